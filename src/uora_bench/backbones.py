@@ -1,0 +1,189 @@
+"""Backbones: where their weights are, the head a task puts on them, and the targets an adapter may take.
+
+`load` gives a model ready to train, `skeleton` the same model without weights (meta device), for exact counts offline.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from uora_bench import hub
+from uora_bench.cell import BackboneConfig
+from uora_bench.errors import CellError, UserError, nearest
+from uora_bench.methods.base import Target, TargetShape
+from uora_bench.seeds import derive
+from uora_bench.tasks.base import HeadSpec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# A weight file may hold what the model does not use (a masked-LM head, a position buffer); never the reverse.
+_HASHED_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model with its head, the tokenizer or image processor, and where the weights came from (for the record)."""
+
+    model: nn.Module
+    processor: Any
+    origin: dict[str, Any]
+
+
+def load(backbone: BackboneConfig, head: HeadSpec, seed: int) -> Loaded:
+    """Load the weights, put the task's head on, and initialise the head from ``seed`` alone.
+
+    Raises:
+        UserError: when the weights are nowhere to be had, or lack a tensor that is not the head's.
+    """
+    import torch
+    import transformers
+
+    place, local_only = _locate(backbone)
+    arguments: dict[str, Any] = {"local_files_only": local_only}
+    if not Path(place).is_dir():
+        arguments["revision"] = backbone.revision
+    auto = getattr(transformers, head.auto_class)
+    transformers.utils.logging.disable_progress_bar()  # 100 tensors need no bar
+    verbosity = transformers.utils.logging.get_verbosity()
+    transformers.utils.logging.set_verbosity_error()  # "newly initialized: classifier" is checked below, by name
+    try:
+        model, info = auto.from_pretrained(
+            place, dtype=getattr(torch, backbone.dtype), output_loading_info=True, **arguments, **head.config
+        )
+        processor = transformers.AutoTokenizer.from_pretrained(place, **arguments)
+    except OSError as error:
+        raise UserError(
+            f"no weights for backbone={backbone.name} at '{place}': {str(error).splitlines()[0]}; set backbone.path=<folder>,"
+            " run `make prefetch` on a connected machine, or use a tiny task (task=tiny/nli)"
+        ) from None
+    finally:
+        transformers.utils.logging.set_verbosity(verbosity)
+    prefixes = tuple(f"{name}." for name in backbone.head)
+    lost = [key for key in info["missing_keys"] if not key.startswith(prefixes)]
+    if lost or info["mismatched_keys"]:
+        raise UserError(
+            f"backbone={backbone.name}: the weights at '{place}' lack {lost[0] if lost else info['mismatched_keys'][0]}; "
+            "they are another architecture's"
+        )
+    model.head_modules = tuple(backbone.head)
+    _check_architecture(backbone, model)
+    _initialise_head(model, derive(seed, "head"))
+    return Loaded(model, processor, _origin(backbone, place, model))
+
+
+def skeleton(backbone: BackboneConfig, head: HeadSpec) -> nn.Module:
+    """The model with its head on the meta device: shapes and counts without weights or network."""
+    import torch
+    import transformers
+
+    if backbone.architecture is not None:
+        config = transformers.AutoConfig.for_model(**backbone.architecture, **head.config)
+    else:
+        place, local_only = _locate(backbone)
+        config = transformers.AutoConfig.from_pretrained(place, local_files_only=local_only, **head.config)
+    with torch.device("meta"):
+        model = getattr(transformers, head.auto_class).from_config(config)
+    model.head_modules = tuple(backbone.head)
+    return model
+
+
+def targets(model: nn.Module, backbone: BackboneConfig, kinds: Sequence[str] | None) -> list[Target]:
+    """The targets of ``kinds`` (None: the backbone's default), by block and then in the order asked for.
+
+    Raises:
+        UserError: for a kind the backbone does not have.
+    """
+    found: list[tuple[int, int, Target]] = []
+    names = [n for n, _ in model.named_modules()]
+    for order, kind in enumerate(backbone.targets.default if kinds is None else kinds):
+        module = backbone.targets.modules.get(kind)
+        if module is None:
+            raise UserError(f"backbone={backbone.name} has no target '{kind}'{nearest(kind, backbone.targets.modules)}")
+        pattern = re.compile(r"(?:^|\.)" + re.escape(module.path).replace(r"\{layer\}", r"(?P<layer>\d+)") + "$")
+        matches = [(n, m) for n in names if (m := pattern.search(n))]
+        if not matches:
+            raise CellError(f"backbone={backbone.name}: no module matches target {kind} ('{module.path}')")
+        for name, match in matches:
+            weight = model.get_submodule(name).weight
+            rows, columns = weight.shape
+            if type(model.get_submodule(name)).__name__ == "Conv1D":
+                rows, columns = columns, rows
+            width = rows // module.of
+            layer = int(match["layer"])
+            shape = TargetShape(columns, width, kind, layer)
+            found.append((layer, order, Target(name, shape, module.part * width, (module.part + 1) * width)))
+    return [target for _, _, target in sorted(found, key=lambda f: f[:2])]
+
+
+def head_parameters(model: Any) -> dict[str, Any]:
+    """Named parameters of the task head, in the model's order."""
+    prefixes = tuple(f"{name}." for name in model.head_modules)
+    return {n: p for n, p in model.named_parameters() if prefixes and n.startswith(prefixes)}
+
+
+def _locate(backbone: BackboneConfig) -> tuple[str, bool]:
+    """(folder or Hub id, whether only local files may be used)."""
+    if backbone.path is not None:
+        if not Path(backbone.path).is_dir():
+            raise UserError(f"backbone.path='{backbone.path}' is not a folder")
+        return backbone.path, True
+    if backbone.package is not None:
+        package, _, folder = backbone.package.partition(":")
+        spec = importlib.util.find_spec(package)
+        if spec is not None and spec.submodule_search_locations:
+            carried = Path(next(iter(spec.submodule_search_locations))) / folder
+            if carried.is_dir():
+                return str(carried), True
+    if backbone.id is None:
+        raise UserError(
+            f"backbone={backbone.name} is carried by the package {backbone.package}, which lacks it; reinstall"
+        )
+    return backbone.id, not hub.reachable()
+
+
+def _check_architecture(backbone: BackboneConfig, model: Any) -> None:
+    """The carried architecture, from which counts are made offline, must be the weights' own."""
+    for key, value in (backbone.architecture or {}).items():
+        own = getattr(model.config, key, value)
+        if own != value:
+            raise UserError(
+                f"backbone={backbone.name}: the weights say {key}={own}, configs/backbone/{backbone.name}.yaml says {value}; "
+                "these are not the weights the name stands for"
+            )
+
+
+def _initialise_head(model: Any, seed: int) -> None:
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for name in model.head_modules:
+            for module in model.get_submodule(name).modules():
+                if hasattr(module, "weight"):
+                    # the library marks loaded weights so that they are not drawn again; the head's are to be
+                    for parameter in module.parameters(recurse=False):
+                        parameter.__dict__.pop("_is_hf_initialized", None)
+                    module.__dict__.pop("_is_hf_initialized", None)
+                    model._init_weights(module)
+
+
+def _origin(backbone: BackboneConfig, place: str, model: Any) -> dict[str, Any]:
+    origin: dict[str, Any] = {"name": backbone.name, "id": backbone.id, "revision": backbone.revision}
+    commit = getattr(model.config, "_commit_hash", None)
+    if commit:
+        origin["commit"] = commit
+    weights = Path(place) / "model.safetensors"
+    if weights.is_file():
+        digest = hashlib.sha256()
+        with open(weights, "rb") as handle:
+            while block := handle.read(_HASHED_BYTES):
+                digest.update(block)
+        origin["weights_sha256"] = digest.hexdigest()
+    return origin

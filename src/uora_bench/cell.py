@@ -1,0 +1,261 @@
+"""What one cell *is*: frozen dataclasses, the strict way into them, and the id that names it everywhere.
+
+A `Cell` says what defines the experiment; `Settings` says where and how this call runs it. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from uora_bench.errors import UserError
+from uora_bench.schema import build, plain
+
+# Trainer keys that change how the loop runs but not what it computes; the record keeps them, the id does not.
+_NOT_SCIENCE = ("micro_batch_size", "eval_batch_size", "gradient_checkpointing", "checkpoint_every", "log_every")
+
+
+@dataclass(frozen=True)
+class Options:
+    """A method or a task family: its name, semantic version and own options (typed where they are used)."""
+
+    name: str
+    version: int
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class MetricSpec:
+    """Which metric set scores a task, which of its values is the primary one, and how it is printed."""
+
+    name: str
+    primary: str
+    higher_is_better: bool = True
+    scale: float = 100.0
+
+
+@dataclass(frozen=True)
+class Hub:
+    """A dataset on the Hugging Face Hub, pinned."""
+
+    id: str
+    revision: str | None = None
+    config: str | None = None
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """Where a task's rows are: ``<data.root>/<benchmark>/<dataset>/<split>.*``, else the Hub, else generated."""
+
+    benchmark: str
+    dataset: str
+    hub: Hub | None = None
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Names of the splits; ``name[a:b]`` takes rows a to b (numbers or percentages) of one."""
+
+    train: str
+    dev: str
+    test: str | None = None
+    extra: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    name: str
+    family: str
+    version: int
+    kind: Literal["encoder", "causal_lm", "vision"]
+    source: DataSource
+    splits: Splits
+    metric: MetricSpec
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TargetModule:
+    """Where one adapter kind sits: the tail of a module's name and, in a fused projection, which part of its output."""
+
+    path: str
+    part: int = 0
+    of: int = 1
+
+
+@dataclass(frozen=True)
+class TargetsConfig:
+    default: tuple[str, ...]
+    modules: dict[str, TargetModule]
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    name: str
+    kind: Literal["encoder", "causal_lm", "vision"]
+    id: str | None
+    revision: str
+    package: str | None
+    path: str | None
+    dtype: Literal["float32", "bfloat16", "float16", "float64"]
+    head: tuple[str, ...]
+    targets: TargetsConfig
+    architecture: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class RecipeConfig:
+    name: str
+    status: Literal["published", "inferred", "own"]
+    note: str
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """The training loop's settings; each is explained in ``configs/trainer/default.yaml``."""
+
+    epochs: int
+    max_steps: int | None
+    batch_size: int
+    micro_batch_size: int | None
+    eval_batch_size: int
+    lr_adapter: float
+    lr_head: float
+    weight_decay_adapter: float
+    weight_decay_head: float
+    betas: tuple[float, ...]
+    eps: float
+    schedule: Literal["linear", "constant"]
+    warmup_ratio: float
+    max_grad_norm: float | None
+    precision: Literal["auto", "float32", "bfloat16", "float16"]
+    padding: Literal["dynamic", "max_length"]
+    length_window: int
+    gradient_checkpointing: bool
+    checkpoint_every: int
+    log_every: int
+
+    def __post_init__(self) -> None:
+        positive = ("epochs", "batch_size", "eval_batch_size", "checkpoint_every", "log_every", "eps")
+        for name in (*positive, "micro_batch_size", "max_steps", "max_grad_norm"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise UserError(f"trainer.{name}={value} must be above zero")
+        for name in ("lr_adapter", "lr_head", "weight_decay_adapter", "weight_decay_head", "length_window"):
+            if getattr(self, name) < 0:
+                raise UserError(f"trainer.{name}={getattr(self, name)} must not be negative")
+        if not 0 <= self.warmup_ratio < 1:
+            raise UserError(f"trainer.warmup_ratio={self.warmup_ratio} must be at least 0 and below 1")
+        if len(self.betas) != 2 or not all(0 <= b < 1 for b in self.betas):
+            raise UserError(f"trainer.betas={list(self.betas)} must be two numbers in [0, 1)")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """method × task × backbone × recipe × seed."""
+
+    method: Options
+    task: TaskConfig
+    backbone: BackboneConfig
+    recipe: RecipeConfig
+    trainer: TrainerConfig
+    seed: int
+    initialise_from: str | None = None  # sha256 of the adapter file it starts from
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Cell:
+        """The only way in: strict conversion of a composed configuration (`uora_bench.compose`).
+
+        Raises:
+            UserError: for an unknown key, a wrong type, or a pair that cannot be (a text task on a vision backbone).
+        """
+        method = dict(config["method"])
+        task = dict(config["task"])
+        own = {f.name for f in fields(TaskConfig)} - {"options"}
+        cell = cls(
+            method=Options(method.pop("name"), method.pop("version"), method),
+            task=build(
+                TaskConfig,
+                {k: v for k, v in task.items() if k in own}
+                | {"options": {k: v for k, v in task.items() if k not in own}},
+                "task",
+            ),
+            backbone=build(BackboneConfig, config["backbone"], "backbone"),
+            recipe=build(RecipeConfig, config["recipe"], "recipe"),
+            trainer=build(TrainerConfig, config["trainer"], "trainer"),
+            seed=config["seed"],
+        )
+        if cell.task.kind != cell.backbone.kind:
+            raise UserError(
+                f"task={cell.task.name} needs a backbone of kind {cell.task.kind}, but backbone={cell.backbone.name} is "
+                f"of kind {cell.backbone.kind}; choose another backbone= (see --help)"
+            )
+        if cell.seed < 0:
+            raise UserError(f"seed={cell.seed} must not be negative")
+        return cell
+
+    @property
+    def label(self) -> str:
+        """A name for people, e.g. ``uora · glue/mrpc · minilm · seed 0``."""
+        return f"{self.method.name} · {self.task.name} · {self.backbone.name} · seed {self.seed}"
+
+    def canonical(self) -> dict[str, Any]:
+        """What defines the experiment, as plain data: no paths, no recipe name, nothing about where it runs."""
+        trainer = {k: v for k, v in plain(self.trainer).items() if k not in _NOT_SCIENCE}
+        task = plain(self.task)
+        task["source"] = {k: task["source"][k] for k in ("benchmark", "dataset")}
+        backbone = {k: v for k, v in plain(self.backbone).items() if k not in ("package", "path")}
+        return {
+            "method": plain(self.method),
+            "task": task,
+            "backbone": backbone,
+            "trainer": trainer,
+            "seed": self.seed,
+            "initialise_from": self.initialise_from,
+        }
+
+    def cell_id(self, fingerprint: str) -> str:
+        """16 hex digits: the hash of `canonical` (method and task versions are in it) and the data's fingerprint."""
+        text = json.dumps([self.canonical(), fingerprint], sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class TrackerConfig:
+    name: Literal["wandb", "none"]
+    mode: Literal["auto", "online", "offline"] = "auto"
+    project: str = "uora_bench"
+    entity: str | None = None
+    timeout: float = 15.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where and how this call runs a cell; none of it is in the id."""
+
+    experiment_name: str
+    data_root: str | None
+    results_dir: str
+    runs_dir: str
+    tracker: TrackerConfig
+    initialise_from: str | None
+    force: bool
+    dry_run: bool
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Settings:
+        """Strict conversion of the part of the configuration that is not the cell."""
+        flat = {
+            "data_root": config["data"]["root"],
+            "results_dir": config["results"]["dir"],
+            "runs_dir": config["runs"]["dir"],
+            "tracker": build(TrackerConfig, config["tracker"], "tracker"),
+            **{k: config[k] for k in ("experiment_name", "initialise_from", "force", "dry_run")},
+        }
+        name = str(flat["experiment_name"])
+        if not name or name != name.strip("./ ") or "/" in name or "\\" in name:
+            raise UserError(f"experiment_name={name!r} must be a plain folder name, e.g. experiment_name=minilm_glue")
+        return cls(**flat)

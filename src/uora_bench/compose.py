@@ -1,0 +1,165 @@
+"""From the words on the command line to one plain, fully resolved configuration.
+
+Hydra composes the groups, the recipe of method × backbone is laid over them, the command line over that. This module
+owns the order of those layers and the errors about keys; it knows nothing of what the values mean and imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from uora_bench import registry
+from uora_bench.errors import UserError, nearest
+
+COMMAND_LINE = "command line"
+
+
+@dataclass(frozen=True)
+class Composed:
+    """The resolved configuration; ``sources`` labels every key that is not a plain default with where its value comes
+    from, and ``legend`` says what the recipe's labels stand for."""
+
+    values: dict[str, Any]
+    sources: dict[str, str]
+    legend: dict[str, str]
+
+
+def compose(words: list[str]) -> Composed:
+    """Resolve ``words`` (``key=value``, Hydra's grammar) into one configuration.
+
+    Raises:
+        UserError: for a ``+``, ``++`` or ``~`` prefix, a sweep, an unknown group value or key, or a value of another
+            type than the default's.
+    """
+    groups, values = _parse(words)
+    config = _compose_groups(groups)
+    recipe = config.pop("recipe", None)
+    sources: dict[str, str] = {}
+    if recipe is None:
+        choice = f"{config['method']['name']}/{config['backbone']['name']}"
+        config["recipe"] = {"name": "none", "status": "own", "note": f"no recipe {choice}: plain defaults"}
+    else:
+        if recipe["name"] != "none" and recipe["name"].split("/")[0] != config["method"]["name"]:
+            raise UserError(
+                f"recipe={recipe['name']} is made for method={recipe['name'].split('/')[0]}, not "
+                f"{config['method']['name']}; choose method={recipe['name'].split('/')[0]} or recipe=none"
+            )
+        config["recipe"] = {k: recipe[k] for k in ("name", "status", "note")}
+        for key, entry in recipe_values(recipe, config["task"]["name"]).items():
+            _assign(config, key, entry["value"], f"recipe {recipe['name']}: ")
+            sources[key] = entry["source"]
+    for key, value in values.items():
+        _assign(config, key, value, "")
+        sources[key] = COMMAND_LINE
+    legend = {k: v for k, v in ((recipe or {}).get("sources") or {}).items() if k in sources.values()}
+    return Composed(config, sources, legend)
+
+
+def recipe_values(recipe: Mapping[str, Any], task: str) -> dict[str, Mapping[str, Any]]:
+    """``{dotted key: {value, source}}`` of a recipe for ``task``: the common part, then what the task changes."""
+    return {**(recipe["common"] or {}), **((recipe["per_task"] or {}).get(task) or {})}
+
+
+def leaves(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """All dotted keys of ``config`` with their values; an empty mapping counts as a leaf."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            found.update(leaves(value, f"{prefix}{key}."))
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+def _parse(words: list[str]) -> tuple[dict[str, str], dict[str, Any]]:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    groups: dict[str, str] = {}
+    values: dict[str, Any] = {}
+    parser = OverridesParser.create()
+    for word in words:
+        if word in _known_keys():
+            raise UserError(f"'{word}' needs a value: write {word}=…, see --help")
+        if "=" not in word:
+            raise UserError(f"'{word}' is not of the form key=value{nearest(word, _known_keys())}")
+        try:
+            override = parser.parse_override(word)
+        except HydraException as error:
+            key, text = word.split("=", 1)
+            if text[:1] in "[{\"'" or not key.lstrip("+~"):
+                raise UserError(f"cannot read '{word}': {str(error).splitlines()[0]}") from None
+            # text outside Hydra's grammar (a path with blanks, train[:80%]) is taken as it stands
+            escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+            override = parser.parse_override(f'{key}="{escaped}"')
+        key = override.key_or_group
+        if word[0] in "+~":
+            raise UserError(f"'{word}': keys are set, never added or removed, so drop the '{word[0]}'{_tail(key)}")
+        if override.is_sweep_override():
+            raise UserError(f"'{word}' is a grid; one command runs one cell, so give one value (quote a comma in text)")
+        if key in registry.GROUPS:
+            name = override.get_value_element_as_str().strip("'\"")
+            groups[key] = registry.check_choice(key, name)
+        else:
+            values[key] = override.value()
+    return groups, values
+
+
+def _tail(key: str) -> str:
+    return "" if key in registry.GROUPS else nearest(key, _known_keys())
+
+
+def _known_keys() -> list[str]:
+    return [*registry.GROUPS, *leaves(_compose_groups({}))]
+
+
+def _compose_groups(groups: Mapping[str, str]) -> dict[str, Any]:
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        with initialize_config_dir(str(registry.configs_dir()), version_base="1.3"):
+            config = hydra_compose("config", overrides=[f"{k}='{v}'" for k, v in groups.items()])
+        return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(f"the configuration does not compose: {str(error).splitlines()[0]}") from None
+
+
+def _assign(config: dict[str, Any], key: str, value: Any, who: str) -> None:
+    node = config
+    *parents, last = key.split(".")
+    for i, part in enumerate(parents):
+        node = node.get(part)  # type: ignore[assignment]
+        if not isinstance(node, dict):
+            # a whole optional mapping may be null (task.source.hub): say which one
+            if node is None and ".".join(parents[: i + 1]) in leaves(config):
+                raise UserError(f"{who}'{key}' cannot be set: '{'.'.join(parents[: i + 1])}' is null")
+            raise UserError(f"{who}unknown key '{key}'{nearest(key, [*registry.GROUPS, *leaves(config)])}")
+    if last not in node:
+        raise UserError(f"{who}unknown key '{key}'{nearest(key, [*registry.GROUPS, *leaves(config)])}")
+    node[last] = _like(node[last], value, who + key)
+
+
+def _like(default: Any, value: Any, key: str) -> Any:
+    """``value`` with the type of ``default``: YAML says which type a key has, a null default or value says nothing."""
+    if default is None or value is None:
+        return value
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(default, str) and isinstance(value, (int, float, bool)):
+        return str(value)  # a name that looks like a number
+    if type(default) is not type(value):
+        kinds = {
+            bool: "true or false",
+            int: "a whole number",
+            float: "a number",
+            list: "a list [a,b]",
+            dict: "a mapping",
+        }
+        raise UserError(f"{key}={value!r} must be {kinds.get(type(default), 'text')} (now {default!r})")
+    return value

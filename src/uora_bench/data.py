@@ -1,0 +1,131 @@
+"""Where a dataset's rows come from: a local folder, the Hub, or a generator of this package.
+
+Local rows are ``<root>/<benchmark>/<dataset>/<split>.{jsonl.gz,jsonl,parquet}`` with the Hub's column names. This module
+knows nothing of tasks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from uora_bench import hub
+from uora_bench.cell import DataSource
+from uora_bench.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+SUFFIXES = (".jsonl.gz", ".jsonl", ".parquet")
+_SLICE = re.compile(r"^(?P<name>[^\[\]]+)(?:\[(?P<a>\d*%?):(?P<b>\d*%?)\])?$")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A place to load from; ``root`` is ``data.root`` or None."""
+
+    root: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.root is not None and not self.root.is_dir():
+            raise UserError(f"data.root='{self.root}' is not a folder; see the README for its layout")
+
+    def load(self, source: DataSource, split: str) -> Dataset:
+        """The rows of ``split``; ``name[a:b]`` takes a part of one (row numbers or percentages, as ``train[:80%]``).
+
+        Raises:
+            UserError: when neither the folder nor the Hub has it, naming the ways out; or for an empty part.
+        """
+        match = _SLICE.match(split)
+        if match is None:
+            raise UserError(f"split '{split}' is not of the form name or name[a:b], e.g. train[:80%]")
+        rows = self._whole(source, match["name"])
+        if match["a"] is None:
+            return rows
+        start, stop = _edge(match["a"], 0, len(rows)), _edge(match["b"], len(rows), len(rows))
+        if start >= stop:
+            raise UserError(
+                f"split '{split}' of {source.benchmark}/{source.dataset} holds no rows ({len(rows)} in all)"
+            )
+        return rows.select(range(start, stop))
+
+    def _whole(self, source: DataSource, split: str) -> Dataset:
+        if source.benchmark == "generated":
+            from datasets import Dataset
+
+            return Dataset.from_list(importlib.import_module(f"uora_bench.generated.{source.dataset}").rows(split))
+        if self.root is not None:
+            for suffix in SUFFIXES:
+                path = self.root / source.benchmark / source.dataset / f"{split}{suffix}"
+                if path.is_file():
+                    return read(path)
+        return self._from_hub(source, split)
+
+    def _from_hub(self, source: DataSource, split: str) -> Dataset:
+        what = f"{source.benchmark}/{source.dataset} split '{split}'"
+        held = self._held(source)
+        folder = f"'{self.root}' holds {', '.join(held) or 'nothing'} of it" if self.root else "data.root is not set"
+        out = (
+            "set data.root=<folder> (or UORA_DATA_DIR) to one that has it, run `make prefetch` on a connected machine, "
+            "or use a tiny task (task=tiny/nli) that needs no download"
+        )
+        if source.hub is None:
+            raise UserError(f"no data for {what}: {folder} and it is not on the Hub{nearest(split, held)}; {out}")
+        hub.reachable()
+        import datasets
+
+        try:
+            return datasets.load_dataset(
+                source.hub.id, source.hub.config or source.dataset, revision=source.hub.revision, split=split
+            )
+        except Exception as error:  # noqa: BLE001 - the libraries below raise a dozen types for "not there"
+            why = "the Hub cannot be reached" if not hub.reachable() else f"the Hub says: {str(error).splitlines()[0]}"
+            raise UserError(f"no data for {what}: {folder} and {why}; {out}") from None
+
+    def _held(self, source: DataSource) -> list[str]:
+        folder = (self.root or Path("/nonexistent")) / source.benchmark / source.dataset
+        names = [p.name for p in folder.glob("*")] if folder.is_dir() else []
+        return sorted(n[: -len(s)] for n in names for s in SUFFIXES if n.endswith(s))
+
+
+def read(path: Path) -> Dataset:
+    """A local file as an in-memory dataset, without the caches of the datasets library."""
+    import pyarrow as pa
+    from datasets import Dataset
+
+    try:
+        if path.suffix == ".parquet":
+            return Dataset.from_parquet(str(path), keep_in_memory=True)
+        import pyarrow.json
+
+        with pa.input_stream(str(path), compression="gzip" if path.suffix == ".gz" else None) as stream:
+            return Dataset(pyarrow.json.read_json(stream))
+    except (pa.ArrowInvalid, OSError, EOFError) as error:
+        raise UserError(f"cannot read '{path}': {str(error).splitlines()[0]}; copy or prefetch it again") from None
+
+
+def fingerprint(rows: Dataset) -> str:
+    """A hash of the rows' content (every column but ``idx``), the same whichever file format or place they came from."""
+    digest = hashlib.sha256()
+    table = rows.with_format("arrow")[:]
+    for name in sorted(table.column_names):
+        if name != "idx":
+            values = json.dumps(table[name].to_pylist(), default=_plain, ensure_ascii=True, separators=(",", ":"))
+            digest.update(f"{name}={values};".encode())
+    return digest.hexdigest()[:16]
+
+
+def _plain(value: Any) -> str:
+    return hashlib.sha256(value).hexdigest() if isinstance(value, bytes) else str(value)
+
+
+def _edge(text: str, default: int, total: int) -> int:
+    if not text:
+        return default
+    value = round(total * int(text[:-1]) / 100) if text.endswith("%") else int(text)
+    return min(value, total)

@@ -1,0 +1,39 @@
+"""The two ways a command can end badly, and the "did you mean" every message uses."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """The user's mistake: one line that says what is wrong, the nearest valid thing and how to mend it (exit 2)."""
+
+
+class CellError(Exception):
+    """The cell itself failed (exit 1): a non-finite loss, a count that differs from the closed form, a broken merge …"""
+
+
+class Interrupted(Exception):
+    """A signal asked the run to leave; what was finished is in the checkpoint (exit 128 + ``signum``)."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"stopped by signal {signum}")
+        self.signum = signum
+
+
+def nearest(word: str, options: Iterable[str], limit: int = 8) -> str:
+    """A tail for an error message: ``; did you mean 'x'?`` or, when nothing is close, the list of valid names."""
+    names = sorted(set(options))
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    if not close:  # a key given without its group ("rank"), or with the wrong one ("trainer.rank")
+        tail = word.rsplit(".", 1)[-1]
+        close = [n for n in names if n.rsplit(".", 1)[-1] == tail][:1] or difflib.get_close_matches(
+            tail, [n.rsplit(".", 1)[-1] for n in names], n=1, cutoff=0.6
+        )
+        close = [n for n in names if close and n.rsplit(".", 1)[-1] == close[0].rsplit(".", 1)[-1]][:1]
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    if not names:
+        return ""
+    return "; valid: " + ", ".join(names[:limit]) + (" …" if len(names) > limit else "")

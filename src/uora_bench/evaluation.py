@@ -1,0 +1,83 @@
+"""Scores of a model on a split: predictions gathered from all processes, counted, put in order, and scored."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from uora_bench import batching
+from uora_bench.errors import CellError
+from uora_bench.tasks.base import Encoded, Task
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from uora_bench.signals import StopRequest
+
+
+def predict(
+    model: Any, task: Task, encoded: Encoded, accelerator: Any, batch_size: int, padding: str, stop: StopRequest
+) -> np.ndarray:
+    """One prediction per example of ``encoded``, in its order, on every process.
+
+    Raises:
+        CellError: if the number of predictions is not the number of examples.
+        Interrupted: between two batches, when a signal asked for it.
+    """
+    import numpy as np
+    import torch
+    from accelerate.utils import gather_object
+
+    batches, _ = batching.evaluation_batches(
+        encoded.lengths, batch_size, accelerator.process_index, accelerator.num_processes
+    )
+    was_training = model.training
+    model.eval()
+    unwrapped = accelerator.unwrap_model(model)
+    outputs = []
+    try:
+        with torch.inference_mode():
+            for indices in batches:
+                stop.check()
+                batch = {k: v.to(accelerator.device) for k, v in task.collate(encoded, indices, padding).items()}
+                outputs.append(task.predict(unwrapped, batch))
+    finally:
+        model.train(was_training)
+    # one transfer at the end instead of one per batch
+    values = torch.cat(outputs).float().cpu().numpy() if outputs else np.zeros(0, dtype=np.float32)
+    own = np.concatenate(batches) if batches else np.zeros(0, dtype=np.int64)
+    pairs = [(own, values)]
+    if accelerator.num_processes > 1:
+        pairs = gather_object(pairs)
+    indices = np.concatenate([p[0] for p in pairs])
+    predictions = np.concatenate([p[1] for p in pairs])
+    if len(predictions) != len(encoded) or len(np.unique(indices)) != len(encoded):
+        raise CellError(f"{len(predictions)} predictions for {len(encoded)} examples")
+    ordered = np.empty_like(predictions)
+    ordered[indices] = predictions
+    return ordered if encoded.references.dtype.kind == "f" else ordered.astype(encoded.references.dtype)
+
+
+def scores(task: Task, predictions: np.ndarray, encoded: Encoded, halves: bool = False) -> dict[str, Any]:
+    """Every metric of ``task``; with ``halves`` also the primary one on each half of `half_of` (for ``heldout_dev``)."""
+    result: dict[str, Any] = dict(task.score(predictions, encoded.references))
+    if halves:
+        side = half_of(len(encoded))
+        if len(encoded) < 2:
+            return result
+        result["halves"] = [
+            float(task.score(predictions[side == h], encoded.references[side == h])[task.metric.primary])
+            for h in (0, 1)
+        ]
+    return result
+
+
+def half_of(count: int) -> np.ndarray:
+    """A fixed split of ``count`` examples into two halves (0 and 1), the same in every run: by hash of the row number."""
+    import numpy as np
+
+    keys = [hashlib.sha256(f"heldout:{i}".encode()).digest() for i in range(count)]
+    order = np.argsort(np.array([int.from_bytes(k[:8], "big") for k in keys], dtype=np.uint64), kind="stable")
+    side = np.zeros(count, dtype=np.int64)
+    side[order[: count // 2]] = 1
+    return side

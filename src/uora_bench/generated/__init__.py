@@ -1,0 +1,1 @@
+"""Generated, download-free task data: text that the suite writes itself from small grammars."""

@@ -1,0 +1,291 @@
+"""The wall between methods and everything else: `Target`, `TargetShape`, `Branch`, `AdapterLayer`, `Method`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from uora_bench.errors import UserError
+from uora_bench.schema import build
+
+
+@dataclass(frozen=True)
+class TargetShape:
+    """What a closed-form count needs to know of a target: its widths, its kind (q, v, …) and its block number."""
+
+    in_features: int
+    out_features: int
+    kind: str
+    layer: int
+
+
+@dataclass(frozen=True)
+class Target:
+    """One frozen linear map, or one named slice of a fused one's output: rows ``start`` to ``stop`` of its weight."""
+
+    path: str
+    shape: TargetShape
+    start: int
+    stop: int
+
+    @property
+    def name(self) -> str:
+        """Unique and stable name, used in saved files and records."""
+        return f"{self.path}.{self.shape.kind}"
+
+
+class Branch(nn.Module):
+    """The adapter of one target. Sub-classes give `delta` and `delta_weight`; both describe the same linear map."""
+
+    def delta(self, x: Tensor) -> Tensor:
+        """ΔW x for x of shape (…, in); result (…, out)."""
+        raise TypeError(f"{type(self).__name__} defines no delta")
+
+    def delta_weight(self) -> Tensor:
+        """ΔW, (out × in), in the adapter's dtype."""
+        raise TypeError(f"{type(self).__name__} defines no delta_weight")
+
+    def adapt(self, x: Tensor, y: Tensor) -> Tensor:
+        """The adapted output given the input x and the frozen map's own output y = W0 x + bias, (…, out)."""
+        return y + self.delta(x)
+
+    def merged(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """(W, bias) of the single linear map that equals `adapt`, for the (out × in) slice this branch sits on."""
+        delta = self.delta_weight()
+        return (weight.to(delta.dtype) + delta).to(weight.dtype), bias
+
+
+class AdapterLayer(nn.Module):
+    """A frozen ``nn.Linear`` or transformers ``Conv1D`` with a `Branch` on its whole output or on named slices of it.
+
+    The wrapped module keeps its place under ``base``; ``merge`` folds the branches into its weight and ``unmerge`` puts
+    the original tensors back, bit by bit (they are kept, not recomputed).
+    """
+
+    def __init__(self, base: nn.Module, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.base = base
+        self.branches = nn.ModuleDict()
+        self.slices: dict[str, tuple[int, int]] = {}
+        self.dropout = nn.Dropout(dropout) if dropout > 0 else None
+        # Conv1D (GPT-2) keeps its weight as (in × out).
+        self.transposed = type(base).__name__ == "Conv1D"
+        weight = base.weight
+        self.out_features, self.in_features = reversed(weight.shape) if self.transposed else weight.shape
+        self._original: tuple[Tensor, Tensor | None] | None = None
+
+    def add(self, target: Target, branch: Branch) -> None:
+        """Put ``branch`` on the rows of ``target``."""
+        self.branches[target.shape.kind] = branch
+        self.slices[target.shape.kind] = (target.start, target.stop)
+
+    @property
+    def merged(self) -> bool:
+        return self._original is not None
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.base(x)
+        if self.merged:
+            return y
+        if self.dropout is not None:
+            x = self.dropout(x)
+        if len(self.branches) == 1:
+            ((kind, branch),) = self.branches.items()
+            if self.slices[kind] == (0, self.out_features):
+                return branch.adapt(x, y)
+        pieces, at = [], 0
+        for kind, branch in sorted(self.branches.items(), key=lambda item: self.slices[item[0]]):
+            start, stop = self.slices[kind]
+            if start > at:
+                pieces.append(y[..., at:start])
+            pieces.append(branch.adapt(x, y[..., start:stop]))
+            at = stop
+        if at < self.out_features:
+            pieces.append(y[..., at:])
+        return torch.cat(pieces, dim=-1)
+
+    @torch.no_grad()
+    def delta_weight(self) -> Tensor:
+        """W_merged − W0 of the whole wrapped map, (out × in)."""
+        weight, _ = self._merged()
+        base = self._original[0] if self._original is not None else self.base.weight
+        base = base.T if self.transposed else base
+        return weight - base.to(weight.dtype)
+
+    @torch.no_grad()
+    def merge(self) -> None:
+        """Fold the branches into the frozen weight (and bias); a second call changes nothing."""
+        if self.merged:
+            return
+        weight, bias = self._merged()
+        old_bias = self.base.bias.data if self.base.bias is not None else None
+        self._original = (self.base.weight.data, old_bias)
+        self.base.weight.data = (weight.T if self.transposed else weight).contiguous()
+        if bias is not None:
+            self.base.bias.data = bias
+
+    @torch.no_grad()
+    def unmerge(self) -> None:
+        """Put the original weight and bias back."""
+        if self._original is None:
+            return
+        self.base.weight.data, bias = self._original
+        if bias is not None:
+            self.base.bias.data = bias
+        self._original = None
+
+    def _merged(self) -> tuple[Tensor, Tensor | None]:
+        weight, bias = self._original or (self.base.weight, self.base.bias)
+        weight = (weight.T if self.transposed else weight).detach().clone()
+        bias = bias.detach().clone() if bias is not None else None
+        for kind, branch in self.branches.items():
+            rows = slice(*self.slices[kind])
+            new_weight, new_bias = branch.merged(weight[rows], bias[rows] if bias is not None else None)
+            weight[rows] = new_weight
+            if bias is not None and new_bias is not None:
+                bias[rows] = new_bias
+        return weight, bias
+
+
+@dataclass(frozen=True)
+class Auxiliary:
+    """A second optimisation the trainer runs beside the first: every so many steps, on a split, over own groups."""
+
+    every: int
+    split: str
+    param_groups: list[dict[str, Any]]
+
+
+class Method(ABC):
+    """A way to fine-tune. One instance belongs to one cell; its life: ``__init__`` → `inject` → `bind` → training.
+
+    A sub-class names its options in the dataclass ``Config``; the values are in ``configs/method/<name>.yaml``.
+    """
+
+    name: ClassVar[str]
+    Config: ClassVar[type]
+
+    def __init__(self, options: Mapping[str, Any], seed: int) -> None:
+        """``options`` are the method's own keys; ``seed`` the cell's seed, from which a method derives its streams."""
+        self.config: Any = build(self.Config, options, "method")
+        self.seed = seed
+        self.layers: dict[str, AdapterLayer] = {}
+        self.branches: dict[str, Branch] = {}
+
+    @property
+    def target_kinds(self) -> tuple[str, ...] | None:
+        """The adapter kinds this cell asks for; None: the backbone's default; (): none."""
+        return getattr(self.config, "targets", ())
+
+    @abstractmethod
+    def count(self, shapes: Sequence[TargetShape], backbone_parameters: int) -> int:
+        """Trained parameters without the head, in closed form: from the target shapes and the backbone's size alone."""
+
+    @abstractmethod
+    def inject(self, model: nn.Module, targets: Sequence[Target], generator: torch.Generator) -> None:
+        """Freeze ``model``, wrap ``targets`` and initialise what is trained (random numbers from ``generator`` only)."""
+
+    def param_groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+        """Optimizer groups of the adapter; the head's are the trainer's."""
+        parameters = self.parameters()
+        return [{"params": parameters, "lr": lr, "weight_decay": weight_decay}] if parameters else []
+
+    def parameters(self) -> list[nn.Parameter]:
+        """The trained parameters without the head, each once, in a fixed order."""
+        return list({id(p): p for b in self.branches.values() for p in b.parameters() if p.requires_grad}.values())
+
+    def bind(self, optimizer: torch.optim.Optimizer, accumulation: int) -> None:  # noqa: B027
+        """Told once before training: the optimizer, and how many forward passes make one of its steps."""
+
+    def after_step(self, step: int) -> dict[str, Tensor | float]:
+        """Called after optimizer step ``step`` (from 1); returns scalars to log, left on their device."""
+        return {}
+
+    def auxiliary(self) -> Auxiliary | None:
+        """The method's own second optimisation, if it has one."""
+        return None
+
+    def adapter_state(self) -> dict[str, Tensor]:
+        """Every tensor that, with the frozen backbone, gives the adapted model: what `adapter.safetensors` holds."""
+        return {f"{name}.{key}": p for name, b in self.branches.items() for key, p in b.named_parameters()}
+
+    def load_adapter_state(self, tensors: Mapping[str, Tensor]) -> None:
+        """Put tensors of `adapter_state` back.
+
+        Raises:
+            UserError: when a tensor is missing, left over, or has another shape.
+        """
+        own = self.adapter_state()
+        for key in own.keys() ^ tensors.keys():
+            raise UserError(f"the adapter file does not fit this cell: '{key}' is only in one of them")
+        for key, tensor in own.items():
+            if tensor.shape != tensors[key].shape:
+                raise UserError(
+                    f"the adapter file does not fit this cell: '{key}' is {tuple(tensors[key].shape)}, "
+                    f"not {tuple(tensor.shape)}"
+                )
+            tensor.data.copy_(tensors[key])
+
+    def state(self) -> dict[str, Any]:
+        """All that training changed and a seed cannot give back: tensors and plain values only."""
+        return {"adapter": {k: v.detach().clone() for k, v in self.adapter_state().items()}}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Put a `state` back."""
+        self.load_adapter_state(state["adapter"])
+
+    def seed_tensors(self) -> set[str]:
+        """Names in `adapter_state` that the seed alone gives back, so that nobody needs to ship them."""
+        return set()
+
+    def report(self) -> dict[str, Any]:
+        """What goes to the record: plain values."""
+        return {}
+
+    def merge(self) -> None:
+        """Fold every layer's adapter into the frozen weights."""
+        for layer in self.layers.values():
+            layer.merge()
+
+    def unmerge(self) -> None:
+        """Restore the frozen weights bit by bit."""
+        for layer in self.layers.values():
+            layer.unmerge()
+
+    def _wrap(self, model: nn.Module, targets: Sequence[Target], dropout: float, make: Any) -> None:
+        """Freeze ``model`` and put ``make(target, dtype, device)`` on every target."""
+        freeze(model)
+        for target in targets:
+            layer = self.layers.get(target.path)
+            if layer is None:
+                parent_path, _, leaf = target.path.rpartition(".")
+                parent = model.get_submodule(parent_path)
+                layer = AdapterLayer(getattr(parent, leaf), dropout)
+                setattr(parent, leaf, layer)
+                self.layers[target.path] = layer
+            weight = layer.base.weight
+            # adapters train in at least float32, whatever the frozen weights are stored in
+            branch = make(target, torch.promote_types(weight.dtype, torch.float32), weight.device)
+            layer.add(target, branch)
+            self.branches[target.name] = branch
+
+
+def backbone_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Named parameters of ``model`` outside its task head (``model.head_modules``, set where the model is loaded)."""
+    head = tuple(f"{name}." for name in getattr(model, "head_modules", ()))
+    return (
+        {n: p for n, p in model.named_parameters() if not n.startswith(head)}
+        if head
+        else dict(model.named_parameters())
+    )
+
+
+def freeze(model: nn.Module) -> None:
+    """Stop gradients to every parameter of ``model``; the trainer opens the head again."""
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)

@@ -1,0 +1,39 @@
+"""Full fine-tuning: every parameter of the backbone is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from uora_bench.methods.base import Method, Target, TargetShape, backbone_parameters
+
+
+@dataclass(frozen=True)
+class FullConfig:
+    """No options."""
+
+
+class Full(Method):
+    """No adapter: ΔW is what training makes of the weights themselves. The head is the trainer's, as for all methods."""
+
+    name = "full"
+    Config = FullConfig
+
+    def count(self, shapes: Sequence[TargetShape], backbone_parameters: int) -> int:
+        """The backbone's size without the head."""
+        return backbone_parameters
+
+    def inject(self, model: nn.Module, targets: Sequence[Target], generator: torch.Generator) -> None:
+        self._named = backbone_parameters(model)
+        for parameter in self._named.values():
+            parameter.requires_grad_(True)
+
+    def parameters(self) -> list[nn.Parameter]:
+        return list(self._named.values())
+
+    def adapter_state(self) -> dict[str, Tensor]:
+        """All weights of the backbone: full fine-tuning ships a whole model."""
+        return dict(self._named)

@@ -1,0 +1,22 @@
+"""The maths of the adapters' forward pass, on plain tensors.
+
+Shapes: x is (…, in), A (r × in), B (out × r), d (r,), b (out,); results are (…, out) in the dtype of the products.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def low_rank(x: Tensor, A: Tensor, B: Tensor, scale: float) -> Tensor:
+    """scale · B A x (LoRA, arXiv 2106.09685 eq. 3)."""
+    out = F.linear(F.linear(x, A), B)
+    return out if scale == 1.0 else out * scale
+
+
+def scaled_pair(x: Tensor, A: Tensor, B: Tensor, d: Tensor, b: Tensor) -> Tensor:
+    """Λ_b B Λ_d A x (VeRA, arXiv 2310.11454 eq. 2; UORA uses the same product)."""
+    h = F.linear(x, A)
+    out = F.linear(h * d.to(h.dtype), B)
+    return out * b.to(out.dtype)

@@ -1,0 +1,30 @@
+"""Only the task head is trained: the baseline every adapter has to beat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from uora_bench.methods.base import Method, Target, TargetShape, freeze
+
+
+@dataclass(frozen=True)
+class HeadOnlyConfig:
+    """No options."""
+
+
+class HeadOnly(Method):
+    """Freezes the backbone and adds nothing."""
+
+    name = "head_only"
+    Config = HeadOnlyConfig
+
+    def count(self, shapes: Sequence[TargetShape], backbone_parameters: int) -> int:
+        """Zero."""
+        return 0
+
+    def inject(self, model: nn.Module, targets: Sequence[Target], generator: torch.Generator) -> None:
+        freeze(model)

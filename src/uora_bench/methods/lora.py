@@ -1,0 +1,67 @@
+"""LoRA: ΔW = (α/r) B A (Hu et al. 2021, arXiv 2106.09685)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from uora_bench.errors import UserError
+from uora_bench.methods import functional
+from uora_bench.methods.base import Branch, Method, Target, TargetShape
+
+
+@dataclass(frozen=True)
+class LoRAConfig:
+    """Options of ``configs/method/lora.yaml``."""
+
+    rank: int
+    alpha: float
+    targets: tuple[str, ...] | None
+    dropout: float
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise UserError(f"method.rank={self.rank} must be at least 1")
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"method.dropout={self.dropout} must be at least 0 and below 1")
+
+
+class LoRABranch(Branch):
+    """A (r × in) and B (out × r), both trained; ΔW = scale · B A."""
+
+    def __init__(self, A: Tensor, B: Tensor, scale: float) -> None:
+        super().__init__()
+        self.A, self.B, self.scale = nn.Parameter(A), nn.Parameter(B), scale
+
+    def delta(self, x: Tensor) -> Tensor:
+        return functional.low_rank(x, self.A, self.B, self.scale)
+
+    def delta_weight(self) -> Tensor:
+        return self.scale * (self.B @ self.A)
+
+
+class LoRA(Method):
+    """One trained pair per target. A starts uniform in ±1/√in (the official code's Kaiming with a = √5), B at zero."""
+
+    name = "lora"
+    Config = LoRAConfig
+
+    def count(self, shapes: Sequence[TargetShape], backbone_parameters: int) -> int:
+        """Σ r · (in + out)."""
+        return sum(self.config.rank * (s.in_features + s.out_features) for s in shapes)
+
+    def inject(self, model: nn.Module, targets: Sequence[Target], generator: torch.Generator) -> None:
+        r, scale = self.config.rank, self.config.alpha / self.config.rank
+
+        def make(target: Target, dtype: torch.dtype, device: torch.device) -> LoRABranch:
+            shape = target.shape
+            A = torch.empty(r, shape.in_features, dtype=dtype)
+            nn.init.kaiming_uniform_(A, a=math.sqrt(5), generator=generator)
+            B = torch.zeros(shape.out_features, r, dtype=dtype, device=device)
+            return LoRABranch(A.to(device), B, scale)
+
+        self._wrap(model, targets, self.config.dropout, make)

@@ -1,0 +1,265 @@
+"""UORA's reinitialisation step: which indices of a shared pair are refreshed, and what is written there.
+
+One `Refresher` serves the layers of one `ProjectionPair`. The rule (authors' fork, ``methods.md`` 2.4), per layer:
+for every i with |d_i| < τ, counter_i += 1; when counter_i mod k = 0, row i of A and column i of B become
+α·old + (1 − α)·fresh. Interpolations towards one fresh matrix compose, so that the layers of one optimizer step are
+applied in a single pass: after hits with weights α_1 … α_n the old value keeps Π α_j.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from uora_bench.errors import UserError
+from uora_bench.methods.projections import Init, ProjectionPair, draw_pair
+from uora_bench.seeds import derive
+
+
+@dataclass(frozen=True)
+class RefreshConfig:
+    """The refresh options of ``configs/method/uora.yaml``, explained there."""
+
+    vector: Literal["d", "b"]
+    criterion: Literal["threshold", "relative", "quantile", "lowest"]
+    scope: Literal["layer", "mean", "vote"]
+    tau: float
+    tau_schedule: Literal["constant", "up", "down"]
+    tau_delta: float
+    tau_every: int
+    tau_min: float
+    tau_max: float
+    k: int
+    counter_reset: bool
+    alpha: float
+    alpha_decay: float
+    alpha_floor: float
+    fresh: Literal["fixed", "per_event"]
+    fresh_seed: int | None
+    timing: Literal["optimizer_step", "authors"]
+    every: int
+    start_step: int
+    periodic: int
+    periodic_parts: Literal["ab", "a", "b"]
+    reset_d: float | None
+    reset_moments: bool
+    rescale: bool
+
+    def __post_init__(self) -> None:
+        if self.tau < 0:
+            raise UserError(f"method.tau={self.tau} must not be negative (0 never refreshes)")
+        if not (0 <= self.alpha <= 1 and 0 <= self.alpha_floor <= 1):
+            raise UserError(f"method.alpha={self.alpha} and method.alpha_floor={self.alpha_floor} must be in [0, 1]")
+        for name in ("k", "every", "tau_every"):
+            if getattr(self, name) < 1:
+                raise UserError(f"method.{name}={getattr(self, name)} must be at least 1")
+        if self.criterion == "quantile" and self.tau > 1:
+            raise UserError(f"method.tau={self.tau} is a quantile with criterion=quantile: at most 1")
+        if self.timing == "authors" and (self.reset_d is not None or self.reset_moments or self.scope != "layer"):
+            raise UserError(
+                "method.timing=authors acts inside one layer's forward pass, before the gradient is known: method.reset_d, "
+                "method.reset_moments and method.scope other than layer need method.timing=optimizer_step"
+            )
+
+    def threshold(self, step: int) -> float:
+        """τ at optimizer step ``step``: constant, or moved by ``tau_delta`` per ``tau_every`` steps inside its range."""
+        if self.tau_schedule == "constant":
+            return self.tau
+        sign = 1.0 if self.tau_schedule == "up" else -1.0
+        return min(max(self.tau + sign * self.tau_delta * (step // self.tau_every), self.tau_min), self.tau_max)
+
+
+class Refresher:
+    """Counts hits and rewrites one pair for the vectors of the layers that share it.
+
+    ``counters`` is (rows × n): a row per layer (one row when the layers decide together), n = r for ``vector=d`` and
+    the pair's out width for ``vector=b``. ``events`` counts refreshed indices per row. Nothing here waits for the
+    device: counts stay tensors, and on an accelerator the rewriting is applied unconditionally (it is the identity
+    where nothing fires).
+    """
+
+    def __init__(
+        self, config: RefreshConfig, pair: ProjectionPair, vectors: Sequence[Tensor], init: Init, gain: float, seed: int
+    ) -> None:
+        self.config, self.pair, self.vectors, self.init, self.gain, self.seed = (
+            config,
+            pair,
+            list(vectors),
+            init,
+            gain,
+            seed,
+        )
+        rows = len(self.vectors) if config.scope == "layer" else 1
+        self.width = pair.A.shape[0] if config.vector == "d" else pair.B.shape[0]
+        device = pair.A.device
+        self.counters = torch.zeros(rows, self.width, dtype=torch.int64, device=device)
+        self.events = torch.zeros(rows, dtype=torch.int64, device=device)
+        self.redrawn = 0  # whole redraws so far
+        self.drawn = 0  # fresh pairs drawn so far with fresh=per_event
+        self._fresh: tuple[Tensor, Tensor] | None = None
+
+    # --- the step -------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def step(self, step: int, optimizer: torch.optim.Optimizer | None = None) -> None:
+        """The refresh of all layers after optimizer step ``step``."""
+        config = self.config
+        self._redraw(step)
+        if config.tau == 0 or step % config.every or step < config.start_step:
+            return
+        fire, keep = self._fire(self._hits(self._magnitudes(), step), slice(None))
+        if self._nothing(fire):
+            return
+        self._rewrite(keep.prod(dim=0))
+        self._afterwards(fire, optimizer)
+
+    @torch.no_grad()
+    def forward_step(self, row: int, step: int) -> None:
+        """The authors' placement: layer ``row`` acts alone, in training forward number ``step`` of its window."""
+        config = self.config
+        if row == 0:
+            self._redraw(step)
+        if config.tau == 0 or step % config.every or step < config.start_step:
+            return
+        magnitude = self._pad(self.vectors[row].detach().abs())[None]
+        fire, keep = self._fire(self._hits(magnitude, step), slice(row, row + 1))
+        if not self._nothing(fire):
+            self._rewrite(keep[0])
+
+    # --- which indices --------------------------------------------------------------------------------------------
+
+    def _magnitudes(self) -> Tensor:
+        """|v| as (layers × n); entries a narrower layer does not have are NaN, which compares false everywhere."""
+        return torch.stack([self._pad(v.detach()) for v in self.vectors]).abs()
+
+    def _pad(self, vector: Tensor) -> Tensor:
+        missing = self.width - vector.numel()
+        return torch.nn.functional.pad(vector, (0, missing), value=float("nan")) if missing else vector
+
+    def _hits(self, magnitude: Tensor, step: int) -> Tensor:
+        """The boolean (rows × n) mask of indices under the criterion."""
+        config, tau = self.config, self.config.threshold(step)
+        if config.scope == "mean":
+            magnitude = magnitude.nanmean(dim=0, keepdim=True)
+        if config.criterion == "threshold":
+            hits = magnitude < tau
+        elif config.criterion == "relative":
+            hits = magnitude < tau * magnitude.nanmean(dim=1, keepdim=True)
+        elif config.criterion == "quantile":
+            hits = magnitude <= magnitude.nanquantile(tau, dim=1, keepdim=True)
+        else:
+            count = min(int(tau), self.width)
+            hits = torch.zeros_like(magnitude, dtype=torch.bool)
+            if count:
+                order = magnitude.nan_to_num(nan=float("inf")).argsort(dim=1, stable=True)
+                hits.scatter_(1, order[:, :count], True)
+                hits &= ~magnitude.isnan()
+        if config.scope == "vote":
+            owners = (~magnitude.isnan()).sum(dim=0)
+            hits = (2 * hits.sum(dim=0) > owners)[None]
+        return hits
+
+    def _fire(self, hits: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
+        """Count ``hits``; return the mask of those that act now and the weight each leaves to the old values."""
+        config = self.config
+        counters = self.counters[rows]
+        counters += hits
+        fire = hits & (counters % config.k == 0)
+        if config.alpha_decay:
+            alpha = (config.alpha - config.alpha_decay * counters).clamp_min(min(config.alpha_floor, config.alpha))
+        else:
+            alpha = torch.full(fire.shape, config.alpha, device=fire.device)
+        dtype = self.pair.A.dtype
+        keep = torch.where(fire, alpha.to(dtype), torch.ones((), dtype=dtype, device=fire.device))
+        if config.counter_reset:
+            counters.masked_fill_(fire, 0)
+        self.events[rows] += fire.sum(dim=1)
+        return fire, keep
+
+    def _nothing(self, fire: Tensor) -> bool:
+        # Asking an accelerator would wait for it, every step; fresh=per_event has to ask, a new draw depends on it.
+        if fire.device.type == "cpu" or self.config.fresh == "per_event":
+            return not bool(fire.any())
+        return False
+
+    # --- what is written ------------------------------------------------------------------------------------------
+
+    def _rewrite(self, keep: Tensor) -> None:
+        """old·keep + fresh·(1 − keep) on rows of A and columns of B (or rows of B), as new tensors.
+
+        New tensors, because in the authors' placement the backward pass of earlier layers still needs the old ones.
+        """
+        fresh_A, fresh_B = self.fresh()
+        if self.config.vector == "d":
+            self.pair.A = self._mix(self.pair.A, fresh_A, keep[:, None], 1)
+            self.pair.B = self._mix(self.pair.B, fresh_B, keep[None, :], 0)
+        else:
+            self.pair.B = self._mix(self.pair.B, fresh_B, keep[:, None], 1)
+
+    def _mix(self, old: Tensor, fresh: Tensor, keep: Tensor, norm_over: int) -> Tensor:
+        new = old * keep + fresh * (1 - keep)
+        if self.config.rescale:
+            ratio = old.norm(dim=norm_over, keepdim=True) / new.norm(dim=norm_over, keepdim=True).clamp_min(1e-12)
+            new = torch.where(keep == 1, new, new * ratio)
+        return new
+
+    def fresh(self) -> tuple[Tensor, Tensor]:
+        """The matrices refreshed entries move towards, shaped like the pair, drawn on the CPU from an own generator."""
+        if self._fresh is None or self.config.fresh == "per_event":
+            base = self.config.fresh_seed if self.config.fresh_seed is not None else 10 * self.config.k
+            if self.config.fresh == "per_event":
+                base = derive(base, "fresh", self.seed, self.drawn)
+                self.drawn += 1
+            self._fresh = self._draw(base)
+        return self._fresh
+
+    def use_fresh(self, A: Tensor, B: Tensor) -> None:
+        """Take given matrices instead of drawn ones (a comparison with another implementation's)."""
+        self._fresh = (A, B)
+
+    def _draw(self, seed: int) -> tuple[Tensor, Tensor]:
+        A, B = self.pair.A, self.pair.B
+        pair = draw_pair(A.shape[0], A.shape[1], B.shape[0], self.init, self.gain, seed, A.dtype)
+        return pair[0].to(A.device), pair[1].to(A.device)
+
+    def _redraw(self, step: int) -> None:
+        if not self.config.periodic or step < 1 or step % self.config.periodic:
+            return
+        self.redrawn += 1
+        A, B = self._draw(derive(self.seed, "periodic", self.redrawn))
+        if "a" in self.config.periodic_parts:
+            self.pair.A = A
+        if "b" in self.config.periodic_parts:
+            self.pair.B = B
+
+    def _afterwards(self, fire: Tensor, optimizer: torch.optim.Optimizer | None) -> None:
+        config = self.config
+        if config.reset_d is None and not config.reset_moments:
+            return
+        for row, vector in enumerate(self.vectors):
+            mask = fire[row if len(fire) > 1 else 0, : vector.numel()]
+            if config.reset_d is not None:
+                vector.data.masked_fill_(mask, config.reset_d)
+            if config.reset_moments and optimizer is not None:
+                for value in optimizer.state.get(vector, {}).values():
+                    if isinstance(value, Tensor) and value.shape == vector.shape:
+                        value.masked_fill_(mask, 0.0)
+
+    # --- state ----------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "counters": self.counters.clone(),
+            "events": self.events.clone(),
+            "redrawn": self.redrawn,
+            "drawn": self.drawn,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.counters.copy_(state["counters"])
+        self.events.copy_(state["events"])
+        self.redrawn, self.drawn = state["redrawn"], state["drawn"]

@@ -1,0 +1,111 @@
+"""UORA: VeRA's ΔW = Λ_b B Λ_d A with parts of A and B redrawn where d_i stays small (arXiv 2505.20154).
+
+The algorithm is the authors' (their PEFT fork, branch feature_peft_uora, commit 63c158d); what the paper's own runs used
+for rank, learning rates, α, τ and k is not known. `refresh` holds the rewriting, this file places it in training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from uora_bench.errors import UserError
+from uora_bench.methods.base import Target
+from uora_bench.methods.refresh import RefreshConfig, Refresher
+from uora_bench.methods.vera import VectorBranch, VeRA, VeRAConfig
+
+
+@dataclass(frozen=True)
+class UORAConfig(RefreshConfig, VeRAConfig):
+    """Options of ``configs/method/uora.yaml``: those of the pair and vectors, and those of the refresh."""
+
+    def __post_init__(self) -> None:
+        VeRAConfig.__post_init__(self)
+        RefreshConfig.__post_init__(self)
+
+
+class UORA(VeRA):
+    """VeRA's layers with orthogonal A and B, and a `Refresher` for each shared pair."""
+
+    name = "uora"
+    Config = UORAConfig
+
+    def inject(self, model: nn.Module, targets: Sequence[Target], generator: torch.Generator) -> None:
+        super().inject(model, targets, generator)
+        config = self.config
+        if config.timing == "authors" and any(getattr(m, "gradient_checkpointing", False) for m in model.modules()):
+            raise UserError(
+                "method.timing=authors acts in the forward pass, which gradient checkpointing replays; "
+                "use method.timing=optimizer_step or trainer.gradient_checkpointing=false"
+            )
+        self.members: dict[str, list[str]] = {key: [] for key in self.pairs}
+        for name, key in self.pair_of.items():
+            self.members[key].append(name)
+        self.refreshers: dict[str, Refresher] = {}
+        for key, names in self.members.items():
+            vectors = [getattr(self.branches[n], config.vector) for n in names]
+            # with a pair per layer or shape, each has its own fresh matrices only through its shape: the seed is one
+            self.refreshers[key] = Refresher(config, self.pairs[key], vectors, config.init, config.gain, self.seed)
+        self._optimizer: torch.optim.Optimizer | None = None
+        self._forwards = dict.fromkeys(self.pair_of, 0)
+        if config.timing == "authors":
+            self._place_in_forward(accumulation=1)
+
+    def _place_in_forward(self, accumulation: int) -> None:
+        for key, names in self.members.items():
+            for row, name in enumerate(names):
+                branch = self.branches[name]
+                assert isinstance(branch, VectorBranch)
+                object.__setattr__(branch, "on_forward", self._forward_hook(key, row, name, accumulation))
+
+    def _forward_hook(self, key: str, row: int, name: str, accumulation: int) -> Any:
+        def hook() -> None:
+            self._forwards[name] += 1
+            if self._forwards[name] % accumulation == 0:
+                self.refreshers[key].forward_step(row, self._forwards[name] // accumulation)
+
+        return hook
+
+    def bind(self, optimizer: torch.optim.Optimizer, accumulation: int) -> None:
+        self._optimizer = optimizer
+        if self.config.timing == "authors":
+            self._place_in_forward(accumulation)
+
+    def after_step(self, step: int) -> dict[str, Tensor | float]:
+        """Refresh (unless it happens in the forward pass); returns the number of refreshed indices so far."""
+        if self.config.timing == "optimizer_step":
+            for refresher in self.refreshers.values():
+                refresher.step(step, self._optimizer)
+        events = [r.events.sum() for r in self.refreshers.values()]
+        return {"uora/refreshes": torch.stack(events).sum()}
+
+    def state(self) -> dict[str, Any]:
+        return {
+            **super().state(),
+            "refresh": {key: r.state() for key, r in self.refreshers.items()},
+            "forwards": dict(self._forwards),
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        super().load_state(state)
+        for key, refresher in self.refreshers.items():
+            refresher.load_state(state["refresh"][key])
+        self._forwards.update(state["forwards"])
+
+    def seed_tensors(self) -> set[str]:
+        """The pairs, as long as nothing has rewritten them: after a refresh they have to be shipped."""
+        changed = {k for k, r in self.refreshers.items() if r.redrawn or int(r.events.sum())}
+        return {n for n in super().seed_tensors() if n.split(".", 1)[1].rsplit(".", 1)[0] not in changed}
+
+    def report(self) -> dict[str, Any]:
+        """Refreshed indices per layer (per pair when layers decide together), whole redraws, and the total."""
+        per_layer: dict[str, int] = {}
+        for key, refresher in self.refreshers.items():
+            names = self.members[key] if self.config.scope == "layer" else [key]
+            per_layer.update(zip(names, refresher.events.tolist(), strict=True))
+        redraws = sum(r.redrawn for r in self.refreshers.values())
+        return {"refreshes": sum(per_layer.values()), "refreshes_per_layer": per_layer, "redraws": redraws}

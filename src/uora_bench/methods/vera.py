@@ -1,0 +1,99 @@
+"""VeRA: ΔW = Λ_b B Λ_d A with A and B random, frozen and shared (Kopiczko et al. 2024, arXiv 2310.11454)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from uora_bench.errors import UserError
+from uora_bench.methods import functional
+from uora_bench.methods.base import Branch, Method, Target, TargetShape
+from uora_bench.methods.projections import Init, ProjectionPair, Sharing, make_pairs, pair_key
+
+
+@dataclass(frozen=True)
+class VeRAConfig:
+    """Options of ``configs/method/vera.yaml``."""
+
+    rank: int
+    targets: tuple[str, ...] | None
+    dropout: float
+    d_initial: float
+    b_initial: float
+    init: Init
+    gain: float
+    sharing: Sharing
+    projection_seed: int | None
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise UserError(f"method.rank={self.rank} must be at least 1")
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"method.dropout={self.dropout} must be at least 0 and below 1")
+
+
+class VectorBranch(Branch):
+    """d (r,) and b (out,), both trained, on a shared frozen pair; ΔW = Λ_b B[:out] Λ_d A[:, :in]."""
+
+    def __init__(self, d: Tensor, b: Tensor, pair: ProjectionPair, in_features: int) -> None:
+        super().__init__()
+        self.d, self.b = nn.Parameter(d), nn.Parameter(b)
+        self.in_features, self.out_features = in_features, b.numel()
+        # A reference, not a sub-module: the pair is registered once on the model, so it is moved and saved once.
+        object.__setattr__(self, "pair", pair)
+        object.__setattr__(self, "on_forward", None)
+
+    def matrices(self) -> tuple[Tensor, Tensor]:
+        """The parts of the pair this branch uses: A (r × in), B (out × r)."""
+        return self.pair.A[:, : self.in_features], self.pair.B[: self.out_features]
+
+    def delta(self, x: Tensor) -> Tensor:
+        A, B = self.matrices()
+        out = functional.scaled_pair(x, A, B, self.d, self.b)
+        if self.on_forward is not None and self.training:
+            self.on_forward()
+        return out
+
+    def delta_weight(self) -> Tensor:
+        A, B = self.matrices()
+        return self.b[:, None] * (B @ (self.d[:, None] * A))
+
+
+class VeRA(Method):
+    """Trains d (from ``d_initial``) and b (from 0) of every target; no α/r scale."""
+
+    name = "vera"
+    Config = VeRAConfig
+
+    def count(self, shapes: Sequence[TargetShape], backbone_parameters: int) -> int:
+        """Σ (out + r); A and B are not trained and not counted."""
+        return sum(s.out_features + self.config.rank for s in shapes)
+
+    def inject(self, model: nn.Module, targets: Sequence[Target], generator: torch.Generator) -> None:
+        config = self.config
+        seed = config.projection_seed if config.projection_seed is not None else self.seed
+        weight = model.get_submodule(targets[0].path).weight
+        dtype = torch.promote_types(weight.dtype, torch.float32)
+        self.pairs = make_pairs(targets, config.rank, config.init, config.gain, config.sharing, seed, dtype)
+        # one registration: .to(), state dicts and copies of the model see each pair exactly once
+        model.add_module("projection_pairs", nn.ModuleList(self.pairs.values()).to(weight.device))
+        self.pair_of: dict[str, str] = {t.name: pair_key(t, config.sharing) for t in targets}
+
+        def make(target: Target, dtype: torch.dtype, device: torch.device) -> VectorBranch:
+            d = torch.full((config.rank,), config.d_initial, dtype=dtype, device=device)
+            b = torch.full((target.shape.out_features,), config.b_initial, dtype=dtype, device=device)
+            return VectorBranch(d, b, self.pairs[self.pair_of[target.name]], target.shape.in_features)
+
+        self._wrap(model, targets, config.dropout, make)
+
+    def adapter_state(self) -> dict[str, Tensor]:
+        """d and b of every target, and the pairs: a seed draws the same matrices only with the same library."""
+        pairs = {f"projection_pairs.{key}.{name}": b for key, p in self.pairs.items() for name, b in p.named_buffers()}
+        return {**super().adapter_state(), **pairs}
+
+    def seed_tensors(self) -> set[str]:
+        """The pairs: frozen at what the seed drew."""
+        return {name for name in self.adapter_state() if name.startswith("projection_pairs.")}

@@ -1,0 +1,363 @@
+"""The life of one cell: record exists? stop → data → backbone → inject → count → train → merge check → save → record.
+
+This module owns the order and what happens when a step fails; each step's work is elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from uora_bench import record as records
+from uora_bench import registry
+from uora_bench.cell import Cell, Settings
+from uora_bench.compose import Composed
+from uora_bench.errors import CellError, Interrupted, UserError
+from uora_bench.record import CellRecord, Counts, Sizes, Timing
+from uora_bench.schema import plain
+from uora_bench.signals import StopRequest
+
+if TYPE_CHECKING:
+    from uora_bench.methods.base import Method
+    from uora_bench.tasks.base import Task
+
+ADAPTER, HEAD = "adapter.safetensors", "head.safetensors"
+_MERGE_TOLERANCE = 1e-3  # relative to the largest logit; float32 gives about 1e-6
+
+
+@dataclass
+class _Job:
+    """A cell on its way: what the steps hand to each other."""
+
+    cell: Cell
+    settings: Settings
+    composed: Composed
+    cell_id: str
+    fingerprints: dict[str, str]
+    rows: dict[str, Any]
+    task: Task
+    words: list[str]
+    started: float
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.settings.runs_dir) / self.settings.experiment_name / self.cell_id
+
+    @property
+    def record_folder(self) -> Path:
+        return records_folder(self.settings)
+
+    def record(self, status: Any, **values: Any) -> CellRecord:
+        from uora_bench import provenance
+
+        return CellRecord(
+            schema=records.SCHEMA,
+            status=status,
+            cell_id=self.cell_id,
+            experiment=self.settings.experiment_name,
+            label=self.cell.label,
+            cell=self.cell.canonical(),
+            recipe=plain(self.cell.recipe),
+            sources=self.composed.sources,
+            metric=self.cell.task.metric,
+            splits={role: {"name": self._split_name(role), "rows": len(rows)} for role, rows in self.rows.items()},
+            provenance={
+                **provenance.collect(),
+                "data": self.fingerprints,
+                "command": [w for w in self.words if not w.startswith(("data.root=", "results.dir=", "runs.dir="))],
+                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+                **values.pop("provenance", {}),
+            },
+            **values,
+        )
+
+    def _split_name(self, role: str) -> str:
+        splits = self.cell.task.splits
+        return str(getattr(splits, role, None) or splits.extra.get(role))
+
+
+def records_folder(settings: Settings) -> Path:
+    return Path(settings.results_dir) / "records" / settings.experiment_name
+
+
+def run_cell(cell: Cell, settings: Settings, composed: Composed, words: list[str], stop: StopRequest) -> int:
+    """Run ``cell`` to its record. Returns the exit code: 0 done (or already done), 1 failed.
+
+    Raises:
+        UserError: the user's mistake; nothing was changed.
+        Interrupted: a signal arrived; the checkpoint is kept.
+    """
+    started = time.perf_counter()
+    from uora_bench import data
+
+    method = registry.method_class(cell.method.name)(cell.method.options, cell.seed)  # checks the options' values
+    task: Task = registry.task_class(cell.task.family)(cell.task)
+    start_adapter = _warm_start_file(settings)
+    if start_adapter is not None:
+        cell = replace(cell, initialise_from=_sha256(start_adapter))
+    source = data.Source(Path(settings.data_root) if settings.data_root else None)
+    rows = task.splits(source)
+    fingerprints = {role: data.fingerprint(r) for role, r in rows.items()}
+    cell_id = cell.cell_id("/".join(f"{k}:{v}" for k, v in sorted(fingerprints.items())))
+    job = _Job(cell, settings, composed, cell_id, fingerprints, rows, task, words, started)
+    main = os.environ.get("RANK", "0") == "0"  # set by accelerate launch, torchrun and submitit alike
+
+    done = records.find(job.record_folder, cell_id)
+    if done is not None and done.status == "done" and not settings.force:
+        if main:
+            print(
+                f"already done: {summary(done)}\n  {records.record_path(job.record_folder, cell_id)} (force=true reruns)"
+            )
+        return 0
+    from filelock import FileLock, Timeout
+
+    job.folder.mkdir(parents=True, exist_ok=True)
+    # beside the folder, not in it: force=true empties the folder. The system frees the lock when the process dies.
+    lock = FileLock(job.folder.with_suffix(".lock"), timeout=0)
+    try:
+        if main:
+            lock.acquire()
+        return _run_locked(job, method, start_adapter, stop)
+    except Timeout:
+        raise UserError(
+            f"cell {cell_id} is being run by another process (lock '{lock.lock_file}'); wait for it, or stop it first"
+        ) from None
+    finally:
+        lock.release()
+
+
+def _run_locked(job: _Job, method: Method, start_adapter: Path | None, stop: StopRequest) -> int:
+    # another process may have finished the cell between our look and our lock
+    done = records.find(job.record_folder, job.cell_id)
+    if done is not None and done.status == "done" and not job.settings.force:
+        print(f"already done: {summary(done)}")
+        return 0
+    if job.settings.force and not (job.folder / ".forced").exists():
+        # the mark makes a killed force=true run resume, not start over, when the same command is given again
+        shutil.rmtree(job.folder, ignore_errors=True)
+        job.folder.mkdir(parents=True, exist_ok=True)
+        (job.folder / ".forced").touch()
+    try:
+        finished = _train(job, method, start_adapter, stop)
+    except (UserError, Interrupted):
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, the cell failed and the record says why
+        return _fail(job, error)
+    (job.folder / ".forced").unlink(missing_ok=True)
+    if finished is not None:
+        print(f"{summary(finished)}\n  record {records.record_path(job.record_folder, job.cell_id)}")
+    return 0
+
+
+def _fail(job: _Job, error: Exception) -> int:
+    reason = f"{type(error).__name__}: {error}" if not isinstance(error, CellError) else str(error)
+    reason = " ".join(reason.split())[:500]
+    print(f"the cell failed: {reason}", file=sys.stderr)
+    trace = traceback.format_exc()
+    try:
+        (job.folder / "failure.txt").write_text(trace, encoding="utf-8")
+        job.record("failed", reason=reason).write(job.record_folder)
+    except OSError as second:  # a full disk, most likely: the message above is then all there is
+        print(f"the failed record could not be written: {second}", file=sys.stderr)
+    return 1
+
+
+def _train(job: _Job, method: Method, start_adapter: Path | None, stop: StopRequest) -> CellRecord | None:
+    """Everything between the data and the record; None on processes other than the main one."""
+    import torch
+    from accelerate import Accelerator
+    from accelerate.utils import DistributedDataParallelKwargs
+
+    from uora_bench import backbones, checkpoint, measure, precision, trackers, trainer
+
+    cell, task = job.cell, job.task
+    resolved = precision.resolve(cell.trainer.precision)
+    accelerator = Accelerator(
+        cpu=not torch.cuda.is_available(),
+        mixed_precision=precision.ACCELERATE_NAMES[resolved],
+        # the frozen pairs are equal everywhere and stay so; sending them each step would only cost
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+    )
+    loaded = backbones.load(cell.backbone, task.head, cell.seed)
+    model = loaded.model
+    if cell.trainer.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    head, counts = inject(cell, model, method)
+    if start_adapter is not None:
+        _warm_start(method, start_adapter)
+    model.to(accelerator.device)
+    encoded = {role: task.encode(rows, loaded.processor) for role, rows in job.rows.items()}
+    folder = job.folder
+    tracker = trackers.Tracker()
+    if accelerator.is_main_process:
+        facts = {**job.cell.canonical(), "cell_id": job.cell_id, "recipe": cell.recipe.name, "precision": resolved}
+        tracker = trackers.start(
+            job.settings.tracker, job.cell_id, cell.label, job.settings.experiment_name, facts, folder
+        )
+    setup = time.perf_counter() - job.started
+    failed = True
+    try:
+        history = trainer.fit(
+            cell, model, head, method, task, encoded, tracker, folder / "checkpoints", accelerator, stop
+        )
+        merge_error = _merge_check(model, method, task, encoded["dev"], accelerator)
+        failed = False
+        if not accelerator.is_main_process:
+            return None
+        sizes = _save_weights(folder, method, head, warm=start_adapter is not None)
+        chosen = records.select(history.epochs, cell.task.metric)
+        total = setup + history.seconds.get("train", 0.0) + history.seconds.get("eval", 0.0)
+        train_seconds = history.seconds.get("train", 0.0)
+        peak, kind = measure.peak_memory()
+        done = job.record(
+            "done",
+            scores=chosen,
+            epochs=tuple(records.EpochScores(**e) for e in history.epochs),
+            counts=counts,
+            bytes=sizes,
+            seconds=Timing(setup, train_seconds, history.seconds.get("eval", 0.0), total),
+            examples_per_second=history.examples / train_seconds if train_seconds else None,
+            tokens_per_second=history.tokens / train_seconds if train_seconds else None,
+            peak_memory_bytes=max(peak, history.peak_bytes),
+            peak_memory_kind=kind,
+            precision=resolved,
+            processes=accelerator.num_processes,
+            micro_batch_size=cell.trainer.micro_batch_size,
+            restarts=history.restarts,
+            merge_error=merge_error,
+            method=method.report(),
+            provenance={"backbone": loaded.origin},
+        )
+        done.write(job.record_folder)
+        tracker.summary({f"{rule}/{cell.task.metric.primary}": _primary(done, rule) for rule in done.scores})
+        # the record is there, so the state to resume from is no longer needed; the best weights stay
+        (folder / "checkpoints" / checkpoint.LAST).unlink(missing_ok=True)
+        return done
+    finally:
+        tracker.finish(failed=failed)
+        if accelerator.num_processes > 1:
+            accelerator.end_training()
+
+
+def inject(cell: Cell, model: Any, method: Method) -> tuple[dict[str, Any], Counts]:
+    """Put ``method`` on ``model``, open the head, and check the closed-form count against the model.
+
+    Raises:
+        CellError: when the count of trained parameters differs from the method's closed form.
+    """
+    import torch
+
+    from uora_bench import backbones
+    from uora_bench.methods.base import backbone_parameters
+    from uora_bench.seeds import derive
+
+    targets = backbones.targets(model, cell.backbone, method.target_kinds)
+    total = sum(p.numel() for p in model.parameters())
+    expected = method.count([t.shape for t in targets], sum(p.numel() for p in backbone_parameters(model).values()))
+    method.inject(model, targets, torch.Generator().manual_seed(derive(cell.seed, "adapter")))
+    head = backbones.head_parameters(model)
+    for parameter in head.values():
+        parameter.requires_grad_(True)
+    adapter = sum(p.numel() for p in method.parameters())
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    heads = sum(p.numel() for p in head.values())
+    if adapter != expected or trained != adapter + heads:
+        raise CellError(
+            f"{cell.method.name} trains {adapter} adapter parameters (model: {trained - heads}), its closed form says {expected}"
+        )
+    return head, Counts(adapter=adapter, head=heads, total=total + (adapter if cell.method.name != "full" else 0))
+
+
+def summary(record: CellRecord) -> str:
+    """One line with the score under every rule; which split served as what is part of it."""
+    metric = record.metric
+    parts = []
+    for rule, result in record.scores.items():
+        for split, values in result.scores.items():
+            if metric.primary in values:
+                where = f", epoch {result.epoch}" if result.epoch is not None else ""
+                parts.append(
+                    f"{split} {metric.primary} {values[metric.primary] * metric.scale:.2f} (rule {rule}{where})"
+                )
+    name = record.splits.get("dev", {}).get("name")
+    return f"{record.label} [{record.cell_id}]: {'; '.join(parts)}; dev = {name}"
+
+
+def _primary(record: CellRecord, rule: str) -> float:
+    return float(record.scores[rule].scores["dev"][record.metric.primary])
+
+
+def _merge_check(model: Any, method: Method, task: Task, dev: Any, accelerator: Any) -> float | None:
+    """Largest difference of the logits on one dev batch, merged against adapter, relative to the largest logit."""
+    import torch
+
+    if not method.layers:
+        return None
+    plain_model = accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+    was_training = plain_model.training
+    plain_model.eval()
+    batch = task.collate(dev, range(min(8, len(dev))), "dynamic")
+    inputs = {k: v.to(accelerator.device) for k, v in batch.items() if k not in ("labels", "weight")}
+    with torch.inference_mode():
+        before = plain_model(**inputs).logits.double()
+        method.merge()
+        after = plain_model(**inputs).logits.double()
+        method.unmerge()
+    plain_model.train(was_training)
+    error = float((before - after).abs().max() / before.abs().max().clamp_min(1e-12))
+    if not error <= _MERGE_TOLERANCE:
+        raise CellError(f"the merged model differs from the adapter model: logits by {error:.2e} of the largest")
+    return error
+
+
+def _save_weights(folder: Path, method: Method, head: Mapping[str, Any], warm: bool) -> Sizes:
+    from safetensors.torch import save_file
+
+    from uora_bench import atomic
+
+    def tensors(named: Mapping[str, Any]) -> dict[str, Any]:
+        return {k: v.detach().cpu().contiguous() for k, v in named.items()}
+
+    adapter = tensors(method.adapter_state())
+    # after a warm start the seed no longer gives back what it drew
+    known = set() if warm else method.seed_tensors()
+    atomic.write(folder / ADAPTER, lambda path: save_file(adapter, path))
+    atomic.write(folder / HEAD, lambda path: save_file(tensors(head), path))
+    shipped = sum(t.numel() * t.element_size() for k, t in adapter.items() if k not in known)
+    return Sizes(shipped, (folder / ADAPTER).stat().st_size, (folder / HEAD).stat().st_size)
+
+
+def _warm_start_file(settings: Settings) -> Path | None:
+    given = settings.initialise_from
+    if given is None:
+        return None
+    for folder in (Path(given), Path(settings.runs_dir) / settings.experiment_name / given):
+        if (folder / ADAPTER).is_file():
+            return folder / ADAPTER
+    raise UserError(
+        f"initialise_from='{given}' is neither the run folder nor the cell_id (of experiment "
+        f"{settings.experiment_name}) of a finished cell: no {ADAPTER} there"
+    )
+
+
+def _warm_start(method: Method, path: Path) -> None:
+    from safetensors.torch import load_file
+
+    try:
+        method.load_adapter_state(load_file(path))
+    except UserError as error:
+        raise UserError(f"initialise_from: {error}; it must come from the same method, rank and targets") from None
+
+
+def _sha256(path: Path) -> str:
+    import hashlib
+
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,115 @@
+"""Strict conversion of plain mappings (YAML, JSON) into frozen dataclasses and back.
+
+Values live in YAML and JSON, types in dataclasses: this module is where the two meet. It knows nothing of what the
+dataclasses mean.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from uora_bench.errors import UserError, nearest
+
+T = TypeVar("T")
+
+
+def build(cls: type[T], data: Mapping[str, Any], where: str = "") -> T:
+    """Build the dataclass ``cls`` from ``data``.
+
+    An unknown key, a missing one or a wrong type is one line that names the key with its path. An int is accepted for a
+    float (and becomes one); nothing else is converted. ``where`` is the path of ``data`` in the messages.
+
+    Raises:
+        UserError: on the first thing that does not fit.
+    """
+    if not isinstance(data, Mapping):
+        raise UserError(f"{where or 'the configuration'} must be a mapping, not {data!r}")
+    hints = _hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    for key in data:
+        if key not in fields:
+            names = [_join(where, n) for n in fields]
+            raise UserError(f"unknown key '{_join(where, key)}'{nearest(_join(where, key), names)}")
+    values = {}
+    for name, field in fields.items():
+        if name in data:
+            values[name] = _convert(hints[name], data[name], _join(where, name))
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise UserError(f"'{_join(where, name)}' is missing")
+    return cls(**values)
+
+
+def plain(value: Any) -> Any:
+    """The JSON-able form of a dataclass, mapping or sequence, recursively (tuples become lists)."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    return value
+
+
+_HINTS: dict[type, dict[str, Any]] = {}
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    # get_type_hints compiles every annotation; a report reads a thousand records.
+    if cls not in _HINTS:
+        _HINTS[cls] = typing.get_type_hints(cls)
+    return _HINTS[cls]
+
+
+def _join(where: str, name: str) -> str:
+    return f"{where}.{name}" if where else str(name)
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in args:
+            return None
+        options = [a for a in args if a is not type(None)]
+        for option in options[:-1]:
+            try:
+                return _convert(option, value, where)
+            except UserError:
+                continue
+        return _convert(options[-1], value, where)
+    if origin is typing.Literal:
+        if value not in args or isinstance(value, bool) != any(isinstance(a, bool) for a in args if a == value):
+            raise UserError(f"{where}={value!r} is not one of {', '.join(map(str, args))}{_did_you_mean(value, args)}")
+        return value
+    if dataclasses.is_dataclass(hint):
+        return build(hint, value, where)  # type: ignore[arg-type]
+    if origin in (list, tuple):
+        if not isinstance(value, (list, tuple)):
+            raise UserError(f"{where} must be a list, not {value!r}")
+        return tuple(_convert(args[0], v, f"{where}[{i}]") for i, v in enumerate(value))
+    if origin in (dict, Mapping) or hint is dict:
+        if not isinstance(value, Mapping):
+            raise UserError(f"{where} must be a mapping, not {value!r}")
+        if not args:
+            return dict(value)
+        return {str(k): _convert(args[1], v, _join(where, str(k))) for k, v in value.items()}
+    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(hint, type) and isinstance(value, hint) and (hint is bool) == isinstance(value, bool):
+        return value
+    raise UserError(f"{where}={value!r} must be {_name(hint)}")
+
+
+def _did_you_mean(value: Any, options: tuple[Any, ...]) -> str:
+    tail = nearest(str(value), [str(o) for o in options])
+    return tail if "did you mean" in tail else ""
+
+
+def _name(hint: Any) -> str:
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    return names.get(hint, getattr(hint, "__name__", str(hint)))

@@ -1,0 +1,1 @@
+"""Task families, one file each; they know nothing of methods. ``base`` is the wall they stand behind."""

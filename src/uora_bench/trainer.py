@@ -1,0 +1,325 @@
+"""THE training loop. It knows methods and tasks only through their base classes.
+
+A step: the global batch's share of this process in micro-batches, sums of losses divided by the weight of the whole
+batch, one optimizer step, the method's `after_step`. An epoch ends with an evaluation and a checkpoint. Everything a
+resume needs is in the checkpoint, so that an interrupted run ends with the bytes of an undisturbed one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from uora_bench import batching, checkpoint, evaluation
+from uora_bench.cell import Cell, TrainerConfig
+from uora_bench.errors import CellError, Interrupted
+from uora_bench.measure import Stopwatch, peak_memory
+from uora_bench.progress import Progress
+from uora_bench.seeds import derive
+from uora_bench.tasks.base import Encoded, Task
+
+if TYPE_CHECKING:
+    import torch
+
+    from uora_bench.methods.base import Method
+    from uora_bench.signals import StopRequest
+    from uora_bench.trackers import Tracker
+
+
+@dataclass
+class History:
+    """What training leaves behind; plain data, carried by the checkpoint."""
+
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    steps: int = 0
+    examples: int = 0
+    tokens: int = 0
+    best_epoch: int | None = None
+    best_score: float | None = None
+    restarts: int = 0
+    peak_bytes: int = 0
+    peak_kind: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def fit(
+    cell: Cell,
+    model: torch.nn.Module,
+    head: Mapping[str, torch.nn.Parameter],
+    method: Method,
+    task: Task,
+    splits: Mapping[str, Encoded],
+    tracker: Tracker,
+    folder: Path,
+    accelerator: Any,
+    stop: StopRequest,
+) -> History:
+    """Train ``model`` on ``splits["train"]`` and evaluate every other split after each epoch.
+
+    Resumes from ``folder`` if it holds a checkpoint. At the end the model holds the last epoch's weights and
+    ``best.pt`` those of the best one.
+
+    Raises:
+        CellError: when the loss is not finite.
+        Interrupted: after a signal; the checkpoint then holds the step that was just finished.
+    """
+    return _Fit(cell, model, head, method, task, splits, tracker, folder, accelerator, stop).run()
+
+
+def optimizer_groups(
+    trainer: TrainerConfig, method: Method, head: Mapping[str, torch.nn.Parameter]
+) -> list[dict[str, Any]]:
+    """Adapter groups from the method, then the head: decay on its matrices, none on biases and norms."""
+    groups = method.param_groups(trainer.lr_adapter, trainer.weight_decay_adapter)
+    for decay, members in (
+        (trainer.weight_decay_head, [p for p in head.values() if p.ndim > 1]),
+        (0.0, [p for p in head.values() if p.ndim <= 1]),
+    ):
+        if members:
+            groups.append({"params": members, "lr": trainer.lr_head, "weight_decay": decay})
+    return groups
+
+
+def learning_rate_factor(step: int, total: int, warmup: int, schedule: str) -> float:
+    """The factor on every learning rate in optimizer step ``step`` (from 0): linear warm-up, then linear or constant."""
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    if schedule == "constant":
+        return 1.0
+    return max(0.0, (total - step) / max(1, total - warmup))
+
+
+class _Fit:
+    def __init__(
+        self,
+        cell: Cell,
+        model: torch.nn.Module,
+        head: Mapping[str, torch.nn.Parameter],
+        method: Method,
+        task: Task,
+        splits: Mapping[str, Encoded],
+        tracker: Tracker,
+        folder: Path,
+        accelerator: Any,
+        stop: StopRequest,
+    ) -> None:
+        import torch
+
+        self.cell, self.config, self.task, self.method, self.head = cell, cell.trainer, task, method, head
+        self.splits, self.tracker, self.folder, self.stop = splits, tracker, folder, stop
+        self.accelerator = accelerator
+        self.watch, self.history = Stopwatch(), History()
+        self.train_set = splits["train"]
+        if not len(self.train_set):
+            raise CellError("the training split is empty")
+        config = self.config
+        self.per_epoch = batching.steps_per_epoch(len(self.train_set), config.batch_size, config.length_window)
+        self.total = config.max_steps or config.epochs * self.per_epoch
+        warmup = math.ceil(config.warmup_ratio * self.total)
+        groups = optimizer_groups(config, method, head)
+        optimizer = torch.optim.AdamW(groups, betas=config.betas, eps=config.eps)  # type: ignore[arg-type]
+        self.parameters = [p for g in groups for p in g["params"]]
+        if config.gradient_checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+        self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        # not prepared: Accelerate would step it once per process
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda s: learning_rate_factor(s, self.total, warmup, config.schedule)
+        )
+        largest = math.ceil(min(config.batch_size, len(self.train_set)) / accelerator.num_processes)
+        method.bind(optimizer, math.ceil(largest / min(config.micro_batch_size or largest, largest)))
+        self.position = 0  # optimizer steps done in the current epoch
+        self.running = torch.zeros(2, device=accelerator.device)  # sum of losses and of weights in this epoch
+        self.window = torch.zeros(2, device=accelerator.device)  # the same since the last log
+
+    # --- the loop -------------------------------------------------------------------------------------------------
+
+    def run(self) -> History:
+        import torch
+
+        torch.manual_seed(derive(self.cell.seed, "train", self.accelerator.process_index))
+        self._resume()
+        history = self.history
+        main = self.accelerator.is_main_process
+        self.progress = Progress(self.total, history.steps, self.cell.label, enabled=main)
+        self.stop.guard()
+        self.model.train()
+        try:
+            while history.steps < self.total:
+                self._epoch(len(history.epochs))
+        finally:
+            self.progress.close()
+        self.stop.release()
+        return history
+
+    def _epoch(self, epoch: int) -> None:
+        config = self.config
+        batches = batching.epoch_batches(
+            self.train_set.lengths, config.batch_size, config.length_window, self.cell.seed, epoch
+        )
+        with self.watch.measure("train"):
+            for batch in batches[self.position :]:
+                self._step(batch)
+                if self.history.steps % config.log_every == 0 or self.history.steps == self.total:
+                    self._log()
+                if self.history.steps == self.total:
+                    break
+                self._leave_if_asked()
+                if self.history.steps % config.checkpoint_every == 0 and self.position < len(batches):
+                    self._save()
+        self._evaluate(epoch)
+        self.position = 0
+        self.running.zero_()
+        self._save()
+        self._leave_if_asked(saved=True)
+
+    def _step(self, batch: Any) -> None:
+        accelerator, config = self.accelerator, self.config
+        shares = batching.micro_batches(
+            batch, accelerator.process_index, accelerator.num_processes, config.micro_batch_size
+        )
+        micros = []
+        for indices, counts in shares:
+            micro = self.task.collate(self.train_set, indices, config.padding)
+            if not counts:
+                micro["weight"] = micro["weight"] * 0.0
+            micros.append(micro)
+        # the weight of the whole global batch is known before any forward pass, so gradients need no second scaling
+        total = sum(m["weight"].sum() for m in micros).to(accelerator.device)  # type: ignore[union-attr]
+        total = accelerator.reduce(total, "sum") if accelerator.num_processes > 1 else total
+        for i, micro in enumerate(micros):
+            micro = {k: v.to(accelerator.device, non_blocking=True) for k, v in micro.items()}
+            last = i == len(micros) - 1
+            with accelerator.no_sync(self.model) if not last else nullcontext():
+                loss, weight = self.task.loss(self.model, micro)
+                # processes average their gradients: undo it
+                accelerator.backward(loss * (accelerator.num_processes / total))
+            self.running[0] += loss.detach()
+            self.running[1] += weight
+            self.window[0] += loss.detach()
+            self.window[1] += weight
+        if config.max_grad_norm is not None:
+            accelerator.clip_grad_norm_(self.parameters, config.max_grad_norm)
+        self.optimizer.step()
+        self.schedule.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.position += 1
+        self.history.steps += 1
+        self.history.examples += len(batch)
+        self.history.tokens += int(self.train_set.lengths[batch].sum())
+        self.scalars = self.method.after_step(self.history.steps)
+        self.progress.step()
+
+    def _evaluate(self, epoch: int) -> None:
+        history, config = self.history, self.config
+        loss = self._mean(self.running)
+        entry: dict[str, Any] = {"epoch": epoch + 1, "step": history.steps, "train_loss": loss, "scores": {}}
+        with self.watch.measure("eval"):
+            for role, encoded in self.splits.items():
+                if role == "train":
+                    continue
+                predictions = evaluation.predict(
+                    self.model, self.task, encoded, self.accelerator, config.eval_batch_size, config.padding, self.stop
+                )
+                entry["scores"][role] = evaluation.scores(self.task, predictions, encoded, halves=role == "dev")
+        metric = self.task.metric
+        score = entry["scores"]["dev"][metric.primary]
+        entry["seconds"] = sum(self.watch.totals.get(k, 0.0) for k in ("train", "eval"))
+        history.epochs.append(entry)
+        better = history.best_score is None or (score > history.best_score) == metric.higher_is_better
+        if history.best_score is None or (better and score != history.best_score):
+            history.best_epoch, history.best_score = epoch + 1, score
+            if self.accelerator.is_main_process:
+                checkpoint.save(self.folder, self._weights(), checkpoint.BEST)
+        shown = f"{metric.primary} {score * metric.scale:.2f}"
+        self.progress.note(loss=f"{loss:.4f}", dev=shown)
+        self.progress.say(f"epoch {epoch + 1}: loss {loss:.4f}, dev {shown}, {entry['seconds']:.0f} s so far")
+        flat = {f"{r}/{k}": v for r, s in entry["scores"].items() for k, v in s.items() if k != "halves"}
+        self.tracker.log({"epoch": epoch + 1, "train/epoch_loss": loss, **flat}, history.steps)
+
+    # --- looks and checks -----------------------------------------------------------------------------------------
+
+    def _log(self) -> None:
+        loss = self._mean(self.window)
+        self.window.zero_()
+        rate = {f"lr/{i}": lr for i, lr in enumerate(self.schedule.get_last_lr())}
+        scalars = {k: float(v) for k, v in self.scalars.items()}
+        self.progress.note(loss=f"{loss:.4f}")
+        self.tracker.log({"train/loss": loss, **rate, **scalars}, self.history.steps)
+
+    def _mean(self, sums: torch.Tensor) -> float:
+        sums = self.accelerator.reduce(sums, "sum") if self.accelerator.num_processes > 1 else sums
+        total, weight = sums.tolist()
+        mean = total / weight if weight else 0.0
+        if not math.isfinite(mean):
+            raise CellError(
+                f"the loss is not finite (seen at step {self.history.steps}); try a lower trainer.lr_adapter "
+                f"({self.config.lr_adapter:g}) or trainer.precision=float32"
+            )
+        return mean
+
+    def _leave_if_asked(self, saved: bool = False) -> None:
+        signum = self.stop.signum
+        if self.accelerator.num_processes > 1 and self.history.steps % self.config.log_every == 0:
+            from accelerate.utils import gather_object
+
+            signum = next((s for s in gather_object([signum]) if s is not None), None)
+        elif self.accelerator.num_processes > 1:
+            return  # all leave together, at the next look
+        if signum is not None:
+            if not saved:
+                self._save()
+            raise Interrupted(signum)
+
+    # --- state ----------------------------------------------------------------------------------------------------
+
+    def _weights(self) -> dict[str, Any]:
+        return {"method": self.method.state(), "head": {k: p.detach().clone() for k, p in self.head.items()}}
+
+    def _save(self) -> None:
+        from accelerate.utils import gather_object
+
+        self._mean(self.running)  # never keep a state that has already failed
+        randomness = [checkpoint.random_state()]
+        if self.accelerator.num_processes > 1:
+            randomness = gather_object(randomness)
+            self.running = self.accelerator.reduce(self.running, "sum") / self.accelerator.num_processes
+        peak, self.history.peak_kind = peak_memory()
+        self.history.peak_bytes = max(self.history.peak_bytes, peak)
+        self.history.seconds = dict(self.watch.totals)
+        if self.accelerator.is_main_process:
+            state = {
+                **self._weights(),
+                "optimizer": self.optimizer.state_dict(),
+                "schedule": self.schedule.state_dict(),
+                "random": randomness,
+                "history": vars(self.history),
+                "position": self.position,
+                "running": self.running,
+                "window": self.window,
+            }
+            checkpoint.save(self.folder, state)
+        self.accelerator.wait_for_everyone()
+
+    def _resume(self) -> None:
+        state = checkpoint.latest(self.folder)
+        if state is None:
+            return
+        self.method.load_state(state["method"])
+        for name, parameter in self.head.items():
+            parameter.data.copy_(state["head"][name])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.history = History(**state["history"])
+        self.history.restarts += 1
+        self.watch.totals = dict(self.history.seconds)
+        self.position = state["position"]
+        self.running.copy_(state["running"])
+        self.window.copy_(state["window"])
+        rank = self.accelerator.process_index
+        if rank < len(state["random"]):
+            checkpoint.set_random_state(state["random"][rank])

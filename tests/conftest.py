@@ -1,0 +1,39 @@
+"""Shared fixtures. Nothing in the tests may reach the network or wait for another process's threads."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_EVALUATE_OFFLINE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+for variable in ("WANDB_API_KEY", "UORA_DATA_DIR", "WANDB_MODE"):
+    os.environ.pop(variable, None)
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def _shared() -> Path:
+    return Path(os.environ.get("UORA_SHARED_DIR", ROOT.parent / "shared"))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of oracles, papers and data beside the checkout; in CI its absence is a failure, not a skip."""
+    folder = _shared()
+    if not folder.is_dir():
+        message = f"needs the shared folder beside the checkout ({folder.name}/; or set UORA_SHARED_DIR)"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The checkout."""
+    return ROOT
