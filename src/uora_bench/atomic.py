@@ -28,7 +28,11 @@ def write(path: Path, writer: Callable[[Path], None]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """`write` for a string (UTF-8)."""
-    write(path, lambda temporary: temporary.write_text(text, encoding="utf-8") and None)
+
+    def writer(temporary: Path) -> None:
+        temporary.write_text(text, encoding="utf-8")
+
+    write(path, writer)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -23,8 +23,7 @@ from uora_bench.tasks.base import HeadSpec
 if TYPE_CHECKING:
     from torch import nn
 
-# A weight file may hold what the model does not use (a masked-LM head, a position buffer); never the reverse.
-_HASHED_BYTES = 1 << 20
+_BLOCK = 1 << 20  # bytes hashed at a time
 
 
 @dataclass(frozen=True)
@@ -60,17 +59,18 @@ def load(backbone: BackboneConfig, head: HeadSpec, seed: int) -> Loaded:
         processor = transformers.AutoTokenizer.from_pretrained(place, **arguments)
     except OSError as error:
         raise UserError(
-            f"no weights for backbone={backbone.name} at '{place}': {str(error).splitlines()[0]}; set backbone.path=<folder>,"
-            " run `make prefetch` on a connected machine, or use a tiny task (task=tiny/nli)"
+            f"no weights for backbone={backbone.name} at '{place}': {str(error).splitlines()[0]}; set "
+            "backbone.path=<folder>, run `make prefetch` on a connected machine, or use a tiny task (task=tiny/nli)"
         ) from None
     finally:
         transformers.utils.logging.set_verbosity(verbosity)
+    # a file may hold what the model does not use (a masked-LM head); the reverse is only right for the head
     prefixes = tuple(f"{name}." for name in backbone.head)
     lost = [key for key in info["missing_keys"] if not key.startswith(prefixes)]
     if lost or info["mismatched_keys"]:
+        absent = lost[0] if lost else info["mismatched_keys"][0]
         raise UserError(
-            f"backbone={backbone.name}: the weights at '{place}' lack {lost[0] if lost else info['mismatched_keys'][0]}; "
-            "they are another architecture's"
+            f"backbone={backbone.name}: the weights at '{place}' lack {absent}; they are another architecture's"
         )
     model.head_modules = tuple(backbone.head)
     _check_architecture(backbone, model)
@@ -100,26 +100,36 @@ def targets(model: nn.Module, backbone: BackboneConfig, kinds: Sequence[str] | N
     Raises:
         UserError: for a kind the backbone does not have.
     """
+    check_kinds(backbone, kinds)
     found: list[tuple[int, int, Target]] = []
     names = [n for n, _ in model.named_modules()]
     for order, kind in enumerate(backbone.targets.default if kinds is None else kinds):
-        module = backbone.targets.modules.get(kind)
-        if module is None:
-            raise UserError(f"backbone={backbone.name} has no target '{kind}'{nearest(kind, backbone.targets.modules)}")
+        module = backbone.targets.modules[kind]
         pattern = re.compile(r"(?:^|\.)" + re.escape(module.path).replace(r"\{layer\}", r"(?P<layer>\d+)") + "$")
         matches = [(n, m) for n in names if (m := pattern.search(n))]
         if not matches:
             raise CellError(f"backbone={backbone.name}: no module matches target {kind} ('{module.path}')")
         for name, match in matches:
-            weight = model.get_submodule(name).weight
-            rows, columns = weight.shape
-            if type(model.get_submodule(name)).__name__ == "Conv1D":
+            linear: Any = model.get_submodule(name)
+            rows, columns = linear.weight.shape
+            if type(linear).__name__ == "Conv1D":  # (in x out)
                 rows, columns = columns, rows
             width = rows // module.of
             layer = int(match["layer"])
             shape = TargetShape(columns, width, kind, layer)
             found.append((layer, order, Target(name, shape, module.part * width, (module.part + 1) * width)))
     return [target for _, _, target in sorted(found, key=lambda f: f[:2])]
+
+
+def check_kinds(backbone: BackboneConfig, kinds: Sequence[str] | None) -> None:
+    """Raise `UserError` for a kind the backbone does not have, or one asked for twice; needs no weights."""
+    for kind in kinds or ():
+        if kind not in backbone.targets.modules:
+            raise UserError(
+                f"method.targets: backbone={backbone.name} has no '{kind}'{nearest(kind, backbone.targets.modules)}"
+            )
+        if list(kinds or ()).count(kind) > 1:
+            raise UserError(f"method.targets names '{kind}' twice; each kind once")
 
 
 def head_parameters(model: Any) -> dict[str, Any]:
@@ -154,8 +164,8 @@ def _check_architecture(backbone: BackboneConfig, model: Any) -> None:
         own = getattr(model.config, key, value)
         if own != value:
             raise UserError(
-                f"backbone={backbone.name}: the weights say {key}={own}, configs/backbone/{backbone.name}.yaml says {value}; "
-                "these are not the weights the name stands for"
+                f"backbone={backbone.name}: the weights say {key}={own}, configs/backbone/{backbone.name}.yaml says "
+                f"{value}; these are not the weights the name stands for"
             )
 
 
@@ -183,7 +193,7 @@ def _origin(backbone: BackboneConfig, place: str, model: Any) -> dict[str, Any]:
     if weights.is_file():
         digest = hashlib.sha256()
         with open(weights, "rb") as handle:
-            while block := handle.read(_HASHED_BYTES):
+            while block := handle.read(_BLOCK):
                 digest.update(block)
         origin["weights_sha256"] = digest.hexdigest()
     return origin

@@ -173,16 +173,12 @@ class Cell:
             UserError: for an unknown key, a wrong type, or a pair that cannot be (a text task on a vision backbone).
         """
         method = dict(config["method"])
-        task = dict(config["task"])
         own = {f.name for f in fields(TaskConfig)} - {"options"}
+        task = {k: v for k, v in config["task"].items() if k in own}
+        task["options"] = {k: v for k, v in config["task"].items() if k not in own}
         cell = cls(
             method=Options(method.pop("name"), method.pop("version"), method),
-            task=build(
-                TaskConfig,
-                {k: v for k, v in task.items() if k in own}
-                | {"options": {k: v for k, v in task.items() if k not in own}},
-                "task",
-            ),
+            task=build(TaskConfig, task, "task"),
             backbone=build(BackboneConfig, config["backbone"], "backbone"),
             recipe=build(RecipeConfig, config["recipe"], "recipe"),
             trainer=build(TrainerConfig, config["trainer"], "trainer"),
@@ -190,8 +186,8 @@ class Cell:
         )
         if cell.task.kind != cell.backbone.kind:
             raise UserError(
-                f"task={cell.task.name} needs a backbone of kind {cell.task.kind}, but backbone={cell.backbone.name} is "
-                f"of kind {cell.backbone.kind}; choose another backbone= (see --help)"
+                f"task={cell.task.name} needs a backbone of kind {cell.task.kind}, but backbone={cell.backbone.name} "
+                f"is of kind {cell.backbone.kind}; choose another backbone= (see --help)"
             )
         if cell.seed < 0:
             raise UserError(f"seed={cell.seed} must not be negative")

@@ -1,7 +1,7 @@
 """Where a dataset's rows come from: a local folder, the Hub, or a generator of this package.
 
-Local rows are ``<root>/<benchmark>/<dataset>/<split>.{jsonl.gz,jsonl,parquet}`` with the Hub's column names. This module
-knows nothing of tasks.
+Local rows are ``<root>/<benchmark>/<dataset>/<split>.{jsonl.gz,jsonl,parquet}`` with the Hub's column names. This
+module knows nothing of tasks.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def read(path: Path) -> Dataset:
 
 
 def fingerprint(rows: Dataset) -> str:
-    """A hash of the rows' content (every column but ``idx``), the same whichever file format or place they came from."""
+    """A hash of the rows' content (every column but ``idx``), the same for every file format and place."""
     digest = hashlib.sha256()
     table = rows.with_format("arrow")[:]
     for name in sorted(table.column_names):

@@ -11,7 +11,7 @@ class UserError(Exception):
 
 
 class CellError(Exception):
-    """The cell itself failed (exit 1): a non-finite loss, a count that differs from the closed form, a broken merge …"""
+    """The cell itself failed (exit 1): a non-finite loss, a count unlike the closed form, a broken merge …"""
 
 
 class Interrupted(Exception):

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 def predict(
-    model: Any, task: Task, encoded: Encoded, accelerator: Any, batch_size: int, padding: str, stop: StopRequest
+    model: Any, task: Task, encoded: Encoded, accelerator: Any, batch_size: int, padding: str, stop: StopRequest | None
 ) -> np.ndarray:
     """One prediction per example of ``encoded``, in its order, on every process.
 
     Raises:
         CellError: if the number of predictions is not the number of examples.
-        Interrupted: between two batches, when a signal asked for it.
+        Interrupted: between two batches, when ``stop`` asks for it.
     """
     import numpy as np
     import torch
@@ -38,7 +38,8 @@ def predict(
     try:
         with torch.inference_mode():
             for indices in batches:
-                stop.check()
+                if stop is not None:
+                    stop.check()
                 batch = {k: v.to(accelerator.device) for k, v in task.collate(encoded, indices, padding).items()}
                 outputs.append(task.predict(unwrapped, batch))
     finally:
@@ -59,7 +60,7 @@ def predict(
 
 
 def scores(task: Task, predictions: np.ndarray, encoded: Encoded, halves: bool = False) -> dict[str, Any]:
-    """Every metric of ``task``; with ``halves`` also the primary one on each half of `half_of` (for ``heldout_dev``)."""
+    """Every metric of ``task``; with ``halves`` the primary one on each half of `half_of` too (for ``heldout_dev``)."""
     result: dict[str, Any] = dict(task.score(predictions, encoded.references))
     if halves:
         side = half_of(len(encoded))
@@ -73,7 +74,7 @@ def scores(task: Task, predictions: np.ndarray, encoded: Encoded, halves: bool =
 
 
 def half_of(count: int) -> np.ndarray:
-    """A fixed split of ``count`` examples into two halves (0 and 1), the same in every run: by hash of the row number."""
+    """A fixed split of ``count`` examples into halves 0 and 1, the same in every run: by hash of the row number."""
     import numpy as np
 
     keys = [hashlib.sha256(f"heldout:{i}".encode()).digest() for i in range(count)]

@@ -22,7 +22,7 @@ def configs_dir() -> Path:
 
 
 def choices(group: str) -> list[str]:
-    """Names that ``group=`` accepts, e.g. ``glue/rte``; files that start with ``_`` are building blocks, not choices."""
+    """Names that ``group=`` accepts, e.g. ``glue/rte``; files starting with ``_`` are building blocks, no choices."""
     root = configs_dir() / group
     names = (p.relative_to(root).with_suffix("").as_posix() for p in root.rglob("*.yaml"))
     return sorted(n for n in names if not n.rsplit("/", 1)[-1].startswith("_"))

@@ -96,10 +96,12 @@ def run_cell(cell: Cell, settings: Settings, composed: Composed, words: list[str
         Interrupted: a signal arrived; the checkpoint is kept.
     """
     started = time.perf_counter()
-    from uora_bench import data
+    from uora_bench import backbones, data, precision
 
     method = registry.method_class(cell.method.name)(cell.method.options, cell.seed)  # checks the options' values
     task: Task = registry.task_class(cell.task.family)(cell.task)
+    backbones.check_kinds(cell.backbone, method.target_kinds)
+    precision.resolve(cell.trainer.precision)  # an impossible one is known before any download
     start_adapter = _warm_start_file(settings)
     if start_adapter is not None:
         cell = replace(cell, initialise_from=_sha256(start_adapter))
@@ -113,9 +115,8 @@ def run_cell(cell: Cell, settings: Settings, composed: Composed, words: list[str
     done = records.find(job.record_folder, cell_id)
     if done is not None and done.status == "done" and not settings.force:
         if main:
-            print(
-                f"already done: {summary(done)}\n  {records.record_path(job.record_folder, cell_id)} (force=true reruns)"
-            )
+            path = records.record_path(job.record_folder, cell_id)
+            print(f"already done: {summary(done)}\n  {path} (force=true reruns)")
         return 0
     from filelock import FileLock, Timeout
 
@@ -187,7 +188,7 @@ def _train(job: _Job, method: Method, start_adapter: Path | None, stop: StopRequ
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
     loaded = backbones.load(cell.backbone, task.head, cell.seed)
-    model = loaded.model
+    model: Any = loaded.model
     if cell.trainer.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     head, counts = inject(cell, model, method)
@@ -271,7 +272,8 @@ def inject(cell: Cell, model: Any, method: Method) -> tuple[dict[str, Any], Coun
     heads = sum(p.numel() for p in head.values())
     if adapter != expected or trained != adapter + heads:
         raise CellError(
-            f"{cell.method.name} trains {adapter} adapter parameters (model: {trained - heads}), its closed form says {expected}"
+            f"{cell.method.name} trains {adapter} adapter parameters (the model: {trained - heads}), its closed form "
+            f"says {expected}"
         )
     return head, Counts(adapter=adapter, head=heads, total=total + (adapter if cell.method.name != "full" else 0))
 

@@ -11,8 +11,8 @@ from uora_bench.errors import Interrupted
 class StopRequest:
     """Holds the first signal that asked the run to stop.
 
-    Until ``guard`` the signal raises `Interrupted` where it arrives (nothing is there to save yet); after it, the signal
-    is only noted and the training loop calls `check` where it is safe to stop. A second signal does not wait.
+    Until ``guard`` the signal raises `Interrupted` where it arrives (nothing is there to save yet); after it, the
+    signal is only noted and the training loop calls `check` where it is safe to stop. A second signal does not wait.
     """
 
     def __init__(self) -> None:

@@ -22,7 +22,7 @@ from uora_bench.errors import UserError
 class Tracker:
     """Records nothing; the base of the others."""
 
-    def log(self, values: Mapping[str, float], step: int) -> None:
+    def log(self, values: Mapping[str, Any], step: int) -> None:
         """Record ``values`` at optimizer step ``step``."""
 
     def summary(self, values: Mapping[str, Any]) -> None:
@@ -36,7 +36,7 @@ class _Wandb(Tracker):
     def __init__(self, run: Any) -> None:
         self._run = run
 
-    def log(self, values: Mapping[str, float], step: int) -> None:
+    def log(self, values: Mapping[str, Any], step: int) -> None:
         self._run.log(dict(values), step=step)
 
     def summary(self, values: Mapping[str, Any]) -> None:

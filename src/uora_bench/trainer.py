@@ -85,7 +85,7 @@ def optimizer_groups(
 
 
 def learning_rate_factor(step: int, total: int, warmup: int, schedule: str) -> float:
-    """The factor on every learning rate in optimizer step ``step`` (from 0): linear warm-up, then linear or constant."""
+    """Factor on every learning rate in optimizer step ``step`` (from 0): linear warm-up, then linear or constant."""
     if step < warmup:
         return (step + 1) / (warmup + 1)
     if schedule == "constant":
@@ -123,8 +123,6 @@ class _Fit:
         groups = optimizer_groups(config, method, head)
         optimizer = torch.optim.AdamW(groups, betas=config.betas, eps=config.eps)  # type: ignore[arg-type]
         self.parameters = [p for g in groups for p in g["params"]]
-        if config.gradient_checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
         # not prepared: Accelerate would step it once per process
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -171,7 +169,11 @@ class _Fit:
                 self._leave_if_asked()
                 if self.history.steps % config.checkpoint_every == 0 and self.position < len(batches):
                     self._save()
-        self._evaluate(epoch)
+        try:
+            self._evaluate(epoch)
+        except Interrupted:
+            self._save()  # trained, not yet evaluated: the next start goes on with the evaluation
+            raise
         self.position = 0
         self.running.zero_()
         self._save()
@@ -216,6 +218,8 @@ class _Fit:
 
     def _evaluate(self, epoch: int) -> None:
         history, config = self.history, self.config
+        # several processes have to leave an evaluation together: they leave after it
+        stop = self.stop if self.accelerator.num_processes == 1 else None
         loss = self._mean(self.running)
         entry: dict[str, Any] = {"epoch": epoch + 1, "step": history.steps, "train_loss": loss, "scores": {}}
         with self.watch.measure("eval"):
@@ -223,7 +227,7 @@ class _Fit:
                 if role == "train":
                     continue
                 predictions = evaluation.predict(
-                    self.model, self.task, encoded, self.accelerator, config.eval_batch_size, config.padding, self.stop
+                    self.model, self.task, encoded, self.accelerator, config.eval_batch_size, config.padding, stop
                 )
                 entry["scores"][role] = evaluation.scores(self.task, predictions, encoded, halves=role == "dev")
         metric = self.task.metric

@@ -67,6 +67,9 @@ class AdapterLayer(nn.Module):
     the original tensors back, bit by bit (they are kept, not recomputed).
     """
 
+    base: Any  # Linear or Conv1D: has weight and bias
+    branches: Any  # ModuleDict of Branch
+
     def __init__(self, base: nn.Module, dropout: float = 0.0) -> None:
         super().__init__()
         self.base = base
@@ -75,8 +78,8 @@ class AdapterLayer(nn.Module):
         self.dropout = nn.Dropout(dropout) if dropout > 0 else None
         # Conv1D (GPT-2) keeps its weight as (in × out).
         self.transposed = type(base).__name__ == "Conv1D"
-        weight = base.weight
-        self.out_features, self.in_features = reversed(weight.shape) if self.transposed else weight.shape
+        rows, columns = self.base.weight.shape
+        self.out_features, self.in_features = (columns, rows) if self.transposed else (rows, columns)
         self._original: tuple[Tensor, Tensor | None] | None = None
 
     def add(self, target: Target, branch: Branch) -> None:
@@ -140,6 +143,8 @@ class AdapterLayer(nn.Module):
         self._original = None
 
     def _merged(self) -> tuple[Tensor, Tensor | None]:
+        weight: Tensor
+        bias: Tensor | None
         weight, bias = self._original or (self.base.weight, self.base.bias)
         weight = (weight.T if self.transposed else weight).detach().clone()
         bias = bias.detach().clone() if bias is not None else None
@@ -188,7 +193,7 @@ class Method(ABC):
 
     @abstractmethod
     def inject(self, model: nn.Module, targets: Sequence[Target], generator: torch.Generator) -> None:
-        """Freeze ``model``, wrap ``targets`` and initialise what is trained (random numbers from ``generator`` only)."""
+        """Freeze ``model``, wrap ``targets``, initialise what is trained (random numbers from ``generator`` only)."""
 
     def param_groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
         """Optimizer groups of the adapter; the head's are the trainer's."""

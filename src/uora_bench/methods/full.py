@@ -17,7 +17,7 @@ class FullConfig:
 
 
 class Full(Method):
-    """No adapter: ΔW is what training makes of the weights themselves. The head is the trainer's, as for all methods."""
+    """No adapter: ΔW is what training makes of the weights themselves. The head is the trainer's, as always."""
 
     name = "full"
     Config = FullConfig

@@ -61,12 +61,13 @@ class RefreshConfig:
             raise UserError(f"method.tau={self.tau} is a quantile with criterion=quantile: at most 1")
         if self.timing == "authors" and (self.reset_d is not None or self.reset_moments or self.scope != "layer"):
             raise UserError(
-                "method.timing=authors acts inside one layer's forward pass, before the gradient is known: method.reset_d, "
-                "method.reset_moments and method.scope other than layer need method.timing=optimizer_step"
+                "method.timing=authors acts inside one layer's forward pass, before the gradient is known: "
+                "method.reset_d, method.reset_moments and method.scope other than layer need "
+                "method.timing=optimizer_step"
             )
 
     def threshold(self, step: int) -> float:
-        """τ at optimizer step ``step``: constant, or moved by ``tau_delta`` per ``tau_every`` steps inside its range."""
+        """τ at optimizer step ``step``: constant, or moved by ``tau_delta`` per ``tau_every`` steps in its range."""
         if self.tau_schedule == "constant":
             return self.tau
         sign = 1.0 if self.tau_schedule == "up" else -1.0

@@ -1,7 +1,7 @@
 """UORA: VeRA's ΔW = Λ_b B Λ_d A with parts of A and B redrawn where d_i stays small (arXiv 2505.20154).
 
-The algorithm is the authors' (their PEFT fork, branch feature_peft_uora, commit 63c158d); what the paper's own runs used
-for rank, learning rates, α, τ and k is not known. `refresh` holds the rewriting, this file places it in training.
+The algorithm is the authors' (their PEFT fork, branch feature_peft_uora, commit 63c158d); what the paper's own runs
+used for rank, learning rates, α, τ and k is not known. `refresh` holds the rewriting, this file places it in training.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class UORA(VeRA):
     """VeRA's layers with orthogonal A and B, and a `Refresher` for each shared pair."""
 
     name = "uora"
-    Config = UORAConfig
+    Config = UORAConfig  # type: ignore[assignment]
 
     def inject(self, model: nn.Module, targets: Sequence[Target], generator: torch.Generator) -> None:
         super().inject(model, targets, generator)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +38,9 @@ class VeRAConfig:
 
 class VectorBranch(Branch):
     """d (r,) and b (out,), both trained, on a shared frozen pair; ΔW = Λ_b B[:out] Λ_d A[:, :in]."""
+
+    pair: ProjectionPair
+    on_forward: Callable[[], None] | None
 
     def __init__(self, d: Tensor, b: Tensor, pair: ProjectionPair, in_features: int) -> None:
         super().__init__()
@@ -75,7 +79,8 @@ class VeRA(Method):
     def inject(self, model: nn.Module, targets: Sequence[Target], generator: torch.Generator) -> None:
         config = self.config
         seed = config.projection_seed if config.projection_seed is not None else self.seed
-        weight = model.get_submodule(targets[0].path).weight
+        first: Any = model.get_submodule(targets[0].path)
+        weight: Tensor = first.weight
         dtype = torch.promote_types(weight.dtype, torch.float32)
         self.pairs = make_pairs(targets, config.rank, config.init, config.gain, config.sharing, seed, dtype)
         # one registration: .to(), state dicts and copies of the model see each pair exactly once

@@ -69,7 +69,7 @@ class Task(ABC):
         """Turn rows into model inputs; raises `UserError` for rows without what training needs."""
 
     @abstractmethod
-    def collate(self, encoded: Encoded, indices: Sequence[int], padding: str) -> Batch:
+    def collate(self, encoded: Encoded, indices: Sequence[int] | np.ndarray, padding: str) -> Batch:
         """A batch of CPU tensors: model inputs, ``labels`` and ``weight`` (what each example counts in the loss)."""
 
     @abstractmethod

@@ -61,8 +61,8 @@ class TextClassification(Task):
         classes = len(self.config.labels)
         if classes and len(references) and not (references.min() >= 0 and references.max() < classes):
             raise UserError(
-                f"task={self.spec.name}: labels must be 0 to {classes - 1}, found {references.min()} to {references.max()}"
-                " (an unlabelled test split? choose another with task.splits.…)"
+                f"task={self.spec.name}: labels must be 0 to {classes - 1}, found {references.min()} to "
+                f"{references.max()} (an unlabelled test split? choose another with task.splits.…)"
             )
         texts = [list(rows[c]) for c in self.config.columns]
         encoded = processor(*texts, truncation=True, max_length=self.config.max_length)
@@ -71,7 +71,7 @@ class TextClassification(Task):
         self._pad_values = {"input_ids": processor.pad_token_id}
         return Encoded(features, references, lengths)
 
-    def collate(self, encoded: Encoded, indices: Sequence[int], padding: str) -> Batch:
+    def collate(self, encoded: Encoded, indices: Sequence[int] | np.ndarray, padding: str) -> Batch:
         import numpy as np
         import torch
 

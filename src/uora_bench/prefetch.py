@@ -1,0 +1,94 @@
+"""``python -m uora_bench.prefetch task=… backbone=… data.root=<folder>``: fetch what a cell needs, for machines without
+a network.
+
+Run on a connected machine. The rows go to ``data.root`` in the layout `uora_bench.data` reads, the weights to the Hub
+cache (``HF_HOME``); both are then found by every cell, offline.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from uora_bench import atomic, hub, registry
+from uora_bench.cell import Cell, Settings
+from uora_bench.compose import compose
+from uora_bench.errors import UserError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from uora_bench.data import Source
+
+
+def main(words: list[str] | None = None) -> int:
+    """Fetch for the cell that ``words`` describe; returns the exit code (0 done, 2 the user's mistake)."""
+    words = sys.argv[1:] if words is None else words
+    try:
+        composed = compose(words)
+        cell, settings = Cell.from_config(composed.values), Settings.from_config(composed.values)
+        if settings.data_root is None:
+            raise UserError("name the folder to fill: data.root=<folder> (make prefetch DATA_ROOT=<folder>)")
+        prefetch(cell, Path(settings.data_root))
+    except UserError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def prefetch(cell: Cell, root: Path) -> None:
+    """Fill ``root`` with every split of the cell's task, and the Hub cache with its backbone.
+
+    What is there already is kept.
+
+    Raises:
+        UserError: when the Hub cannot be reached or lacks something.
+    """
+    from uora_bench.data import Source
+
+    task = registry.task_class(cell.task.family)(cell.task)
+    root.mkdir(parents=True, exist_ok=True)
+    source = cell.task.source
+    if source.benchmark != "generated":
+        splits = cell.task.splits
+        wanted = [splits.train, splits.dev, splits.test, *splits.extra.values()]
+        for name in dict.fromkeys(w.split("[")[0] for w in wanted if w):
+            path = root / source.benchmark / source.dataset / f"{name}.jsonl.gz"
+            rows = _load(Source(root), cell, name)
+            if not any(path.with_name(name + suffix).is_file() for suffix in (".jsonl.gz", ".jsonl", ".parquet")):
+                write_rows(rows, path)
+            print(f"{path.relative_to(root)}: {len(rows)} rows")
+    if cell.backbone.path is None:
+        from uora_bench import backbones
+
+        origin = backbones.load(cell.backbone, task.head, seed=0).origin
+        print(f"backbone {cell.backbone.name}: {origin.get('commit', origin['revision'])}")
+
+
+def write_rows(rows: Dataset, path: Path) -> None:
+    """Write ``rows`` as gzip-compressed JSON lines, whole or not at all, the same bytes for the same rows."""
+
+    def writer(temporary: Path) -> None:
+        with open(temporary, "wb") as raw, gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) as handle:
+            for row in rows:
+                handle.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
+
+    atomic.write(path, writer)
+
+
+def _load(source: Source, cell: Cell, split: str) -> Dataset:
+    try:
+        return source.load(cell.task.source, split)
+    except UserError as error:
+        if not hub.reachable():
+            raise UserError(
+                "prefetch needs the Hub, which cannot be reached from here; run it on a connected machine"
+            ) from None
+        raise error
+
+
+if __name__ == "__main__":
+    sys.exit(main())
