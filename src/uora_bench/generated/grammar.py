@@ -12,11 +12,12 @@ colours exclude each other unless one is a kind of the other. Every noun is take
 from dataclasses import dataclass
 from functools import cache
 from math import inf
+from typing import Any
 
 ENTAILMENT, NEUTRAL, CONTRADICTION = 0, 1, 2
 
 # Each tree is written parent -> children; the words of one tree can stand in the same place of a sentence.
-TREES = {
+TREES: dict[str, dict[str, tuple[str, ...]]] = {
     "noun": {
         "animal": ("mammal", "bird", "insect"),
         "person": ("child", "worker"),
@@ -85,9 +86,9 @@ class Claim:
     where the value of a "verb" facet is (verb, thing).
     """
 
-    det: str | tuple[float, float]
+    det: Any
     noun: str
-    facets: tuple[tuple[str, object], ...]
+    facets: tuple[tuple[str, Any], ...]
     day: str | None = None
     negated: bool = False
 
@@ -96,7 +97,7 @@ class Claim:
         subject, be = f"{self.det} {self.noun}", "was"
         if self.det != "the":
             subject, be = f"{_determiner(self.det)} {PLURALS.get(self.noun, self.noun + 's')}", "were"
-        parts = []
+        parts: list[str] = []
         for name, value in self.facets:
             joint = ["and"] if parts and parts[-1] in WORDS["colour"] and name != "place" else []
             if name == "verb":
@@ -112,7 +113,7 @@ class Claim:
 COUNTS = ("zero", "one", "two", "three", "four", "five", "six")
 
 
-def _determiner(det: str | tuple[float, float]) -> str:
+def _determiner(det: Any) -> str:
     if det == "all":
         return "all"
     low, high = det
@@ -123,7 +124,7 @@ def _determiner(det: str | tuple[float, float]) -> str:
     return f"exactly {COUNTS[low]}" if low == high else f"at most {COUNTS[int(high)]}"
 
 
-def _compare(name: str, premise: object, hypothesis: object) -> int:
+def _compare(name: str, premise: Any, hypothesis: Any) -> int:
     """Label of one facet's value against another value of the same facet."""
     if name == "verb":
         # One can carry two things, so another thing excludes nothing.

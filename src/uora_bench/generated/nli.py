@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from math import inf
+from typing import Any
 
 from uora_bench.generated.grammar import CONTRADICTION, ENTAILMENT, NEUTRAL, PARENT, VERBS, WORDS, Claim, label, within
 
@@ -84,6 +85,7 @@ def _draw_premise(hypothesis: Claim, rng: random.Random, bare: bool = False) -> 
         return Claim(_draw_det(rng), noun, tuple(near.items()))
     if bare:
         return Claim("the", noun, tuple(near.items()), hypothesis.day, rng.random() < 0.2)
+    facets: tuple[tuple[str, Any], ...]
     if rng.random() < 0.12:
         name = rng.choice(tuple(asked))
         facets, negated = ((name, near[name]),), True

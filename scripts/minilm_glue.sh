@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# The records in results/records/minilm_glue/: five methods on MRPC and RTE with MiniLM, seed 0.
+# Resumable: finished cells are skipped. Usage: scripts/minilm_glue.sh <data.root>
+set -uo pipefail
+cd "$(dirname "$0")/.."
+DATA=${1:?usage: scripts/minilm_glue.sh <folder that holds glue/mrpc and glue/rte>}
+PY=${PY:-.venv/bin/python}
+
+for task in mrpc rte; do
+  for method in uora lora vera full head_only; do
+    "$PY" -m uora_bench method=$method task=glue/$task backbone=minilm experiment_name=minilm_glue \
+      data.root="$DATA" tracker=none || echo "exit $?: $method $task" >&2
+  done
+done

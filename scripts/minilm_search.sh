@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# The learning-rate search behind configs/recipe/*/minilm.yaml: MRPC, the training set split 80/20, 3 epochs, seed 0.
+# Dev is never looked at. Resumable: finished cells are skipped. Usage: scripts/minilm_search.sh <data.root>
+set -uo pipefail
+cd "$(dirname "$0")/.."
+DATA=${1:?usage: scripts/minilm_search.sh <folder that holds glue/mrpc>}
+PY=${PY:-.venv/bin/python}
+
+cell() {
+  "$PY" -m uora_bench task=glue/mrpc backbone=minilm recipe=none experiment_name=minilm_search data.root="$DATA" \
+    'task.splits.train=train[:80%]' 'task.splits.dev=train[80%:]' trainer.epochs=3 trainer.batch_size=32 \
+    task.max_length=128 tracker=none "$@" || echo "exit $?: $*" >&2
+}
+
+for lr in 1e-3 2e-3 5e-3; do cell method=lora trainer.lr_adapter=$lr trainer.lr_head=2e-3; done
+for lr in 1e-2 3e-2 1e-1; do cell method=vera trainer.lr_adapter=$lr trainer.lr_head=2e-3; done
+for lr in 3e-2 1e-1 3e-1; do cell method=uora method.rank=32 trainer.lr_adapter=$lr trainer.lr_head=2e-3; done
+for lr in 5e-5 1e-4 2e-4; do cell method=full trainer.lr_adapter=$lr trainer.lr_head=1e-3; done
+for lr in 2e-3 1e-2 1e-1; do cell method=head_only trainer.lr_head=$lr; done
