@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +74,7 @@ def scores(task: Task, predictions: np.ndarray, encoded: Encoded, halves: bool =
     return result
 
 
+@functools.cache
 def half_of(count: int) -> np.ndarray:
     """A fixed split of ``count`` examples into halves 0 and 1, the same in every run: by hash of the row number."""
     import numpy as np

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from uora_bench.tasks.base import Task
 
 ADAPTER, HEAD = "adapter.safetensors", "head.safetensors"
+_PATHS = ("data.root=", "results.dir=", "runs.dir=", "backbone.path=", "initialise_from=")  # not for a public record
 _MERGE_TOLERANCE = 1e-3  # relative to the largest logit; float32 gives about 1e-6
 
 
@@ -46,6 +47,7 @@ class _Job:
     task: Task
     words: list[str]
     started: float
+    facts: dict[str, Any]  # provenance, as it was when the run started
 
     @property
     def folder(self) -> Path:
@@ -56,8 +58,6 @@ class _Job:
         return records_folder(self.settings)
 
     def record(self, status: Any, **values: Any) -> CellRecord:
-        from uora_bench import provenance
-
         return CellRecord(
             schema=records.SCHEMA,
             status=status,
@@ -70,9 +70,9 @@ class _Job:
             metric=self.cell.task.metric,
             splits={role: {"name": self._split_name(role), "rows": len(rows)} for role, rows in self.rows.items()},
             provenance={
-                **provenance.collect(),
+                **self.facts,
                 "data": self.fingerprints,
-                "command": [w for w in self.words if not w.startswith(("data.root=", "results.dir=", "runs.dir="))],
+                "command": [w for w in self.words if not w.startswith(_PATHS)],
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),
                 **values.pop("provenance", {}),
             },
@@ -82,6 +82,10 @@ class _Job:
     def _split_name(self, role: str) -> str:
         splits = self.cell.task.splits
         return str(getattr(splits, role, None) or splits.extra.get(role))
+
+
+def _is_main() -> bool:
+    return os.environ.get("RANK", "0") == "0"  # set by accelerate launch, torchrun and submitit alike
 
 
 def records_folder(settings: Settings) -> Path:
@@ -96,7 +100,7 @@ def run_cell(cell: Cell, settings: Settings, composed: Composed, words: list[str
         Interrupted: a signal arrived; the checkpoint is kept.
     """
     started = time.perf_counter()
-    from uora_bench import backbones, data, precision
+    from uora_bench import backbones, data, precision, provenance
 
     method = registry.method_class(cell.method.name)(cell.method.options, cell.seed)  # checks the options' values
     task: Task = registry.task_class(cell.task.family)(cell.task)
@@ -109,9 +113,9 @@ def run_cell(cell: Cell, settings: Settings, composed: Composed, words: list[str
     rows = task.splits(source)
     fingerprints = {role: data.fingerprint(r) for role, r in rows.items()}
     cell_id = cell.cell_id("/".join(f"{k}:{v}" for k, v in sorted(fingerprints.items())))
-    job = _Job(cell, settings, composed, cell_id, fingerprints, rows, task, words, started)
-    main = os.environ.get("RANK", "0") == "0"  # set by accelerate launch, torchrun and submitit alike
-
+    facts = provenance.collect() | {"started": datetime.now(UTC).isoformat(timespec="seconds")}
+    job = _Job(cell, settings, composed, cell_id, fingerprints, rows, task, words, started, facts)
+    main = _is_main()
     done = records.find(job.record_folder, cell_id)
     if done is not None and done.status == "done" and not settings.force:
         if main:
@@ -120,7 +124,13 @@ def run_cell(cell: Cell, settings: Settings, composed: Composed, words: list[str
         return 0
     from filelock import FileLock, Timeout
 
-    job.folder.mkdir(parents=True, exist_ok=True)
+    for folder in (job.folder, job.record_folder):  # found out now, not after hours of training
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot write to '{folder}': {error.strerror}; set runs.dir= and results.dir=") from None
+        if not os.access(folder, os.W_OK):
+            raise UserError(f"cannot write to '{folder}'; set runs.dir= and results.dir= to folders you may write to")
     # beside the folder, not in it: force=true empties the folder. The system frees the lock when the process dies.
     lock = FileLock(job.folder.with_suffix(".lock"), timeout=0)
     try:
@@ -139,9 +149,10 @@ def _run_locked(job: _Job, method: Method, start_adapter: Path | None, stop: Sto
     # another process may have finished the cell between our look and our lock
     done = records.find(job.record_folder, job.cell_id)
     if done is not None and done.status == "done" and not job.settings.force:
-        print(f"already done: {summary(done)}")
+        if _is_main():
+            print(f"already done: {summary(done)}")
         return 0
-    if job.settings.force and not (job.folder / ".forced").exists():
+    if job.settings.force and _is_main() and not (job.folder / ".forced").exists():
         # the mark makes a killed force=true run resume, not start over, when the same command is given again
         shutil.rmtree(job.folder, ignore_errors=True)
         job.folder.mkdir(parents=True, exist_ok=True)
@@ -161,6 +172,8 @@ def _run_locked(job: _Job, method: Method, start_adapter: Path | None, stop: Sto
 def _fail(job: _Job, error: Exception) -> int:
     reason = f"{type(error).__name__}: {error}" if not isinstance(error, CellError) else str(error)
     reason = " ".join(reason.split())[:500]
+    if not _is_main():
+        return 1
     print(f"the cell failed: {reason}", file=sys.stderr)
     trace = traceback.format_exc()
     try:

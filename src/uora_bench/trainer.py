@@ -123,6 +123,10 @@ class _Fit:
         groups = optimizer_groups(config, method, head)
         optimizer = torch.optim.AdamW(groups, betas=config.betas, eps=config.eps)  # type: ignore[arg-type]
         self.parameters = [p for g in groups for p in g["params"]]
+        in_head = {id(p) for p in head.values()}
+        self.group_names = [
+            f"{'head' if id(g['params'][0]) in in_head else 'adapter'}/{i}" for i, g in enumerate(groups)
+        ]
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
         # not prepared: Accelerate would step it once per process
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -250,7 +254,8 @@ class _Fit:
     def _log(self) -> None:
         loss = self._mean(self.window)
         self.window.zero_()
-        rate = {f"lr/{i}": lr for i, lr in enumerate(self.schedule.get_last_lr())}
+        rates = self.schedule.get_last_lr()
+        rate = {f"lr/{name}": lr for name, lr in zip(self.group_names, rates, strict=True)}
         scalars = {k: float(v) for k, v in self.scalars.items()}
         self.progress.note(loss=f"{loss:.4f}")
         self.tracker.log({"train/loss": loss, **rate, **scalars}, self.history.steps)

@@ -197,12 +197,24 @@ def test_evaluation_never_refreshes(timing):
     assert method.report()["refreshes"] == 0
 
 
-def test_the_counters_follow_the_model_to_its_device():
-    # the cell injects on the CPU and moves the model afterwards
-    model, method = uora()
-    model.to("meta")
-    method.bind(torch.optim.Adam(method.parameters()), 1)
-    assert method.after_step(1)["uora/refreshes"].device.type == "meta"
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("timing", ["optimizer_step", "authors"])
+def test_a_gpu_refreshes_as_the_cpu_does(timing):
+    model, method = uora(timing=timing)
+    train(model, method, 5)
+    other, moved = uora(timing=timing)
+    other.to("cuda")  # after injection, as a cell does
+    optimizer = torch.optim.Adam(moved.parameters(), lr=LR)
+    moved.bind(optimizer, 1)
+    for step in range(5):
+        optimizer.zero_grad()
+        other(**{k: v.to("cuda") for k, v in labelled(other, seed=step).items()}).loss.backward()
+        optimizer.step()
+        assert moved.after_step(step + 1)["uora/refreshes"].is_cuda
+    assert moved.report() == method.report()
+    assert method.report()["refreshes"] > 0
+    for key, tensor in moved.adapter_state().items():
+        torch.testing.assert_close(tensor.detach().cpu(), method.adapter_state()[key].detach(), atol=1e-9, rtol=0)
 
 
 def test_authors_placement_refuses_gradient_checkpointing():

@@ -162,6 +162,15 @@ def test_every_and_start_step_say_when_to_look():
     assert refresher.counters.tolist() == [[3] * 4]
 
 
+@pytest.mark.parametrize("act", [lambda r: r.step(1), lambda r: r.forward_step(0, 1)], ids=["step", "forward"])
+def test_the_counters_go_where_the_pair_went_and_nobody_asks_the_device(act):
+    refresher = hand([0.1] * 4)
+    refresher.pair.to("meta")  # no value can be read there
+    refresher.vectors = [v.detach().to("meta") for v in refresher.vectors]
+    act(refresher)
+    assert {t.device.type for t in (refresher.counters, refresher.events, refresher.pair.A)} == {"meta"}
+
+
 def optimised(refresher):
     """Adam with non-zero moments on the refresher's vectors, which keep their values."""
     optimizer = torch.optim.Adam(refresher.vectors, lr=0.0)

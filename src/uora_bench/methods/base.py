@@ -52,7 +52,7 @@ class Branch(nn.Module):
 
     def adapt(self, x: Tensor, y: Tensor) -> Tensor:
         """The adapted output given the input x and the frozen map's own output y = W0 x + bias, (…, out)."""
-        return y + self.delta(x)
+        return y + self.delta(x).to(y.dtype)
 
     def merged(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """(W, bias) of the single linear map that equals `adapt`, for the (out × in) slice this branch sits on."""

@@ -5,18 +5,24 @@ Shapes: x is (…, in), A (r × in), B (out × r), d (r,), b (out,); results are
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
+def _as(x: Tensor, A: Tensor) -> Tensor:
+    """x in the adapter's dtype where the backbone runs in another one by itself; autocast sees to it on its own."""
+    return x if x.dtype == A.dtype or torch.is_autocast_enabled(x.device.type) else x.to(A.dtype)
+
+
 def low_rank(x: Tensor, A: Tensor, B: Tensor, scale: float) -> Tensor:
     """scale · B A x (LoRA, arXiv 2106.09685 eq. 3)."""
-    out = F.linear(F.linear(x, A), B)
+    out = F.linear(F.linear(_as(x, A), A), B)
     return out if scale == 1.0 else out * scale
 
 
 def scaled_pair(x: Tensor, A: Tensor, B: Tensor, d: Tensor, b: Tensor) -> Tensor:
     """Λ_b B Λ_d A x (VeRA, arXiv 2310.11454 eq. 2; UORA uses the same product)."""
-    h = F.linear(x, A)
+    h = F.linear(_as(x, A), A)
     out = F.linear(h * d.to(h.dtype), B)
     return out * b.to(out.dtype)

@@ -1,0 +1,151 @@
+"""The loop itself: batch shares, accumulation, warm-up, clipping, checkpointing, and a non-finite loss."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+
+from tests.tinymodels import inject, make_method, roberta
+from uora_bench import backbones, checkpoint, registry, trainer
+from uora_bench.cell import Cell
+from uora_bench.compose import compose
+from uora_bench.errors import CellError
+from uora_bench.signals import StopRequest
+from uora_bench.tasks.base import Encoded
+from uora_bench.trackers import Tracker
+
+
+def encoded(count: int, seed: int) -> Encoded:
+    """Made-up token sequences whose label is a function of one token, so that there is something to learn."""
+    generator = np.random.default_rng(seed)
+    lengths = generator.integers(5, 20, count)
+    ids = [generator.integers(3, 99, n).tolist() for n in lengths]
+    labels = np.array([i[1] % 2 for i in ids], dtype=np.int64)
+    return Encoded({"input_ids": ids}, labels, lengths.astype(np.int64))
+
+
+def run(tmp_path, method_name="uora", model_changes=None, **changes):
+    """Train the tiny RoBERTa for two epochs of 40 examples; returns (history, method, logged rows)."""
+    options = {"rank": 8} if method_name in ("uora", "vera", "lora") else {}
+    words = [f"method={method_name}", "task=glue/rte", "recipe=none", *(f"method.{k}={v}" for k, v in options.items())]
+    cell = Cell.from_config(compose(words).values)
+    settings = {"epochs": 2, "batch_size": 8, "lr_adapter": 1e-2, "precision": "float32", "log_every": 1, **changes}
+    cell = replace(cell, trainer=replace(cell.trainer, **settings))
+    task = registry.task_class(cell.task.family)(cell.task)
+    task._pad_values = {"input_ids": 1}
+    model = roberta(torch.float32, **(model_changes or {}))
+    if cell.trainer.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    method = make_method(method_name, **options)
+    inject(method, model)
+    head = backbones.head_parameters(model)
+    for parameter in head.values():
+        parameter.requires_grad_(True)
+    rows: list[dict[str, float]] = []
+
+    class Rows(Tracker):
+        def log(self, values, step):
+            rows.append({"step": step, **values})
+
+    splits = {"train": encoded(40, 0), "dev": encoded(21, 1)}
+    history = trainer.fit(
+        cell, model, head, method, task, splits, Rows(), tmp_path, Accelerator(cpu=True), StopRequest()
+    )  # fmt: skip
+    return history, method, rows
+
+
+def losses(rows):
+    return [r["train/loss"] for r in rows if "train/loss" in r]
+
+
+def test_accumulation_changes_nothing_but_rounding(tmp_path):
+    whole = losses(run(tmp_path / "a")[2])
+    for size in (1, 3, 5):
+        parts = losses(run(tmp_path / str(size), micro_batch_size=size)[2])
+        assert parts == pytest.approx(whole, rel=1e-5)
+
+
+def test_gradient_checkpointing_gives_the_same_losses(tmp_path):
+    plain = losses(run(tmp_path / "a")[2])
+    assert losses(run(tmp_path / "b", gradient_checkpointing=True)[2]) == pytest.approx(plain, rel=1e-5)
+
+
+def test_padding_policy_changes_nothing_but_rounding(tmp_path):
+    long = {"max_position_embeddings": 140}
+    dynamic = losses(run(tmp_path / "a", model_changes=long)[2])
+    fixed = losses(run(tmp_path / "b", padding="max_length", model_changes=long)[2])
+    assert fixed == pytest.approx(dynamic, rel=1e-5)
+
+
+def test_training_lowers_the_loss_and_counts_its_work(tmp_path):
+    history, _, rows = run(tmp_path, "full", epochs=8, lr_adapter=1e-3, lr_head=1e-3)
+    assert history.steps == 8 * 5
+    assert history.examples == 8 * 40
+    assert history.tokens == 8 * int(encoded(40, 0).lengths.sum())
+    assert np.mean(losses(rows)[-5:]) < 0.8 * np.mean(losses(rows)[:5])
+    assert [e["epoch"] for e in history.epochs] == list(range(1, 9))
+
+
+def test_all_methods_see_the_same_batches(tmp_path, monkeypatch):
+    seen: dict[str, list[list[int]]] = {}
+    for name in registry.choices("method"):
+        order: list[list[int]] = []
+        original = trainer.batching.micro_batches
+        monkeypatch.setattr(
+            trainer.batching,
+            "micro_batches",
+            lambda b, *a, _o=original, _s=order: (_s.append(b.tolist()), _o(b, *a))[1],
+        )
+        run(tmp_path / name, method_name=name)
+        monkeypatch.undo()
+        seen[name] = order
+    first = seen.pop("uora")
+    assert all(order == first for order in seen.values())
+
+
+def test_max_steps_wins_over_epochs_and_still_evaluates(tmp_path):
+    history, _, _ = run(tmp_path, max_steps=7)
+    assert history.steps == 7
+    assert [e["step"] for e in history.epochs] == [5, 7]
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(tmp_path):
+    with pytest.raises(CellError, match="not finite"):
+        run(tmp_path, lr_adapter=1e30, lr_head=1e30)
+    state = checkpoint.latest(tmp_path)
+    assert state is None or all(torch.isfinite(v).all() for v in state["head"].values())
+
+
+def test_the_adapter_and_the_head_have_their_own_rates_and_decay(tmp_path):
+    cell = Cell.from_config(compose(["method=lora", "recipe=none"]).values)
+    settings = replace(
+        cell.trainer, lr_adapter=1e-3, lr_head=5e-4, weight_decay_adapter=0.2, weight_decay_head=0.1
+    )  # fmt: skip
+    model = roberta(torch.float32)
+    method = make_method("lora")
+    inject(method, model)
+    head = backbones.head_parameters(model)
+    groups = trainer.optimizer_groups(settings, method, head)
+    assert [(g["lr"], g["weight_decay"]) for g in groups] == [(1e-3, 0.2), (5e-4, 0.1), (5e-4, 0.0)]
+    assert all(p.ndim == 1 for p in groups[2]["params"])
+    assert sum(len(g["params"]) for g in groups) == len(method.parameters()) + len(head)
+
+
+@pytest.mark.parametrize(
+    ("step", "schedule", "expected"),
+    [(0, "linear", 1 / 3), (1, "linear", 2 / 3), (2, "linear", 1.0), (6, "linear", 0.5), (10, "linear", 0.0),
+     (0, "constant", 1 / 3), (9, "constant", 1.0)],
+)  # fmt: skip
+def test_the_schedule_warms_up_then_falls_or_stays(step, schedule, expected):
+    assert trainer.learning_rate_factor(step, 10, 2, schedule) == pytest.approx(expected)
+
+
+def test_clipping_bounds_the_step(tmp_path):
+    free = losses(run(tmp_path / "a", lr_adapter=1e-3)[2])
+    clipped = losses(run(tmp_path / "b", lr_adapter=1e-3, max_grad_norm=1e-9, eps=1.0)[2])
+    # with such a clip and a large epsilon AdamW cannot move: every epoch repeats the first losses of its batches
+    assert free != pytest.approx(clipped, rel=1e-4)
