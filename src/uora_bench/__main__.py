@@ -5,6 +5,7 @@ Exit codes: 0 done (or already done), 1 the cell failed, 2 the user's mistake, 1
 
 from __future__ import annotations
 
+import os
 import sys
 
 from uora_bench import __version__, registry
@@ -33,7 +34,10 @@ def main(words: list[str] | None = None) -> int:
     words = sys.argv[1:] if words is None else words
     try:
         if any(w in ("-h", "--help", "help") for w in words):
-            print(_help())
+            try:
+                print(_help(), flush=True)
+            except BrokenPipeError:  # `--help | head`
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             return 0
         if "--version" in words:
             print(__version__)

@@ -132,6 +132,15 @@ def check_kinds(backbone: BackboneConfig, kinds: Sequence[str] | None) -> None:
             raise UserError(f"method.targets names '{kind}' twice; each kind once")
 
 
+def max_tokens(model: Any) -> int | None:
+    """How many tokens the model has positions for; None when it has no such limit."""
+    table: Any = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
+    if hasattr(table, "num_embeddings"):
+        # RoBERTa counts positions from its padding index on
+        return int(table.num_embeddings - (table.padding_idx + 1 if table.padding_idx is not None else 0))
+    return getattr(model.config, "max_position_embeddings", None)
+
+
 def head_parameters(model: Any) -> dict[str, Any]:
     """Named parameters of the task head, in the model's order."""
     prefixes = tuple(f"{name}." for name in model.head_modules)

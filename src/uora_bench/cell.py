@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from uora_bench.errors import UserError
-from uora_bench.schema import build, plain
+from uora_bench.schema import build, convert, plain
 
 # Trainer keys that change how the loop runs but not what it computes; the record keeps them, the id does not.
 _NOT_SCIENCE = ("micro_batch_size", "eval_batch_size", "gradient_checkpointing", "checkpoint_every", "log_every")
@@ -142,11 +143,11 @@ class TrainerConfig:
         positive = ("epochs", "batch_size", "eval_batch_size", "checkpoint_every", "log_every", "eps")
         for name in (*positive, "micro_batch_size", "max_steps", "max_grad_norm"):
             value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise UserError(f"trainer.{name}={value} must be above zero")
+            if value is not None and not 0 < value < math.inf:
+                raise UserError(f"trainer.{name}={value} must be finite and above zero")
         for name in ("lr_adapter", "lr_head", "weight_decay_adapter", "weight_decay_head", "length_window"):
-            if getattr(self, name) < 0:
-                raise UserError(f"trainer.{name}={getattr(self, name)} must not be negative")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UserError(f"trainer.{name}={getattr(self, name)} must be finite and not negative")
         if not 0 <= self.warmup_ratio < 1:
             raise UserError(f"trainer.warmup_ratio={self.warmup_ratio} must be at least 0 and below 1")
         if len(self.betas) != 2 or not all(0 <= b < 1 for b in self.betas):
@@ -182,7 +183,7 @@ class Cell:
             backbone=build(BackboneConfig, config["backbone"], "backbone"),
             recipe=build(RecipeConfig, config["recipe"], "recipe"),
             trainer=build(TrainerConfig, config["trainer"], "trainer"),
-            seed=config["seed"],
+            seed=convert(int, config["seed"], "seed"),
         )
         if cell.task.kind != cell.backbone.kind:
             raise UserError(
@@ -244,13 +245,23 @@ class Settings:
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Settings:
         """Strict conversion of the part of the configuration that is not the cell."""
-        flat = {
-            "data_root": config["data"]["root"],
-            "results_dir": config["results"]["dir"],
-            "runs_dir": config["runs"]["dir"],
-            "tracker": build(TrackerConfig, config["tracker"], "tracker"),
-            **{k: config[k] for k in ("experiment_name", "initialise_from", "force", "dry_run")},
+        hints: dict[str, Any] = {
+            "data.root": str | None,
+            "results.dir": str,
+            "runs.dir": str,
+            "experiment_name": str,
+            "initialise_from": str | None,
+            "force": bool,
+            "dry_run": bool,
         }
+        given: dict[str, Any] = {}
+        for key, value in config.items():
+            given |= {f"{key}.{k}": v for k, v in value.items()} if isinstance(value, Mapping) else {key: value}
+        for key in hints:
+            if key not in given:
+                raise UserError(f"'{key}' is missing")
+        flat = {k.replace(".", "_"): convert(hint, given[k], k) for k, hint in hints.items()}
+        flat["tracker"] = build(TrackerConfig, config["tracker"], "tracker")
         name = str(flat["experiment_name"])
         if not name or name != name.strip("./ ") or "/" in name or "\\" in name:
             raise UserError(f"experiment_name={name!r} must be a plain folder name, e.g. experiment_name=minilm_glue")

@@ -6,6 +6,7 @@ owns the order of those layers and the errors about keys; it knows nothing of wh
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ from uora_bench import registry
 from uora_bench.errors import UserError, nearest
 
 COMMAND_LINE = "command line"
+# Values of these keys are text as it stands: a cell_id such as 17175e3302008168 or a folder 2024 is no number.
+_TEXT = ("data.root", "results.dir", "runs.dir", "experiment_name", "initialise_from", "backbone.path")
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,10 @@ def _parse(words: list[str]) -> tuple[dict[str, str], dict[str, Any]]:
                 raise UserError(f"cannot read '{word}': {str(error).splitlines()[0]}") from None
             # text outside Hydra's grammar (a path with blanks, train[:80%]) is taken as it stands
             escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-            override = parser.parse_override(f'{key}="{escaped}"')
+            try:
+                override = parser.parse_override(f'{key}="{escaped}"')
+            except HydraException:
+                raise UserError(f"unknown key '{key}'{nearest(key.lstrip('-'), _known_keys())}") from None
         key = override.key_or_group
         if word[0] in "+~":
             raise UserError(f"'{word}': keys are set, never added or removed, so drop the '{word[0]}'{_tail(key)}")
@@ -104,6 +110,8 @@ def _parse(words: list[str]) -> tuple[dict[str, str], dict[str, Any]]:
             groups[key] = registry.check_choice(key, name)
         else:
             values[key] = override.value()
+            if key in _TEXT and isinstance(values[key], (int, float)):
+                values[key] = word.split("=", 1)[1]
     return groups, values
 
 
@@ -111,8 +119,9 @@ def _tail(key: str) -> str:
     return "" if key in registry.GROUPS else nearest(key, _known_keys())
 
 
-def _known_keys() -> list[str]:
-    return [*registry.GROUPS, *leaves(_compose_groups({}))]
+@functools.cache
+def _known_keys() -> tuple[str, ...]:
+    return (*registry.GROUPS, *leaves(_compose_groups({})))
 
 
 def _compose_groups(groups: Mapping[str, str]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 SUFFIXES = (".jsonl.gz", ".jsonl", ".parquet")
-_SLICE = re.compile(r"^(?P<name>[^\[\]]+)(?:\[(?P<a>\d*%?):(?P<b>\d*%?)\])?$")
+_SLICE = re.compile(r"^(?P<name>[^\[\]]+)(?:\[(?P<a>(?:\d+%?)?):(?P<b>(?:\d+%?)?)\])?$")
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,10 @@ class Source:
         if source.benchmark == "generated":
             from datasets import Dataset
 
-            return Dataset.from_list(importlib.import_module(f"uora_bench.generated.{source.dataset}").rows(split))
+            try:
+                return Dataset.from_list(importlib.import_module(f"uora_bench.generated.{source.dataset}").rows(split))
+            except ValueError as error:
+                raise UserError(str(error)) from None
         if self.root is not None:
             for suffix in SUFFIXES:
                 path = self.root / source.benchmark / source.dataset / f"{split}{suffix}"
@@ -101,12 +104,21 @@ def read(path: Path) -> Dataset:
     try:
         if path.suffix == ".parquet":
             return Dataset.from_parquet(str(path), keep_in_memory=True)
-        import pyarrow.json
-
-        with pa.input_stream(str(path), compression="gzip" if path.suffix == ".gz" else None) as stream:
-            return Dataset(pyarrow.json.read_json(stream))
+        table = _read_lines(path)
+        # arrow takes a column of dates for times: in these files text is text
+        times = [field.name for field in table.schema if pa.types.is_temporal(field.type)]
+        return Dataset(_read_lines(path, pa.schema([(name, pa.string()) for name in times])) if times else table)
     except (pa.ArrowInvalid, OSError, EOFError) as error:
         raise UserError(f"cannot read '{path}': {str(error).splitlines()[0]}; copy or prefetch it again") from None
+
+
+def _read_lines(path: Path, schema: Any = None) -> Any:
+    import pyarrow as pa
+    from pyarrow import json as lines
+
+    with pa.input_stream(str(path), compression="gzip" if path.suffix == ".gz" else None) as stream:
+        blocks = lines.ReadOptions(block_size=1 << 26)  # a row has to fit into one
+        return lines.read_json(stream, blocks, lines.ParseOptions(explicit_schema=schema) if schema else None)
 
 
 def fingerprint(rows: Dataset) -> str:

@@ -25,12 +25,13 @@ class Interrupted(Exception):
 def nearest(word: str, options: Iterable[str], limit: int = 8) -> str:
     """A tail for an error message: ``; did you mean 'x'?`` or, when nothing is close, the list of valid names."""
     names = sorted(set(options))
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
-    if not close:  # a key given without its group ("rank"), or with the wrong one ("trainer.rank")
-        tail = word.rsplit(".", 1)[-1]
-        close = [n for n in names if n.rsplit(".", 1)[-1] == tail][:1] or difflib.get_close_matches(
-            tail, [n.rsplit(".", 1)[-1] for n in names], n=1, cutoff=0.6
-        )
+    tail = word.rsplit(".", 1)[-1]
+    # a key given without its group ("rank"), or with the wrong one ("trainer.rank")
+    same = [n for n in names if n.rsplit(".", 1)[-1] == tail]
+    close = difflib.get_close_matches(word, same, n=1, cutoff=0.0)
+    close = close or difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    if not close:
+        close = difflib.get_close_matches(tail, [n.rsplit(".", 1)[-1] for n in names], n=1, cutoff=0.6)
         close = [n for n in names if close and n.rsplit(".", 1)[-1] == close[0].rsplit(".", 1)[-1]][:1]
     if close:
         return f"; did you mean '{close[0]}'?"

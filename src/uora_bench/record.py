@@ -119,6 +119,10 @@ class CellRecord:
         return path
 
 
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
+
+
 def record_path(folder: Path, cell_id: str) -> Path:
     return folder / f"{cell_id}.json"
 
@@ -130,7 +134,7 @@ def read(path: Path) -> CellRecord:
         UserError: not JSON, another schema, an unknown or missing key, a wrong type, or a done record without results.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
     except (OSError, ValueError) as error:
         raise UserError(
             f"cannot read the record '{path}': {str(error).splitlines()[0]}; remove it and run again"

@@ -209,6 +209,12 @@ def _train(job: _Job, method: Method, start_adapter: Path | None, stop: StopRequ
         _warm_start(method, start_adapter)
     model.to(accelerator.device)
     encoded = {role: task.encode(rows, loaded.processor) for role, rows in job.rows.items()}
+    limit = backbones.max_tokens(model)
+    longest = max(int(e.lengths.max()) for e in encoded.values() if len(e))
+    if limit is not None and longest > limit:
+        raise UserError(
+            f"a text has {longest} tokens and backbone={cell.backbone.name} takes {limit}: set task.max_length={limit}"
+        )
     folder = job.folder
     tracker = trackers.Tracker()
     if accelerator.is_main_process:

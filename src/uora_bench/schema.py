@@ -37,7 +37,7 @@ def build(cls: type[T], data: Mapping[str, Any], where: str = "") -> T:
     values = {}
     for name, field in fields.items():
         if name in data:
-            values[name] = _convert(hints[name], data[name], _join(where, name))
+            values[name] = convert(hints[name], data[name], _join(where, name))
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise UserError(f"'{_join(where, name)}' is missing")
     return cls(**values)
@@ -68,7 +68,8 @@ def _join(where: str, name: str) -> str:
     return f"{where}.{name}" if where else str(name)
 
 
-def _convert(hint: Any, value: Any, where: str) -> Any:
+def convert(hint: Any, value: Any, where: str) -> Any:
+    """``value`` if it fits the type ``hint``, with the conversions of `build`; ``where`` names it in the message."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return value
@@ -78,10 +79,10 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         options = [a for a in args if a is not type(None)]
         for option in options[:-1]:
             try:
-                return _convert(option, value, where)
+                return convert(option, value, where)
             except UserError:
                 continue
-        return _convert(options[-1], value, where)
+        return convert(options[-1], value, where)
     if origin is typing.Literal:
         if value not in args or isinstance(value, bool) != any(isinstance(a, bool) for a in args if a == value):
             raise UserError(f"{where}={value!r} is not one of {', '.join(map(str, args))}{_did_you_mean(value, args)}")
@@ -91,13 +92,13 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if origin in (list, tuple):
         if not isinstance(value, (list, tuple)):
             raise UserError(f"{where} must be a list, not {value!r}")
-        return tuple(_convert(args[0], v, f"{where}[{i}]") for i, v in enumerate(value))
+        return tuple(convert(args[0], v, f"{where}[{i}]") for i, v in enumerate(value))
     if origin in (dict, Mapping) or hint is dict:
         if not isinstance(value, Mapping):
             raise UserError(f"{where} must be a mapping, not {value!r}")
         if not args:
             return dict(value)
-        return {str(k): _convert(args[1], v, _join(where, str(k))) for k, v in value.items()}
+        return {str(k): convert(args[1], v, _join(where, str(k))) for k, v in value.items()}
     if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     if isinstance(hint, type) and isinstance(value, hint) and (hint is bool) == isinstance(value, bool):

@@ -98,7 +98,8 @@ def test_comparison_notices_every_single_deviation(name: str, shared: Path) -> N
 @pytest.mark.parametrize("name", ALL_RECIPES)
 def test_every_value_has_a_declared_source(name: str) -> None:
     recipe = read(name)
-    assert recipe["name"] == name and recipe["status"] in ("published", "inferred", "own")
+    assert recipe["name"] == name
+    assert recipe["status"] in ("published", "inferred", "own")
     entries = [e for block in (recipe["common"], *recipe["per_task"].values()) for e in block.values()]
     assert [e for e in entries if set(e) != {"value", "source"}] == []
     texts = [e["value"] for e in entries if isinstance(e["value"], str)]

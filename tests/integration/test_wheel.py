@@ -34,13 +34,17 @@ def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def site(wheel: Path) -> Path:
     folder = wheel.parent / "site"
-    call("pip", "install", "--no-deps", "--no-index", "--quiet", "--target", str(folder), str(wheel), folder=wheel.parent)
+    call(
+        "pip", "install", "--no-deps", "--no-index", "--quiet", "--target", str(folder), str(wheel), folder=wheel.parent
+    )
     return folder
 
 
 def test_the_wheel_carries_every_configuration_and_the_tiny_checkpoint(wheel: Path, root: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    configs = {f"uora_bench/configs/{p.relative_to(root / 'configs').as_posix()}" for p in root.glob("configs/**/*.yaml")}
+    configs = {
+        f"uora_bench/configs/{p.relative_to(root / 'configs').as_posix()}" for p in root.glob("configs/**/*.yaml")
+    }
     assert len(configs) > 30
     assert configs <= names
     sources = {p.relative_to(root / "src").as_posix() for p in (root / "src").rglob("*.py")}

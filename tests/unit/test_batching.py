@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 
 import numpy as np
 import pytest
@@ -84,7 +85,7 @@ def test_sorting_in_a_window_reduces_padding_and_a_wider_one_more() -> None:
 def test_batches_are_not_in_the_order_of_their_lengths() -> None:
     lengths = lengths_of(800)
     longest = [lengths[b].max() for b in epoch_batches(lengths, 16, 50, 0, 0)]
-    rising = sum(a <= b for a, b in zip(longest, longest[1:], strict=False))
+    rising = sum(a <= b for a, b in itertools.pairwise(longest))
     assert 0.25 < rising / (len(longest) - 1) < 0.75
 
 

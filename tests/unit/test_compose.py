@@ -31,10 +31,14 @@ def settings_of(*words: str) -> Settings:
 
 def mistake(*words: str) -> str:
     """The one line that ``words`` are refused with."""
-    with pytest.raises(UserError) as caught:
+
+    def convert() -> None:
         values = compose(list(words)).values
         Cell.from_config(values)
         Settings.from_config(values)
+
+    with pytest.raises(UserError) as caught:
+        convert()
     assert "\n" not in str(caught.value).strip()
     return str(caught.value)
 

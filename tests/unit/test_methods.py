@@ -131,7 +131,7 @@ def test_merged_logits_are_the_adapters_and_unmerging_restores_every_bit(name, m
 
 @every_method
 def test_delta_weight_is_what_merging_adds(name):
-    model, method = injected(name, gpt2)
+    _, method = injected(name, gpt2)
     perturb(method)
     before = {path: layer.base.weight.detach().T.clone() for path, layer in method.layers.items()}
     deltas = {path: layer.delta_weight() for path, layer in method.layers.items()}

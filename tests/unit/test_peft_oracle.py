@@ -14,7 +14,7 @@ from uora_bench.methods.projections import draw, draw_pair
 RANK, ALPHA, WIDTH = 3, 6.0, 32
 # adapter kinds, and the module names PEFT calls them by
 ATTENTION = (("q", "v"), ["query", "value"])
-ALL_SHAPES = (("q", "up", "down"), r".*(\.query|intermediate\.dense|layer\.\d\.output\.dense)")
+ALL_SHAPES = (("down", "up", "q"), r".*(\.query|intermediate\.dense|layer\.\d\.output\.dense)")
 FUSED = (("qkv",), ["c_attn"])
 CASES = [pytest.param(roberta, *ATTENTION, id="roberta-qv"), pytest.param(roberta, *ALL_SHAPES, id="roberta-shapes"),
          pytest.param(gpt2, *FUSED, id="gpt2-c_attn")]  # fmt: skip
@@ -139,7 +139,7 @@ def test_fifty_adamw_steps_lose_the_same(name, make, kinds, modules):
     same_losses(method, model, other)
 
 
-# --- q and v as thirds of c_attn: PEFT adapts the whole, with a block-structured B that leaves k alone -----------------
+# --- q and v as thirds of c_attn: PEFT adapts the whole, with a block-structured B that leaves k alone ----------------
 
 BLOCKS = {"q": (slice(0, WIDTH), slice(0, RANK)), "v": (slice(2 * WIDTH, 3 * WIDTH), slice(RANK, 2 * RANK))}
 

@@ -1,4 +1,4 @@
-"""Strict conversion: nothing but an exact fit gets through, and what does not fit is one line with the path of the key."""
+"""Strict conversion: only an exact fit gets through; what does not fit is one line with the path of the key."""
 
 from __future__ import annotations
 
@@ -115,10 +115,17 @@ inners = st.builds(Inner, names, st.integers())
 
 @given(
     st.builds(
-        Outer, st.integers(), numbers, st.booleans(), st.sampled_from(["linear", "constant"]),
-        st.lists(names, max_size=3).map(tuple), inners, st.none() | st.integers(),
-        st.dictionaries(names, inners, max_size=3), st.dictionaries(names, st.integers() | names, max_size=3),
-    )  # fmt: skip
+        Outer,
+        st.integers(),
+        numbers,
+        st.booleans(),
+        st.sampled_from(["linear", "constant"]),
+        st.lists(names, max_size=3).map(tuple),
+        inners,
+        st.none() | st.integers(),
+        st.dictionaries(names, inners, max_size=3),
+        st.dictionaries(names, st.integers() | names, max_size=3),
+    )
 )
 def test_plain_and_build_are_inverse_through_json(value: Outer) -> None:
     assert build(Outer, json.loads(json.dumps(plain(value)))) == value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+
 import pytest
 import torch
 
@@ -121,7 +122,8 @@ VARIANTS = [
 @pytest.mark.parametrize("timing", ["optimizer_step", "authors"])
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: "-".join(f"{k}={x}" for k, x in v.items()))
 def test_refresh_equals_the_slow_loop_across_a_restart(timing, variant):
-    options = {"alpha": 0.5, "alpha_decay": 0.0, "alpha_floor": 0.5, "counter_reset": False, "timing": timing, **variant}
+    options = {"alpha": 0.5, "alpha_decay": 0.0, "alpha_floor": 0.5, "counter_reset": False, **variant}
+    options["timing"] = timing
     accumulation = options.pop("accumulation", 1)
     pair = uora(**options)[1].pairs["shared"]
     shared, layers = slow(pair.A, pair.B, 14, accumulation=accumulation, **options)

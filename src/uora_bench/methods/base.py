@@ -83,7 +83,16 @@ class AdapterLayer(nn.Module):
         self._original: tuple[Tensor, Tensor | None] | None = None
 
     def add(self, target: Target, branch: Branch) -> None:
-        """Put ``branch`` on the rows of ``target``."""
+        """Put ``branch`` on the rows of ``target``.
+
+        Raises:
+            UserError: when another branch sits on one of these rows (q beside the fused qkv).
+        """
+        for kind, (start, stop) in self.slices.items():
+            if start < target.stop and target.start < stop:
+                raise UserError(
+                    f"method.targets: '{kind}' and '{target.shape.kind}' overlap in {target.path}; take one"
+                )
         self.branches[target.shape.kind] = branch
         self.slices[target.shape.kind] = (target.start, target.stop)
 
@@ -234,6 +243,7 @@ class Method(ABC):
                     f"the adapter file does not fit this cell: '{key}' is {tuple(tensors[key].shape)}, "
                     f"not {tuple(tensor.shape)}"
                 )
+        for key, tensor in own.items():
             tensor.data.copy_(tensors[key])
 
     def state(self) -> dict[str, Any]:
@@ -278,6 +288,7 @@ class Method(ABC):
             branch = make(target, torch.promote_types(weight.dtype, torch.float32), weight.device)
             layer.add(target, branch)
             self.branches[target.name] = branch
+            layer.train(layer.base.training)
 
 
 def backbone_parameters(model: nn.Module) -> dict[str, nn.Parameter]:

@@ -57,6 +57,10 @@ class RefreshConfig:
         for name in ("k", "every", "tau_every"):
             if getattr(self, name) < 1:
                 raise UserError(f"method.{name}={getattr(self, name)} must be at least 1")
+        if self.criterion == "lowest" and (self.tau != int(self.tau) or self.tau_schedule != "constant"):
+            raise UserError(
+                f"method.tau={self.tau} is a number of indices with criterion=lowest: a constant whole number"
+            )
         if self.criterion == "quantile" and self.tau > 1:
             raise UserError(f"method.tau={self.tau} is a quantile with criterion=quantile: at most 1")
         if self.timing == "authors" and (self.reset_d is not None or self.reset_moments or self.scope != "layer"):
@@ -110,7 +114,7 @@ class Refresher:
         """The refresh of all layers after optimizer step ``step``."""
         config = self.config
         self._redraw(step)
-        if config.tau == 0 or step % config.every or step < config.start_step:
+        if config.threshold(step) == 0 or step % config.every or step < config.start_step:
             return
         fire, keep = self._fire(self._hits(self._magnitudes(), step), slice(None))
         if self._nothing(fire):
@@ -124,7 +128,7 @@ class Refresher:
         config = self.config
         if row == 0:
             self._redraw(step)
-        if config.tau == 0 or step % config.every or step < config.start_step:
+        if config.threshold(step) == 0 or step % config.every or step < config.start_step:
             return
         magnitude = self._pad(self.vectors[row].detach().abs())[None]
         fire, keep = self._fire(self._hits(magnitude, step), slice(row, row + 1))
@@ -166,16 +170,18 @@ class Refresher:
 
     def _fire(self, hits: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
         """Count ``hits``; return the mask of those that act now and the weight each leaves to the old values."""
-        config = self.config
+        config, dtype = self.config, self.pair.A.dtype
+        if self.counters.device != hits.device:  # the model was moved after the injection
+            self.counters, self.events = self.counters.to(hits.device), self.events.to(hits.device)
         counters = self.counters[rows]
         counters += hits
         fire = hits & (counters % config.k == 0)
         if config.alpha_decay:
-            alpha = (config.alpha - config.alpha_decay * counters).clamp_min(min(config.alpha_floor, config.alpha))
+            alpha = config.alpha - config.alpha_decay * counters.to(dtype)
+            alpha = alpha.clamp_min(min(config.alpha_floor, config.alpha))
         else:
-            alpha = torch.full(fire.shape, config.alpha, device=fire.device)
-        dtype = self.pair.A.dtype
-        keep = torch.where(fire, alpha.to(dtype), torch.ones((), dtype=dtype, device=fire.device))
+            alpha = torch.full(fire.shape, config.alpha, dtype=dtype, device=fire.device)
+        keep = torch.where(fire, alpha, torch.ones((), dtype=dtype, device=fire.device))
         if config.counter_reset:
             counters.masked_fill_(fire, 0)
         self.events[rows] += fire.sum(dim=1)

@@ -17,6 +17,7 @@ from uora_bench.errors import UserError
 from uora_bench.methods.base import Target
 from uora_bench.methods.refresh import RefreshConfig, Refresher
 from uora_bench.methods.vera import VectorBranch, VeRA, VeRAConfig
+from uora_bench.seeds import derive
 
 
 @dataclass(frozen=True)
@@ -35,21 +36,21 @@ class UORA(VeRA):
     Config = UORAConfig  # type: ignore[assignment]
 
     def inject(self, model: nn.Module, targets: Sequence[Target], generator: torch.Generator) -> None:
-        super().inject(model, targets, generator)
         config = self.config
         if config.timing == "authors" and any(getattr(m, "gradient_checkpointing", False) for m in model.modules()):
             raise UserError(
                 "method.timing=authors acts in the forward pass, which gradient checkpointing replays; "
                 "use method.timing=optimizer_step or trainer.gradient_checkpointing=false"
             )
+        super().inject(model, targets, generator)
         self.members: dict[str, list[str]] = {key: [] for key in self.pairs}
         for name, key in self.pair_of.items():
             self.members[key].append(name)
         self.refreshers: dict[str, Refresher] = {}
         for key, names in self.members.items():
             vectors = [getattr(self.branches[n], config.vector) for n in names]
-            # with a pair per layer or shape, each has its own fresh matrices only through its shape: the seed is one
-            self.refreshers[key] = Refresher(config, self.pairs[key], vectors, config.init, config.gain, self.seed)
+            seed = derive(self.seed, key)  # of what is drawn anew per event or per period, for each pair its own
+            self.refreshers[key] = Refresher(config, self.pairs[key], vectors, config.init, config.gain, seed)
         self._optimizer: torch.optim.Optimizer | None = None
         self._forwards = dict.fromkeys(self.pair_of, 0)
         if config.timing == "authors":
