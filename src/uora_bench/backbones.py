@@ -147,6 +147,24 @@ def head_parameters(model: Any) -> dict[str, Any]:
     return {n: p for n, p in model.named_parameters() if prefixes and n.startswith(prefixes)}
 
 
+def weights_sha256(backbone: BackboneConfig) -> str:
+    """The hash of the weight files in ``backbone.path``; raises `UserError` when there are none."""
+    place, _ = _locate(backbone)
+    return _hash_weights(Path(place))
+
+
+def _hash_weights(folder: Path) -> str:
+    files = sorted([*folder.glob("*.safetensors"), *folder.glob("pytorch_model*.bin")])
+    if not files:
+        raise UserError(f"backbone.path='{folder}' holds no weights (*.safetensors)")
+    digest = hashlib.sha256()
+    for file in files:
+        with open(file, "rb") as handle:
+            while block := handle.read(_BLOCK):
+                digest.update(block)
+    return digest.hexdigest()
+
+
 def _locate(backbone: BackboneConfig) -> tuple[str, bool]:
     """(folder or Hub id, whether only local files may be used)."""
     if backbone.path is not None:
@@ -198,11 +216,6 @@ def _origin(backbone: BackboneConfig, place: str, model: Any) -> dict[str, Any]:
     commit = getattr(model.config, "_commit_hash", None)
     if commit:
         origin["commit"] = commit
-    weights = Path(place) / "model.safetensors"
-    if weights.is_file():
-        digest = hashlib.sha256()
-        with open(weights, "rb") as handle:
-            while block := handle.read(_BLOCK):
-                digest.update(block)
-        origin["weights_sha256"] = digest.hexdigest()
+    if Path(place).is_dir():
+        origin["weights_sha256"] = _hash_weights(Path(place))
     return origin

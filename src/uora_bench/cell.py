@@ -165,6 +165,7 @@ class Cell:
     trainer: TrainerConfig
     seed: int
     initialise_from: str | None = None  # sha256 of the adapter file it starts from
+    weights: str | None = None  # sha256 of the weight files in backbone.path, where one is given
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Cell:
@@ -205,7 +206,9 @@ class Cell:
         task = plain(self.task)
         task["source"] = {k: task["source"][k] for k in ("benchmark", "dataset")}
         backbone = {k: v for k, v in plain(self.backbone).items() if k not in ("package", "path")}
+        own_weights = {"weights": self.weights} if self.weights is not None else {}
         return {
+            **own_weights,
             "method": plain(self.method),
             "task": task,
             "backbone": backbone,

@@ -15,6 +15,10 @@ from uora_bench import registry
 from uora_bench.errors import UserError, nearest
 
 COMMAND_LINE = "command line"
+# What a record is labelled with: a command line that could set these could make a record say what is not so.
+_LABELS = {
+    f"{group}.{key}" for group in ("method", "task", "backbone") for key in ("name", "version", "family", "kind")
+}
 # Values of these keys are text as it stands: a cell_id such as 17175e3302008168 or a folder 2024 is no number.
 _TEXT = ("data.root", "results.dir", "runs.dir", "experiment_name", "initialise_from", "backbone.path")
 
@@ -54,6 +58,10 @@ def compose(words: list[str]) -> Composed:
             _assign(config, key, entry["value"], f"recipe {recipe['name']}: ")
             sources[key] = entry["source"]
     for key, value in values.items():
+        if key.startswith("recipe.") or key in _LABELS:
+            raise UserError(
+                f"'{key}' says what a file of configs/ is, so only that file can set it; choose another file"
+            )
         _assign(config, key, value, "")
         sources[key] = COMMAND_LINE
     legend = {k: v for k, v in ((recipe or {}).get("sources") or {}).items() if k in sources.values()}
