@@ -5,8 +5,9 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 DATA=${1:?usage: scripts/minilm_glue.sh <folder that holds glue/mrpc and glue/rte>}
 PY=${PY:-.venv/bin/python}
+TASKS=${TASKS:-mrpc rte} # one process each on two cores: TASKS=mrpc and TASKS=rte, with OMP_NUM_THREADS=1
 
-for task in mrpc rte; do
+for task in $TASKS; do
   for method in uora lora vera full head_only; do
     "$PY" -m uora_bench method=$method task=glue/$task backbone=minilm experiment_name=minilm_glue \
       data.root="$DATA" tracker=none || echo "exit $?: $method $task" >&2

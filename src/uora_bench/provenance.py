@@ -28,13 +28,13 @@ def collect() -> dict[str, Any]:
 
 
 def git_state() -> dict[str, Any]:
-    """Commit and dirty flag of the checkout this package runs from; nulls for an installed wheel."""
+    """Commit of the checkout this package runs from and whether src/ or configs/ differ from it; nulls for a wheel."""
     folder = Path(__file__).resolve().parent
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None or _git(folder, "ls-files", "--error-unmatch", "__init__.py") is None:
         return {"commit": None, "dirty": None}
-    # results/ is what runs write: a grid must not look dirty because its first cell is done
-    status = _git(folder, "status", "--porcelain", "--", ":/", ":(top,exclude)results")
+    # what decides a result: code and configuration, files not yet known to git included
+    status = _git(folder, "status", "--porcelain", "--", ":(top)src", ":(top)configs")
     return {"commit": commit, "dirty": bool(status)}
 
 
