@@ -34,21 +34,32 @@ def main(words: list[str] | None = None) -> int:
     words = sys.argv[1:] if words is None else words
     try:
         if any(w in ("-h", "--help", "help") for w in words):
-            try:
-                print(_help(), flush=True)
-            except BrokenPipeError:  # `--help | head`
-                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            print(_help(), flush=True)
             return 0
         if "--version" in words:
             print(__version__)
             return 0
-        return _run(words)
+        code = _run(words)
+        sys.stdout.flush()
+        return code
     except UserError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {_line(error)}", file=sys.stderr)
         return 2
     except Interrupted as error:
         print(f"{error}; the same command goes on from the checkpoint", file=sys.stderr)
         return 128 + error.signum
+    except BrokenPipeError:  # `… | head`: nobody reads on, and Python must not complain about it at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except Exception as error:
+        if os.environ.get("UORA_DEBUG"):
+            raise
+        print(f"error: {type(error).__name__}: {_line(error)} (UORA_DEBUG=1 shows where)", file=sys.stderr)
+        return 1
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:600]
 
 
 def _run(words: list[str]) -> int:

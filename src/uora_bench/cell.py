@@ -15,7 +15,7 @@ from typing import Any, Literal
 from uora_bench.errors import UserError
 from uora_bench.schema import build, convert, plain
 
-# Trainer keys that change how the loop runs but not what it computes; the record keeps them, the id does not.
+# Trainer keys that change how the loop runs but not what it computes: in the record (provenance), not in the id.
 _NOT_SCIENCE = ("micro_batch_size", "eval_batch_size", "gradient_checkpointing", "checkpoint_every", "log_every")
 
 
@@ -64,6 +64,10 @@ class Splits:
     dev: str
     test: str | None = None
     extra: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in self.extra.keys() & {"train", "dev", "test"}:
+            raise UserError(f"task.splits.extra must not name a split '{name}'; set task.splits.{name}")
 
 
 @dataclass(frozen=True)
@@ -203,18 +207,27 @@ class Cell:
     def canonical(self) -> dict[str, Any]:
         """What defines the experiment, as plain data: no paths, no recipe name, nothing about where it runs."""
         trainer = {k: v for k, v in plain(self.trainer).items() if k not in _NOT_SCIENCE}
+        if self.trainer.max_steps is not None:
+            trainer["epochs"] = None  # without effect then
         task = plain(self.task)
         task["source"] = {k: task["source"][k] for k in ("benchmark", "dataset")}
-        backbone = {k: v for k, v in plain(self.backbone).items() if k not in ("package", "path")}
-        own_weights = {"weights": self.weights} if self.weights is not None else {}
+        del task["metric"]["scale"]  # how a score is printed
+        method = plain(self.method)
+        # the targets by what they are: naming the default ones, or a kind nobody uses, is no other experiment
+        kinds = method["options"].pop("targets", ()) or ()
+        if "targets" in self.method.options and not kinds:
+            kinds = self.backbone.targets.default
+        backbone = {k: getattr(self.backbone, k) for k in ("name", "id", "revision", "dtype")}
+        backbone["head"] = list(self.backbone.head)
+        backbone["targets"] = {k: plain(m) for k, m in self.backbone.targets.modules.items() if k in kinds}
         return {
-            **own_weights,
-            "method": plain(self.method),
+            "method": method,
             "task": task,
             "backbone": backbone,
             "trainer": trainer,
             "seed": self.seed,
             "initialise_from": self.initialise_from,
+            "weights": self.weights,
         }
 
     def cell_id(self, fingerprint: str) -> str:

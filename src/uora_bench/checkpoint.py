@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from uora_bench import atomic
+from uora_bench.errors import CellError
 
 LAST, BEST = "last.pt", "best.pt"
 
@@ -23,13 +24,16 @@ def save(folder: Path, state: dict[str, Any], name: str = LAST) -> None:
 
 
 def latest(folder: Path, name: str = LAST) -> dict[str, Any] | None:
-    """The state in ``folder/name``, on the CPU, or None when there is none."""
+    """The state in ``folder/name``, on the CPU, or None when there is none; `CellError` when it cannot be read."""
     import torch
 
     path = folder / name
     if not path.is_file():
         return None
-    return torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise CellError(f"cannot read the checkpoint {name} in the run folder; force=true starts over") from error
 
 
 def random_state() -> dict[str, Any]:

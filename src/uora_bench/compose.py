@@ -111,6 +111,8 @@ def _parse(words: list[str]) -> tuple[dict[str, str], dict[str, Any]]:
         key = override.key_or_group
         if word[0] in "+~":
             raise UserError(f"'{word}': keys are set, never added or removed, so drop the '{word[0]}'{_tail(key)}")
+        if override.package is not None:
+            raise UserError(f"'{word}': a package (@…) has no place here; write {key}=…")
         if override.is_sweep_override():
             raise UserError(f"'{word}' is a grid; one command runs one cell, so give one value (quote a comma in text)")
         if key in registry.GROUPS:

@@ -14,8 +14,11 @@ class CellError(Exception):
     """The cell itself failed (exit 1): a non-finite loss, a count unlike the closed form, a broken merge …"""
 
 
-class Interrupted(Exception):
-    """A signal asked the run to leave; what was finished is in the checkpoint (exit 128 + ``signum``)."""
+class Interrupted(BaseException):
+    """A signal asked the run to leave; what was finished is in the checkpoint (exit 128 + ``signum``).
+
+    Like KeyboardInterrupt no `Exception`, so that code that survives errors of its own does not survive this.
+    """
 
     def __init__(self, signum: int) -> None:
         super().__init__(f"stopped by signal {signum}")

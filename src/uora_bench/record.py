@@ -65,7 +65,8 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Timing:
-    """Wall-clock seconds, summed over restarts: loading and set-up, training steps, evaluations, and all together."""
+    """Wall-clock seconds: loading and set-up (of the last start), training steps and evaluations (summed over
+    restarts, without what a killed start did after its checkpoint), and all together."""
 
     setup: float
     train: float
@@ -109,11 +110,17 @@ class CellRecord:
         """Write to ``folder/<cell_id>.json`` atomically; a failure never replaces a finished record.
 
         Raises:
+            UserError: for a record that `read` would refuse.
             OSError: when the file system refuses; what was there is untouched.
         """
         path = record_path(folder, self.cell_id)
-        if self.status == "failed" and path.is_file() and read(path).status == "done":
-            return path
+        _check(self)
+        if self.status == "failed" and path.is_file():
+            try:
+                if read(path).status == "done":
+                    return path
+            except UserError:
+                pass  # what cannot be read may be replaced
         # NaN is not JSON: a record that holds one must not come into being
         atomic.write_text(path, json.dumps(plain(self), indent=1, allow_nan=False, ensure_ascii=False) + "\n")
         return path
@@ -144,13 +151,19 @@ def read(path: Path) -> CellRecord:
         raise UserError(f"the record '{path}' has schema {found}, this version reads {SCHEMA}; remove it and run again")
     try:
         record = build(CellRecord, data)
-        if record.status == "done":
-            missing = [r for r in RULES[:2] if r not in record.scores]
-            if missing or record.counts is None or record.seconds is None or not record.epochs:
-                raise UserError("a done record needs scores, epochs, counts and seconds")
+        _check(record)
     except UserError as error:
         raise UserError(f"the record '{path}' is not valid: {error}; remove it and run again") from None
     return record
+
+
+def _check(record: CellRecord) -> None:
+    if record.status == "done":
+        missing = [r for r in RULES[:2] if r not in record.scores]
+        if missing or record.counts is None or record.seconds is None or not record.epochs:
+            raise UserError("a done record needs scores, epochs, counts and seconds")
+    elif not record.reason:
+        raise UserError("a failed record needs a reason")
 
 
 def find(folder: Path, cell_id: str) -> CellRecord | None:

@@ -10,18 +10,18 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from uora_bench import artifacts, registry
 from uora_bench import record as records
-from uora_bench import registry
 from uora_bench.cell import Cell, Settings
 from uora_bench.compose import Composed
 from uora_bench.errors import CellError, Interrupted, UserError
-from uora_bench.record import CellRecord, Counts, Sizes, Timing
+from uora_bench.record import CellRecord, Counts, Timing
 from uora_bench.schema import plain
 from uora_bench.signals import StopRequest
 
@@ -29,9 +29,8 @@ if TYPE_CHECKING:
     from uora_bench.methods.base import Method
     from uora_bench.tasks.base import Task
 
-ADAPTER, HEAD = "adapter.safetensors", "head.safetensors"
+_FORCED = ".forced"
 _PATHS = ("data.root=", "results.dir=", "runs.dir=", "backbone.path=", "initialise_from=")  # not for a public record
-_MERGE_TOLERANCE = 1e-3  # relative to the largest logit; float32 gives about 1e-6
 
 
 @dataclass
@@ -73,6 +72,8 @@ class _Job:
                 **self.facts,
                 "data": self.fingerprints,
                 "command": [w for w in self.words if not w.startswith(_PATHS)],
+                "trainer": plain(self.cell.trainer),
+                "source": plain(self.cell.task.source),
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),
                 **values.pop("provenance", {}),
             },
@@ -85,7 +86,8 @@ class _Job:
 
 
 def _is_main() -> bool:
-    return os.environ.get("RANK", "0") == "0"  # set by accelerate launch, torchrun and submitit alike
+    """Whether this process writes: the only one, or the first of several (as torchrun and accelerate number them)."""
+    return int(os.environ.get("WORLD_SIZE", "1")) <= 1 or os.environ.get("RANK", "0") == "0"
 
 
 def records_folder(settings: Settings) -> Path:
@@ -106,26 +108,22 @@ def run_cell(cell: Cell, settings: Settings, composed: Composed, words: list[str
     task: Task = registry.task_class(cell.task.family)(cell.task)
     backbones.check_kinds(cell.backbone, method.target_kinds)
     precision.resolve(cell.trainer.precision)  # an impossible one is known before any download
-    start_adapter = _warm_start_file(settings)
+    start_adapter = artifacts.warm_start_file(settings)
     if start_adapter is not None:
-        cell = replace(cell, initialise_from=_sha256(start_adapter))
+        cell = replace(cell, initialise_from=artifacts.sha256(start_adapter))
     if cell.backbone.path is not None:  # a name and a revision say nothing of weights somebody put in a folder
         cell = replace(cell, weights=backbones.weights_sha256(cell.backbone))
     source = data.Source(Path(settings.data_root) if settings.data_root else None)
     rows = task.splits(source)
     fingerprints = {role: data.fingerprint(r) for role, r in rows.items()}
     cell_id = cell.cell_id("/".join(f"{k}:{v}" for k, v in sorted(fingerprints.items())))
-    facts = provenance.collect() | {"started": datetime.now(UTC).isoformat(timespec="seconds")}
-    job = _Job(cell, settings, composed, cell_id, fingerprints, rows, task, words, started, facts)
-    main = _is_main()
-    done = records.find(job.record_folder, cell_id)
-    if done is not None and done.status == "done" and not settings.force:
-        if main:
-            path = records.record_path(job.record_folder, cell_id)
-            print(f"already done: {summary(done)}\n  {path} (force=true reruns)")
+    job = _Job(cell, settings, composed, cell_id, fingerprints, rows, task, words, started, {})
+    if _already_done(job):
         return 0
-    from filelock import FileLock, Timeout
-
+    job.facts |= provenance.collect()
+    job.facts["started"] = datetime.now(UTC).isoformat(timespec="seconds")
+    if start_adapter is not None:
+        job.facts["initialise_from"] = start_adapter.parent.name
     for folder in (job.folder, job.record_folder):  # found out now, not after hours of training
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -133,39 +131,57 @@ def run_cell(cell: Cell, settings: Settings, composed: Composed, words: list[str
             raise UserError(f"cannot write to '{folder}': {error.strerror}; set runs.dir= and results.dir=") from None
         if not os.access(folder, os.W_OK):
             raise UserError(f"cannot write to '{folder}'; set runs.dir= and results.dir= to folders you may write to")
-    # beside the folder, not in it: force=true empties the folder. The system frees the lock when the process dies.
-    lock = FileLock(job.folder.with_suffix(".lock"), timeout=0)
-    try:
-        if main:
-            lock.acquire()
+    with ExitStack() as held:
+        if _is_main():
+            _lock(job, held)
         return _run_locked(job, method, start_adapter, stop)
-    except Timeout:
-        raise UserError(
-            f"cell {cell_id} is being run by another process (lock '{lock.lock_file}'); wait for it, or stop it first"
-        ) from None
-    finally:
-        lock.release()
+
+
+def _already_done(job: _Job) -> bool:
+    """Whether a finished record makes this call unnecessary; says so."""
+    if job.settings.force:
+        return False
+    done = records.find(job.record_folder, job.cell_id)
+    if done is None or done.status != "done":
+        return False
+    (job.folder / _FORCED).unlink(missing_ok=True)
+    if _is_main():
+        path = records.record_path(job.record_folder, job.cell_id)
+        print(f"already done: {summary(done)}\n  {path} (force=true reruns)")
+    return True
+
+
+def _lock(job: _Job, held: ExitStack) -> None:
+    """Hold the cell against other processes; the system frees the locks when this one dies."""
+    from filelock import FileLock, Timeout
+
+    # one beside the run folder (force=true empties the folder itself), one beside the record: either may be shared
+    for path in (job.folder.with_suffix(".lock"), job.record_folder / f"{job.cell_id}.lock"):
+        try:
+            held.enter_context(FileLock(path, timeout=0))
+        except Timeout:
+            raise UserError(
+                f"cell {job.cell_id} is being run by another process (lock '{path}'); wait for it, or stop it first"
+            ) from None
+    for rest in job.folder.rglob(".*.tmp"):  # of a process killed while it wrote
+        rest.unlink(missing_ok=True)
 
 
 def _run_locked(job: _Job, method: Method, start_adapter: Path | None, stop: StopRequest) -> int:
-    # another process may have finished the cell between our look and our lock
-    done = records.find(job.record_folder, job.cell_id)
-    if done is not None and done.status == "done" and not job.settings.force:
-        if _is_main():
-            print(f"already done: {summary(done)}")
+    if _already_done(job):  # between our look and our lock
         return 0
-    if job.settings.force and _is_main() and not (job.folder / ".forced").exists():
+    if job.settings.force and _is_main() and not (job.folder / _FORCED).exists():
         # the mark makes a killed force=true run resume, not start over, when the same command is given again
         shutil.rmtree(job.folder, ignore_errors=True)
         job.folder.mkdir(parents=True, exist_ok=True)
-        (job.folder / ".forced").touch()
+        (job.folder / _FORCED).touch()
     try:
         finished = _train(job, method, start_adapter, stop)
     except (UserError, Interrupted):
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, the cell failed and the record says why
         return _fail(job, error)
-    (job.folder / ".forced").unlink(missing_ok=True)
+    (job.folder / _FORCED).unlink(missing_ok=True)
     if finished is not None:
         print(f"{summary(finished)}\n  record {records.record_path(job.record_folder, job.cell_id)}")
     return 0
@@ -173,15 +189,19 @@ def _run_locked(job: _Job, method: Method, start_adapter: Path | None, stop: Sto
 
 def _fail(job: _Job, error: Exception) -> int:
     reason = f"{type(error).__name__}: {error}" if not isinstance(error, CellError) else str(error)
+    for folder in (job.settings.runs_dir, job.settings.results_dir, job.settings.data_root or ""):
+        reason = reason.replace(str(Path(folder).absolute()), "…").replace(folder, "…") if folder else reason
     reason = " ".join(reason.split())[:500]
-    if not _is_main():
-        return 1
-    print(f"the cell failed: {reason}", file=sys.stderr)
+    rank = os.environ.get("RANK", "0")
+    print(f"the cell failed: {reason}" if _is_main() else f"process {rank} failed: {reason}", file=sys.stderr)
     trace = traceback.format_exc()
     try:
-        (job.folder / "failure.txt").write_text(trace, encoding="utf-8")
-        job.record("failed", reason=reason).write(job.record_folder)
-    except OSError as second:  # a full disk, most likely: the message above is then all there is
+        name = "failure.txt" if _is_main() else f"failure.{rank}.txt"
+        (job.folder / name).write_text(trace, encoding="utf-8")
+        if _is_main():
+            (job.folder / _FORCED).unlink(missing_ok=True)
+            job.record("failed", reason=reason).write(job.record_folder)
+    except (OSError, ValueError, UserError) as second:  # a full disk, most likely: the message above is then all
         print(f"the failed record could not be written: {second}", file=sys.stderr)
     return 1
 
@@ -208,21 +228,34 @@ def _train(job: _Job, method: Method, start_adapter: Path | None, stop: StopRequ
         model.gradient_checkpointing_enable({"use_reentrant": False})
     head, counts = inject(cell, model, method)
     if start_adapter is not None:
-        _warm_start(method, start_adapter)
+        artifacts.warm_start(method, start_adapter)
     model.to(accelerator.device)
     encoded = {role: task.encode(rows, loaded.processor) for role, rows in job.rows.items()}
     limit = backbones.max_tokens(model)
     longest = max(int(e.lengths.max()) for e in encoded.values() if len(e))
+    if cell.trainer.padding == "max_length":
+        longest = max(longest, getattr(task.config, "max_length", 0))
     if limit is not None and longest > limit:
         raise UserError(
-            f"a text has {longest} tokens and backbone={cell.backbone.name} takes {limit}: set task.max_length={limit}"
+            f"an input has {longest} tokens, backbone={cell.backbone.name} takes {limit}: set task.max_length={limit}"
         )
     folder = job.folder
     tracker = trackers.Tracker()
     if accelerator.is_main_process:
         facts = {**job.cell.canonical(), "cell_id": job.cell_id, "recipe": cell.recipe.name, "precision": resolved}
         tracker = trackers.start(
-            job.settings.tracker, job.cell_id, cell.label, job.settings.experiment_name, facts, folder
+            job.settings.tracker,
+            job.cell_id,
+            cell.label,
+            job.settings.experiment_name,
+            facts,
+            folder,
+            resumed=(folder / "checkpoints" / checkpoint.LAST).is_file(),
+        )
+        print(
+            f"{cell.label} [{job.cell_id}]: recipe {cell.recipe.name} ({cell.recipe.status}), {resolved}, adapter "
+            f"{counts.adapter:,} + head {counts.head:,} of {counts.total:,} parameters",
+            file=sys.stderr,
         )
     setup = time.perf_counter() - job.started
     failed = True
@@ -230,11 +263,11 @@ def _train(job: _Job, method: Method, start_adapter: Path | None, stop: StopRequ
         history = trainer.fit(
             cell, model, head, method, task, encoded, tracker, folder / "checkpoints", accelerator, stop
         )
-        merge_error = _merge_check(model, method, task, encoded["dev"], accelerator)
+        merge_error = artifacts.merge_check(model, method, task, encoded["dev"], accelerator)
         failed = False
         if not accelerator.is_main_process:
             return None
-        sizes = _save_weights(folder, method, head, warm=start_adapter is not None)
+        sizes = artifacts.save_weights(folder, method, head, warm=start_adapter is not None)
         chosen = records.select(history.epochs, cell.task.metric)
         total = setup + history.seconds.get("train", 0.0) + history.seconds.get("eval", 0.0)
         train_seconds = history.seconds.get("train", 0.0)
@@ -282,7 +315,6 @@ def inject(cell: Cell, model: Any, method: Method) -> tuple[dict[str, Any], Coun
     from uora_bench.seeds import derive
 
     targets = backbones.targets(model, cell.backbone, method.target_kinds)
-    total = sum(p.numel() for p in model.parameters())
     expected = method.count([t.shape for t in targets], sum(p.numel() for p in backbone_parameters(model).values()))
     method.inject(model, targets, torch.Generator().manual_seed(derive(cell.seed, "adapter")))
     head = backbones.head_parameters(model)
@@ -296,7 +328,7 @@ def inject(cell: Cell, model: Any, method: Method) -> tuple[dict[str, Any], Coun
             f"{cell.method.name} trains {adapter} adapter parameters (the model: {trained - heads}), its closed form "
             f"says {expected}"
         )
-    return head, Counts(adapter=adapter, head=heads, total=total + (adapter if cell.method.name != "full" else 0))
+    return head, Counts(adapter=adapter, head=heads, total=sum(p.numel() for p in model.parameters()))
 
 
 def summary(record: CellRecord) -> str:
@@ -316,71 +348,3 @@ def summary(record: CellRecord) -> str:
 
 def _primary(record: CellRecord, rule: str) -> float:
     return float(record.scores[rule].scores["dev"][record.metric.primary])
-
-
-def _merge_check(model: Any, method: Method, task: Task, dev: Any, accelerator: Any) -> float | None:
-    """Largest difference of the logits on one dev batch, merged against adapter, relative to the largest logit."""
-    import torch
-
-    if not method.layers:
-        return None
-    plain_model = accelerator.unwrap_model(model, keep_fp32_wrapper=False)
-    was_training = plain_model.training
-    plain_model.eval()
-    batch = task.collate(dev, range(min(8, len(dev))), "dynamic")
-    inputs = {k: v.to(accelerator.device) for k, v in batch.items() if k not in ("labels", "weight")}
-    with torch.inference_mode():
-        before = plain_model(**inputs).logits.double()
-        method.merge()
-        after = plain_model(**inputs).logits.double()
-        method.unmerge()
-    plain_model.train(was_training)
-    error = float((before - after).abs().max() / before.abs().max().clamp_min(1e-12))
-    if not error <= _MERGE_TOLERANCE:
-        raise CellError(f"the merged model differs from the adapter model: logits by {error:.2e} of the largest")
-    return error
-
-
-def _save_weights(folder: Path, method: Method, head: Mapping[str, Any], warm: bool) -> Sizes:
-    from safetensors.torch import save_file
-
-    from uora_bench import atomic
-
-    def tensors(named: Mapping[str, Any]) -> dict[str, Any]:
-        return {k: v.detach().cpu().contiguous() for k, v in named.items()}
-
-    adapter = tensors(method.adapter_state())
-    # after a warm start the seed no longer gives back what it drew
-    known = set() if warm else method.seed_tensors()
-    atomic.write(folder / ADAPTER, lambda path: save_file(adapter, path))
-    atomic.write(folder / HEAD, lambda path: save_file(tensors(head), path))
-    shipped = sum(t.numel() * t.element_size() for k, t in adapter.items() if k not in known)
-    return Sizes(shipped, (folder / ADAPTER).stat().st_size, (folder / HEAD).stat().st_size)
-
-
-def _warm_start_file(settings: Settings) -> Path | None:
-    given = settings.initialise_from
-    if given is None:
-        return None
-    for folder in (Path(given), Path(settings.runs_dir) / settings.experiment_name / given):
-        if (folder / ADAPTER).is_file():
-            return folder / ADAPTER
-    raise UserError(
-        f"initialise_from='{given}' is neither the run folder nor the cell_id (of experiment "
-        f"{settings.experiment_name}) of a finished cell: no {ADAPTER} there"
-    )
-
-
-def _warm_start(method: Method, path: Path) -> None:
-    from safetensors.torch import load_file
-
-    try:
-        method.load_adapter_state(load_file(path))
-    except UserError as error:
-        raise UserError(f"initialise_from: {error}; it must come from the same method, rank and targets") from None
-
-
-def _sha256(path: Path) -> str:
-    import hashlib
-
-    return hashlib.sha256(path.read_bytes()).hexdigest()

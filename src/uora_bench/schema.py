@@ -7,6 +7,7 @@ dataclasses mean.
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -100,6 +101,8 @@ def convert(hint: Any, value: Any, where: str) -> Any:
             return dict(value)
         return {str(k): convert(args[1], v, _join(where, str(k))) for k, v in value.items()}
     if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        if not math.isfinite(value):
+            raise UserError(f"{where}={value!r} must be finite")
         return float(value)
     if isinstance(hint, type) and isinstance(value, hint) and (hint is bool) == isinstance(value, bool):
         return value

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import netrc
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,32 +34,52 @@ class Tracker:
 
 
 class _Wandb(Tracker):
+    """A W&B run that never takes the cell down with it: its first error is printed, then it is silent."""
+
     def __init__(self, run: Any) -> None:
         self._run = run
 
     def log(self, values: Mapping[str, Any], step: int) -> None:
-        self._run.log(dict(values), step=step)
+        self._try(lambda run: run.log(dict(values), step=step))
 
     def summary(self, values: Mapping[str, Any]) -> None:
-        self._run.summary.update(dict(values))
+        self._try(lambda run: run.summary.update(dict(values)))
 
     def finish(self, failed: bool = False) -> None:
-        self._run.finish(exit_code=1 if failed else 0)
+        self._try(lambda run: run.finish(exit_code=1 if failed else 0))
+
+    def _try(self, act: Callable[[Any], Any]) -> None:
+        if self._run is None:
+            return
+        try:
+            act(self._run)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the record is what counts
+            print(f"W&B stopped recording: {' '.join(str(error).split())[:200]}", file=sys.stderr)
+            self._run = None
 
 
 def start(
-    config: TrackerConfig, cell_id: str, label: str, experiment: str, facts: Mapping[str, Any], folder: Path
+    config: TrackerConfig,
+    cell_id: str,
+    label: str,
+    experiment: str,
+    facts: Mapping[str, Any],
+    folder: Path,
+    resumed: bool = False,
 ) -> Tracker:
     """Open the run of a cell in ``folder``; ``facts`` are shown as its configuration.
+
+    ``resumed`` continues the run of that id on the server; otherwise a new run takes its place.
 
     Raises:
         UserError: for ``tracker.mode=online`` without a key, or when the server does not answer in ``tracker.timeout``.
     """
-    if config.name == "none":
+    wish = os.environ.get("WANDB_MODE", "online")
+    if config.name == "none" or wish == "disabled":
         return Tracker()
     mode = config.mode
     if mode == "auto":
-        mode = "online" if has_key() and os.environ.get("WANDB_MODE", "online") == "online" else "offline"
+        mode = "online" if has_key() and wish == "online" else "offline"
     elif mode == "online" and not has_key():
         raise UserError(
             "tracker.mode=online needs a key: run `wandb login`, or use tracker.mode=offline or tracker=none"
@@ -77,11 +98,14 @@ def start(
     }
 
     def settings() -> Any:
-        return wandb.Settings(init_timeout=config.timeout, silent=True, console="off", disable_git=True)
+        # without finish_timeout a run whose server went away would wait for it at the end, for ever
+        bounds: dict[str, Any] = {"init_timeout": config.timeout, "finish_timeout": max(60.0, config.timeout)}
+        return wandb.Settings(**bounds, silent=True, console="off", disable_git=True)
 
     if mode == "online":
         try:
-            return _Wandb(wandb.init(mode="online", resume="allow", settings=settings(), **arguments))
+            resume: Any = "allow" if resumed else None
+            return _Wandb(wandb.init(mode="online", resume=resume, settings=settings(), **arguments))
         except Exception as error:  # noqa: BLE001 - wandb raises several types for "no server"
             first = str(error).splitlines()[0] if str(error) else type(error).__name__
             if config.mode == "online":
@@ -89,6 +113,9 @@ def start(
                     f"W&B does not answer ({first}); use tracker.mode=auto, offline, or tracker=none"
                 ) from None
             print(f"W&B does not answer ({first}); going on offline, `wandb sync` sends the run later", file=sys.stderr)
+            wandb.teardown()  # the id is taken in this process otherwise
+            for failed in (folder / "wandb").glob("run-*"):
+                shutil.rmtree(failed, ignore_errors=True)
     return _Wandb(wandb.init(mode="offline", settings=settings(), **arguments))
 
 

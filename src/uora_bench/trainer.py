@@ -8,6 +8,7 @@ resume needs is in the checkpoint, so that an interrupted run ends with the byte
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from uora_bench import batching, checkpoint, evaluation
 from uora_bench.cell import Cell, TrainerConfig
-from uora_bench.errors import CellError, Interrupted
+from uora_bench.errors import CellError, Interrupted, UserError
 from uora_bench.measure import Stopwatch, peak_memory
 from uora_bench.progress import Progress
 from uora_bench.seeds import derive
@@ -132,8 +133,7 @@ class _Fit:
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda s: learning_rate_factor(s, self.total, warmup, config.schedule)
         )
-        largest = math.ceil(min(config.batch_size, len(self.train_set)) / accelerator.num_processes)
-        method.bind(optimizer, math.ceil(largest / min(config.micro_batch_size or largest, largest)))
+        method.bind(optimizer)
         self.position = 0  # optimizer steps done in the current epoch
         self.running = torch.zeros(2, device=accelerator.device)  # sum of losses and of weights in this epoch
         self.window = torch.zeros(2, device=accelerator.device)  # the same since the last log
@@ -151,7 +151,7 @@ class _Fit:
         self.stop.guard()
         self.model.train()
         try:
-            while history.steps < self.total:
+            while history.steps < self.total or self.position:  # position: trained, not yet evaluated
                 self._epoch(len(history.epochs))
         finally:
             self.progress.close()
@@ -160,19 +160,22 @@ class _Fit:
 
     def _epoch(self, epoch: int) -> None:
         config = self.config
+        self._mark = time.perf_counter()
         batches = batching.epoch_batches(
             self.train_set.lengths, config.batch_size, config.length_window, self.cell.seed, epoch
         )
-        with self.watch.measure("train"):
-            for batch in batches[self.position :]:
-                self._step(batch)
-                if self.history.steps % config.log_every == 0 or self.history.steps == self.total:
-                    self._log()
-                if self.history.steps == self.total:
-                    break
-                self._leave_if_asked()
-                if self.history.steps % config.checkpoint_every == 0 and self.position < len(batches):
-                    self._save()
+        for batch in batches[self.position :]:
+            if self.history.steps == self.total:
+                break
+            self._step(batch)
+            if self.history.steps % config.log_every == 0 or self.history.steps == self.total:
+                self._log()
+            if self.history.steps == self.total:
+                break
+            self._leave_if_asked()
+            if self.history.steps % config.checkpoint_every == 0 and self.position < len(batches):
+                self._save()
+        self._clock()
         try:
             self._evaluate(epoch)
         except Interrupted:
@@ -183,7 +186,15 @@ class _Fit:
         self._save()
         self._leave_if_asked(saved=True)
 
+    def _clock(self) -> None:
+        """Add what has passed since the last look to the training time."""
+        now = time.perf_counter()
+        self.watch.add("train", now - self._mark)
+        self._mark = now
+
     def _step(self, batch: Any) -> None:
+        import torch
+
         accelerator, config = self.accelerator, self.config
         shares = batching.micro_batches(
             batch, accelerator.process_index, accelerator.num_processes, config.micro_batch_size
@@ -200,16 +211,17 @@ class _Fit:
         for i, micro in enumerate(micros):
             micro = {k: v.to(accelerator.device, non_blocking=True) for k, v in micro.items()}
             last = i == len(micros) - 1
+            self.method.before_forward(self.history.steps + 1, last)
             with accelerator.no_sync(self.model) if not last else nullcontext():
                 loss, weight = self.task.loss(self.model, micro)
                 # processes average their gradients: undo it
                 accelerator.backward(loss * (accelerator.num_processes / total))
-            self.running[0] += loss.detach()
-            self.running[1] += weight
-            self.window[0] += loss.detach()
-            self.window[1] += weight
+            sums = torch.stack((loss.detach().float(), weight.float()))
+            self.running += sums
+            self.window += sums
         if config.max_grad_norm is not None:
             accelerator.clip_grad_norm_(self.parameters, config.max_grad_norm)
+        self.rates = self.schedule.get_last_lr()
         self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -224,6 +236,7 @@ class _Fit:
         history, config = self.history, self.config
         # several processes have to leave an evaluation together: they leave after it
         stop = self.stop if self.accelerator.num_processes == 1 else None
+        self._check_finite()
         loss = self._mean(self.running)
         entry: dict[str, Any] = {"epoch": epoch + 1, "step": history.steps, "train_loss": loss, "scores": {}}
         with self.watch.measure("eval"):
@@ -254,21 +267,29 @@ class _Fit:
     def _log(self) -> None:
         loss = self._mean(self.window)
         self.window.zero_()
-        rates = self.schedule.get_last_lr()
-        rate = {f"lr/{name}": lr for name, lr in zip(self.group_names, rates, strict=True)}
+        rate = {f"lr/{name}": lr for name, lr in zip(self.group_names, self.rates, strict=True)}
         scalars = {k: float(v) for k, v in self.scalars.items()}
         self.progress.note(loss=f"{loss:.4f}")
         self.tracker.log({"train/loss": loss, **rate, **scalars}, self.history.steps)
+
+    def _check_finite(self) -> None:
+        import torch
+
+        self._mean(self.running)
+        # a loss can be finite while the last step has already broken the weights
+        norms = torch._foreach_norm([p.detach() for p in self.parameters]) if self.parameters else []
+        if norms and not bool(torch.isfinite(torch.stack(list(norms))).all()):
+            raise CellError(f"the weights are not finite after step {self.history.steps}; {self._remedy()}")
+
+    def _remedy(self) -> str:
+        return f"try a lower trainer.lr_adapter ({self.config.lr_adapter:g}) or trainer.precision=float32"
 
     def _mean(self, sums: torch.Tensor) -> float:
         sums = self.accelerator.reduce(sums, "sum") if self.accelerator.num_processes > 1 else sums
         total, weight = sums.tolist()
         mean = total / weight if weight else 0.0
         if not math.isfinite(mean):
-            raise CellError(
-                f"the loss is not finite (seen at step {self.history.steps}); try a lower trainer.lr_adapter "
-                f"({self.config.lr_adapter:g}) or trainer.precision=float32"
-            )
+            raise CellError(f"the loss is not finite (seen at step {self.history.steps}); {self._remedy()}")
         return mean
 
     def _leave_if_asked(self, saved: bool = False) -> None:
@@ -292,11 +313,13 @@ class _Fit:
     def _save(self) -> None:
         from accelerate.utils import gather_object
 
-        self._mean(self.running)  # never keep a state that has already failed
+        self._check_finite()  # never keep a state that has already failed
+        self._clock()
         randomness = [checkpoint.random_state()]
         if self.accelerator.num_processes > 1:
             randomness = gather_object(randomness)
-            self.running = self.accelerator.reduce(self.running, "sum") / self.accelerator.num_processes
+            for sums in (self.running, self.window):
+                sums.copy_(self.accelerator.reduce(sums, "sum") / self.accelerator.num_processes)
         peak, self.history.peak_kind = peak_memory()
         self.history.peak_bytes = max(self.history.peak_bytes, peak)
         self.history.seconds = dict(self.watch.totals)
@@ -310,15 +333,26 @@ class _Fit:
                 "position": self.position,
                 "running": self.running,
                 "window": self.window,
+                "precision": self.accelerator.mixed_precision,
+                "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler is not None else {},
             }
             checkpoint.save(self.folder, state)
         self.accelerator.wait_for_everyone()
+        self._mark = time.perf_counter()  # writing is not training
 
     def _resume(self) -> None:
         state = checkpoint.latest(self.folder)
         if state is None:
             return
+        if state["precision"] != self.accelerator.mixed_precision:
+            raise UserError(
+                f"the checkpoint was made in precision '{state['precision']}', this machine resolves "
+                f"trainer.precision={self.config.precision} to '{self.accelerator.mixed_precision}'; go on where it "
+                "was made, or start over with force=true"
+            )
         self.method.load_state(state["method"])
+        if state["scaler"] and self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
         for name, parameter in self.head.items():
             parameter.data.copy_(state["head"][name])
         self.optimizer.load_state_dict(state["optimizer"])

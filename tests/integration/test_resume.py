@@ -101,6 +101,15 @@ def test_a_signal_saves_and_leaves_and_the_same_command_goes_on(signum, undistur
     assert outcome(tmp_path) == undisturbed
 
 
+@pytest.mark.parametrize("nth", [1, 6])  # in the first and in the last epoch's evaluation
+def test_a_signal_in_an_evaluation_loses_neither_training_nor_the_evaluation(nth, undisturbed, tmp_path):
+    code, text = finish(start(tmp_path, str(KILLER), "signal", str(nth)))
+    assert code == 128 + signal.SIGTERM, text
+    code, text = finish(start(tmp_path))
+    assert code == 0, text
+    assert outcome(tmp_path) == undisturbed
+
+
 def test_resuming_does_not_repeat_what_was_finished(tmp_path):
     code, _ = finish(start(tmp_path, str(KILLER), "step", "18"))
     assert code == -signal.SIGKILL

@@ -310,3 +310,36 @@ def test_the_id_is_a_name_that_files_and_trackers_accept() -> None:
     assert len(cell_id) == 16
     assert set(cell_id) <= set("0123456789abcdef")
     assert Path(cell_id).name == cell_id
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (["method=lora"], ["method=lora", "method.targets=[q,v]"]),  # the default by its name
+        (["task.metric.scale=1"], []),  # how a score is printed
+        (["trainer.max_steps=5", "trainer.epochs=2"], ["trainer.max_steps=5", "trainer.epochs=7"]),  # epochs unused
+    ],
+)
+def test_the_id_is_of_what_an_experiment_is_and_not_of_how_it_is_written(one, other):
+    assert cell_of(*one).cell_id("data") == cell_of(*other).cell_id("data")
+
+
+def test_the_id_names_the_targets_that_are_used():
+    ids = {cell_of("method=lora", f"method.targets={kinds}").cell_id("data") for kinds in ("[q]", "[v]", "[q,v]", "[q,k]")}
+    assert len(ids) == 4
+
+
+@pytest.mark.parametrize("word", ["method.name=lora", "method.version=9", "task.version=2", "recipe.status=published"])
+def test_labels_of_a_record_cannot_be_set_by_hand(word):
+    with pytest.raises(UserError, match="only that file"):
+        compose([word])
+
+
+def test_a_package_in_a_group_is_refused():
+    with pytest.raises(UserError, match="package"):
+        compose(["method@foo=lora"])
+
+
+def test_an_extra_split_cannot_take_the_place_of_a_real_one():
+    with pytest.raises(UserError, match=r"task\.splits\.train"):
+        cell_of("task.splits.extra={train:validation}")

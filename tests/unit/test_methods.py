@@ -162,7 +162,7 @@ def test_the_adapter_file_gives_the_adapted_model_back(name, make, tmp_path):
 @every_method
 def test_a_state_goes_through_a_plain_file(name, tmp_path):
     model, method = injected(name, seed=0)
-    method.bind(torch.optim.SGD([torch.nn.Parameter(torch.zeros(1)), *method.parameters()], lr=0.1), 1)
+    method.bind(torch.optim.SGD([torch.nn.Parameter(torch.zeros(1)), *method.parameters()], lr=0.1))
     perturb(method)
     method.after_step(1)
     torch.save(method.state(), tmp_path / "state.pt")

@@ -28,9 +28,10 @@ def encoded(count: int, seed: int) -> Encoded:
     return Encoded({"input_ids": ids}, labels, lengths.astype(np.int64))
 
 
-def run(tmp_path, method_name="uora", model_changes=None, **changes):
+def run(tmp_path, method_name="uora", model_changes=None, method_options=None, **changes):
     """Train the tiny RoBERTa for two epochs of 40 examples; returns (history, method, logged rows)."""
     options = {"rank": 8} if method_name in ("uora", "vera", "lora") else {}
+    options |= method_options or {}
     words = [f"method={method_name}", "task=glue/rte", "recipe=none", *(f"method.{k}={v}" for k, v in options.items())]
     cell = Cell.from_config(compose(words).values)
     settings = {"epochs": 2, "batch_size": 8, "lr_adapter": 1e-2, "precision": "float32", "log_every": 1, **changes}
@@ -67,6 +68,31 @@ def test_accumulation_changes_nothing_but_rounding(tmp_path):
     for size in (1, 3, 5):
         parts = losses(run(tmp_path / str(size), micro_batch_size=size)[2])
         assert parts == pytest.approx(whole, rel=1e-5)
+
+
+def test_the_authors_placement_does_not_depend_on_how_a_batch_is_cut(tmp_path):
+    options = {"timing": "authors", "tau": 0.08}
+    events = [
+        run(tmp_path / str(size), method_options=options, micro_batch_size=size, batch_size=12, lr_adapter=5e-2)[
+            1
+        ].report()
+        for size in (None, 6, 4)
+    ]
+    assert events[0]["refreshes"] > 0
+    assert events[0] == events[1] == events[2]
+
+
+def test_weights_broken_by_the_last_step_are_not_kept(tmp_path, monkeypatch):
+    step = torch.optim.AdamW.step
+
+    def broken(self, *args, **kwargs):
+        step(self, *args, **kwargs)
+        self.param_groups[-1]["params"][0].data.fill_(float("nan"))
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", broken)
+    with pytest.raises(CellError, match="weights are not finite"):
+        run(tmp_path, "head_only", max_steps=1)
+    assert checkpoint.latest(tmp_path) is None
 
 
 def test_gradient_checkpointing_gives_the_same_losses(tmp_path):

@@ -33,9 +33,10 @@ def test_authors_placement_meets_the_trace(trace):
     pair.A, pair.B = data["A0"].clone(), data["B0"].clone()
     refresher.use_fresh(data["fresh_A"], data["fresh_B"])
     optimizer = torch.optim.Adam(method.parameters(), lr=facts["lr"])
-    method.bind(optimizer, accumulation=facts["ga"])
+    method.bind(optimizer)
     model.train()
     for step in range(facts["steps"]):
+        method.before_forward(step + 1, last=True)
         loss = model(input_ids=data["X"][step], labels=data["Y"][step]).loss
         assert loss.item() == pytest.approx(data["losses"][step].item(), abs=1e-9)
         optimizer.zero_grad()

@@ -24,11 +24,12 @@ def uora(**options):
 def train(model, method, steps, optimizer=None, accumulation=1, first=0):
     """``steps`` optimizer steps from step number ``first``; returns the optimizer and the losses."""
     optimizer = optimizer or torch.optim.Adam(method.parameters(), lr=LR)
-    method.bind(optimizer, accumulation)
+    method.bind(optimizer)
     losses = []
     for step in range(first, first + steps):
         optimizer.zero_grad()
         for part in range(accumulation):
+            method.before_forward(step + 1, last=part == accumulation - 1)
             loss = model(**labelled(model, seed=step * accumulation + part)).loss
             loss.backward()
             losses.append(loss.item())
@@ -194,6 +195,7 @@ def test_without_refresh_uora_is_vera_on_the_same_matrices():
 def test_evaluation_never_refreshes(timing):
     model, method = uora(tau=1.0, timing=timing)
     before = method.pairs["shared"].A.clone()
+    method.before_forward(1, last=True)
     model.eval()(**labelled(model))
     assert torch.equal(method.pairs["shared"].A, before)
     assert method.report()["refreshes"] == 0
@@ -207,8 +209,9 @@ def test_a_gpu_refreshes_as_the_cpu_does(timing):
     other, moved = uora(timing=timing)
     other.to("cuda")  # after injection, as a cell does
     optimizer = torch.optim.Adam(moved.parameters(), lr=LR)
-    moved.bind(optimizer, 1)
+    moved.bind(optimizer)
     for step in range(5):
+        moved.before_forward(step + 1, last=True)
         optimizer.zero_grad()
         other(**{k: v.to("cuda") for k, v in labelled(other, seed=step).items()}).loss.backward()
         optimizer.step()

@@ -213,8 +213,11 @@ class Method(ABC):
         """The trained parameters without the head, each once, in a fixed order."""
         return list({id(p): p for b in self.branches.values() for p in b.parameters() if p.requires_grad}.values())
 
-    def bind(self, optimizer: torch.optim.Optimizer, accumulation: int) -> None:  # noqa: B027
-        """Told once before training: the optimizer, and how many forward passes make one of its steps."""
+    def bind(self, optimizer: torch.optim.Optimizer) -> None:  # noqa: B027
+        """Told once before training which optimizer trains the parameters."""
+
+    def before_forward(self, step: int, last: bool) -> None:  # noqa: B027
+        """Told before each training forward: the optimizer step it belongs to (from 1), and whether it is the last."""
 
     def after_step(self, step: int) -> dict[str, Tensor | float]:
         """Called after optimizer step ``step`` (from 1); returns scalars to log, left on their device."""
@@ -299,6 +302,16 @@ def backbone_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
         if head
         else dict(model.named_parameters())
     )
+
+
+def check_adapter_options(rank: int, dropout: float, targets: tuple[str, ...] | None) -> None:
+    """Raise `UserError` for a rank, dropout or list of targets that no adapter can have."""
+    if rank < 1:
+        raise UserError(f"method.rank={rank} must be at least 1")
+    if not 0 <= dropout < 1:
+        raise UserError(f"method.dropout={dropout} must be at least 0 and below 1")
+    if targets is not None and not targets:
+        raise UserError("method.targets=[] adapts nothing: name some, or null for the backbone's default")
 
 
 def freeze(model: nn.Module) -> None:

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from uora_bench.errors import UserError
 from uora_bench.methods import functional
-from uora_bench.methods.base import Branch, Method, Target, TargetShape
+from uora_bench.methods.base import Branch, Method, Target, TargetShape, check_adapter_options
 
 
 @dataclass(frozen=True)
@@ -24,10 +23,7 @@ class LoRAConfig:
     dropout: float
 
     def __post_init__(self) -> None:
-        if self.rank < 1:
-            raise UserError(f"method.rank={self.rank} must be at least 1")
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"method.dropout={self.dropout} must be at least 0 and below 1")
+        check_adapter_options(self.rank, self.dropout, self.targets)
 
 
 class LoRABranch(Branch):

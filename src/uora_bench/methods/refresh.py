@@ -3,7 +3,8 @@
 One `Refresher` serves the layers of one `ProjectionPair`. The rule (authors' fork, ``methods.md`` 2.4), per layer:
 for every i with |d_i| < τ, counter_i += 1; when counter_i mod k = 0, row i of A and column i of B become
 α·old + (1 − α)·fresh. Interpolations towards one fresh matrix compose, so that the layers of one optimizer step are
-applied in a single pass: after hits with weights α_1 … α_n the old value keeps Π α_j.
+applied in a single pass: after hits with weights α_1 … α_n the old value keeps Π α_j. ``rescale`` and
+``fresh=per_event`` act once on that pass (one norm restored, one fresh pair drawn per optimizer step).
 """
 
 from __future__ import annotations
@@ -54,6 +55,14 @@ class RefreshConfig:
             raise UserError(f"method.tau={self.tau} must not be negative (0 never refreshes)")
         if not (0 <= self.alpha <= 1 and 0 <= self.alpha_floor <= 1):
             raise UserError(f"method.alpha={self.alpha} and method.alpha_floor={self.alpha_floor} must be in [0, 1]")
+        for name in ("alpha_decay", "tau_delta", "periodic", "start_step"):
+            if getattr(self, name) < 0:
+                raise UserError(f"method.{name}={getattr(self, name)} must not be negative")
+        if self.tau_schedule != "constant" and not self.tau_min <= self.tau <= self.tau_max:
+            raise UserError(
+                f"method.tau={self.tau} must lie between method.tau_min={self.tau_min} and method.tau_max="
+                f"{self.tau_max} with method.tau_schedule={self.tau_schedule}"
+            )
         for name in ("k", "every", "tau_every"):
             if getattr(self, name) < 1:
                 raise UserError(f"method.{name}={getattr(self, name)} must be at least 1")
@@ -124,7 +133,7 @@ class Refresher:
 
     @torch.no_grad()
     def forward_step(self, row: int, step: int) -> None:
-        """The authors' placement: layer ``row`` acts alone, in training forward number ``step`` of its window."""
+        """The authors' placement: layer ``row`` acts alone, in the last training forward of optimizer step ``step``."""
         config = self.config
         if row == 0:
             self._redraw(step)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from uora_bench.errors import UserError
 from uora_bench.methods.base import Target
 from uora_bench.methods.refresh import RefreshConfig, Refresher
-from uora_bench.methods.vera import VectorBranch, VeRA, VeRAConfig
+from uora_bench.methods.vera import VeRA, VeRAConfig
 from uora_bench.seeds import derive
 
 
@@ -52,29 +52,25 @@ class UORA(VeRA):
             seed = derive(self.seed, key)  # of what is drawn anew per event or per period, for each pair its own
             self.refreshers[key] = Refresher(config, self.pairs[key], vectors, config.init, config.gain, seed)
         self._optimizer: torch.optim.Optimizer | None = None
-        self._forwards = dict.fromkeys(self.pair_of, 0)
+        self._step: int | None = None  # the optimizer step whose last forward pass is running, else None
         if config.timing == "authors":
-            self._place_in_forward(accumulation=1)
+            for key, names in self.members.items():
+                for row, name in enumerate(names):
+                    object.__setattr__(self.branches[name], "on_forward", self._forward_hook(key, row))
 
-    def _place_in_forward(self, accumulation: int) -> None:
-        for key, names in self.members.items():
-            for row, name in enumerate(names):
-                branch = self.branches[name]
-                assert isinstance(branch, VectorBranch)
-                object.__setattr__(branch, "on_forward", self._forward_hook(key, row, name, accumulation))
-
-    def _forward_hook(self, key: str, row: int, name: str, accumulation: int) -> Any:
+    def _forward_hook(self, key: str, row: int) -> Any:
         def hook() -> None:
-            self._forwards[name] += 1
-            if self._forwards[name] % accumulation == 0:
-                self.refreshers[key].forward_step(row, self._forwards[name] // accumulation)
+            if self._step is not None:
+                self.refreshers[key].forward_step(row, self._step)
 
         return hook
 
-    def bind(self, optimizer: torch.optim.Optimizer, accumulation: int) -> None:
+    def bind(self, optimizer: torch.optim.Optimizer) -> None:
         self._optimizer = optimizer
-        if self.config.timing == "authors":
-            self._place_in_forward(accumulation)
+
+    def before_forward(self, step: int, last: bool) -> None:
+        # the authors count forward passes; the last one of a step is the same however a batch is cut
+        self._step = step if last else None
 
     def after_step(self, step: int) -> dict[str, Tensor | float]:
         """Refresh (unless it happens in the forward pass); returns the number of refreshed indices so far."""
@@ -88,14 +84,12 @@ class UORA(VeRA):
         return {
             **super().state(),
             "refresh": {key: r.state() for key, r in self.refreshers.items()},
-            "forwards": dict(self._forwards),
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         super().load_state(state)
         for key, refresher in self.refreshers.items():
             refresher.load_state(state["refresh"][key])
-        self._forwards.update(state["forwards"])
 
     def seed_tensors(self) -> set[str]:
         """The pairs, as long as nothing has rewritten them: after a refresh they have to be shipped."""
