@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.util
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 _BLOCK = 1 << 20  # bytes hashed at a time
+_FEWEST_TOKENS = 8  # beside the special ones
 
 
 @dataclass(frozen=True)
@@ -38,30 +41,30 @@ class Loaded:
 def load(backbone: BackboneConfig, head: HeadSpec, seed: int) -> Loaded:
     """Load the weights, put the task's head on, and initialise the head from ``seed`` alone.
 
+    The head is float32 even on a half-precision backbone: it is trained, and half precision would round its steps away.
+
     Raises:
-        UserError: when the weights are nowhere to be had, or lack a tensor that is not the head's.
+        UserError: when the weights or the tokenizer are nowhere to be had, cannot be read, or lack a tensor that is not
+            the head's.
     """
     import torch
     import transformers
 
-    place, local_only = _locate(backbone)
-    arguments: dict[str, Any] = {"local_files_only": local_only}
-    if not Path(place).is_dir():
-        arguments["revision"] = backbone.revision
+    place, arguments = _locate(backbone)
     auto = getattr(transformers, head.auto_class)
+    dtype = getattr(torch, backbone.dtype)
     transformers.utils.logging.disable_progress_bar()  # 100 tensors need no bar
     verbosity = transformers.utils.logging.get_verbosity()
     transformers.utils.logging.set_verbosity_error()  # "newly initialized: classifier" is checked below, by name
     try:
-        model, info = auto.from_pretrained(
-            place, dtype=getattr(torch, backbone.dtype), output_loading_info=True, **arguments, **head.config
-        )
-        processor = transformers.AutoTokenizer.from_pretrained(place, **arguments)
-    except OSError as error:
-        raise UserError(
-            f"no weights for backbone={backbone.name} at '{place}': {str(error).splitlines()[0]}; set "
-            "backbone.path=<folder>, run `make prefetch` on a connected machine, or use a tiny task (task=tiny/nli)"
-        ) from None
+        with _loading(backbone, place):
+            model, info = auto.from_pretrained(
+                place, dtype=dtype, output_loading_info=True, use_safetensors=True, **arguments, **head.config
+            )
+            processor = transformers.AutoTokenizer.from_pretrained(place, **arguments)
+            # where the files are missing the library makes an empty tokenizer and says nothing
+            if len(processor) < len(processor.all_special_tokens) + _FEWEST_TOKENS:
+                raise ValueError("it holds no tokenizer (tokenizer.json)")
     finally:
         transformers.utils.logging.set_verbosity(verbosity)
     # a file may hold what the model does not use (a masked-LM head); the reverse is only right for the head
@@ -74,22 +77,30 @@ def load(backbone: BackboneConfig, head: HeadSpec, seed: int) -> Loaded:
         )
     model.head_modules = tuple(backbone.head)
     _check_architecture(backbone, model)
+    _widen_head(model)
     _initialise_head(model, derive(seed, "head"))
     return Loaded(model, processor, _origin(backbone, place, model))
 
 
 def skeleton(backbone: BackboneConfig, head: HeadSpec) -> nn.Module:
-    """The model with its head on the meta device: shapes and counts without weights or network."""
+    """The model with its head on the meta device: shapes and counts without weights or network.
+
+    Raises:
+        UserError: when the architecture is not carried and its config.json is nowhere to be had, or not of this kind.
+    """
     import torch
     import transformers
 
+    def build(config: Any) -> Any:
+        with torch.device("meta"):
+            return getattr(transformers, head.auto_class).from_config(config)
+
     if backbone.architecture is not None:
-        config = transformers.AutoConfig.for_model(**backbone.architecture, **head.config)
+        model = build(transformers.AutoConfig.for_model(**backbone.architecture, **head.config))
     else:
-        place, local_only = _locate(backbone)
-        config = transformers.AutoConfig.from_pretrained(place, local_files_only=local_only, **head.config)
-    with torch.device("meta"):
-        model = getattr(transformers, head.auto_class).from_config(config)
+        place, arguments = _locate(backbone)
+        with _loading(backbone, place):
+            model = build(transformers.AutoConfig.from_pretrained(place, **arguments, **head.config))
     model.head_modules = tuple(backbone.head)
     return model
 
@@ -154,35 +165,63 @@ def weights_sha256(backbone: BackboneConfig) -> str:
 
 
 def _hash_weights(folder: Path) -> str:
-    files = sorted([*folder.glob("*.safetensors"), *folder.glob("pytorch_model*.bin")])
+    files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise UserError(f"backbone.path='{folder}' holds no weights (*.safetensors)")
+    try:
+        return _hash(tuple((str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files))
+    except OSError as error:
+        raise UserError(f"backbone.path='{folder}': cannot read its weights: {error.strerror}") from None
+
+
+@functools.cache  # asked for twice in a run: for the cell's id and for the record
+def _hash(files: tuple[tuple[str, int, int], ...]) -> str:
+    """sha256 of the files' bytes, one after the other; size and time of change only serve as the cache's key."""
     digest = hashlib.sha256()
-    for file in files:
+    for file, _, _ in files:
         with open(file, "rb") as handle:
             while block := handle.read(_BLOCK):
                 digest.update(block)
     return digest.hexdigest()
 
 
-def _locate(backbone: BackboneConfig) -> tuple[str, bool]:
-    """(folder or Hub id, whether only local files may be used)."""
+def _locate(backbone: BackboneConfig) -> tuple[str, dict[str, Any]]:
+    """Folder or Hub id, and what ``from_pretrained`` is to be told of it (revision, whether only local files count)."""
     if backbone.path is not None:
         if not Path(backbone.path).is_dir():
             raise UserError(f"backbone.path='{backbone.path}' is not a folder")
-        return backbone.path, True
+        return backbone.path, {"local_files_only": True}
     if backbone.package is not None:
         package, _, folder = backbone.package.partition(":")
-        spec = importlib.util.find_spec(package)
+        try:
+            spec = importlib.util.find_spec(package)
+        except (ImportError, ValueError):  # not a module's name, or one inside a package that is not there
+            spec = None
         if spec is not None and spec.submodule_search_locations:
             carried = Path(next(iter(spec.submodule_search_locations))) / folder
             if carried.is_dir():
-                return str(carried), True
+                return str(carried), {"local_files_only": True}
     if backbone.id is None:
         raise UserError(
             f"backbone={backbone.name} is carried by the package {backbone.package}, which lacks it; reinstall"
         )
-    return backbone.id, not hub.reachable()
+    online = hub.reachable(backbone.id, "model", backbone.revision)
+    return backbone.id, {"local_files_only": not online, "revision": backbone.revision}
+
+
+@contextmanager
+def _loading(backbone: BackboneConfig, place: str) -> Iterator[None]:
+    """Inside, whatever a library raises is a `UserError` with the ways out: the files are not there, or not right."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - OSError, httpx's, SafetensorError, ValueError, KeyError …
+        raise UserError(
+            f"cannot load backbone={backbone.name} from '{place}': {hub.reason(error)}; set backbone.path=<folder> "
+            "(config.json, *.safetensors, tokenizer), run `make prefetch` on a connected machine, or use a tiny task "
+            "(task=tiny/nli)"
+        ) from None
 
 
 def _check_architecture(backbone: BackboneConfig, model: Any) -> None:
@@ -194,6 +233,23 @@ def _check_architecture(backbone: BackboneConfig, model: Any) -> None:
                 f"backbone={backbone.name}: the weights say {key}={own}, configs/backbone/{backbone.name}.yaml says "
                 f"{value}; these are not the weights the name stands for"
             )
+
+
+def _widen_head(model: Any) -> None:
+    """Turn a half-precision head to float32, and its inputs too where no autocast does that."""
+    import torch
+
+    def widen(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        device = next((i.device.type for i in inputs if isinstance(i, torch.Tensor)), "cpu")
+        if torch.is_autocast_enabled(device):
+            return None
+        dtype = next(module.parameters()).dtype
+        return tuple(i.to(dtype) if isinstance(i, torch.Tensor) and i.is_floating_point() else i for i in inputs)
+
+    for name in model.head_modules:
+        module = model.get_submodule(name)
+        if any(p.dtype.itemsize < 4 for p in module.parameters()):
+            module.float().register_forward_pre_hook(widen)
 
 
 def _initialise_head(model: Any, seed: int) -> None:

@@ -170,6 +170,7 @@ class Cell:
     seed: int
     initialise_from: str | None = None  # sha256 of the adapter file it starts from
     weights: str | None = None  # sha256 of the weight files in backbone.path, where one is given
+    micro_batch_size: int | None = None  # set for a method that acts inside the forward pass
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Cell:
@@ -228,6 +229,7 @@ class Cell:
             "seed": self.seed,
             "initialise_from": self.initialise_from,
             "weights": self.weights,
+            "micro_batch_size": self.micro_batch_size,
         }
 
     def cell_id(self, fingerprint: str) -> str:

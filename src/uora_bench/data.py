@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import pkgutil
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,10 +59,12 @@ class Source:
         if source.benchmark == "generated":
             from datasets import Dataset
 
+            generator = _generator(source.dataset)
             try:
-                return Dataset.from_list(importlib.import_module(f"uora_bench.generated.{source.dataset}").rows(split))
+                made = generator.rows(split)
             except ValueError as error:
                 raise UserError(str(error)) from None
+            return Dataset.from_list(made)
         if self.root is not None:
             for suffix in SUFFIXES:
                 path = self.root / source.benchmark / source.dataset / f"{split}{suffix}"
@@ -79,7 +82,7 @@ class Source:
         )
         if source.hub is None:
             raise UserError(f"no data for {what}: {folder} and it is not on the Hub{nearest(split, held)}; {out}")
-        hub.reachable()
+        online = hub.reachable(source.hub.id, "dataset", source.hub.revision)
         import datasets
 
         try:
@@ -87,7 +90,7 @@ class Source:
                 source.hub.id, source.hub.config or source.dataset, revision=source.hub.revision, split=split
             )
         except Exception as error:  # noqa: BLE001 - the libraries below raise a dozen types for "not there"
-            why = "the Hub cannot be reached" if not hub.reachable() else f"the Hub says: {str(error).splitlines()[0]}"
+            why = f"the Hub says: {hub.reason(error)}" if online else "the Hub cannot be reached"
             raise UserError(f"no data for {what}: {folder} and {why}; {out}") from None
 
     def _held(self, source: DataSource) -> list[str]:
@@ -97,19 +100,32 @@ class Source:
 
 
 def read(path: Path) -> Dataset:
-    """A local file as an in-memory dataset, without the caches of the datasets library."""
+    """A local file as an in-memory dataset, without the caches of the datasets library.
+
+    A parquet file keeps the column types it was written with (images, class labels).
+
+    Raises:
+        UserError: for a file that is cut, of another format, or not UTF-8.
+    """
     import pyarrow as pa
     from datasets import Dataset
 
     try:
         if path.suffix == ".parquet":
-            return Dataset.from_parquet(str(path), keep_in_memory=True)
-        table = _read_lines(path)
-        # arrow takes a column of dates for times: in these files text is text
-        times = [field.name for field in table.schema if pa.types.is_temporal(field.type)]
-        return Dataset(_read_lines(path, pa.schema([(name, pa.string()) for name in times])) if times else table)
-    except (pa.ArrowInvalid, OSError, EOFError) as error:
-        raise UserError(f"cannot read '{path}': {str(error).splitlines()[0]}; copy or prefetch it again") from None
+            from pyarrow import parquet
+
+            # no partitioning: a folder called a=b would become a column
+            table = parquet.read_table(path, partitioning=None)
+        else:
+            table = _read_lines(path)
+            # arrow takes a column of dates for times: in these files text is text
+            times = [field.name for field in table.schema if pa.types.is_temporal(field.type)]
+            if times:
+                table = _read_lines(path, pa.schema([(name, pa.string()) for name in times]))
+        table.validate(full=True)  # text is UTF-8: arrow does not look while reading
+        return Dataset(table)
+    except (pa.ArrowException, OSError, EOFError, ValueError) as error:
+        raise UserError(f"cannot read '{path}': {hub.reason(error)}; copy or prefetch it again") from None
 
 
 def _read_lines(path: Path, schema: Any = None) -> Any:
@@ -130,6 +146,17 @@ def fingerprint(rows: Dataset) -> str:
             values = json.dumps(table[name].to_pylist(), default=_plain, ensure_ascii=True, separators=(",", ":"))
             digest.update(f"{name}={values};".encode())
     return digest.hexdigest()[:16]
+
+
+def _generator(name: str) -> Any:
+    """The module of `uora_bench.generated` that makes the rows of dataset ``name``."""
+    package = importlib.import_module("uora_bench.generated")
+    found = {m.name: f"{package.__name__}.{m.name}" for m in pkgutil.iter_modules(package.__path__)}
+    module = importlib.import_module(found[name]) if name in found else None
+    if not hasattr(module, "rows"):
+        makers = [n for n, path in found.items() if hasattr(importlib.import_module(path), "rows")]
+        raise UserError(f"no generated dataset '{name}' (task.source.dataset){nearest(name, makers)}")
+    return module
 
 
 def _plain(value: Any) -> str:

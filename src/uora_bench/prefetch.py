@@ -10,6 +10,8 @@ from __future__ import annotations
 import gzip
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,12 +47,13 @@ def prefetch(cell: Cell, root: Path) -> None:
     What is there already is kept.
 
     Raises:
-        UserError: when the Hub cannot be reached or lacks something.
+        UserError: when the Hub cannot be reached or lacks something, or ``root`` cannot be written to.
     """
     from uora_bench.data import Source
 
     task = registry.task_class(cell.task.family)(cell.task)
-    root.mkdir(parents=True, exist_ok=True)
+    with _writing(root):
+        root.mkdir(parents=True, exist_ok=True)
     source = cell.task.source
     if source.benchmark != "generated":
         splits = cell.task.splits
@@ -59,7 +62,8 @@ def prefetch(cell: Cell, root: Path) -> None:
             path = root / source.benchmark / source.dataset / f"{name}.jsonl.gz"
             rows = _load(Source(root), cell, name)
             if not any(path.with_name(name + suffix).is_file() for suffix in (".jsonl.gz", ".jsonl", ".parquet")):
-                write_rows(rows, path)
+                with _writing(root):
+                    write_rows(rows, path)
             print(f"{path.relative_to(root)}: {len(rows)} rows")
     if cell.backbone.path is None:
         from uora_bench import backbones
@@ -79,11 +83,22 @@ def write_rows(rows: Dataset, path: Path) -> None:
     atomic.write(path, writer)
 
 
+@contextmanager
+def _writing(root: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"cannot write to data.root='{root}': {error.strerror or error}; name a folder you may write to"
+        ) from None
+
+
 def _load(source: Source, cell: Cell, split: str) -> Dataset:
     try:
         return source.load(cell.task.source, split)
     except UserError as error:
-        if not hub.reachable():
+        place = cell.task.source.hub
+        if place is not None and not hub.reachable(place.id, "dataset", place.revision):
             raise UserError(
                 "prefetch needs the Hub, which cannot be reached from here; run it on a connected machine"
             ) from None

@@ -111,6 +111,8 @@ def run_cell(cell: Cell, settings: Settings, composed: Composed, words: list[str
     start_adapter = artifacts.warm_start_file(settings)
     if start_adapter is not None:
         cell = replace(cell, initialise_from=artifacts.sha256(start_adapter))
+    if method.acts_in_forward:
+        cell = replace(cell, micro_batch_size=cell.trainer.micro_batch_size)
     if cell.backbone.path is not None:  # a name and a revision say nothing of weights somebody put in a folder
         cell = replace(cell, weights=backbones.weights_sha256(cell.backbone))
     source = data.Source(Path(settings.data_root) if settings.data_root else None)

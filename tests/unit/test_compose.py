@@ -325,7 +325,9 @@ def test_the_id_is_of_what_an_experiment_is_and_not_of_how_it_is_written(one, ot
 
 
 def test_the_id_names_the_targets_that_are_used():
-    ids = {cell_of("method=lora", f"method.targets={kinds}").cell_id("data") for kinds in ("[q]", "[v]", "[q,v]", "[q,k]")}
+    ids = {
+        cell_of("method=lora", f"method.targets={kinds}").cell_id("data") for kinds in ("[q]", "[v]", "[q,v]", "[q,k]")
+    }
     assert len(ids) == 4
 
 

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from datasets import Dataset
+from datasets import ClassLabel, Dataset, Image
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uora_bench import backbones, data, hub, registry
-from uora_bench.cell import Cell, DataSource, Hub
+from uora_bench import backbones, data, hub, prefetch, registry
+from uora_bench.cell import Cell, DataSource, Hub, MetricSpec
 from uora_bench.compose import compose
 from uora_bench.data import Source
 from uora_bench.errors import UserError
+from uora_bench.tasks.base import Encoded, Ragged
 
 ROWS = [
     {"sentence1": f'A "quoted" line {i}: ü\u2028é', "sentence2": "b" * i, "label": float(i % 6), "idx": i}
@@ -104,6 +106,31 @@ def test_a_parquet_file_that_is_none_is_refused(tmp_path: Path) -> None:
     assert str(path) in refusal(tmp_path)
 
 
+def test_a_parquet_file_keeps_its_types_and_is_read_without_a_cache_or_a_word(
+    shared: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("datasets.builder.DatasetBuilder.download_and_prepare", pytest.fail)
+    rows = data.read(shared / "data" / "cifar10" / "plain_text" / "test.parquet")
+    assert isinstance(rows.features["img"], Image)
+    assert isinstance(rows.features["label"], ClassLabel)
+    assert rows.features["label"].names[:2] == ["airplane", "automobile"]
+    picture = rows.cast_column("img", Image(decode=False))[0]["img"]["bytes"]
+    assert picture.startswith(b"\xff\xd8\xff")  # a JPEG
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_folder_with_an_equals_sign_is_no_column(tmp_path: Path) -> None:
+    write(tmp_path / "kind=a", ".parquet")
+    assert list(Source(tmp_path / "kind=a").load(MADE, "train")) == ROWS
+
+
+@pytest.mark.parametrize("text", [b'{"a": "caf\xe9"}\n', b'{"caf\xe9": 1}\n', '{"a": "x"}\n'.encode("utf-16")])
+def test_json_lines_that_are_not_utf8_are_refused(text: bytes, tmp_path: Path) -> None:
+    path = write(tmp_path, ".jsonl")
+    path.write_bytes(text)
+    assert str(path) in refusal(tmp_path)
+
+
 def test_a_root_that_is_no_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path in (tmp_path / "nowhere", tmp_path / "file"):
@@ -112,7 +139,7 @@ def test_a_root_that_is_no_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_without_data_and_hub_one_line_names_the_ways_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "reachable", lambda: False)
+    monkeypatch.setattr(hub, "reachable", lambda *_: False)
     for root in (None, tmp_path):
         for source in (MADE, DataSource("glue", "rte", Hub("nobody/nothing", "0" * 40))):
             message = refusal(root, source=source)
@@ -130,6 +157,37 @@ def test_a_split_that_is_missing_names_those_that_are_there(tmp_path: Path) -> N
 def test_a_generated_task_refuses_a_split_it_does_not_have() -> None:
     message = refusal(None, "dev", DataSource("generated", "nli"))
     assert all(part in message for part in ("dev", "train", "validation", "test"))
+
+
+@pytest.mark.parametrize("name", ["nil", "grammar", "nli.rows", "", ".."])
+def test_an_unknown_generated_dataset_names_the_nearest(name: str) -> None:
+    message = refusal(None, source=DataSource("generated", name))
+    assert f"'{name}'" in message
+    assert "nli" in message.replace(f"'{name}'", "")
+
+
+# --- prefetch -----------------------------------------------------------------------------------------------------
+
+
+def test_prefetch_into_what_is_no_folder_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    for root in (tmp_path / "file", tmp_path / "file" / "below"):
+        assert prefetch.main(["task=tiny/nli", f"data.root={root}"]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert f"cannot write to data.root='{root}'" in line
+
+
+def test_prefetch_that_cannot_write_a_file_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(prefetch, "_load", lambda *_: Dataset.from_list(ROWS))
+    monkeypatch.setattr(prefetch.atomic, "write", full)
+    assert prefetch.main(["task=glue/rte", f"data.root={tmp_path}"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "No space left on device" in line
 
 
 # --- parts --------------------------------------------------------------------------------------------------------
@@ -222,7 +280,7 @@ def test_every_glue_task_encodes_and_collates(name: str, tokenizer: Any) -> None
     assert batch["input_ids"].shape == batch["attention_mask"].shape
     assert batch["attention_mask"].sum(1).tolist() == encoded.lengths[[8, 0, 3]].tolist()
     assert (batch["input_ids"] == tokenizer.pad_token_id).equal(batch["attention_mask"] == 0)
-    assert batch["input_ids"][1, : encoded.lengths[0]].tolist() == encoded.features["input_ids"][0]
+    assert batch["input_ids"][1, : encoded.lengths[0]].tolist() == encoded.features["input_ids"][0].tolist()
     assert batch["labels"].tolist() == pytest.approx(encoded.references[[8, 0, 3]])
     assert batch["weight"].tolist() == [1.0, 1.0, 1.0]
     if name == "glue/stsb":
@@ -255,6 +313,91 @@ def test_a_missing_column_is_refused_with_those_that_are_there(tokenizer: Any) -
         task.encode(rows_of(task).remove_columns("sentence2"), tokenizer)
 
 
+RTE = {"sentence1": "a", "sentence2": "b", "label": 0}
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("rte", {"sentence2": None}, "row 2 (from 0) has no 'sentence2': it is null"),
+        ("rte", {"label": None}, "row 2 (from 0) has no 'label': it is null"),
+        ("stsb", {"label": None}, "row 2 (from 0) has no 'label': it is null"),
+        ("stsb", {"label": float("nan")}, "row 2 (from 0) has label nan, not a finite number"),
+        ("rte", {"label": 0.5}, "row 2 (from 0) has label 0.5, not a class code"),
+    ],
+)
+def test_a_row_without_what_training_needs_is_refused_by_its_number(
+    name: str, change: dict[str, Any], message: str, tokenizer: Any, tmp_path: Path
+) -> None:
+    task = task_of(f"glue/{name}")
+    label = 0 if change.get("label") is None and name == "rte" else 0.0
+    good = {**RTE, "label": label}
+    rows = Dataset.from_list([good, good, {**good, **change}, good])
+    with pytest.raises(UserError) as caught:
+        task.encode(rows, tokenizer)
+    assert message in str(caught.value)
+    folder = tmp_path / "glue" / name
+    folder.mkdir(parents=True)
+    good_rows = Dataset.from_list([good])
+    good_rows.to_parquet(str(folder / "train.parquet"))
+    rows.to_parquet(str(folder / "validation.parquet"))
+    with pytest.raises(UserError) as caught:
+        task.splits(Source(tmp_path))
+    assert message in str(caught.value)
+    assert str(caught.value).endswith("(split 'validation')")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"label": "entailment"}, "'label' must hold numbers"), ({"sentence1": 1}, "'sentence1' must hold text")],
+)
+def test_a_column_of_another_type_is_refused(change: dict[str, Any], message: str, tokenizer: Any) -> None:
+    with pytest.raises(UserError, match=message):
+        task_of("glue/rte").encode(Dataset.from_list([{**RTE, **change}]), tokenizer)
+
+
+def test_data_without_rows_is_refused(tokenizer: Any) -> None:
+    with pytest.raises(UserError, match="no rows"):
+        task_of("glue/rte").encode(Dataset.from_list([RTE]).select([]), tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"options": {"columns": [], "labels": ["a", "b"], "max_length": 8}}, "one or two text columns"),
+        ({"options": {"columns": ["a", "b", "c"], "labels": ["a", "b"], "max_length": 8}}, "one or two text columns"),
+        ({"metric": MetricSpec("glue/rtx", "accuracy")}, "did you mean 'glue/rte'?"),
+        ({"metric": MetricSpec("glue/mrpc", "f2")}, "did you mean 'f1'?|valid: accuracy, f1"),
+    ],
+)
+def test_a_task_that_cannot_be_is_refused(changes: dict[str, Any], message: str) -> None:
+    spec = Cell.from_config(CONFIG).task
+    with pytest.raises(UserError, match=message.replace("?", r"\?")):
+        registry.task_class(spec.family)(replace(spec, **changes))
+
+
+def test_rows_tokenised_in_parts_are_those_tokenised_at_once(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = task_of("glue/rte")
+    whole = task.encode(rows_of(task), tokenizer)
+    monkeypatch.setattr("uora_bench.tasks.text_classification._ROWS_AT_A_TIME", 4)
+    parts = task.encode(rows_of(task), tokenizer)
+    assert parts.lengths.tolist() == whole.lengths.tolist()
+    assert [i.tolist() for i in parts.features["input_ids"]] == [i.tolist() for i in whole.features["input_ids"]]
+    assert whole.features["input_ids"].flat.nbytes == 4 * whole.lengths.sum()
+
+
+@given(st.lists(st.lists(st.integers(0, 2**31 - 1), max_size=5), max_size=9), st.data())
+def test_ragged_sequences_are_the_lists_they_were_made_of(lists: list[list[int]], draw: st.DataObject) -> None:
+    border = draw.draw(st.integers(0, len(lists)))
+    for ragged in (Ragged.of(lists), Ragged.join([Ragged.of(lists[:border]), Ragged.of(lists[border:])])):
+        assert [r.tolist() for r in ragged] == lists
+        assert ragged.lengths.tolist() == [len(x) for x in lists]
+        assert [ragged[i - len(lists)].tolist() for i in range(len(lists))] == lists
+        if lists:
+            indices = draw.draw(st.lists(st.integers(0, len(lists) - 1), min_size=1))
+            assert ragged.gather(np.array(indices)).tolist() == [x for i in indices for x in lists[i]]
+
+
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=12), st.integers(8, 40))
 def test_dynamic_padding_is_a_multiple_of_8_and_never_above_the_longest_allowed(words: list[int], most: int) -> None:
     task = task_of_length(most)
@@ -270,18 +413,15 @@ def test_dynamic_padding_is_a_multiple_of_8_and_never_above_the_longest_allowed(
 def task_of_length(most: int) -> Any:
     cell = Cell.from_config(CONFIG)
     options = {**cell.task.options, "max_length": most}
-    task = registry.task_class(cell.task.family)(cell.task.__class__(**{**vars(cell.task), "options": options}))
-    task._pad_values = {"input_ids": 1}
-    return task
+    return registry.task_class(cell.task.family)(replace(cell.task, options=options))
 
 
 CONFIG = compose(["task=glue/rte", "recipe=none"]).values
 
 
 def data_of(lengths: np.ndarray) -> Any:
-    from uora_bench.tasks.base import Encoded
-
-    return Encoded({"input_ids": [[5] * n for n in lengths]}, np.zeros(len(lengths), dtype=np.int64), lengths)
+    ids = [[5] * n for n in lengths]
+    return Encoded({"input_ids": ids}, np.zeros(len(lengths), dtype=np.int64), lengths, {"input_ids": 1})
 
 
 def test_a_longer_text_is_cut_to_the_longest_allowed(tokenizer: Any) -> None:

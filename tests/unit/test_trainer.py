@@ -25,7 +25,7 @@ def encoded(count: int, seed: int) -> Encoded:
     lengths = generator.integers(5, 20, count)
     ids = [generator.integers(3, 99, n).tolist() for n in lengths]
     labels = np.array([i[1] % 2 for i in ids], dtype=np.int64)
-    return Encoded({"input_ids": ids}, labels, lengths.astype(np.int64))
+    return Encoded({"input_ids": ids}, labels, lengths.astype(np.int64), {"input_ids": 1})
 
 
 def run(tmp_path, method_name="uora", model_changes=None, method_options=None, **changes):
@@ -37,7 +37,6 @@ def run(tmp_path, method_name="uora", model_changes=None, method_options=None, *
     settings = {"epochs": 2, "batch_size": 8, "lr_adapter": 1e-2, "precision": "float32", "log_every": 1, **changes}
     cell = replace(cell, trainer=replace(cell.trainer, **settings))
     task = registry.task_class(cell.task.family)(cell.task)
-    task._pad_values = {"input_ids": 1}
     model = roberta(torch.float32, **(model_changes or {}))
     if cell.trainer.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -70,16 +69,14 @@ def test_accumulation_changes_nothing_but_rounding(tmp_path):
         assert parts == pytest.approx(whole, rel=1e-5)
 
 
-def test_the_authors_placement_does_not_depend_on_how_a_batch_is_cut(tmp_path):
-    options = {"timing": "authors", "tau": 0.08}
-    events = [
-        run(tmp_path / str(size), method_options=options, micro_batch_size=size, batch_size=12, lr_adapter=5e-2)[
-            1
-        ].report()
-        for size in (None, 6, 4)
-    ]
-    assert events[0]["refreshes"] > 0
-    assert events[0] == events[1] == events[2]
+def test_the_authors_placement_looks_once_per_optimizer_step_however_a_batch_is_cut(tmp_path):
+    options = {"timing": "authors", "tau": 10.0, "k": 1}  # everything is under τ: each look is a hit of every index
+    for size in (None, 6, 4):
+        history, method, _ = run(
+            tmp_path / str(size), method_options=options, micro_batch_size=size, batch_size=12, lr_adapter=1e-3
+        )
+        (refresher,) = method.refreshers.values()
+        assert (refresher.counters == history.steps).all()
 
 
 def test_weights_broken_by_the_last_step_are_not_kept(tmp_path, monkeypatch):

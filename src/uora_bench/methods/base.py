@@ -196,6 +196,11 @@ class Method(ABC):
         """The adapter kinds this cell asks for; None: the backbone's default; (): none."""
         return getattr(self.config, "targets", ())
 
+    @property
+    def acts_in_forward(self) -> bool:
+        """Whether the method changes something inside a forward pass, so that how a batch is cut is part of it."""
+        return False
+
     @abstractmethod
     def count(self, shapes: Sequence[TargetShape], backbone_parameters: int) -> int:
         """Trained parameters without the head, in closed form: from the target shapes and the backbone's size alone."""

@@ -35,6 +35,10 @@ class UORA(VeRA):
     name = "uora"
     Config = UORAConfig  # type: ignore[assignment]
 
+    @property
+    def acts_in_forward(self) -> bool:
+        return bool(self.config.timing == "authors")
+
     def inject(self, model: nn.Module, targets: Sequence[Target], generator: torch.Generator) -> None:
         config = self.config
         if config.timing == "authors" and any(getattr(m, "gradient_checkpointing", False) for m in model.modules()):

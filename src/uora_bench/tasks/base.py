@@ -1,13 +1,15 @@
-"""The wall between tasks and everything else: `Encoded`, `HeadSpec`, `Task`."""
+"""The wall between tasks and everything else: `Ragged`, `Encoded`, `HeadSpec`, `Task`."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from uora_bench.cell import MetricSpec, TaskConfig
+from uora_bench.errors import UserError, nearest
+from uora_bench.metrics import SCORES
 from uora_bench.schema import build
 
 if TYPE_CHECKING:
@@ -29,13 +31,70 @@ class HeadSpec:
     config: dict[str, Any]
 
 
+class Ragged:
+    """Integer sequences of different lengths in one int32 array: 4 bytes a number, where a list takes 8 and more."""
+
+    def __init__(self, flat: np.ndarray, offsets: np.ndarray) -> None:
+        self.flat, self.offsets = flat, offsets
+
+    @classmethod
+    def of(cls, sequences: Sequence[Sequence[int] | np.ndarray]) -> Ragged:
+        """``sequences``, one after the other."""
+        import numpy as np
+
+        offsets = np.zeros(len(sequences) + 1, dtype=np.int64)
+        np.cumsum([len(s) for s in sequences], out=offsets[1:])
+        parts = [np.asarray(s, dtype=np.int32) for s in sequences]
+        return cls(np.concatenate(parts) if parts else np.zeros(0, dtype=np.int32), offsets)
+
+    @classmethod
+    def join(cls, parts: Sequence[Ragged]) -> Ragged:
+        """The sequences of all ``parts``."""
+        import numpy as np
+
+        lengths = np.concatenate([part.lengths for part in parts])
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        return cls(np.concatenate([part.flat for part in parts]), offsets)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """How long each sequence is."""
+        lengths: np.ndarray = self.offsets[1:] - self.offsets[:-1]
+        return lengths
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        start, stop = self.offsets[index : index + 2] if index >= 0 else self.offsets[len(self) + index :][:2]
+        return self.flat[start:stop]
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self[i] for i in range(len(self)))
+
+    def gather(self, indices: Iterable[int]) -> np.ndarray:
+        """The sequences at ``indices``, one after the other."""
+        import numpy as np
+
+        return np.concatenate([self[int(i)] for i in indices])
+
+
 @dataclass(frozen=True)
 class Encoded:
-    """A split ready for batching: one ragged list per model input, one reference and one length per example."""
+    """A split ready for batching: one sequence of integers per example and model input, one reference, one length.
 
-    features: dict[str, list[Any]]
+    ``features`` may be given as lists of lists; they are held as `Ragged`. ``pad_values`` names what a model input is
+    padded with where that is not 0.
+    """
+
+    features: Mapping[str, Ragged]
     references: np.ndarray
     lengths: np.ndarray
+    pad_values: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        held = {k: v if isinstance(v, Ragged) else Ragged.of(v) for k, v in self.features.items()}
+        object.__setattr__(self, "features", held)
 
     def __len__(self) -> int:
         return len(self.references)
@@ -47,17 +106,40 @@ class Task(ABC):
     Config: ClassVar[type]
 
     def __init__(self, config: TaskConfig) -> None:
+        """Raises `UserError` for options the family refuses, or a metric that is not known or lacks its primary."""
+        if config.metric.name not in SCORES:
+            raise UserError(f"task.metric.name: no metric '{config.metric.name}'{nearest(config.metric.name, SCORES)}")
+        if config.metric.primary not in SCORES[config.metric.name]:
+            raise UserError(
+                f"task.metric.primary: {config.metric.name} has no '{config.metric.primary}'"
+                f"{nearest(config.metric.primary, SCORES[config.metric.name])}"
+            )
         self.spec = config
         self.metric: MetricSpec = config.metric
         self.config: Any = build(self.Config, config.options, "task")
 
     def splits(self, source: Source) -> dict[str, Dataset]:
-        """Rows of ``train``, ``dev``, ``test`` when the task names one, and of every extra evaluation split."""
+        """Rows of ``train``, ``dev``, ``test`` when the task names one, and of every extra evaluation split.
+
+        Raises:
+            UserError: for a split that is nowhere to be had, or whose rows `check` refuses.
+        """
         names = self.spec.splits
         wanted = {"train": names.train, "dev": names.dev, **names.extra}
         if names.test is not None:
             wanted["test"] = names.test
-        return {role: source.load(self.spec.source, name) for role, name in wanted.items()}
+        loaded = {}
+        for role, name in wanted.items():
+            loaded[role] = source.load(self.spec.source, name)
+            try:
+                self.check(loaded[role])
+            except UserError as error:
+                raise UserError(f"{error} (split '{name}')") from None
+        return loaded
+
+    @abstractmethod
+    def check(self, rows: Dataset) -> None:
+        """Raise `UserError` for rows without what training needs, naming the first such row, before weights load."""
 
     @property
     @abstractmethod
@@ -66,7 +148,7 @@ class Task(ABC):
 
     @abstractmethod
     def encode(self, rows: Dataset, processor: Any) -> Encoded:
-        """Turn rows into model inputs; raises `UserError` for rows without what training needs."""
+        """Turn rows into model inputs; raises `UserError` for rows that `check` refuses."""
 
     @abstractmethod
     def collate(self, encoded: Encoded, indices: Sequence[int] | np.ndarray, padding: str) -> Batch:

@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from uora_bench.errors import UserError
-from uora_bench.tasks.base import Batch, Encoded, HeadSpec, Task
+from uora_bench.tasks.base import Batch, Encoded, HeadSpec, Ragged, Task
 
 if TYPE_CHECKING:
     import numpy as np
+    import pyarrow as pa
     import torch
     from datasets import Dataset
     from torch import Tensor
 
 PAD_MULTIPLE = 8
+_ROWS_AT_A_TIME = 2_000  # tokenised; the tokenizer's lists are far larger than what is kept
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class TextClassificationConfig:
     max_length: int
 
     def __post_init__(self) -> None:
+        if not 1 <= len(self.columns) <= 2:
+            raise UserError(f"task.columns={list(self.columns)} must name one or two text columns")
         if self.max_length < 8:
             raise UserError(f"task.max_length={self.max_length} must be at least 8 tokens")
 
@@ -49,27 +53,62 @@ class TextClassification(Task):
             config |= {"id2label": dict(enumerate(labels)), "label2id": {n: i for i, n in enumerate(labels)}}
         return HeadSpec("AutoModelForSequenceClassification", config)
 
-    def encode(self, rows: Dataset, processor: Any) -> Encoded:
-        import numpy as np
-
+    def check(self, rows: Dataset) -> None:
         missing = [c for c in (*self.config.columns, "label") if c not in rows.column_names]
         if missing:
             raise UserError(
                 f"task={self.spec.name} needs column '{missing[0]}'; the data has {', '.join(rows.column_names)}"
             )
-        references = np.asarray(rows["label"], dtype=np.float32 if self.is_regression else np.int64)
+        if not len(rows):
+            raise UserError(f"task={self.spec.name}: the data has no rows")
+        table = rows.with_format("arrow")[:]
+        for name in self.config.columns:
+            self._refuse_null(table[name], name)
+            if not _is_text(table[name].type):
+                raise UserError(f"task={self.spec.name}: column '{name}' must hold text, it holds {table[name].type}")
+        self._references(table["label"])
+
+    def encode(self, rows: Dataset, processor: Any) -> Encoded:
+        self.check(rows)
+        references = self._references(rows.with_format("arrow")[:]["label"])
+        parts: dict[str, list[Ragged]] = {}
+        for start in range(0, len(rows), _ROWS_AT_A_TIME):
+            part = rows[start : start + _ROWS_AT_A_TIME]
+            texts = [part[c] for c in self.config.columns]
+            encoded = processor(*texts, truncation=True, max_length=self.config.max_length)
+            for name in processor.model_input_names:
+                if name in encoded and name != "attention_mask":
+                    parts.setdefault(name, []).append(Ragged.of(encoded[name]))
+        features = {name: Ragged.join(column) for name, column in parts.items()}
+        return Encoded(features, references, features["input_ids"].lengths, {"input_ids": processor.pad_token_id})
+
+    def _references(self, column: pa.ChunkedArray) -> np.ndarray:
+        """The column ``label``: class codes as int64, or the targets of a regression as float32."""
+        import numpy as np
+
+        self._refuse_null(column, "label")
+        values: np.ndarray = column.to_numpy()
+        if values.dtype.kind not in "biuf":
+            raise UserError(f"task={self.spec.name}: column 'label' must hold numbers, it holds {column.type}")
+        wrong = ~np.isfinite(values) if self.is_regression else values != np.floor(values)
+        if wrong.any():
+            row = int(wrong.argmax())
+            what = "a finite number" if self.is_regression else "a class code"
+            raise UserError(f"task={self.spec.name}: row {row} (from 0) has label {values[row]}, not {what}")
+        if self.is_regression:
+            return values.astype(np.float32)
         classes = len(self.config.labels)
-        if classes and len(references) and not (references.min() >= 0 and references.max() < classes):
+        if values.min() < 0 or values.max() >= classes:
             raise UserError(
-                f"task={self.spec.name}: labels must be 0 to {classes - 1}, found {references.min()} to "
-                f"{references.max()} (an unlabelled test split? choose another with task.splits.…)"
+                f"task={self.spec.name}: labels must be 0 to {classes - 1}, found {values.min()} to {values.max()} "
+                "(an unlabelled test split? choose another with task.splits.…)"
             )
-        texts = [list(rows[c]) for c in self.config.columns]
-        encoded = processor(*texts, truncation=True, max_length=self.config.max_length)
-        features = {k: encoded[k] for k in processor.model_input_names if k in encoded and k != "attention_mask"}
-        lengths = np.asarray([len(ids) for ids in encoded["input_ids"]], dtype=np.int64)
-        self._pad_values = {"input_ids": processor.pad_token_id}
-        return Encoded(features, references, lengths)
+        return values.astype(np.int64)
+
+    def _refuse_null(self, column: pa.ChunkedArray, name: str) -> None:
+        if column.null_count:
+            row = column.is_null().index(True).as_py()
+            raise UserError(f"task={self.spec.name}: row {row} (from 0) has no '{name}': it is null")
 
     def collate(self, encoded: Encoded, indices: Sequence[int] | np.ndarray, padding: str) -> Batch:
         import numpy as np
@@ -82,8 +121,8 @@ class TextClassification(Task):
         inside = np.arange(width)[None, :] < lengths[:, None]
         batch: Batch = {"attention_mask": torch.from_numpy(inside.astype(np.int64))}
         for name, column in encoded.features.items():
-            padded = np.full((len(lengths), width), self._pad_values.get(name, 0), dtype=np.int64)
-            padded[inside] = np.concatenate([np.asarray(column[i], dtype=np.int64) for i in indices])
+            padded = np.full((len(lengths), width), encoded.pad_values.get(name, 0), dtype=np.int64)
+            padded[inside] = column.gather(indices)
             batch[name] = torch.from_numpy(padded)
         batch["labels"] = torch.from_numpy(encoded.references[indices])
         batch["weight"] = torch.ones(len(lengths))
@@ -113,3 +152,9 @@ class TextClassification(Task):
     def _logits(model: torch.nn.Module, batch: Batch) -> Tensor:
         logits = model(**{k: v for k, v in batch.items() if k not in ("labels", "weight")}).logits
         return logits if logits.dtype.itemsize >= 4 else logits.float()
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
