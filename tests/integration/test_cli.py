@@ -233,8 +233,9 @@ def test_a_diverging_cell_leaves_a_failed_record_and_is_run_again(run: Run, tmp_
     assert stamps[0] < stamps[1]
 
 
-def test_two_processes_on_one_cell_train_it_once(tmp_path: Path, root: Path) -> None:
-    processes = [start(tmp_path, root, *SHORT) for _ in range(2)]
+@pytest.mark.parametrize("second", [(), ("runs.dir=elsewhere",)])
+def test_two_processes_on_one_cell_train_it_once(second: tuple[str, ...], tmp_path: Path, root: Path) -> None:
+    processes = [start(tmp_path, root, *SHORT, *words) for words in ((), second)]
     results = [finish(p) for p in processes]
     trained = [r for r in results if "epoch 1:" in r.stderr]
     assert len(trained) == 1
