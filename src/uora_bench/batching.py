@@ -7,7 +7,6 @@ a resume or another number of processes would change.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from uora_bench.seeds import derive
@@ -62,13 +61,10 @@ def micro_batches(
     return shares
 
 
-def evaluation_batches(
-    lengths: np.ndarray, batch_size: int, rank: int, processes: int
-) -> tuple[list[np.ndarray], Sequence[int]]:
-    """Batches of similar length for process ``rank`` of an evaluation, and how many examples each process has."""
+def evaluation_batches(lengths: np.ndarray, batch_size: int, rank: int, processes: int) -> list[np.ndarray]:
+    """Batches of similar length for process ``rank`` of an evaluation; every example is in one process's share."""
     import numpy as np
 
     order = np.argsort(-lengths, kind="stable")  # the longest first: a batch that does not fit fails at once
-    shares = [len(order[r::processes]) for r in range(processes)]
     own = order[rank::processes]
-    return [own[i : i + batch_size] for i in range(0, len(own), batch_size)], shares
+    return [own[i : i + batch_size] for i in range(0, len(own), batch_size)]

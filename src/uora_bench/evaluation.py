@@ -29,7 +29,7 @@ def predict(
     import torch
     from accelerate.utils import gather_object
 
-    batches, _ = batching.evaluation_batches(
+    batches = batching.evaluation_batches(
         encoded.lengths, batch_size, accelerator.process_index, accelerator.num_processes
     )
     was_training = model.training

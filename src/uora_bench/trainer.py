@@ -43,7 +43,6 @@ class History:
     best_score: float | None = None
     restarts: int = 0
     peak_bytes: int = 0
-    peak_kind: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -320,8 +319,7 @@ class _Fit:
             randomness = gather_object(randomness)
             for sums in (self.running, self.window):
                 sums.copy_(self.accelerator.reduce(sums, "sum") / self.accelerator.num_processes)
-        peak, self.history.peak_kind = peak_memory()
-        self.history.peak_bytes = max(self.history.peak_bytes, peak)
+        self.history.peak_bytes = max(self.history.peak_bytes, peak_memory()[0])
         self.history.seconds = dict(self.watch.totals)
         if self.accelerator.is_main_process:
             state = {

@@ -53,7 +53,6 @@ def test_unknown_split_is_refused():
 
 @pytest.mark.parametrize(("parts", "highest"), [(("hypothesis",), 0.38), (("premise", "hypothesis"), 0.55)])
 def test_words_alone_do_not_give_the_label(splits, parts, highest):
-    pytest.importorskip("sklearn")
     from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.linear_model import LogisticRegression
 
@@ -133,7 +132,8 @@ def test_corpus_is_repeatable_and_keeps_off_the_task_rows(splits):
 
 
 def test_tokenizer_knows_every_word_and_frames_pairs(splits):
-    transformers = pytest.importorskip("transformers")
+    import transformers
+
     tokenizer = transformers.AutoTokenizer.from_pretrained(ASSET)
     assert tokenizer.pad_token_id == 1
     row = splits["train"][0]
@@ -146,7 +146,9 @@ def test_tokenizer_knows_every_word_and_frames_pairs(splits):
 
 
 def test_checkpoint_is_small_and_lacks_only_the_classifier():
-    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    import torch
+    import transformers
+
     files = {path.name for path in ASSET.iterdir()}
     assert files == {"README.md", "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
     assert sum(path.stat().st_size for path in ASSET.iterdir()) <= 2_000_000
