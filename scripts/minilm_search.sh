@@ -15,5 +15,8 @@ cell() {
 for lr in 1e-3 2e-3 5e-3; do cell method=lora trainer.lr_adapter=$lr trainer.lr_head=2e-3; done
 for lr in 1e-2 3e-2 1e-1; do cell method=vera trainer.lr_adapter=$lr trainer.lr_head=2e-3; done
 for lr in 3e-2 1e-1 3e-1; do cell method=uora method.rank=32 trainer.lr_adapter=$lr trainer.lr_head=2e-3; done
+# rank 32 learned little: was it the scale of BA, or the rank?
+for lr in 1e-2 3e-2; do cell method=uora method.rank=32 method.gain=3 trainer.lr_adapter=$lr trainer.lr_head=2e-3; done
+cell method=uora method.rank=256 trainer.lr_adapter=3e-2 trainer.lr_head=2e-3
 for lr in 5e-5 1e-4 2e-4; do cell method=full trainer.lr_adapter=$lr trainer.lr_head=1e-3; done
 for lr in 2e-3 1e-2 1e-1; do cell method=head_only trainer.lr_head=$lr; done

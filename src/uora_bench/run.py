@@ -158,7 +158,7 @@ def _lock(job: _Job, held: ExitStack) -> None:
     from filelock import FileLock, Timeout
 
     # one beside the run folder (force=true empties the folder itself), one beside the record: either may be shared
-    for path in (job.folder.with_suffix(".lock"), job.record_folder / f"{job.cell_id}.lock"):
+    for path in (job.folder.with_suffix(".lock"), job.record_folder / f".{job.cell_id}.lock"):
         try:
             held.enter_context(FileLock(path, timeout=0))
         except Timeout:
