@@ -178,8 +178,10 @@ class _Fit:
         try:
             self._evaluate(epoch)
         except Interrupted:
+            self._mark = time.perf_counter()
             self._save()  # trained, not yet evaluated: the next start goes on with the evaluation
             raise
+        self._mark = time.perf_counter()  # evaluating is not training
         self.position = 0
         self.running.zero_()
         self._save()

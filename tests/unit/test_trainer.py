@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -172,3 +173,17 @@ def test_clipping_bounds_the_step(tmp_path):
     clipped = losses(run(tmp_path / "b", lr_adapter=1e-3, max_grad_norm=1e-9, eps=1.0)[2])
     # with such a clip and a large epsilon AdamW cannot move: every epoch repeats the first losses of its batches
     assert free != pytest.approx(clipped, rel=1e-4)
+
+
+def test_seconds_are_counted_once(tmp_path, monkeypatch):
+    predict = trainer.evaluation.predict
+
+    def slow(*args, **kwargs):
+        time.sleep(0.5)
+        return predict(*args, **kwargs)
+
+    monkeypatch.setattr(trainer.evaluation, "predict", slow)
+    began = time.monotonic()
+    history, _, _ = run(tmp_path, "head_only", epochs=4)
+    assert history.seconds["eval"] >= 4 * 0.5
+    assert history.seconds["train"] + history.seconds["eval"] <= time.monotonic() - began
