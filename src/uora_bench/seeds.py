@@ -1,7 +1,8 @@
 """Seeds derived from a cell's seed by hashing named axes.
 
-Every random stream (head, adapter, data order, dropout) has its own, so that two methods on one seed share the head,
-the data order and the dropout stream whatever either draws for itself: comparisons are paired.
+Head, adapter, data order and dropout each have a seed of their own, so that two methods on one seed share the head and
+the data order whatever either draws for itself: comparisons are paired. They share the backbone's dropout masks too, as
+long as neither draws from that stream itself (``method.dropout`` above 0 does).
 """
 
 from __future__ import annotations
