@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from uora_bench.methods.base import Method
     from uora_bench.tasks.base import Task
 
-ADAPTER, HEAD = "adapter.safetensors", "head.safetensors"
+ADAPTER, HEAD, CONFIGURATION = "adapter.safetensors", "head.safetensors", "cell.json"
 # Relative to the largest logit. float32 gives about 1e-6; half precision rounds W + ΔW once more.
 _MERGE_TOLERANCE = {"float32": 1e-3, "float64": 1e-3, "float16": 2e-2, "bfloat16": 5e-2}
 
@@ -25,7 +26,9 @@ def merge_check(model: Any, method: Method, task: Task, dev: Any, accelerator: A
     """Largest difference of the logits on one dev batch, merged against adapter, relative to the largest logit."""
     import torch
 
-    if not method.layers:
+    from uora_bench.methods.base import backbone_parameters
+
+    if not method.mergeable:
         return None
     plain_model = accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     was_training = plain_model.training
@@ -39,8 +42,8 @@ def merge_check(model: Any, method: Method, task: Task, dev: Any, accelerator: A
         method.unmerge()
     plain_model.train(was_training)
     error = float((before - after).abs().max() / before.abs().max().clamp_min(1e-12))
-    stored = str(next(iter(method.layers.values())).base.weight.dtype).removeprefix("torch.")
-    if not error <= _MERGE_TOLERANCE[stored]:
+    stored = min((p.dtype for p in backbone_parameters(plain_model).values()), key=lambda dtype: dtype.itemsize)
+    if not error <= _MERGE_TOLERANCE[str(stored).removeprefix("torch.")]:
         raise CellError(f"the merged model differs from the adapter model: logits by {error:.2e} of the largest")
     return error
 
@@ -58,6 +61,12 @@ def save_weights(folder: Path, method: Method, head: Mapping[str, Any], warm: bo
     atomic.write(folder / HEAD, lambda path: save_file(tensors(head), path))
     shipped = sum(t.numel() * t.element_size() for k, t in adapter.items() if k not in known)
     return Sizes(shipped, (folder / ADAPTER).stat().st_size, (folder / HEAD).stat().st_size)
+
+
+def save_configuration(folder: Path, values: Mapping[str, Any], cell_id: str) -> None:
+    """Keep the resolved configuration in the run folder: with it and the weights, `uora_bench.export` needs no more."""
+    text = json.dumps({"cell_id": cell_id, "values": values}, indent=1, allow_nan=False, ensure_ascii=False)
+    atomic.write_text(folder / CONFIGURATION, text + "\n")
 
 
 def warm_start_file(settings: Settings) -> Path | None:

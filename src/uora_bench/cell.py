@@ -15,6 +15,7 @@ from typing import Any, Literal
 from uora_bench.errors import UserError
 from uora_bench.schema import build, convert, plain
 
+HELD_OUT = "held_out"  # the role of the rows kept out of the training set for a method's auxiliary step
 # Trainer keys that change how the loop runs but not what it computes: in the record (provenance), not in the id.
 _NOT_SCIENCE = ("micro_batch_size", "eval_batch_size", "gradient_checkpointing", "checkpoint_every", "log_every")
 
@@ -66,7 +67,7 @@ class Splits:
     extra: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in self.extra.keys() & {"train", "dev", "test"}:
+        for name in self.extra.keys() & {"train", "dev", "test", HELD_OUT}:
             raise UserError(f"task.splits.extra must not name a split '{name}'; set task.splits.{name}")
 
 
@@ -142,6 +143,7 @@ class TrainerConfig:
     gradient_checkpointing: bool
     checkpoint_every: int
     log_every: int
+    holdout: float | None
 
     def __post_init__(self) -> None:
         positive = ("epochs", "batch_size", "eval_batch_size", "checkpoint_every", "log_every", "eps")
@@ -154,6 +156,8 @@ class TrainerConfig:
                 raise UserError(f"trainer.{name}={getattr(self, name)} must be finite and not negative")
         if not 0 <= self.warmup_ratio < 1:
             raise UserError(f"trainer.warmup_ratio={self.warmup_ratio} must be at least 0 and below 1")
+        if self.holdout is not None and not 0 <= self.holdout <= 1:
+            raise UserError(f"trainer.holdout={self.holdout} is a share of the training set: 0 to 1")
         if len(self.betas) != 2 or not all(0 <= b < 1 for b in self.betas):
             raise UserError(f"trainer.betas={list(self.betas)} must be two numbers in [0, 1)")
 
@@ -201,6 +205,13 @@ class Cell:
         return cell
 
     @property
+    def holdout(self) -> float:
+        """The held-out share of the training set: ``trainer.holdout``, else what the method's options ask for."""
+        if self.trainer.holdout is not None:
+            return self.trainer.holdout
+        return convert(float, self.method.options.get("holdout", 0.0), "method.holdout")
+
+    @property
     def label(self) -> str:
         """A name for people, e.g. ``uora · glue/mrpc · minilm · seed 0``."""
         return f"{self.method.name} · {self.task.name} · {self.backbone.name} · seed {self.seed}"
@@ -210,11 +221,16 @@ class Cell:
         trainer = {k: v for k, v in plain(self.trainer).items() if k not in _NOT_SCIENCE}
         if self.trainer.max_steps is not None:
             trainer["epochs"] = None  # without effect then
+        # one share, whoever asked for it; none leaves no trace, since records are older than the key
+        trainer.pop("holdout")
+        if self.holdout:
+            trainer["holdout"] = self.holdout
         task = plain(self.task)
         task["source"] = {k: task["source"][k] for k in ("benchmark", "dataset")}
         del task["metric"]["scale"]  # how a score is printed
         method = plain(self.method)
         # the targets by what they are: naming the default ones, or a kind nobody uses, is no other experiment
+        method["options"].pop("holdout", None)
         kinds = method["options"].pop("targets", ()) or ()
         if "targets" in self.method.options and not kinds:
             kinds = self.backbone.targets.default

@@ -64,8 +64,16 @@ def compose(words: list[str]) -> Composed:
             )
         _assign(config, key, value, "")
         sources[key] = COMMAND_LINE
+    _resolve_aliases(config["method"])
     legend = {k: v for k, v in ((recipe or {}).get("sources") or {}).items() if k in sources.values()}
     return Composed(config, sources, legend)
+
+
+def _resolve_aliases(method: dict[str, Any]) -> None:
+    """Replace other names of a value by its own (``aliases: {option: {other name: name}}`` in a method's YAML), so that
+    one experiment has one id."""
+    for option, names in (method.pop("aliases", None) or {}).items():
+        method[option] = names.get(method[option], method[option])
 
 
 def recipe_values(recipe: Mapping[str, Any], task: str) -> dict[str, Mapping[str, Any]]:

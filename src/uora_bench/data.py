@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from uora_bench import hub
 from uora_bench.cell import DataSource
 from uora_bench.errors import UserError, nearest
+from uora_bench.seeds import derive
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -97,6 +98,21 @@ class Source:
         folder = (self.root or Path("/nonexistent")) / source.benchmark / source.dataset
         names = [p.name for p in folder.glob("*")] if folder.is_dir() else []
         return sorted(n[: -len(s)] for n in names for s in SUFFIXES if n.endswith(s))
+
+
+def hold_out(rows: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
+    """(the rest, the held-out part) of ``rows``: ``share`` of them drawn with ``seed``, both in their old order.
+
+    Raises:
+        UserError: when the held-out part would be empty.
+    """
+    import numpy as np
+
+    count = round(len(rows) * share)
+    if not count:
+        raise UserError(f"holdout={share:g} of {len(rows)} training rows is none; enlarge trainer.holdout")
+    order = np.random.default_rng(derive(seed, "holdout")).permutation(len(rows))
+    return rows.select(np.sort(order[count:])), rows.select(np.sort(order[:count]))
 
 
 def read(path: Path) -> Dataset:

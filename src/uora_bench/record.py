@@ -29,6 +29,7 @@ class EpochScores:
     train_loss: float
     scores: dict[str, dict[str, Any]]
     seconds: float  # of training and evaluation since the start
+    method: dict[str, Any] = field(default_factory=dict)  # the method's own snapshot (refreshes so far, α's spread, …)
 
 
 @dataclass(frozen=True)

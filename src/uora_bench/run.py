@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from uora_bench import artifacts, registry
 from uora_bench import record as records
-from uora_bench.cell import Cell, Settings
+from uora_bench.cell import HELD_OUT, Cell, Settings
 from uora_bench.compose import Composed
 from uora_bench.errors import CellError, Interrupted, UserError
 from uora_bench.record import CellRecord, Counts, Timing
@@ -47,6 +47,7 @@ class _Job:
     words: list[str]
     started: float
     facts: dict[str, Any]  # provenance, as it was when the run started
+    stays: bool  # held-out rows are in the training set too
 
     @property
     def folder(self) -> Path:
@@ -82,6 +83,11 @@ class _Job:
 
     def _split_name(self, role: str) -> str:
         splits = self.cell.task.splits
+        share = f"a random {self.cell.holdout:g} of {splits.train} (drawn with the seed)"
+        if role == HELD_OUT:
+            return share
+        if role == "train" and HELD_OUT in self.rows and not self.stays:
+            return f"{splits.train} without {share}"
         return str(getattr(splits, role, None) or splits.extra.get(role))
 
 
@@ -116,10 +122,10 @@ def run_cell(cell: Cell, settings: Settings, composed: Composed, words: list[str
     if cell.backbone.path is not None:  # a name and a revision say nothing of weights somebody put in a folder
         cell = replace(cell, weights=backbones.weights_sha256(cell.backbone))
     source = data.Source(Path(settings.data_root) if settings.data_root else None)
-    rows = task.splits(source)
+    rows = _held_out(task.splits(source), cell, method)
     fingerprints = {role: data.fingerprint(r) for role, r in rows.items()}
     cell_id = cell.cell_id("/".join(f"{k}:{v}" for k, v in sorted(fingerprints.items())))
-    job = _Job(cell, settings, composed, cell_id, fingerprints, rows, task, words, started, {})
+    job = _Job(cell, settings, composed, cell_id, fingerprints, rows, task, words, started, {}, method.holdout_stays)
     if _already_done(job):
         return 0
     job.facts |= provenance.collect()
@@ -137,6 +143,19 @@ def run_cell(cell: Cell, settings: Settings, composed: Composed, words: list[str
         if _is_main():
             _lock(job, held)
         return _run_locked(job, method, start_adapter, stop)
+
+
+def _held_out(rows: dict[str, Any], cell: Cell, method: Method) -> dict[str, Any]:
+    """``rows`` with the held-out part split off the training set, where the cell asks for one."""
+    from uora_bench import data
+
+    if not cell.holdout:
+        return rows
+    rest, held = data.hold_out(rows["train"], cell.holdout, cell.seed)
+    train = rows["train"] if method.holdout_stays else rest
+    if not len(train):
+        raise UserError(f"holdout={cell.holdout:g} leaves no row to train on; take a smaller share (trainer.holdout)")
+    return {**rows, "train": train, HELD_OUT: held}
 
 
 def _already_done(job: _Job) -> bool:
@@ -232,7 +251,8 @@ def _train(job: _Job, method: Method, start_adapter: Path | None, stop: StopRequ
     if start_adapter is not None:
         artifacts.warm_start(method, start_adapter)
     model.to(accelerator.device)
-    encoded = {role: task.encode(rows, loaded.processor) for role, rows in job.rows.items()}
+    wanted = {r: rows for r, rows in job.rows.items() if r != HELD_OUT or method.auxiliary() is not None}
+    encoded = {role: task.encode(rows, loaded.processor) for role, rows in wanted.items()}
     limit = backbones.max_tokens(model)
     longest = max(int(e.lengths.max()) for e in encoded.values() if len(e))
     if cell.trainer.padding == "max_length":
@@ -244,6 +264,7 @@ def _train(job: _Job, method: Method, start_adapter: Path | None, stop: StopRequ
     folder = job.folder
     tracker = trackers.Tracker()
     if accelerator.is_main_process:
+        artifacts.save_configuration(folder, job.composed.values, job.cell_id)
         facts = {**job.cell.canonical(), "cell_id": job.cell_id, "recipe": cell.recipe.name, "precision": resolved}
         tracker = trackers.start(
             job.settings.tracker,
@@ -317,7 +338,8 @@ def inject(cell: Cell, model: Any, method: Method) -> tuple[dict[str, Any], Coun
     from uora_bench.seeds import derive
 
     targets = backbones.targets(model, cell.backbone, method.target_kinds)
-    expected = method.count([t.shape for t in targets], sum(p.numel() for p in backbone_parameters(model).values()))
+    sizes = {name: p.numel() for name, p in backbone_parameters(model).items()}
+    expected = method.count([t.shape for t in targets], sizes)
     method.inject(model, targets, torch.Generator().manual_seed(derive(cell.seed, "adapter")))
     head = backbones.head_parameters(model)
     for parameter in head.values():
@@ -325,7 +347,7 @@ def inject(cell: Cell, model: Any, method: Method) -> tuple[dict[str, Any], Coun
     adapter = sum(p.numel() for p in method.parameters())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     heads = sum(p.numel() for p in head.values())
-    if adapter != expected or trained != adapter + heads:
+    if adapter != (adapter if expected is None else expected) or trained != adapter + heads:
         raise CellError(
             f"{cell.method.name} trains {adapter} adapter parameters (the model: {trained - heads}), its closed form "
             f"says {expected}"

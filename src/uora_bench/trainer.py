@@ -1,8 +1,9 @@
 """THE training loop. It knows methods and tasks only through their base classes.
 
 A step: the global batch's share of this process in micro-batches, sums of losses divided by the weight of the whole
-batch, one optimizer step, the method's `after_step`. An epoch ends with an evaluation and a checkpoint. Everything a
-resume needs is in the checkpoint, so that an interrupted run ends with the bytes of an undisturbed one.
+batch, one optimizer step, the method's `after_step`, and its auxiliary step where one is due. An epoch ends with an
+evaluation and a checkpoint. Everything a resume needs is in the checkpoint, so that an interrupted run ends with the
+bytes of an undisturbed one.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from uora_bench import batching, checkpoint, evaluation
-from uora_bench.cell import Cell, TrainerConfig
+from uora_bench.auxiliary import AuxiliarySteps
+from uora_bench.cell import HELD_OUT, Cell, TrainerConfig
 from uora_bench.errors import CellError, Interrupted, UserError
 from uora_bench.measure import Stopwatch, peak_memory
 from uora_bench.progress import Progress
@@ -58,7 +60,7 @@ def fit(
     accelerator: Any,
     stop: StopRequest,
 ) -> History:
-    """Train ``model`` on ``splits["train"]`` and evaluate every other split after each epoch.
+    """Train ``model`` on ``splits["train"]`` and evaluate every other split but the held-out part after each epoch.
 
     Resumes from ``folder`` if it holds a checkpoint. At the end the model holds the last epoch's weights and
     ``best.pt`` those of the best one.
@@ -122,7 +124,7 @@ class _Fit:
         warmup = math.ceil(config.warmup_ratio * self.total)
         groups = optimizer_groups(config, method, head)
         optimizer = torch.optim.AdamW(groups, betas=config.betas, eps=config.eps)  # type: ignore[arg-type]
-        self.parameters = [p for g in groups for p in g["params"]]
+        self.parameters = [p for g in groups for p in g["params"]]  # of this optimizer: what is clipped
         in_head = {id(p) for p in head.values()}
         self.group_names = [
             f"{'head' if id(g['params'][0]) in in_head else 'adapter'}/{i}" for i, g in enumerate(groups)
@@ -132,10 +134,16 @@ class _Fit:
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda s: learning_rate_factor(s, self.total, warmup, config.schedule)
         )
-        method.bind(optimizer)
+        method.bind(optimizer, self.total)
+        spec = method.auxiliary()
+        self.auxiliary: AuxiliarySteps | None = None
+        if spec is not None:
+            rows = splits.get(HELD_OUT)
+            self.auxiliary = AuxiliarySteps(spec, rows, config.length_window, cell.seed, accelerator)
         self.position = 0  # optimizer steps done in the current epoch
         self.running = torch.zeros(2, device=accelerator.device)  # sum of losses and of weights in this epoch
         self.window = torch.zeros(2, device=accelerator.device)  # the same since the last log
+        self.auxiliary_window = torch.zeros(2, device=accelerator.device)  # the same of auxiliary batches
 
     # --- the loop -------------------------------------------------------------------------------------------------
 
@@ -194,6 +202,36 @@ class _Fit:
         self._mark = now
 
     def _step(self, batch: Any) -> None:
+        sums = self._backward(self.train_set, batch, training=True)
+        self.running += sums
+        self.window += sums
+        if self.config.max_grad_norm is not None:
+            self.accelerator.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
+        self.rates = self.schedule.get_last_lr()
+        self.optimizer.step()
+        self.schedule.step()
+        self.position += 1
+        self.history.steps += 1
+        self.history.examples += len(batch)
+        self.history.tokens += int(self.train_set.lengths[batch].sum())
+        self.scalars = self.method.after_step(self.history.steps)
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.auxiliary is not None and self.auxiliary.due(self.history.steps, self.position):
+            self._auxiliary_step(self.auxiliary)
+        self.progress.step()
+
+    def _auxiliary_step(self, auxiliary: AuxiliarySteps) -> None:
+        auxiliary.optimizer.zero_grad(set_to_none=True)  # what the training batches left there
+        self.auxiliary_window += self._backward(auxiliary.rows, auxiliary.next_batch(), training=False)
+        auxiliary.optimizer.step()
+        auxiliary.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)  # the rest of the model learns nothing from these rows
+
+    def _backward(self, rows: Encoded, batch: Any, training: bool) -> torch.Tensor:
+        """Leave the gradient of the mean loss of ``batch``; returns the sums of losses and weights of this process.
+
+        ``training``: the forward passes are those of an optimizer step, of which the method is told.
+        """
         import torch
 
         accelerator, config = self.accelerator, self.config
@@ -202,36 +240,27 @@ class _Fit:
         )
         micros = []
         for indices, counts in shares:
-            micro = self.task.collate(self.train_set, indices, config.padding)
+            micro = self.task.collate(rows, indices, config.padding)
             if not counts:
                 micro["weight"] = micro["weight"] * 0.0
             micros.append(micro)
         # the weight of the whole global batch is known before any forward pass, so gradients need no second scaling
         total = sum(m["weight"].sum() for m in micros).to(accelerator.device)  # type: ignore[union-attr]
         total = accelerator.reduce(total, "sum") if accelerator.num_processes > 1 else total
+        sums = torch.zeros(2, device=accelerator.device)
         for i, micro in enumerate(micros):
             micro = {k: v.to(accelerator.device, non_blocking=True) for k, v in micro.items()}
             last = i == len(micros) - 1
-            self.method.before_forward(self.history.steps + 1, last)
+            if training:
+                self.method.before_forward(self.history.steps + 1, last)
             with accelerator.no_sync(self.model) if not last else nullcontext():
                 loss, weight = self.task.loss(self.model, micro)
                 # processes average their gradients: undo it
-                accelerator.backward(loss * (accelerator.num_processes / total))
-            sums = torch.stack((loss.detach().float(), weight.float()))
-            self.running += sums
-            self.window += sums
-        if config.max_grad_norm is not None:
-            accelerator.clip_grad_norm_(self.parameters, config.max_grad_norm)
-        self.rates = self.schedule.get_last_lr()
-        self.optimizer.step()
-        self.schedule.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.position += 1
-        self.history.steps += 1
-        self.history.examples += len(batch)
-        self.history.tokens += int(self.train_set.lengths[batch].sum())
-        self.scalars = self.method.after_step(self.history.steps)
-        self.progress.step()
+                objective = loss * (accelerator.num_processes / total)
+                extra = self.method.regulariser() if training and last else None
+                accelerator.backward(objective if extra is None else objective + extra)
+            sums += torch.stack((loss.detach().float(), weight.float()))
+        return sums
 
     def _evaluate(self, epoch: int) -> None:
         history, config = self.history, self.config
@@ -242,7 +271,7 @@ class _Fit:
         entry: dict[str, Any] = {"epoch": epoch + 1, "step": history.steps, "train_loss": loss, "scores": {}}
         with self.watch.measure("eval"):
             for role, encoded in self.splits.items():
-                if role == "train":
+                if role in ("train", HELD_OUT):
                     continue
                 predictions = evaluation.predict(
                     self.model, self.task, encoded, self.accelerator, config.eval_batch_size, config.padding, stop
@@ -250,6 +279,7 @@ class _Fit:
                 entry["scores"][role] = evaluation.scores(self.task, predictions, encoded, halves=role == "dev")
         metric = self.task.metric
         score = entry["scores"]["dev"][metric.primary]
+        entry["method"] = self.method.snapshot()
         entry["seconds"] = sum(self.watch.totals.get(k, 0.0) for k in ("train", "eval"))
         history.epochs.append(entry)
         better = history.best_score is None or (score > history.best_score) == metric.higher_is_better
@@ -270,6 +300,9 @@ class _Fit:
         self.window.zero_()
         rate = {f"lr/{name}": lr for name, lr in zip(self.group_names, self.rates, strict=True)}
         scalars = {k: float(v) for k, v in self.scalars.items()}
+        if self.auxiliary is not None:
+            scalars["auxiliary/loss"] = self._mean(self.auxiliary_window)  # of the steps since the last log; 0: none
+            self.auxiliary_window.zero_()
         self.progress.note(loss=f"{loss:.4f}")
         self.tracker.log({"train/loss": loss, **rate, **scalars}, self.history.steps)
 
@@ -278,7 +311,8 @@ class _Fit:
 
         self._mean(self.running)
         # a loss can be finite while the last step has already broken the weights
-        norms = torch._foreach_norm([p.detach() for p in self.parameters]) if self.parameters else []
+        trained = [p.detach() for p in (*self.method.parameters(), *self.head.values())]
+        norms = torch._foreach_norm(trained) if trained else []
         if norms and not bool(torch.isfinite(torch.stack(list(norms))).all()):
             raise CellError(f"the weights are not finite after step {self.history.steps}; {self._remedy()}")
 
@@ -319,7 +353,7 @@ class _Fit:
         randomness = [checkpoint.random_state()]
         if self.accelerator.num_processes > 1:
             randomness = gather_object(randomness)
-            for sums in (self.running, self.window):
+            for sums in (self.running, self.window, self.auxiliary_window):
                 sums.copy_(self.accelerator.reduce(sums, "sum") / self.accelerator.num_processes)
         self.history.peak_bytes = max(self.history.peak_bytes, peak_memory()[0])
         self.history.seconds = dict(self.watch.totals)
@@ -333,6 +367,8 @@ class _Fit:
                 "position": self.position,
                 "running": self.running,
                 "window": self.window,
+                "auxiliary": self.auxiliary.state() if self.auxiliary is not None else {},
+                "auxiliary_window": self.auxiliary_window,
                 "precision": self.accelerator.mixed_precision,
                 "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler is not None else {},
             }
@@ -363,6 +399,9 @@ class _Fit:
         self.position = state["position"]
         self.running.copy_(state["running"])
         self.window.copy_(state["window"])
+        self.auxiliary_window.copy_(state["auxiliary_window"])
+        if self.auxiliary is not None:
+            self.auxiliary.load_state(state["auxiliary"])
         rank = self.accelerator.process_index
         if rank < len(state["random"]):
             checkpoint.set_random_state(state["random"][rank])

@@ -204,7 +204,7 @@ def test_the_closed_form_counts_what_is_trained(name, make, kinds):
     model, method = make(), small(name)
     config = backbone_config("gpt2_medium" if make is gpt2 else "roberta_base")
     shapes = [t.shape for t in backbones.targets(model, config, kinds)]
-    expected = method.count(shapes, sum(p.numel() for p in backbone_parameters(model).values()))
+    expected = method.count(shapes, {n: p.numel() for n, p in backbone_parameters(model).items()})
     inject(method, model, kinds)
     assert sum(p.numel() for p in backbone_parameters(model).values() if p.requires_grad) == expected
     assert sum(p.numel() for p in method.parameters()) == expected

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +49,14 @@ class Branch(nn.Module):
     def delta_weight(self) -> Tensor:
         """ΔW, (out × in), in the adapter's dtype."""
         raise TypeError(f"{type(self).__name__} defines no delta_weight")
+
+    def factors(self) -> tuple[Tensor, Tensor]:
+        """(A, B) of shapes (r × in) and (out × r) with ΔW = B A exactly: what a plain LoRA adapter can hold.
+
+        Raises:
+            UserError: when the update has no such form, saying why.
+        """
+        raise UserError("its update is not of low rank")
 
     def adapt(self, x: Tensor, y: Tensor) -> Tensor:
         """The adapted output given the input x and the frozen map's own output y = W0 x + bias, (…, out)."""
@@ -168,10 +176,20 @@ class AdapterLayer(nn.Module):
 
 @dataclass(frozen=True)
 class Auxiliary:
-    """A second optimisation the trainer runs beside the first: every so many steps, on a split, over own groups."""
+    """A second optimisation that the trainer runs beside the first, on the held-out part of the training set.
+
+    One auxiliary step: the next batch of ``batch_size`` rows, its mean loss, its gradient, one Adam step on
+    ``param_groups`` (no schedule), and every other gradient of that batch forgotten. It follows the training update of
+    optimizer step s (from 1) of the run, or e of its epoch: with ``phase="run"`` when s is a multiple of ``every``,
+    with ``phase="epoch"`` when e − 1 is (so at the first step of each epoch). ``shuffle``: another order in each pass
+    over the rows; else always theirs.
+    """
 
     every: int
-    split: str
+    batch_size: int
+    phase: Literal["run", "epoch"]
+    shuffle: bool
+    betas: tuple[float, float]
     param_groups: list[dict[str, Any]]
 
 
@@ -201,9 +219,23 @@ class Method(ABC):
         """Whether the method changes something inside a forward pass, so that how a batch is cut is part of it."""
         return False
 
+    @property
+    def holdout_stays(self) -> bool:
+        """Whether rows held out for `auxiliary` stay in the training set too."""
+        return False
+
+    @property
+    def mergeable(self) -> bool:
+        """Whether `merge` folds something into the weights."""
+        return bool(self.layers)
+
     @abstractmethod
-    def count(self, shapes: Sequence[TargetShape], backbone_parameters: int) -> int:
-        """Trained parameters without the head, in closed form: from the target shapes and the backbone's size alone."""
+    def count(self, shapes: Sequence[TargetShape], sizes: Mapping[str, int]) -> int | None:
+        """Trained parameters without the head, in closed form: from the target shapes and ``sizes`` alone.
+
+        ``sizes`` has the number of entries of every parameter of the backbone, by name, without the head. None:
+        there is no closed form, and the number is read off the model.
+        """
 
     @abstractmethod
     def inject(self, model: nn.Module, targets: Sequence[Target], generator: torch.Generator) -> None:
@@ -218,19 +250,28 @@ class Method(ABC):
         """The trained parameters without the head, each once, in a fixed order."""
         return list({id(p): p for b in self.branches.values() for p in b.parameters() if p.requires_grad}.values())
 
-    def bind(self, optimizer: torch.optim.Optimizer) -> None:  # noqa: B027
-        """Told once before training which optimizer trains the parameters."""
+    def bind(self, optimizer: torch.optim.Optimizer, total_steps: int | None = None) -> None:  # noqa: B027
+        """Told once before training which optimizer trains the parameters, and for how many steps."""
 
     def before_forward(self, step: int, last: bool) -> None:  # noqa: B027
         """Told before each training forward: the optimizer step it belongs to (from 1), and whether it is the last."""
 
+    def regulariser(self) -> Tensor | None:
+        """A term of the method's own that training adds to the mean loss of each step; None: none."""
+        return None
+
     def after_step(self, step: int) -> dict[str, Tensor | float]:
-        """Called after optimizer step ``step`` (from 1); returns scalars to log, left on their device."""
+        """Called after optimizer step ``step`` (from 1), its gradients still there; returns scalars to log, left on
+        their device."""
         return {}
 
     def auxiliary(self) -> Auxiliary | None:
-        """The method's own second optimisation, if it has one."""
+        """The method's own second optimisation, if it has one; asked once, after `inject`."""
         return None
+
+    def snapshot(self) -> dict[str, Any]:
+        """What the record keeps of each epoch: plain values that change in training (refreshes so far, α's spread)."""
+        return {}
 
     def adapter_state(self) -> dict[str, Tensor]:
         """Every tensor that, with the frozen backbone, gives the adapted model: what `adapter.safetensors` holds."""

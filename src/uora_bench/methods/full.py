@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,9 +22,9 @@ class Full(Method):
     name = "full"
     Config = FullConfig
 
-    def count(self, shapes: Sequence[TargetShape], backbone_parameters: int) -> int:
+    def count(self, shapes: Sequence[TargetShape], sizes: Mapping[str, int]) -> int:
         """The backbone's size without the head."""
-        return backbone_parameters
+        return sum(sizes.values())
 
     def inject(self, model: nn.Module, targets: Sequence[Target], generator: torch.Generator) -> None:
         self._named = backbone_parameters(model)

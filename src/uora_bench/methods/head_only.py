@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +22,7 @@ class HeadOnly(Method):
     name = "head_only"
     Config = HeadOnlyConfig
 
-    def count(self, shapes: Sequence[TargetShape], backbone_parameters: int) -> int:
+    def count(self, shapes: Sequence[TargetShape], sizes: Mapping[str, int]) -> int:
         """Zero."""
         return 0
 

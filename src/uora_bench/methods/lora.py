@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -39,6 +39,9 @@ class LoRABranch(Branch):
     def delta_weight(self) -> Tensor:
         return self.scale * (self.B @ self.A)
 
+    def factors(self) -> tuple[Tensor, Tensor]:
+        return self.A, self.scale * self.B
+
 
 class LoRA(Method):
     """One trained pair per target. A starts uniform in ±1/√in (the official code's Kaiming with a = √5), B at zero."""
@@ -46,7 +49,7 @@ class LoRA(Method):
     name = "lora"
     Config = LoRAConfig
 
-    def count(self, shapes: Sequence[TargetShape], backbone_parameters: int) -> int:
+    def count(self, shapes: Sequence[TargetShape], sizes: Mapping[str, int]) -> int:
         """Σ r · (in + out)."""
         return sum(self.config.rank * (s.in_features + s.out_features) for s in shapes)
 

@@ -69,7 +69,7 @@ class UORA(VeRA):
 
         return hook
 
-    def bind(self, optimizer: torch.optim.Optimizer) -> None:
+    def bind(self, optimizer: torch.optim.Optimizer, total_steps: int | None = None) -> None:
         self._optimizer = optimizer
 
     def before_forward(self, step: int, last: bool) -> None:
@@ -99,6 +99,10 @@ class UORA(VeRA):
         """The pairs, as long as nothing has rewritten them: after a refresh they have to be shipped."""
         changed = {k for k, r in self.refreshers.items() if r.redrawn or int(r.events.sum())}
         return {n for n in super().seed_tensors() if n.split(".", 1)[1].rsplit(".", 1)[0] not in changed}
+
+    def snapshot(self) -> dict[str, Any]:
+        """Refreshed indices so far, per layer and in all."""
+        return self.report()
 
     def report(self) -> dict[str, Any]:
         """Refreshed indices per layer (per pair when layers decide together), whole redraws, and the total."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +61,10 @@ class VectorBranch(Branch):
         A, B = self.matrices()
         return self.b[:, None] * (B @ (self.d[:, None] * A))
 
+    def factors(self) -> tuple[Tensor, Tensor]:
+        A, B = self.matrices()
+        return A, self.b[:, None] * B * self.d
+
 
 class VeRA(Method):
     """Trains d (from ``d_initial``) and b (from 0) of every target; no α/r scale."""
@@ -68,7 +72,7 @@ class VeRA(Method):
     name = "vera"
     Config = VeRAConfig
 
-    def count(self, shapes: Sequence[TargetShape], backbone_parameters: int) -> int:
+    def count(self, shapes: Sequence[TargetShape], sizes: Mapping[str, int]) -> int:
         """Σ (out + r); A and B are not trained and not counted."""
         return sum(s.out_features + self.config.rank for s in shapes)
 
