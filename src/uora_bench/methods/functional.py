@@ -26,3 +26,11 @@ def scaled_pair(x: Tensor, A: Tensor, B: Tensor, d: Tensor, b: Tensor) -> Tensor
     h = F.linear(_as(x, A), A)
     out = F.linear(h * d.to(h.dtype), B)
     return out * b.to(out.dtype)
+
+
+def tied_pair(x: Tensor, A: Tensor, B: Tensor, u: Tensor | None, v: Tensor | None, scale: float) -> Tensor:
+    """scale · Λ_v B Λ_u A x (Tied-LoRA, arXiv 2311.09578); u (r,) or v (out,) may be None: ones."""
+    h = F.linear(_as(x, A), A)
+    out = F.linear(h if u is None else h * u.to(h.dtype), B)
+    out = out if v is None else out * v.to(out.dtype)
+    return out if scale == 1.0 else out * scale

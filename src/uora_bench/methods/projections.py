@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from uora_bench.methods.base import Target
 from uora_bench.seeds import derive
 
-Init = Literal["kaiming_uniform", "xavier_uniform", "uniform", "orthogonal", "orthogonal_qr"]
+Init = Literal["kaiming_uniform", "xavier_uniform", "uniform", "normal", "orthogonal", "orthogonal_qr"]
 Sharing = Literal["all", "shape", "layer"]
 
 
@@ -32,9 +32,9 @@ def draw(rows: int, columns: int, init: Init, gain: float, generator: torch.Gene
     """A random (rows × columns) matrix, drawn on the CPU.
 
     ``kaiming_uniform``: U(±√(6/columns)) (gain √2, fan-in = columns: VeRA with PyTorch's default gain);
-    ``xavier_uniform``: U(±√(6/(rows+columns))); ``uniform``: U(−1, 1); ``orthogonal``: the orthonormal factor of that
-    shape in the thin SVD of a standard normal matrix (UORA, authors' code); ``orthogonal_qr``: PyTorch's QR routine.
-    All times ``gain``.
+    ``xavier_uniform``: U(±√(6/(rows+columns))); ``uniform``: U(−1, 1); ``normal``: N(0, 1); ``orthogonal``: the
+    orthonormal factor of that shape in the thin SVD of a standard normal matrix (UORA, authors' code);
+    ``orthogonal_qr``: PyTorch's QR routine. All times ``gain``.
     """
     matrix = torch.empty(rows, columns, dtype=dtype)
     if init == "orthogonal":
@@ -42,6 +42,8 @@ def draw(rows: int, columns: int, init: Init, gain: float, generator: torch.Gene
         matrix = right if rows < columns else left
     elif init == "orthogonal_qr":
         nn.init.orthogonal_(matrix, generator=generator)
+    elif init == "normal":
+        matrix.normal_(generator=generator)
     else:
         bound = {
             "kaiming_uniform": math.sqrt(6.0 / columns),

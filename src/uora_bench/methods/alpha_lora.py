@@ -1,0 +1,178 @@
+"""α-LoRA: y = α ⊙ (W0 x + bias) + (α_r/r) B A x (El Firdoussi et al. 2025, arXiv 2510.21345).
+
+α (out,) is trained on batches of its own, by its own optimizer, every so many steps: the trainer's auxiliary step.
+Order, start and quirks are those of the released code (elfirdoussilab1/alpha-LoRA, commit ed3ec66).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from uora_bench.errors import UserError
+from uora_bench.methods import functional
+from uora_bench.methods.base import Auxiliary, Branch, Method, Target, TargetShape, check_adapter_options
+
+_QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
+
+
+@dataclass(frozen=True)
+class AlphaLoRAConfig:
+    """Options of ``configs/method/alpha_lora.yaml``, explained there."""
+
+    rank: int
+    alpha_r: float | None
+    targets: tuple[str, ...] | None
+    dropout: float
+    mode: Literal["held_out", "as_released", "fixed"]
+    holdout: float
+    alpha_initial: float | None
+    alpha_lr: float
+    alpha_every: int
+    alpha_batch_size: int
+    alpha_betas: tuple[float, ...]
+    in_training: bool | None
+    shuffle: bool | None
+    phase: Literal["run", "epoch"] | None
+
+    def __post_init__(self) -> None:
+        check_adapter_options(self.rank, self.dropout, self.targets)
+        for name in ("alpha_every", "alpha_batch_size"):
+            if getattr(self, name) < 1:
+                raise UserError(f"method.{name}={getattr(self, name)} must be at least 1")
+        if not 0 <= self.holdout <= 1:
+            raise UserError(f"method.holdout={self.holdout} is a share of the training set: 0 to 1")
+        if self.alpha_lr < 0:
+            raise UserError(f"method.alpha_lr={self.alpha_lr} must not be negative")
+        if len(self.alpha_betas) != 2 or not all(0 <= b < 1 for b in self.alpha_betas):
+            raise UserError(f"method.alpha_betas={list(self.alpha_betas)} must be two numbers in [0, 1)")
+
+    def said(self, name: str) -> Any:
+        """A switch of the released code's behaviour: its own value, else what ``mode`` says."""
+        released = {"in_training": True, "shuffle": False, "phase": "epoch"}
+        clean = {"in_training": False, "shuffle": True, "phase": "run"}
+        own = getattr(self, name)
+        return own if own is not None else (released if self.mode == "as_released" else clean)[name]
+
+
+class AlphaBranch(Branch):
+    """A (r × in) and B (out × r), trained; α (out,), trained or a constant."""
+
+    alpha: Tensor
+
+    def __init__(self, A: Tensor, B: Tensor, alpha: Tensor, scale: float, trained: bool) -> None:
+        super().__init__()
+        self.A, self.B, self.scale = nn.Parameter(A), nn.Parameter(B), scale
+        if trained:
+            self.alpha = nn.Parameter(alpha)
+        else:
+            self.register_buffer("alpha", alpha)
+
+    def delta(self, x: Tensor) -> Tensor:
+        """The low-rank part alone, (α_r/r) B A x."""
+        return functional.low_rank(x, self.A, self.B, self.scale)
+
+    def delta_weight(self) -> Tensor:
+        """The low-rank part alone, (α_r/r) B A."""
+        return self.scale * (self.B @ self.A)
+
+    def adapt(self, x: Tensor, y: Tensor) -> Tensor:
+        return (self.alpha * y + self.delta(x)).to(y.dtype)
+
+    def merged(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        dtype = self.alpha.dtype
+        merged = self.alpha[:, None] * weight.to(dtype) + self.delta_weight()
+        scaled = None if bias is None else (self.alpha * bias.to(dtype)).to(bias.dtype)
+        return merged.to(weight.dtype), scaled
+
+    def factors(self) -> tuple[Tensor, Tensor]:
+        raise UserError("α-LoRA rescales the rows of W0 and its bias, which no low-rank adapter can hold")
+
+
+class AlphaLoRA(Method):
+    """LoRA plus a trained scale on each frozen output. A starts normal with std 1/√r, B at zero, α at 1."""
+
+    name = "alpha_lora"
+    Config = AlphaLoRAConfig
+
+    @property
+    def holdout_stays(self) -> bool:
+        return bool(self.config.said("in_training"))
+
+    def count(self, shapes: Sequence[TargetShape], sizes: Mapping[str, int]) -> int:
+        """Σ r · (in + out) + Σ out; without the last with ``mode=fixed``."""
+        config = self.config
+        each = 0 if config.mode == "fixed" else 1
+        return sum(config.rank * (s.in_features + s.out_features) + each * s.out_features for s in shapes)
+
+    def inject(self, model: nn.Module, targets: Sequence[Target], generator: torch.Generator) -> None:
+        config = self.config
+        r, alpha_r = config.rank, config.rank if config.alpha_r is None else config.alpha_r
+        start = config.alpha_initial
+        if start is None:  # the released code without its flag: one draw for all entries of all layers
+            start = float(torch.randn((), generator=generator))
+
+        def make(target: Target, dtype: torch.dtype, device: torch.device) -> AlphaBranch:
+            shape = target.shape
+            A = torch.empty(r, shape.in_features, dtype=dtype).normal_(0, 1 / math.sqrt(r), generator=generator)
+            B = torch.zeros(shape.out_features, r, dtype=dtype, device=device)
+            alpha = torch.full((shape.out_features,), start, dtype=dtype, device=device)
+            return AlphaBranch(A.to(device), B, alpha, alpha_r / r, config.mode != "fixed")
+
+        self._wrap(model, targets, config.dropout, make)
+
+    def param_groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+        """A and B; α belongs to `auxiliary`."""
+        own = {id(p) for p in self._alphas()}
+        return [{"params": [p for p in self.parameters() if id(p) not in own], "lr": lr, "weight_decay": weight_decay}]
+
+    def auxiliary(self) -> Auxiliary | None:
+        config = self.config
+        if config.mode == "fixed":
+            return None
+        return Auxiliary(
+            every=config.alpha_every,
+            batch_size=config.alpha_batch_size,
+            phase=config.said("phase"),
+            shuffle=config.said("shuffle"),
+            betas=(config.alpha_betas[0], config.alpha_betas[1]),
+            param_groups=[{"params": self._alphas(), "lr": config.alpha_lr}],
+        )
+
+    def adapter_state(self) -> dict[str, Tensor]:
+        """A, B and α of every target, a constant α too."""
+        return {
+            f"{name}.{key}": t for name, b in self.branches.items() for key, t in b.state_dict(keep_vars=True).items()
+        }
+
+    def snapshot(self) -> dict[str, Any]:
+        """``{"alpha": {target: {mean, std, min, q05, …, q95, max}}}``: α's distribution in each layer."""
+        return {"alpha": {name: _spread(b.get_parameter("alpha")) for name, b in self._trained_branches()}}
+
+    def report(self) -> dict[str, Any]:
+        """`snapshot` at the end of training."""
+        return self.snapshot()
+
+    def _trained_branches(self) -> list[tuple[str, Branch]]:
+        return list(self.branches.items()) if self.config.mode != "fixed" else []
+
+    def _alphas(self) -> list[nn.Parameter]:
+        return [b.get_parameter("alpha") for _, b in self._trained_branches()]
+
+
+@torch.no_grad()
+def _spread(alpha: Tensor) -> dict[str, float]:
+    values = alpha.double().cpu()
+    quantiles = values.quantile(torch.tensor(list(_QUANTILES.values()), dtype=torch.float64)).tolist()
+    return {
+        "mean": values.mean().item(),
+        "std": values.std(correction=0).item(),
+        "min": values.min().item(),
+        **dict(zip(_QUANTILES, quantiles, strict=True)),
+        "max": values.max().item(),
+    }

@@ -1,0 +1,72 @@
+"""BitFit: only the bias terms of the backbone are trained (Ben Zaken et al. 2022, arXiv 2106.10199)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from uora_bench.errors import UserError
+from uora_bench.methods.base import Method, Target, TargetShape, backbone_parameters, freeze
+
+
+@dataclass(frozen=True)
+class BitFitConfig:
+    """``only``: adapter kinds whose modules' biases are trained; None: every bias of the backbone."""
+
+    only: tuple[str, ...] | None
+
+    def __post_init__(self) -> None:
+        if self.only is not None and not self.only:
+            raise UserError("method.only=[] trains nothing: name some kinds, or null for every bias")
+
+
+class BitFit(Method):
+    """No adapter: bias vectors of linear maps and layer norms move from their pretrained values. Nothing to merge."""
+
+    name = "bitfit"
+    Config = BitFitConfig
+
+    @property
+    def target_kinds(self) -> tuple[str, ...] | None:
+        return tuple(self.config.only or ())
+
+    def count(self, shapes: Sequence[TargetShape], sizes: Mapping[str, int]) -> int:
+        """Σ out over the modules of ``only``, or the entries of every bias of the backbone."""
+        if self.config.only is not None:
+            return sum(s.out_features for s in shapes)
+        return sum(sizes[name] for name in _biases(sizes))
+
+    def inject(self, model: nn.Module, targets: Sequence[Target], generator: torch.Generator) -> None:
+        freeze(model)
+        parameters = backbone_parameters(model)
+        names = list(_biases(parameters))
+        if self.config.only is not None:
+            for target in targets:
+                bias = parameters.get(f"{target.path}.bias")
+                if bias is None:
+                    raise UserError(f"method.only: '{target.shape.kind}' has no bias in this backbone ({target.path})")
+                if bias.numel() != target.shape.out_features:
+                    raise UserError(
+                        f"method.only: '{target.shape.kind}' has a part of the fused {target.path}.bias, which is "
+                        "trained whole or not at all; name the whole (qkv)"
+                    )
+            names = [f"{t.path}.bias" for t in targets]
+        if not names:
+            raise UserError("method=bitfit trains biases, and this backbone has none; choose another method=")
+        self._named = {name: parameters[name] for name in names}
+        for parameter in self._named.values():
+            parameter.requires_grad_(True)
+
+    def parameters(self) -> list[nn.Parameter]:
+        return list(self._named.values())
+
+    def adapter_state(self) -> dict[str, Tensor]:
+        """The trained biases, by their names in the backbone."""
+        return dict(self._named)
+
+
+def _biases(names: Iterable[str]) -> Iterable[str]:
+    return (name for name in names if name.rsplit(".", 1)[-1] == "bias")

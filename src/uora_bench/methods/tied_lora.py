@@ -1,0 +1,226 @@
+"""Tied-LoRA: ΔW = Λ_v B Λ_u A with A and B shared by all layers (Renduchintala et al. 2024, arXiv 2311.09578)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from uora_bench.errors import UserError
+from uora_bench.methods import functional
+from uora_bench.methods.base import Branch, Method, Target, TargetShape, check_adapter_options
+from uora_bench.methods.projections import Init, draw
+
+FACTORS = ("A", "B", "u", "v")
+# whether A and B are tied, and which of A, B, u, v are trained (methods.md 6.2; TL1 to TL4 from memory of the paper)
+VARIANTS: dict[str, tuple[bool, str]] = {
+    "lora": (False, "AB"),
+    "vera": (True, "uv"),
+    "tl1": (True, "A"),
+    "tl2": (True, "Auv"),
+    "tl3": (True, "B"),
+    "tl4": (True, "Buv"),
+    "tl5": (True, "AB"),
+    "tl6": (True, "ABuv"),
+}
+
+
+@dataclass(frozen=True)
+class TiedLoRAConfig:
+    """Options of ``configs/method/tied_lora.yaml``, explained there."""
+
+    rank: int
+    targets: tuple[str, ...] | None
+    dropout: float
+    variant: Literal["lora", "vera", "tl1", "tl2", "tl3", "tl4", "tl5", "tl6"]
+    tie: bool | None
+    train_A: bool | None
+    train_B: bool | None
+    train_u: bool | None
+    train_v: bool | None
+    layout: Literal["separate", "fused"]
+    pairs: Literal["kind", "all"]
+    init: Init
+    gain: float
+    u_initial: float
+    v_initial: float
+    zero: Literal["A", "B", "u", "v"] | None
+
+    def __post_init__(self) -> None:
+        check_adapter_options(self.rank, self.dropout, self.targets)
+        if not self.trained:
+            raise UserError("method.train_A, train_B, train_u and train_v are all false: nothing would be trained")
+        if self.zero is not None and self.zero not in self.trained:
+            raise UserError(
+                f"method.zero={self.zero} starts a frozen factor at zero, so ΔW could never leave it; take one of "
+                f"those trained: {', '.join(sorted(self.trained))}"
+            )
+        for name in ("u_initial", "v_initial"):
+            if getattr(self, name) == 0:
+                raise UserError(f"method.{name}=0 multiplies ΔW away: use method.zero={name[0]} to start there")
+        if self.layout == "fused":
+            if self.targets is None or not set(self.targets) <= {"q", "k", "v"}:
+                raise UserError(
+                    "method.layout=fused serves q, k and v of a block from one A: set method.targets=[q,k,v] (a "
+                    "backbone that stores them as one map has the target qkv, for layout=separate)"
+                )
+            if self.pairs == "all":
+                raise UserError("method.pairs=all is of layout=separate; with layout=fused each of q, k, v has its B")
+
+    @property
+    def tied(self) -> bool:
+        """Whether all layers share A and B."""
+        return VARIANTS[self.variant][0] if self.tie is None else self.tie
+
+    @property
+    def trained(self) -> frozenset[str]:
+        """Those of A, B, u, v that are trained: what the options say, else the variant."""
+        said = {f: getattr(self, f"train_{f}") for f in FACTORS}
+        return frozenset(f for f in FACTORS if (f in VARIANTS[self.variant][1] if said[f] is None else said[f]))
+
+    @property
+    def start(self) -> str:
+        """The factor that starts at zero, so that ΔW does and its gradient does not."""
+        return self.zero or next(f for f in ("B", "v", "A", "u") if f in self.trained)
+
+    def key(self, factor: str, shape: TargetShape) -> str:
+        """The name of the ``factor`` that serves a target: equal names are one tensor."""
+        own, block = f"{shape.kind}_{shape.layer}", f"block_{shape.layer}"
+        fused = self.layout == "fused"
+        if factor == "v":
+            return own
+        if factor == "u":
+            return block if fused else own
+        if not self.tied:
+            return block if fused and factor == "A" else own
+        if self.pairs == "all":
+            return "shared"
+        return "fused" if fused and factor == "A" else shape.kind
+
+    def shape(self, factor: str, in_features: int, out_features: int) -> tuple[int, ...]:
+        """The shape of a factor for the largest widths it serves."""
+        r = self.rank
+        return {"A": (r, in_features), "B": (out_features, r), "u": (r,), "v": (out_features,)}[factor]
+
+
+class Factor(nn.Module):
+    """One of A (r × in), B (out × r), u (r,), v (out,): trained or frozen, one object for all that share it."""
+
+    value: Tensor
+
+    def __init__(self, value: Tensor, trained: bool) -> None:
+        super().__init__()
+        if trained:
+            self.value = nn.Parameter(value)
+        else:
+            self.register_buffer("value", value)
+
+
+class TiedBranch(Branch):
+    """ΔW = c · Λ_v B[:out] Λ_u A[:, :in]; a frozen u or v is constant and part of the number c."""
+
+    A: Factor
+    B: Factor
+    u: Factor | None
+    v: Factor | None
+
+    def __init__(self, factors: Mapping[str, Factor | None], owned: set[str], shape: TargetShape, scale: float) -> None:
+        """``owned``: the factors this branch is the first to use. It registers those and only refers to the rest, so
+        that the model has, moves and saves each one once."""
+        super().__init__()
+        self.in_features, self.out_features, self.scale = shape.in_features, shape.out_features, scale
+        for name, factor in factors.items():
+            if name in owned:
+                setattr(self, name, factor)
+            else:
+                object.__setattr__(self, name, factor)
+
+    def _parts(self) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        A, B = self.A.value[:, : self.in_features], self.B.value[: self.out_features]
+        return A, B, self.u.value if self.u is not None else None, self.v.value if self.v is not None else None
+
+    def delta(self, x: Tensor) -> Tensor:
+        return functional.tied_pair(x, *self._parts(), self.scale)
+
+    def factors(self) -> tuple[Tensor, Tensor]:
+        A, B, u, v = self._parts()
+        B = B * self.scale
+        B = B if u is None else B * u
+        return A, B if v is None else v[:, None] * B
+
+    def delta_weight(self) -> Tensor:
+        A, B = self.factors()
+        return B @ A
+
+
+class TiedLoRA(Method):
+    """A and B tied over layers (per projection type, or one pair for all), u and v per layer; scale 1 (α = r)."""
+
+    name = "tied_lora"
+    Config = TiedLoRAConfig
+
+    def count(self, shapes: Sequence[TargetShape], sizes: Mapping[str, int]) -> int:
+        """Each trained factor once. TL6 with n types of d × d in L blocks: 2 n d r + n L (r + d); fused q, k, v:
+        4 d r + L (r + 3 d)."""
+        widths = self._widths(shapes)
+        shapes_of = (self.config.shape(f, *w) for (f, _), w in widths.items() if f in self.config.trained)
+        return sum(torch.Size(shape).numel() for shape in shapes_of)
+
+    def _widths(self, shapes: Sequence[TargetShape]) -> dict[tuple[str, str], tuple[int, int]]:
+        """The largest (in, out) that each (factor, key) serves, in order of first use."""
+        widths: dict[tuple[str, str], tuple[int, int]] = {}
+        for shape in shapes:
+            for factor in FACTORS:
+                key = (factor, self.config.key(factor, shape))
+                i, o = widths.get(key, (0, 0))
+                widths[key] = (max(i, shape.in_features), max(o, shape.out_features))
+        return widths
+
+    def inject(self, model: nn.Module, targets: Sequence[Target], generator: torch.Generator) -> None:
+        config = self.config
+        widths = self._widths([t.shape for t in targets])
+        self.factors: dict[str, Factor] = {}
+        scale = 1.0
+        for factor, value in (("u", config.u_initial), ("v", config.v_initial)):
+            scale *= 1.0 if factor in config.trained else value
+
+        def make(target: Target, dtype: torch.dtype, device: torch.device) -> TiedBranch:
+            parts: dict[str, Factor | None] = {}
+            owned: set[str] = set()
+            for factor in FACTORS:
+                key = config.key(factor, target.shape)
+                name = f"{factor}.{key}"
+                if factor in "uv" and factor not in config.trained:
+                    parts[factor] = None
+                    continue
+                if name not in self.factors:
+                    value = self._start(factor, config.shape(factor, *widths[factor, key]), generator, dtype)
+                    self.factors[name] = Factor(value.to(device), factor in config.trained)
+                    owned.add(factor)
+                parts[factor] = self.factors[name]
+            return TiedBranch(parts, owned, target.shape, scale)
+
+        self._wrap(model, targets, config.dropout, make)
+
+    def _start(self, factor: str, shape: tuple[int, ...], generator: torch.Generator, dtype: torch.dtype) -> Tensor:
+        config = self.config
+        if factor == config.start:
+            return torch.zeros(shape, dtype=dtype)
+        if factor in "uv":
+            return torch.full(shape, config.u_initial if factor == "u" else config.v_initial, dtype=dtype)
+        rows, columns = shape
+        return draw(rows, columns, config.init, config.gain, generator, dtype)
+
+    def parameters(self) -> list[nn.Parameter]:
+        return [p for f in self.factors.values() for p in f.parameters()]
+
+    def adapter_state(self) -> dict[str, Tensor]:
+        """Every factor once, frozen ones too: a seed draws the same matrices only with the same library."""
+        return {name: factor.value for name, factor in self.factors.items()}
+
+    def seed_tensors(self) -> set[str]:
+        """The frozen factors."""
+        return {name for name in self.factors if name[0] not in self.config.trained}
