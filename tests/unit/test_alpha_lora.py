@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 
@@ -142,13 +143,13 @@ def test_rows_come_in_turn_and_start_over():
 def test_shuffled_rows_are_each_seen_once_in_a_pass_and_a_resume_goes_on_in_the_stream():
     stream = steps("run", 1, shuffle=True)
     passes = [[stream.next_batch().tolist() for _ in range(3)] for _ in range(2)]
-    assert all(sorted(sum(p, [])) == list(range(10)) for p in passes)
+    assert all(sorted(itertools.chain(*p)) == list(range(10)) for p in passes)
     assert passes[0] != passes[1]
     for done in range(6):
         again = steps("run", 1, shuffle=True)
         state = again.state()
         again.load_state({**state, "done": done})
-        assert again.next_batch().tolist() == sum(passes, [])[done]
+        assert again.next_batch().tolist() == list(itertools.chain(*passes))[done]
 
 
 def test_the_mode_sets_the_switches_and_each_can_be_set_apart():
