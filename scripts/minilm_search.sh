@@ -21,3 +21,9 @@ for lr in 1e-2 3e-2; do cell method=uora method.rank=32 method.gain=3 trainer.lr
 cell method=uora method.rank=256 trainer.lr_adapter=3e-2 trainer.lr_head=2e-3
 for lr in 5e-5 1e-4 2e-4; do cell method=full trainer.lr_adapter=$lr trainer.lr_head=1e-3; done
 for lr in 2e-3 1e-2 1e-1; do cell method=head_only trainer.lr_head=$lr; done
+# three settings each, fixed before any was run
+for lr in 1e-3 3e-3 1e-2; do cell method=tied_lora trainer.lr_adapter=$lr trainer.lr_head=2e-3; done
+for lr in 1e-4 5e-4 2e-3; do cell method=alpha_lora trainer.lr_adapter=$lr trainer.lr_head=2e-3; done
+for lr in 1e-3 3e-3 1e-2; do cell method=bitfit trainer.lr_adapter=$lr trainer.lr_head=2e-3; done
+for lr in 2e-3 5e-3 2e-2; do cell method=lora_fa trainer.lr_adapter=$lr trainer.lr_head=2e-3; done
+for lr in 1e-3 3e-3 1e-2; do cell method=peft peft.type=adalora trainer.lr_adapter=$lr trainer.lr_head=2e-3; done
