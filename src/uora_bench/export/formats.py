@@ -1,0 +1,243 @@
+"""One export, from the run folder to the checked folder of files: the order of the steps and the three formats."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from uora_bench import atomic
+from uora_bench.artifacts import ADAPTER, CONFIGURATION, HEAD
+from uora_bench.errors import UserError, nearest
+from uora_bench.export import place
+from uora_bench.export.source import HALF, Source, read
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from uora_bench.export.loading import Loaded
+    from uora_bench.export.peft_format import Place
+
+FORMATS, SHAPES, DTYPES = ("peft", "merged", "native"), ("lora", "vera"), ("float32",)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for. ``shape``: the PEFT adapter's (lora | vera), null: lora."""
+
+    format: str
+    shape: str | None = None
+    weights: str = "last"
+    dtype: str | None = None
+    backbone: str | None = None
+    results: str | None = None
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        for flag, value, valid in (
+            ("--format", self.format, FORMATS),
+            ("--as", self.shape, SHAPES),
+            ("--dtype", self.dtype, DTYPES),
+        ):
+            if value is not None and value not in valid:
+                raise UserError(f"{flag} {value}: there is no such choice{nearest(value, valid)}")
+        if self.shape is not None and self.format != "peft":
+            raise UserError(f"--as {self.shape} goes with --format peft only")
+        if self.dtype is not None and self.format != "merged":
+            raise UserError(f"--dtype {self.dtype} goes with --format merged only")
+
+    @property
+    def name(self) -> str:
+        """The default folder's name: equal only for equal requests."""
+        parts = [self.format, "vera" if self.shape == "vera" else "", "best" if self.weights == "best" else ""]
+        return "-".join(p for p in parts if p)
+
+
+def export(folder: Path, request: Request, target: Path | None) -> str:
+    """Write, check and place one export; returns the line to print. ``target`` null: ``exports/<cell_id>/<name>``.
+
+    Raises:
+        UserError: what cannot be exported, or a target that must not be replaced.
+        CellError: the written folder, loaded again, does not give the run's logits; nothing is left of it.
+    """
+    source = read(folder)
+    if source.native:  # it holds one set of weights, and says which
+        request = replace(request, weights=source.native["weights"])
+    source.weight_files(request.weights)
+    target = target or Path("exports") / source.cell_id / request.name
+    place.check(target, request.force)
+    record = source.record(request.results)
+    if request.format == "merged" and source.cell.backbone.dtype in HALF and request.dtype is None:
+        raise UserError(
+            f"a merged model in {source.cell.backbone.dtype} cannot hold what was trained (W + ΔW, a float32 head): "
+            "--dtype float32 widens the weights first, --format native keeps everything as it is"
+        )
+    from uora_bench.export import card, loading
+
+    loaded = loading.load(source, request.weights, request.backbone)
+    origin = record.provenance.get("backbone", {})
+    _check_origin(origin, loaded)
+    base = base_place(loaded, origin)
+    if request.format == "merged" and loaded.adds and not loaded.method.mergeable:
+        raise UserError(
+            f"method={source.cell.method.name} adds what no weight of the plain model can hold; use --format native"
+        )
+    with place.filling(target, request.force) as partial:
+        if request.format == "native":
+            difference, shown = _native(source, loaded, request, partial), "native files"
+        elif request.format == "merged":
+            difference, shown = _merged(loaded, partial), f"a plain model ({source.cell.method.name})"
+        else:
+            difference, shown = _peft(loaded, request, base, partial)
+        facts = card.Facts(source, record, request, shown, loaded.head, base.base, base.revision, difference)
+        atomic.write_text(partial / "README.md", card.text(facts))
+    kind = "last epoch" if request.weights == "last" else "the epoch dev chose"
+    return (
+        f"{source.cell.label} [{source.cell_id}], {kind} → {shown}: {target}; largest difference of logits "
+        f"{difference:.1e} of the largest"
+    )
+
+
+def _check_origin(recorded: Mapping[str, Any], loaded: Loaded) -> None:
+    """The backbone of today must be the run's: same commit on the Hub, same bytes in a folder."""
+    for key in ("weights_sha256", "commit"):
+        then, now = recorded.get(key), loaded.origin.get(key)
+        if then and now and then != now:
+            raise UserError(
+                f"backbone={loaded.cell.backbone.name} has other weights now than the run had ({key} {now[:12]}…, then "
+                f"{then[:12]}…); name a folder with the run's by --backbone DIR"
+            )
+
+
+def base_place(loaded: Loaded, recorded: Mapping[str, Any]) -> Place:
+    """What the exported folder calls its base model: the Hub id and revision, or the folder it came from."""
+    from uora_bench.export.peft_format import Place
+
+    backbone = loaded.cell.backbone
+    if backbone.id is not None and backbone.path is None:
+        base, revision = backbone.id, recorded.get("commit") or backbone.revision
+    else:
+        base, revision = str(Path(str(loaded.model.config.name_or_path)).absolute()), None
+    dropout = float(getattr(loaded.method.config, "dropout", 0.0))
+    return Place(base, revision, tuple(backbone.head), loaded.head.auto_class, dropout)
+
+
+def _fresh(loaded: Loaded) -> Any:
+    """The plain backbone as a user loads it, with a head nobody trained, in the dtype exports are stored in."""
+    from uora_bench import backbones
+    from uora_bench.export import checks
+
+    cell = loaded.cell
+    model: Any = backbones.load(cell.backbone, loaded.head, cell.seed + 1).model
+    return model.to(checks.stored_dtype(model))
+
+
+def _peft(loaded: Loaded, request: Request, base: Place, folder: Path) -> tuple[float, str]:
+    from uora_bench.export import checks, peft_format, plain
+
+    method, model = loaded.method, loaded.model
+    own: Any = getattr(method, "save_peft", None)  # of a method that is PEFT's in the first place
+    if own is None or request.shape is not None:
+        peft_format.refuse(method, loaded.trains, loaded.adds)
+    inputs, dtype = checks.probe(model), checks.stored_dtype(model)
+    checks.widen(model)
+    expected = checks.logits(model, inputs)
+    with peft_format.quiet():
+        if own is not None and request.shape is None:
+            own(folder)
+            peft_format.name_base(folder, base)
+            shown = "PEFT's own adapter"
+        elif request.shape == "vera":
+            tensors = peft_format.vera_tensors(method)
+            plain.strip(model, loaded.plain)
+            peft_format.save_vera(model.to(dtype), tensors, base, folder)
+            shown = f"a PEFT VeRA adapter (rank {tensors.A.shape[0]})"
+        else:
+            factors = peft_format.lora_factors(method)
+            plain.strip(model, loaded.plain)
+            peft_format.save_lora(model.to(dtype), factors, base, folder)
+            shown = f"a PEFT LoRA adapter (rank {max(A.shape[0] for A, _ in factors.values())})"
+        loaded.model = model = None  # one model in memory at a time
+        return check_peft(_fresh(loaded), folder, inputs, expected), shown
+
+
+def check_peft(base: Any, folder: Path, inputs: dict[str, Tensor], expected: Tensor) -> float:
+    """The largest relative difference of the adapter in ``folder`` on ``base``, beside it and merged into it."""
+    from peft import PeftModel
+
+    from uora_bench.export import checks
+
+    reloaded: Any = checks.widen(PeftModel.from_pretrained(base, str(folder)))
+    beside = checks.compare(expected, checks.logits(reloaded, inputs), "the PEFT adapter, loaded again,")
+    kind = str(reloaded.peft_config["default"].peft_type.value)
+    if kind == "LORA":
+        reloaded = reloaded.merge_and_unload()
+    elif kind == "VERA":  # whose merge_and_unload fails beside a head of several layers (huggingface/peft issue 3114)
+        reloaded.merge_adapter()
+    else:
+        return beside
+    merged = checks.logits(reloaded, inputs)
+    return max(beside, checks.compare(expected, merged, "the PEFT adapter, merged by PEFT,"))
+
+
+def _merged(loaded: Loaded, folder: Path) -> float:
+    import transformers
+
+    from uora_bench.export import checks
+
+    model, inputs = loaded.model, checks.probe(loaded.model)
+    dtype = checks.stored_dtype(model)
+    checks.widen(model)
+    expected = checks.logits(model, inputs)
+    save_merged(loaded, dtype, folder)
+    loaded.model = model = None
+    reloaded = getattr(transformers, loaded.head.auto_class).from_pretrained(str(folder))
+    return checks.compare(expected, checks.logits(checks.widen(reloaded), inputs), "the merged model, loaded again,")
+
+
+def save_merged(loaded: Loaded, dtype: Any, folder: Path) -> None:
+    """Fold the adapter into the weights, put the plain modules back, and save model and tokenizer in ``dtype``."""
+    from uora_bench.export import plain
+
+    method, model = loaded.method, loaded.model
+    if method.mergeable:
+        method.merge()
+    plain.strip(model, loaded.plain)
+    model.to(dtype)
+    model.config.name_or_path = ""  # no path of this machine in config.json
+    model.save_pretrained(str(folder))
+    loaded.tokenizer.save_pretrained(str(folder))
+
+
+def _native(source: Source, loaded: Loaded, request: Request, folder: Path) -> float:
+    from safetensors.torch import save_file
+
+    from uora_bench import backbones
+    from uora_bench.export import checks, loading
+
+    model, method = loaded.model, loaded.method
+    inputs = checks.probe(model)
+    expected = checks.logits(model, inputs)
+    for name, tensors in ((ADAPTER, method.adapter_state()), (HEAD, backbones.head_parameters(model))):
+        save_file({k: v.detach().contiguous() for k, v in tensors.items()}, folder / name)
+    extra: dict[str, Any] = {"weights": request.weights}
+    if loaded.cell.backbone.path is not None:
+        extra["backbone_sha256"] = backbones.weights_sha256(loaded.cell.backbone)
+    content = {"cell_id": source.cell_id, "values": without_paths(source.values), "native": extra}
+    text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
+    atomic.write_text(folder / CONFIGURATION, text + "\n")
+    path = loaded.cell.backbone.path
+    loaded.model = model = None
+    again = loading.load(read(folder), request.weights, path).model
+    return checks.compare(expected, checks.logits(again, inputs), "the native export, loaded again,")
+
+
+def without_paths(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration without folders of this machine."""
+    clean = deepcopy(dict(values))
+    clean["data"]["root"] = clean["backbone"]["path"] = clean["initialise_from"] = None
+    clean["results"]["dir"], clean["runs"]["dir"] = "results", "runs"
+    return clean

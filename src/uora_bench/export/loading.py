@@ -1,0 +1,101 @@
+"""A finished cell as a model: backbone, adapter and head put together as `uora_bench.run` did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from uora_bench import backbones, checkpoint, registry
+from uora_bench.cell import Cell
+from uora_bench.errors import CellError, UserError
+from uora_bench.export.source import Source
+from uora_bench.run import inject
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from uora_bench.methods.base import Method
+    from uora_bench.tasks.base import HeadSpec
+
+
+@dataclass
+class Loaded:
+    """A model with its adapter in place, and what is needed to take it apart again.
+
+    ``plain``: the names of the state dict's tensors before the adapter came. ``trains``: whether the method trains
+    weights that the plain model has too; ``adds``: whether it trains weights of its own.
+    """
+
+    model: Any
+    tokenizer: Any
+    cell: Cell
+    method: Method
+    head: HeadSpec
+    origin: dict[str, Any]
+    plain: frozenset[str]
+    trains: bool
+    adds: bool
+
+
+def load(source: Source, weights: str, backbone: str | None = None) -> Loaded:
+    """The cell of ``source`` with its trained weights, on the CPU and in eval mode.
+
+    Raises:
+        UserError: missing or unfitting files, a backbone that cannot be had, or one with other weights than the run's.
+    """
+    files = source.weight_files(weights)
+    cell = source.cell
+    if backbone is not None:
+        cell = replace(cell, backbone=replace(cell.backbone, path=backbone))
+    _check_backbone(source, cell)
+    method = registry.method_class(cell.method.name)(cell.method.options, cell.seed)
+    head = registry.task_class(cell.task.family)(cell.task).head
+    fresh = backbones.load(cell.backbone, head, cell.seed)
+    model: Any = fresh.model
+    plain, own = frozenset(model.state_dict()), {id(p) for p in model.parameters()}
+    opened, _ = inject(cell, model, method)
+    shared = [id(p) in own for p in method.parameters()]
+    _fill(method, opened, files)
+    return Loaded(model.eval(), fresh.processor, cell, method, head, fresh.origin, plain, any(shared), not all(shared))
+
+
+def _check_backbone(source: Source, cell: Cell) -> None:
+    """A native export names no folder of another machine: its backbone, if it was one, is known by its hash."""
+    expected = source.native.get("backbone_sha256")
+    if expected is None:
+        return
+    if cell.backbone.path is None:
+        raise UserError(
+            f"'{source.folder}' is of a backbone in a folder (weights sha256 {expected[:12]}…): name your copy, "
+            'load(…, backbone="<folder>") or --backbone DIR'
+        )
+    if backbones.weights_sha256(cell.backbone) != expected:
+        raise UserError(
+            f"the weights in '{cell.backbone.path}' are not those the adapter was trained on (sha256 {expected[:12]}…)"
+        )
+
+
+def _fill(method: Method, head: Mapping[str, Any], files: list[Path]) -> None:
+    """Put the saved adapter and head into the model."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    where = files[0].parent
+    try:
+        if len(files) == 1:
+            best = checkpoint.latest(where, files[0].name) or {}
+            method.load_state(best["method"])
+            tensors: Mapping[str, Tensor] = best["head"]
+        else:
+            method.load_adapter_state(load_file(files[0]))
+            tensors = load_file(files[1])
+    except (SafetensorError, CellError, OSError, KeyError) as error:
+        raise UserError(f"cannot read the weights in '{where}': {error}; run the cell again with force=true") from None
+    for key in head.keys() ^ tensors.keys():
+        raise UserError(f"the head file in '{where}' does not fit this cell: '{key}' is only in one of them")
+    for key, parameter in head.items():
+        if parameter.shape != tensors[key].shape:
+            raise UserError(f"the head file in '{where}' does not fit this cell: '{key}' has another shape")
+        parameter.data.copy_(tensors[key])

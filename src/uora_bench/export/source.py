@@ -1,0 +1,140 @@
+"""Where a run is and what its files say: folder, resolved configuration, weights, record. No torch in here."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from uora_bench import record as records
+from uora_bench.artifacts import ADAPTER, CONFIGURATION, HEAD
+from uora_bench.cell import Cell
+from uora_bench.checkpoint import BEST
+from uora_bench.errors import UserError, nearest
+from uora_bench.record import CellRecord
+
+WEIGHTS = ("last", "best")
+HALF = ("float16", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A run folder, or a folder of ``--format native``.
+
+    ``native``: what such an export adds to ``cell.json``: ``weights`` (last | best) and, where the run took its
+    backbone from a folder, the ``backbone_sha256``; empty for a run folder.
+    """
+
+    folder: Path
+    cell_id: str
+    values: dict[str, Any]
+    cell: Cell
+    native: dict[str, Any]
+
+    @property
+    def experiment(self) -> str:
+        return str(self.values["experiment_name"])
+
+    def weight_files(self, weights: str) -> list[Path]:
+        """The files that hold ``weights`` (last | best).
+
+        Raises:
+            UserError: when they are not there, saying what to do.
+        """
+        if weights not in WEIGHTS:
+            raise UserError(f"--weights {weights}: there is no such choice{nearest(weights, WEIGHTS)}")
+        both = [self.folder / ADAPTER, self.folder / HEAD]
+        if self.native:
+            if weights == "best" and self.native.get("weights") != "best":
+                raise UserError(
+                    f"'{self.folder}' holds the last epoch's weights only; --weights best needs the run folder"
+                )
+            wanted = both
+        else:
+            # best.pt is there from the first epoch on, but what is best is known when the run has ended
+            wanted = both if weights == "last" else [*both, self.folder / "checkpoints" / BEST]
+        absent = [path for path in wanted if not path.is_file()]
+        if absent and absent[0].name == BEST:
+            raise UserError(f"'{self.folder}' lacks checkpoints/{BEST}; --weights last is there")
+        if absent:
+            raise UserError(
+                f"cell {self.cell_id} has not finished (no {absent[0].name} in '{self.folder}'): give the same command "
+                "again, it goes on from the checkpoint"
+            )
+        return both if self.native or weights == "last" else [wanted[-1]]
+
+    def record(self, results: str | None = None) -> CellRecord:
+        """The finished record, from ``<results>/records/<experiment>/`` (default: the run's ``results.dir``).
+
+        Raises:
+            UserError: when there is none, or one of a failure.
+        """
+        folder = Path(results or self.values["results"]["dir"]) / "records" / self.experiment
+        found = records.find(folder, self.cell_id)
+        if found is None:
+            raise UserError(
+                f"no record '{records.record_path(folder, self.cell_id)}', and without it no model card; --results DIR "
+                "names the folder that holds records/"
+            )
+        if found.status != "done":
+            raise UserError(f"cell {self.cell_id} failed ({found.reason}); run it again before exporting it")
+        return found
+
+
+def find(name: str, runs: str, experiment: str | None = None) -> Path:
+    """The run folder that ``name`` (a folder or a cell_id under ``<runs>/*/``) stands for.
+
+    Raises:
+        UserError: when nothing fits, or several experiments have the cell.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    root = Path(runs)
+    if not root.is_dir():
+        raise UserError(f"'{name}' is no folder, and there is no '{runs}' to look for a cell_id in; set --runs DIR")
+    experiments = sorted(f.name for f in root.iterdir() if f.is_dir())
+    if experiment is not None:
+        if experiment not in experiments:
+            raise UserError(f"--experiment {experiment}: '{runs}' has no such{nearest(experiment, experiments)}")
+        experiments = [experiment]
+    cells = {e: {f.name for f in (root / e).iterdir() if f.is_dir()} for e in experiments}
+    holders = [e for e in experiments if name in cells[e]]
+    if len(holders) > 1:
+        raise UserError(f"cell {name} is in several experiments ({', '.join(holders)}); take one with --experiment")
+    if not holders:
+        known = sorted({c for names in cells.values() for c in names})
+        raise UserError(
+            f"'{name}' is neither a run folder nor a cell_id under '{runs}'"
+            f"{nearest(name, known) or ', which is empty; run a cell first, or set --runs DIR'}"
+        )
+    return root / holders[0] / name
+
+
+def read(folder: Path) -> Source:
+    """What ``folder`` says of itself.
+
+    Raises:
+        UserError: when it is no folder of a run or a native export, or one that this version cannot read.
+    """
+    path = folder / CONFIGURATION
+    if not path.is_file():
+        if (folder / ADAPTER).is_file():
+            raise UserError(
+                f"'{folder}' has no {CONFIGURATION}: it is of an older version; give its command (it is in the record) "
+                "again with force=true"
+            )
+        raise UserError(f"'{folder}' is no run folder: no {CONFIGURATION} in it")
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        values = data["values"]
+        cell = Cell.from_config(values)
+        return Source(folder, str(data["cell_id"]), values, cell, dict(data.get("native", {})))
+    except UserError as error:
+        raise UserError(
+            f"'{path}' does not fit this version of uora_bench: {error}; use the commit that the record names"
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"cannot read '{path}': {type(error).__name__}: {error}; run the cell again with force=true"
+        ) from None
