@@ -15,6 +15,8 @@ from uora_bench import registry
 from uora_bench.errors import UserError, nearest
 
 COMMAND_LINE = "command line"
+# method=peft takes the fields of whatever PEFT type it is: a mapping that any key may enter, checked by the method
+_OPEN, _PEFT = "method.fields.", "peft."
 # What a record is labelled with: a command line that could set these could make a record say what is not so.
 _LABELS = {
     f"{group}.{key}" for group in ("method", "task", "backbone") for key in ("name", "version", "family", "kind")
@@ -55,9 +57,11 @@ def compose(words: list[str]) -> Composed:
             )
         config["recipe"] = {k: recipe[k] for k in ("name", "status", "note")}
         for key, entry in recipe_values(recipe, config["task"]["name"]).items():
+            key = _own_key(key, config["method"]["name"], f"recipe {recipe['name']}: ")
             _assign(config, key, entry["value"], f"recipe {recipe['name']}: ")
             sources[key] = entry["source"]
     for key, value in values.items():
+        key = _own_key(key, config["method"]["name"], "")
         if key.startswith("recipe.") or key in _LABELS:
             raise UserError(
                 f"'{key}' says what a file of configs/ is, so only that file can set it; choose another file"
@@ -67,6 +71,18 @@ def compose(words: list[str]) -> Composed:
     _resolve_aliases(config["method"])
     legend = {k: v for k, v in ((recipe or {}).get("sources") or {}).items() if k in sources.values()}
     return Composed(config, sources, legend)
+
+
+def _own_key(key: str, method: str, who: str) -> str:
+    """``peft.type`` and ``peft.<field>`` by the name they have in the configuration; any other key as it is."""
+    if not key.startswith(_PEFT):
+        return key
+    if method != "peft":
+        raise UserError(
+            f"{who}'{key}' is for method=peft, and this is method={method}; add method=peft, or drop the key"
+        )
+    field = key.removeprefix(_PEFT)
+    return "method.type" if field == "type" else f"{_OPEN}{field}"
 
 
 def _resolve_aliases(method: dict[str, Any]) -> None:
@@ -160,6 +176,16 @@ def _compose_groups(groups: Mapping[str, str]) -> dict[str, Any]:
 def _assign(config: dict[str, Any], key: str, value: Any, who: str) -> None:
     node = config
     *parents, last = key.split(".")
+    if key.startswith(_OPEN) and isinstance(config["method"].get("fields"), dict):
+        if not all((*parents, last)):
+            raise UserError(f"{who}'{key}' names no field of PEFT's configuration")
+        node = config["method"]["fields"]
+        for part in parents[2:]:
+            if not isinstance(node.get(part), dict):
+                node[part] = {}
+            node = node[part]
+        node[last] = value
+        return
     for i, part in enumerate(parents):
         node = node.get(part)  # type: ignore[assignment]
         if not isinstance(node, dict):

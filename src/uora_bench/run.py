@@ -254,6 +254,12 @@ def _train(job: _Job, method: Method, start_adapter: Path | None, stop: StopRequ
     wanted = {r: rows for r, rows in job.rows.items() if r != HELD_OUT or method.auxiliary() is not None}
     encoded = {role: task.encode(rows, loaded.processor) for role, rows in wanted.items()}
     limit = backbones.max_tokens(model)
+    if limit is not None and method.extra_tokens:
+        limit -= method.extra_tokens
+        if limit < 1:
+            raise UserError(
+                f"{method.extra_tokens} virtual tokens leave backbone={cell.backbone.name} no room for text"
+            )
     longest = max(int(e.lengths.max()) for e in encoded.values() if len(e))
     if cell.trainer.padding == "max_length":
         longest = max(longest, getattr(task.config, "max_length", 0))

@@ -201,6 +201,9 @@ class Method(ABC):
 
     name: ClassVar[str]
     Config: ClassVar[type]
+    # What a method may not share with the others, it declares; the contract test holds it to the declaration.
+    starts_elsewhere: str = ""  # why a fresh adapter already changes the model; empty: ΔW = 0 at the start, to the bit
+    starts_alike: str = ""  # why every seed gives its new tensors the same start; empty: the seed decides
 
     def __init__(self, options: Mapping[str, Any], seed: int) -> None:
         """``options`` are the method's own keys; ``seed`` the cell's seed, from which a method derives its streams."""
@@ -223,6 +226,11 @@ class Method(ABC):
     def holdout_stays(self) -> bool:
         """Whether rows held out for `auxiliary` stay in the training set too."""
         return False
+
+    @property
+    def extra_tokens(self) -> int:
+        """How many positions the method takes of every input's length (virtual tokens)."""
+        return 0
 
     @property
     def mergeable(self) -> bool:
