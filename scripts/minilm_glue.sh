@@ -18,7 +18,7 @@ for task in $TASKS; do
   for method in uora lora vera tied_lora alpha_lora lora_fa bitfit full head_only; do
     cell "$task" method=$method
   done
-  cell "$task" method=peft # recipe: AdaLoRA
+  cell "$task" method=peft recipe=peft/minilm_adalora
   # a rank as low as the paper's ratios suggest
   cell "$task" method=uora method.rank=32 trainer.lr_adapter=1e-1
 done

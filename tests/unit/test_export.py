@@ -250,16 +250,30 @@ def test_an_image_model_is_probed_with_images_and_exported(tmp_path: Path) -> No
     assert as_lora(loaded, make, tmp_path)["task_type"] is None
 
 
-def test_a_method_that_is_pefts_writes_its_own_adapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    loaded = adapted("lora", roberta, ("q", "v"), rank=RANK)
-    elsewhere = Place("", None, ("classifier",), loaded.head.auto_class, 0.0)
+PEFTS_OWN = (
+    "lora", "adalora", "vera", "ia3", "loha", "lokr", "oft", "boft", "hra", "fourierft", "ln_tuning", "randlora",
+)  # fmt: skip
+    "lora",
+    "adalora",
+    "vera",
+    "ia3",
+    "loha",
+    "lokr",
+    "oft",
+    "boft",
+    "hra",
+    "fourierft",
+    "ln_tuning",
+    "randlora",
+)
 
-    def save_peft(folder: Path) -> None:
-        factors = peft_format.lora_factors(loaded.method)
-        plain.strip(loaded.model, loaded.plain)
-        peft_format.save_lora(loaded.model, factors, elsewhere, folder)
 
-    monkeypatch.setattr(loaded.method, "save_peft", save_peft, raising=False)
+@pytest.mark.parametrize("kind", PEFTS_OWN)
+def test_a_method_that_is_pefts_writes_its_own_adapter(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields = {"fourierft": {"n_frequency": 20}, "oft": {"oft_block_size": 4}, "boft": {"boft_block_size": 4}}
+    loaded = adapted("peft", roberta, None, type=kind, fields=fields.get(kind, {}))
     monkeypatch.setattr(formats, "_fresh", lambda _: untrained(roberta))
     difference, _ = formats._peft(loaded, formats.Request("peft"), where(loaded), tmp_path)
     assert difference < EXACT

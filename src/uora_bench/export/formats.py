@@ -147,7 +147,8 @@ def _peft(loaded: Loaded, request: Request, base: Place, folder: Path) -> tuple[
     expected = checks.logits(model, inputs)
     with peft_format.quiet():
         if own is not None and request.shape is None:
-            own(folder)
+            model.to(dtype)
+            own(folder, peft_format.TASK_TYPES.get(base.auto_class))
             peft_format.name_base(folder, base)
             shown = "PEFT's own adapter"
         elif request.shape == "vera":

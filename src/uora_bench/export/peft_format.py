@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from uora_bench.methods.base import AdapterLayer, Method
 
-_TASK_TYPES = {"AutoModelForSequenceClassification": "SEQ_CLS", "AutoModelForCausalLM": "CAUSAL_LM"}
+TASK_TYPES = {"AutoModelForSequenceClassification": "SEQ_CLS", "AutoModelForCausalLM": "CAUSAL_LM"}
 Factors = dict[str, tuple["Tensor", "Tensor"]]
 
 
@@ -193,7 +193,7 @@ def _common(model: Any, modules: Mapping[str, Any], place: Place) -> dict[str, A
         "target_modules": _names(model, set(modules)),
         "fan_in_fan_out": all(type(model.get_submodule(p)).__name__ == "Conv1D" for p in modules),
         "modules_to_save": list(place.head) or None,
-        "task_type": _TASK_TYPES.get(place.auto_class),
+        "task_type": TASK_TYPES.get(place.auto_class),
         "revision": place.revision,
     }
 

@@ -10,6 +10,7 @@ import importlib.metadata
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from uora_bench.errors import UserError
-from uora_bench.methods import peft_config, peft_counts, peft_places, peft_prompts
+from uora_bench.methods import peft_config, peft_counts, peft_files, peft_places, peft_prompts
 from uora_bench.methods.base import Method, Target, TargetShape, freeze
 from uora_bench.methods.peft_config import ADAPTER
 from uora_bench.methods.peft_places import named_tensors
@@ -167,6 +168,16 @@ class Peft(Method):
     def load_state(self, state: Mapping[str, Any]) -> None:
         super().load_state(state)
         self.schedule.load_state(state["schedule"])
+
+    def save_peft(self, folder: Path, task_type: str | None) -> None:
+        """Write the tuner and the model's head as a folder that PEFT loads (`peft_files.save`).
+
+        Raises:
+            UserError: for prompts, which PEFT keeps as numbers made by a wrapper and not as layers.
+        """
+        if self.tuner.prompts:
+            raise UserError(f"peft.type={self.tuner.kind} is no set of layers; use --format native")
+        peft_files.save(self._model, self._peft_config, folder, task_type)
 
     # --- merging --------------------------------------------------------------------------------------------------
 
