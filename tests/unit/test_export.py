@@ -253,19 +253,6 @@ def test_an_image_model_is_probed_with_images_and_exported(tmp_path: Path) -> No
 PEFTS_OWN = (
     "lora", "adalora", "vera", "ia3", "loha", "lokr", "oft", "boft", "hra", "fourierft", "ln_tuning", "randlora",
 )  # fmt: skip
-    "lora",
-    "adalora",
-    "vera",
-    "ia3",
-    "loha",
-    "lokr",
-    "oft",
-    "boft",
-    "hra",
-    "fourierft",
-    "ln_tuning",
-    "randlora",
-)
 
 
 @pytest.mark.parametrize("kind", PEFTS_OWN)
