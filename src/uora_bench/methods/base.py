@@ -274,7 +274,7 @@ class Method(ABC):
         return {}
 
     def auxiliary(self) -> Auxiliary | None:
-        """The method's own second optimisation, if it has one; asked once, after `inject`."""
+        """The method's own second optimisation, if it has one; asked after `inject`."""
         return None
 
     def snapshot(self) -> dict[str, Any]:
