@@ -12,7 +12,7 @@ from accelerate import Accelerator
 
 from tests.tinymodels import inject, make_method, roberta
 from uora_bench import backbones, checkpoint, registry, trainer
-from uora_bench.cell import Cell
+from uora_bench.cell import HELD_OUT, Cell
 from uora_bench.compose import compose
 from uora_bench.errors import CellError
 from uora_bench.signals import StopRequest
@@ -52,7 +52,7 @@ def run(tmp_path, method_name="uora", model_changes=None, method_options=None, *
         def log(self, values, step):
             rows.append({"step": step, **values})
 
-    splits = {"train": encoded(40, 0), "dev": encoded(21, 1)}
+    splits = {"train": encoded(40, 0), "dev": encoded(21, 1), HELD_OUT: encoded(16, 2)}
     history = trainer.fit(
         cell, model, head, method, task, splits, Rows(), tmp_path, Accelerator(cpu=True), StopRequest()
     )  # fmt: skip
@@ -115,20 +115,24 @@ def test_training_lowers_the_loss_and_counts_its_work(tmp_path):
 
 
 def test_all_methods_see_the_same_batches(tmp_path, monkeypatch):
-    seen: dict[str, list[list[int]]] = {}
+    seen: dict[str, list[list[list[int]]]] = {}
     for name in registry.choices("method"):
-        order: list[list[int]] = []
-        original = trainer.batching.micro_batches
-        monkeypatch.setattr(
-            trainer.batching,
-            "micro_batches",
-            lambda b, *a, _o=original, _s=order: (_s.append(b.tolist()), _o(b, *a))[1],
-        )
+        epochs: list[list[list[int]]] = []
+        original = trainer.batching.epoch_batches
+
+        def watched(lengths, size, window, seed, epoch, _make=original, _into=epochs):
+            batches = _make(lengths, size, window, seed, epoch)
+            if len(lengths) == 40:  # the training set, not the rows of an auxiliary step
+                _into.append([b.tolist() for b in batches])
+            return batches
+
+        monkeypatch.setattr(trainer.batching, "epoch_batches", watched)
         run(tmp_path / name, method_name=name)
         monkeypatch.undo()
-        seen[name] = order
+        seen[name] = epochs
     first = seen.pop("uora")
-    assert all(order == first for order in seen.values())
+    assert len(first) == 2
+    assert all(epochs == first for epochs in seen.values())
 
 
 def test_max_steps_wins_over_epochs_and_still_evaluates(tmp_path):
