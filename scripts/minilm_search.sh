@@ -26,4 +26,6 @@ for lr in 1e-3 3e-3 1e-2; do cell method=tied_lora trainer.lr_adapter=$lr traine
 for lr in 1e-4 5e-4 2e-3; do cell method=alpha_lora trainer.lr_adapter=$lr trainer.lr_head=2e-3; done
 for lr in 1e-3 3e-3 1e-2; do cell method=bitfit trainer.lr_adapter=$lr trainer.lr_head=2e-3; done
 for lr in 2e-3 5e-3 2e-2; do cell method=lora_fa trainer.lr_adapter=$lr trainer.lr_head=2e-3; done
-for lr in 1e-3 3e-3 1e-2; do cell method=peft peft.type=adalora peft.init_r=12 peft.target_r=8 peft.deltaT=10 trainer.lr_adapter=$lr trainer.lr_head=2e-3; done
+# AdaLoRA starts from factors of std 0.02 and hardly moved with the first two: larger rates and scale after that
+for lr in 3e-3 1e-2; do cell method=peft peft.type=adalora peft.init_r=12 peft.target_r=8 peft.deltaT=10 trainer.lr_adapter=$lr trainer.lr_head=2e-3; done
+for lr in 3e-2 1e-1; do cell method=peft peft.type=adalora peft.init_r=12 peft.target_r=8 peft.lora_alpha=32 peft.deltaT=10 trainer.lr_adapter=$lr trainer.lr_head=2e-3; done
