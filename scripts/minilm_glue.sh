@@ -22,3 +22,9 @@ for task in $TASKS; do
   # a rank as low as the paper's ratios suggest
   cell "$task" method=uora method.rank=32 trainer.lr_adapter=1e-1
 done
+
+# α-LoRA's adapter has four fifths of the rows: LoRA, and α-LoRA with α at 1, on the same ones
+for words in "method=lora trainer.holdout=0.2" "method=alpha_lora method.mode=fixed"; do
+  "$PY" -m uora_bench $words task=glue/mrpc backbone=minilm experiment_name=minilm_holdout data.root="$DATA" \
+    tracker=none || echo "exit $?: $words" >&2
+done

@@ -106,7 +106,8 @@ def skeleton(backbone: BackboneConfig, head: HeadSpec) -> nn.Module:
 
 
 def targets(model: nn.Module, backbone: BackboneConfig, kinds: Sequence[str] | None) -> list[Target]:
-    """The targets of ``kinds`` (None: the backbone's default), by block and then in the order asked for.
+    """The targets of ``kinds`` (None: the backbone's default), by block and then in the order of the backbone's YAML:
+    in whatever order they are asked for, the same random numbers go to the same target.
 
     Raises:
         UserError: for a kind the backbone does not have.
@@ -114,7 +115,8 @@ def targets(model: nn.Module, backbone: BackboneConfig, kinds: Sequence[str] | N
     check_kinds(backbone, kinds)
     found: list[tuple[int, int, Target]] = []
     names = [n for n, _ in model.named_modules()]
-    for order, kind in enumerate(backbone.targets.default if kinds is None else kinds):
+    asked = backbone.targets.default if kinds is None else kinds
+    for order, kind in enumerate(k for k in backbone.targets.modules if k in asked):
         module = backbone.targets.modules[kind]
         pattern = re.compile(r"(?:^|\.)" + re.escape(module.path).replace(r"\{layer\}", r"(?P<layer>\d+)") + "$")
         matches = [(n, m) for n in names if (m := pattern.search(n))]

@@ -144,6 +144,7 @@ class TrainerConfig:
     checkpoint_every: int
     log_every: int
     holdout: float | None
+    decay_head_biases: bool
 
     def __post_init__(self) -> None:
         positive = ("epochs", "batch_size", "eval_batch_size", "checkpoint_every", "log_every", "eps")
@@ -221,10 +222,11 @@ class Cell:
         trainer = {k: v for k, v in plain(self.trainer).items() if k not in _NOT_SCIENCE}
         if self.trainer.max_steps is not None:
             trainer["epochs"] = None  # without effect then
-        # one share, whoever asked for it; none leaves no trace, since records are older than the key
-        trainer.pop("holdout")
-        if self.holdout:
-            trainer["holdout"] = self.holdout
+        # records are older than these keys: at what was always done they leave no trace
+        trainer["holdout"] = self.holdout  # one share, whoever asked for it
+        for key in ("holdout", "decay_head_biases"):
+            if not trainer[key]:
+                del trainer[key]
         task = plain(self.task)
         task["source"] = {k: task["source"][k] for k in ("benchmark", "dataset")}
         del task["metric"]["scale"]  # how a score is printed
@@ -234,6 +236,9 @@ class Cell:
         kinds = method["options"].pop("targets", ()) or ()
         if "targets" in self.method.options and not kinds:
             kinds = self.backbone.targets.default
+        if method["options"].get("only"):  # BitFit's word for them, whose null means every module
+            kinds = method["options"]["only"]
+            method["options"]["only"] = [k for k in self.backbone.targets.modules if k in kinds]
         backbone = {k: getattr(self.backbone, k) for k in ("name", "id", "revision", "dtype")}
         backbone["head"] = list(self.backbone.head)
         backbone["targets"] = {k: plain(m) for k, m in self.backbone.targets.modules.items() if k in kinds}

@@ -62,7 +62,7 @@ def compose(words: list[str]) -> Composed:
             sources[key] = entry["source"]
     for key, value in values.items():
         key = _own_key(key, config["method"]["name"], "")
-        if key.startswith("recipe.") or key in _LABELS:
+        if key.startswith(("recipe.", "method.aliases")) or key in _LABELS:
             raise UserError(
                 f"'{key}' says what a file of configs/ is, so only that file can set it; choose another file"
             )

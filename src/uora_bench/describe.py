@@ -13,9 +13,10 @@ def describe(cell: Cell, composed: Composed) -> str:
     """The resolved recipe with the source of every value, the target modules, and exact parameter counts."""
 
     from uora_bench import backbones
-    from uora_bench.run import inject
+    from uora_bench.run import check_holdout, inject
 
     method = registry.method_class(cell.method.name)(cell.method.options, cell.seed)
+    check_holdout(cell, method)
     task = registry.task_class(cell.task.family)(cell.task)
     model = backbones.skeleton(cell.backbone, task.head)
     targets = backbones.targets(model, cell.backbone, method.target_kinds)
@@ -40,6 +41,10 @@ def describe(cell: Cell, composed: Composed) -> str:
         f"metric: {cell.task.metric.primary} on {cell.task.splits.dev} (the dev set)"
         + (f", {cell.task.splits.test} (the test set)" if cell.task.splits.test else "; no labelled test set is used"),
     ]
+    if cell.holdout:
+        use = "trains the auxiliary step" if method.needs_holdout else "is not used"
+        stays = "stays in it too" if method.holdout_stays else "leaves it"
+        lines.append(f"held out: {cell.holdout:g} of {cell.task.splits.train}, which {stays} and {use}")
     return "\n".join(lines)
 
 

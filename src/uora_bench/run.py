@@ -114,6 +114,7 @@ def run_cell(cell: Cell, settings: Settings, composed: Composed, words: list[str
     task: Task = registry.task_class(cell.task.family)(cell.task)
     backbones.check_kinds(cell.backbone, method.target_kinds)
     precision.resolve(cell.trainer.precision)  # an impossible one is known before any download
+    check_holdout(cell, method)
     start_adapter = artifacts.warm_start_file(settings)
     if start_adapter is not None:
         cell = replace(cell, initialise_from=artifacts.sha256(start_adapter))
@@ -143,6 +144,15 @@ def run_cell(cell: Cell, settings: Settings, composed: Composed, words: list[str
         if _is_main():
             _lock(job, held)
         return _run_locked(job, method, start_adapter, stop)
+
+
+def check_holdout(cell: Cell, method: Method) -> None:
+    """Raise `UserError` for a method that needs held-out rows in a cell that holds none out; needs no data."""
+    if method.needs_holdout and not cell.holdout:
+        raise UserError(
+            f"method={cell.method.name} trains a part of itself on rows of its own, and none is held out: set "
+            "method.holdout (or trainer.holdout) above 0, or a mode without that step"
+        )
 
 
 def _held_out(rows: dict[str, Any], cell: Cell, method: Method) -> dict[str, Any]:

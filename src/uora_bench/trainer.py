@@ -75,11 +75,11 @@ def fit(
 def optimizer_groups(
     trainer: TrainerConfig, method: Method, head: Mapping[str, torch.nn.Parameter]
 ) -> list[dict[str, Any]]:
-    """Adapter groups from the method, then the head: decay on its matrices, none on biases and norms."""
+    """Adapter groups from the method, then the head: decay on its matrices, and on biases and norms if asked for."""
     groups = method.param_groups(trainer.lr_adapter, trainer.weight_decay_adapter)
     for decay, members in (
         (trainer.weight_decay_head, [p for p in head.values() if p.ndim > 1]),
-        (0.0, [p for p in head.values() if p.ndim <= 1]),
+        (trainer.weight_decay_head * trainer.decay_head_biases, [p for p in head.values() if p.ndim <= 1]),
     ):
         if members:
             groups.append({"params": members, "lr": trainer.lr_head, "weight_decay": decay})
@@ -140,6 +140,12 @@ class _Fit:
         if spec is not None:
             rows = splits.get(HELD_OUT)
             self.auxiliary = AuxiliarySteps(spec, rows, config.length_window, cell.seed, accelerator)
+            if not any(self.auxiliary.due(s, (s - 1) % self.per_epoch + 1) for s in range(1, self.total + 1)):
+                raise UserError(
+                    f"one auxiliary step every {spec.every} steps is none in a run of {self.total}: train for longer, "
+                    "or let them come more often (method.alpha_every)"
+                )
+        self._logged_auxiliary = 0
         self.position = 0  # optimizer steps done in the current epoch
         self.running = torch.zeros(2, device=accelerator.device)  # sum of losses and of weights in this epoch
         self.window = torch.zeros(2, device=accelerator.device)  # the same since the last log
@@ -280,6 +286,8 @@ class _Fit:
         metric = self.task.metric
         score = entry["scores"]["dev"][metric.primary]
         entry["method"] = self.method.snapshot()
+        if self.auxiliary is not None:
+            entry["method"]["auxiliary_steps"] = self.auxiliary.done
         entry["seconds"] = sum(self.watch.totals.get(k, 0.0) for k in ("train", "eval"))
         history.epochs.append(entry)
         better = history.best_score is None or (score > history.best_score) == metric.higher_is_better
@@ -300,8 +308,9 @@ class _Fit:
         self.window.zero_()
         rate = {f"lr/{name}": lr for name, lr in zip(self.group_names, self.rates, strict=True)}
         scalars = {k: float(v) for k, v in self.scalars.items()}
-        if self.auxiliary is not None:
-            scalars["auxiliary/loss"] = self._mean(self.auxiliary_window)  # of the steps since the last log; 0: none
+        if self.auxiliary is not None and self.auxiliary.done > self._logged_auxiliary:
+            self._logged_auxiliary = self.auxiliary.done
+            scalars["auxiliary/loss"] = self._mean(self.auxiliary_window)  # of the steps since the last log
             self.auxiliary_window.zero_()
         self.progress.note(loss=f"{loss:.4f}")
         self.tracker.log({"train/loss": loss, **rate, **scalars}, self.history.steps)
@@ -369,6 +378,7 @@ class _Fit:
                 "window": self.window,
                 "auxiliary": self.auxiliary.state() if self.auxiliary is not None else {},
                 "auxiliary_window": self.auxiliary_window,
+                "logged_auxiliary": self._logged_auxiliary,
                 "precision": self.accelerator.mixed_precision,
                 "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler is not None else {},
             }
@@ -399,9 +409,10 @@ class _Fit:
         self.position = state["position"]
         self.running.copy_(state["running"])
         self.window.copy_(state["window"])
-        self.auxiliary_window.copy_(state["auxiliary_window"])
-        if self.auxiliary is not None:
+        if self.auxiliary is not None:  # checkpoints older than auxiliary steps are of methods without them
+            self.auxiliary_window.copy_(state["auxiliary_window"])
             self.auxiliary.load_state(state["auxiliary"])
+            self._logged_auxiliary = state["logged_auxiliary"]
         rank = self.accelerator.process_index
         if rank < len(state["random"]):
             checkpoint.set_random_state(state["random"][rank])

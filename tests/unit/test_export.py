@@ -322,6 +322,21 @@ def test_a_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [p.name for p in target.parent.iterdir()] == ["peft"]
 
 
+def test_force_never_removes_what_no_export_writes(tmp_path: Path) -> None:
+    target = tmp_path / "adapter"
+    (target / ".git").mkdir(parents=True)
+    (target / "README.md").write_text("---\ntags:\n- uora_bench\n---\n")
+    with pytest.raises(UserError, match=r"\.git"):
+        place.check(target, force=True)
+    (target / ".git").rmdir()
+    (target / "thesis.tex").write_text("years of work")
+    with pytest.raises(UserError, match=r"thesis\.tex"), place.filling(target, True):
+        pass
+    assert (target / "thesis.tex").read_text() == "years of work"
+    (target / "thesis.tex").unlink()
+    place.check(target, force=True)
+
+
 def test_force_replaces_nothing_but_exports(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(UserError, match="not an export"):

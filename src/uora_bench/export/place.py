@@ -13,6 +13,7 @@ from uora_bench.errors import UserError
 
 TAG = "uora_bench"  # in every card's front matter: how a folder is known to be ours
 _PARTIAL, _OLD = "partial", "old"
+_WRITTEN = (".json", ".safetensors", ".md", ".txt", ".model", ".jinja")  # files of adapters, models and tokenizers
 
 
 def check(target: Path, force: bool) -> None:
@@ -22,6 +23,12 @@ def check(target: Path, force: bool) -> None:
             raise UserError(f"'{target}' is there already; --force replaces it, or --output names another folder")
         if not _is_export(target):
             raise UserError(f"'{target}' is not an export of uora_bench, and --force replaces only those")
+        for held in sorted(target.iterdir()):
+            if held.is_dir() or held.suffix not in _WRITTEN:
+                raise UserError(
+                    f"'{target}' holds '{held.name}', which no export writes and --force would remove; move it "
+                    "away, or set --output to another folder"
+                )
 
 
 @contextmanager

@@ -101,6 +101,10 @@ class AlphaLoRA(Method):
     Config = AlphaLoRAConfig
 
     @property
+    def needs_holdout(self) -> bool:
+        return bool(self.config.mode != "fixed")
+
+    @property
     def holdout_stays(self) -> bool:
         return bool(self.config.said("in_training"))
 

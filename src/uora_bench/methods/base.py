@@ -223,6 +223,11 @@ class Method(ABC):
         return False
 
     @property
+    def needs_holdout(self) -> bool:
+        """Whether there is an auxiliary step, which has nothing to learn from unless rows are held out."""
+        return False
+
+    @property
     def holdout_stays(self) -> bool:
         """Whether rows held out for `auxiliary` stay in the training set too."""
         return False
