@@ -55,6 +55,7 @@ def test_the_readme_prints_what_the_records_hold():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     table = text[text.index("## Results so far") :]
     printed = re.findall(r"^\| ([a-z_]+[^|]*?) \|(.*\d.*)\|$", table, flags=re.MULTILINE)
+    printed = [(row, cells) for row, cells in printed if row != "method"]  # the heading
     assert {row for row, _ in printed} == {key[0] for key in held}
     for row, cells in printed:
         parameters, size, *scores = [c.strip() for c in cells.split("|")]

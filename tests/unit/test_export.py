@@ -325,7 +325,7 @@ def test_a_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_force_never_removes_what_no_export_writes(tmp_path: Path) -> None:
     target = tmp_path / "adapter"
     (target / ".git").mkdir(parents=True)
-    (target / "README.md").write_text("---\ntags:\n- uora_bench\n---\n")
+    card(target, "first")
     with pytest.raises(UserError, match=r"\.git"):
         place.check(target, force=True)
     (target / ".git").rmdir()
