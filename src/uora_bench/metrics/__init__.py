@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # The table lives here rather than in the family modules so that names can be checked, and the columns of a result
 # known, without paying for their imports.
 SCORES: dict[str, tuple[str, ...]] = {
+    "e2e/e2e": ("bleu", "nist", "meteor", "rouge_l", "cider"),
     "glue/cola": ("matthews_correlation",),
     "glue/sst2": ("accuracy",),
     "glue/mrpc": ("accuracy", "f1"),
@@ -28,6 +29,8 @@ SCORES: dict[str, tuple[str, ...]] = {
     "glue/qnli": ("accuracy",),
     "glue/rte": ("accuracy",),
     "glue/wnli": ("accuracy",),
+    "lm/likelihood": ("loss", "perplexity"),
+    "vision/accuracy": ("accuracy",),
 }
 
 
@@ -35,8 +38,9 @@ def load(name: str) -> evaluate.Metric:
     """Return a fresh metric object for a name such as "glue/mrpc"; nothing is downloaded.
 
     The object follows the ``evaluate.Metric`` interface (``add``, ``add_batch``, ``compute``), and its ``compute``
-    returns exactly the keys ``SCORES[name]`` with plain float values. Two objects never share state, so any number of
-    them may be in use at once, in one process or in several.
+    returns exactly the keys ``SCORES[name]`` with plain float values; that of "e2e/e2e" leaves out a METEOR it cannot
+    have, and its ``absent`` says why. Two objects never share state, so any number of them may be in use at once, in
+    one process or in several.
 
     Raises:
         UserError: the name is not a key of ``SCORES``; the message, one line, gives the nearest name that is.
