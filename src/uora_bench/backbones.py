@@ -44,8 +44,8 @@ def load(backbone: BackboneConfig, head: HeadSpec, seed: int) -> Loaded:
     The head is float32 even on a half-precision backbone: it is trained, and half precision would round its steps away.
 
     Raises:
-        UserError: when the weights or the tokenizer are nowhere to be had, cannot be read, or lack a tensor that is not
-            the head's.
+        UserError: when the weights, the tokenizer or the image processor are nowhere to be had, cannot be read, or do
+            not fit together; or when a tensor is missing that is not the head's.
     """
     import torch
     import transformers
@@ -59,27 +59,47 @@ def load(backbone: BackboneConfig, head: HeadSpec, seed: int) -> Loaded:
     try:
         with _loading(backbone, place):
             model, info = auto.from_pretrained(
-                place, dtype=dtype, output_loading_info=True, use_safetensors=True, **arguments, **head.config
+                place,
+                dtype=dtype,
+                output_loading_info=True,
+                use_safetensors=True,
+                # a vision model is often saved with a head of its own; the head is drawn anew in any case
+                ignore_mismatched_sizes=backbone.kind == "vision",
+                **arguments,
+                **head.config,
             )
-            processor = transformers.AutoTokenizer.from_pretrained(place, **arguments)
-            # where the files are missing the library makes an empty tokenizer and says nothing
-            if len(processor) < len(processor.all_special_tokens) + _FEWEST_TOKENS:
-                raise ValueError("it holds no tokenizer (tokenizer.json)")
+            processor = _processor(backbone, place, arguments)
     finally:
         transformers.utils.logging.set_verbosity(verbosity)
     # a file may hold what the model does not use (a masked-LM head); the reverse is only right for the head
     prefixes = tuple(f"{name}." for name in backbone.head)
     lost = [key for key in info["missing_keys"] if not key.startswith(prefixes)]
-    if lost or info["mismatched_keys"]:
-        absent = lost[0] if lost else info["mismatched_keys"][0]
+    lost += [key for key, *_ in info["mismatched_keys"] if not key.startswith(prefixes)]
+    if lost:
+        absent = lost[0]
         raise UserError(
             f"backbone={backbone.name}: the weights at '{place}' lack {absent}; they are another architecture's"
         )
     model.head_modules = tuple(backbone.head)
     _check_architecture(backbone, model)
+    _check_picture_size(backbone, model, processor)
     _widen_head(model)
     _initialise_head(model, derive(seed, "head"))
     return Loaded(model, processor, _origin(backbone, place, model))
+
+
+def _processor(backbone: BackboneConfig, place: str, arguments: dict[str, Any]) -> Any:
+    """The tokenizer, or the image processor of a vision backbone; raises what the library raises, or ValueError."""
+    import transformers
+
+    if backbone.kind == "vision":
+        # torchvision's variant, which the library takes where it finds it, resizes to other values
+        return transformers.AutoImageProcessor.from_pretrained(place, backend="pil", **arguments)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(place, **arguments)
+    # where the files are missing the library makes an empty tokenizer and says nothing
+    if len(tokenizer) < len(tokenizer.all_special_tokens) + _FEWEST_TOKENS:
+        raise ValueError("it holds no tokenizer (tokenizer.json)")
+    return tokenizer
 
 
 def skeleton(backbone: BackboneConfig, head: HeadSpec) -> nn.Module:
@@ -203,6 +223,8 @@ def _locate(backbone: BackboneConfig) -> tuple[str, dict[str, Any]]:
             carried = Path(next(iter(spec.submodule_search_locations))) / folder
             if carried.is_dir():
                 return str(carried), {"local_files_only": True}
+    if backbone.id is None and backbone.package is None:
+        raise UserError(f"backbone={backbone.name} is a model of your own: name its folder with backbone.path=<folder>")
     if backbone.id is None:
         raise UserError(
             f"backbone={backbone.name} is carried by the package {backbone.package}, which lacks it; reinstall"
@@ -219,9 +241,10 @@ def _loading(backbone: BackboneConfig, place: str) -> Iterator[None]:
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 - OSError, httpx's, SafetensorError, ValueError, KeyError …
+        files = "preprocessor_config.json" if backbone.kind == "vision" else "tokenizer"
         raise UserError(
             f"cannot load backbone={backbone.name} from '{place}': {hub.reason(error)}; set backbone.path=<folder> "
-            "(config.json, *.safetensors, tokenizer), run `make prefetch` on a connected machine, or use a tiny task "
+            f"(config.json, *.safetensors, {files}), run `make prefetch` on a connected machine, or use a tiny task "
             "(task=tiny/nli)"
         ) from None
 
@@ -235,6 +258,19 @@ def _check_architecture(backbone: BackboneConfig, model: Any) -> None:
                 f"backbone={backbone.name}: the weights say {key}={own}, configs/backbone/{backbone.name}.yaml says "
                 f"{value}; these are not the weights the name stands for"
             )
+
+
+def _check_picture_size(backbone: BackboneConfig, model: Any, processor: Any) -> None:
+    """A vision backbone's image processor must make pictures of the size its positions were learnt at."""
+    size, own = dict(getattr(processor, "size", None) or {}), getattr(model.config, "image_size", None)
+    if backbone.kind != "vision" or own is None or not {"height", "width"} <= set(size):
+        return
+    height, width = own if isinstance(own, (list, tuple)) else (own, own)
+    if (size["height"], size["width"]) != (height, width):
+        raise UserError(
+            f"backbone={backbone.name}: preprocessor_config.json makes pictures of {size['height']} x {size['width']}, "
+            f"config.json says the weights take {height} x {width}; correct the one that is wrong"
+        )
 
 
 def _widen_head(model: Any) -> None:

@@ -134,7 +134,7 @@ class TrainerConfig:
     weight_decay_head: float
     betas: tuple[float, ...]
     eps: float
-    schedule: Literal["linear", "constant"]
+    schedule: Literal["linear", "cosine", "constant"]
     warmup_ratio: float
     max_grad_norm: float | None
     precision: Literal["auto", "float32", "bfloat16", "float16"]
@@ -145,6 +145,8 @@ class TrainerConfig:
     log_every: int
     holdout: float | None
     decay_head_biases: bool
+    warmup_steps: int | None
+    evaluate: Literal["each_epoch", "last"]
 
     def __post_init__(self) -> None:
         positive = ("epochs", "batch_size", "eval_batch_size", "checkpoint_every", "log_every", "eps")
@@ -157,6 +159,8 @@ class TrainerConfig:
                 raise UserError(f"trainer.{name}={getattr(self, name)} must be finite and not negative")
         if not 0 <= self.warmup_ratio < 1:
             raise UserError(f"trainer.warmup_ratio={self.warmup_ratio} must be at least 0 and below 1")
+        if self.warmup_steps is not None and self.warmup_steps < 0:
+            raise UserError(f"trainer.warmup_steps={self.warmup_steps} must not be negative (null: warmup_ratio)")
         if self.holdout is not None and not 0 <= self.holdout <= 1:
             raise UserError(f"trainer.holdout={self.holdout} is a share of the training set: 0 to 1")
         if len(self.betas) != 2 or not all(0 <= b < 1 for b in self.betas):
@@ -224,8 +228,15 @@ class Cell:
             trainer["epochs"] = None  # without effect then
         # records are older than these keys: at what was always done they leave no trace
         trainer["holdout"] = self.holdout  # one share, whoever asked for it
-        for key in ("holdout", "decay_head_biases"):
-            if not trainer[key]:
+        if trainer["warmup_steps"] is not None:
+            trainer["warmup_ratio"] = None  # without effect then
+        for key, always in (
+            ("holdout", 0.0),
+            ("decay_head_biases", False),
+            ("warmup_steps", None),
+            ("evaluate", "each_epoch"),
+        ):
+            if trainer[key] == always:
                 del trainer[key]
         task = plain(self.task)
         task["source"] = {k: task["source"][k] for k in ("benchmark", "dataset")}

@@ -1,7 +1,7 @@
 """Where a dataset's rows come from: a local folder, the Hub, or a generator of this package.
 
-Local rows are ``<root>/<benchmark>/<dataset>/<split>.{jsonl.gz,jsonl,parquet}`` with the Hub's column names. This
-module knows nothing of tasks.
+Local rows are ``<root>/<benchmark>/<dataset>/<split>.{jsonl.gz,jsonl,parquet}`` with the Hub's column names, or class
+folders (`uora_bench.imagefolder`). This module knows nothing of tasks.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from uora_bench import hub
+from uora_bench import hub, imagefolder, images
 from uora_bench.cell import DataSource
 from uora_bench.errors import UserError, nearest
 from uora_bench.seeds import derive
@@ -23,6 +23,7 @@ from uora_bench.seeds import derive
 if TYPE_CHECKING:
     from datasets import Dataset
 
+IMAGE_FOLDER = "imagefolder"  # the benchmark of tasks whose data.root is a folder of class folders
 SUFFIXES = (".jsonl.gz", ".jsonl", ".parquet")
 _SLICE = re.compile(r"^(?P<name>[^\[\]]+)(?:\[(?P<a>(?:\d+%?)?):(?P<b>(?:\d+%?)?)\])?$")
 
@@ -34,15 +35,28 @@ class Source:
     root: Path | None = None
 
     def __post_init__(self) -> None:
-        if self.root is not None and not self.root.is_dir():
+        file = self.root is not None and self.root.suffix == ".parquet" and self.root.is_file()
+        if self.root is not None and not self.root.is_dir() and not file:
             raise UserError(f"data.root='{self.root}' is not a folder; see the README for its layout")
 
     def load(self, source: DataSource, split: str) -> Dataset:
-        """The rows of ``split``; ``name[a:b]`` takes a part of one (row numbers or percentages, as ``train[:80%]``).
+        """The rows of ``split``; ``name[a:b]`` takes a part of one (row numbers or percentages, as ``train[:80%]``),
+        ``a+b`` the rows of two.
 
         Raises:
             UserError: when neither the folder nor the Hub has it, naming the ways out; or for an empty part.
         """
+        parts = [self._part(source, name) for name in split.split("+")]
+        if len(parts) == 1:
+            return parts[0]
+        from datasets import concatenate_datasets
+
+        try:
+            return concatenate_datasets(parts)
+        except ValueError as error:
+            raise UserError(f"the parts of split '{split}' do not fit together: {hub.reason(error)}") from None
+
+    def _part(self, source: DataSource, split: str) -> Dataset:
         match = _SLICE.match(split)
         if match is None:
             raise UserError(f"split '{split}' is not of the form name or name[a:b], e.g. train[:80%]")
@@ -66,6 +80,8 @@ class Source:
             except ValueError as error:
                 raise UserError(str(error)) from None
             return Dataset.from_list(made)
+        if source.benchmark == IMAGE_FOLDER:
+            return imagefolder.read(self.root, split)
         if self.root is not None:
             for suffix in SUFFIXES:
                 path = self.root / source.benchmark / source.dataset / f"{split}{suffix}"
@@ -156,10 +172,13 @@ def _read_lines(path: Path, schema: Any = None) -> Any:
 def fingerprint(rows: Dataset) -> str:
     """A hash of the rows' content (every column but ``idx``), the same for every file format and place."""
     digest = hashlib.sha256()
-    table = rows.with_format("arrow")[:]
-    for name in sorted(table.column_names):
+    arrow = rows.with_format("arrow")
+    for name in sorted(rows.column_names):
         if name != "idx":
-            values = json.dumps(table[name].to_pylist(), default=_plain, ensure_ascii=True, separators=(",", ":"))
+            pictures = images.is_picture(arrow.data.schema.field(name).type)
+            # a picture is its bytes, wherever they are and whatever the file is called
+            content = images.hashes(rows, name) if pictures else arrow.select_columns([name])[:][name].to_pylist()
+            values = json.dumps(content, default=_plain, ensure_ascii=True, separators=(",", ":"))
             digest.update(f"{name}={values};".encode())
     return digest.hexdigest()[:16]
 

@@ -10,6 +10,8 @@ from uora_bench import batching
 from uora_bench.errors import CellError
 from uora_bench.tasks.base import Encoded, Task
 
+FILL = -1  # after the end of a shorter prediction
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
 def predict(
     model: Any, task: Task, encoded: Encoded, accelerator: Any, batch_size: int, padding: str, stop: StopRequest | None
 ) -> np.ndarray:
-    """One prediction per example of ``encoded``, in its order, on every process.
+    """One prediction per example of ``encoded``, in its order, on every process: (n,), or (n, width) where a task
+    predicts several numbers each; rows of different width are filled with `FILL`.
 
     Raises:
         CellError: if the number of predictions is not the number of examples.
@@ -32,6 +35,7 @@ def predict(
     batches = batching.evaluation_batches(
         encoded.lengths, batch_size, accelerator.process_index, accelerator.num_processes
     )
+    encoded = task.begin_pass(encoded, batches, None)
     was_training = model.training
     model.eval()
     unwrapped = accelerator.unwrap_model(model)
@@ -46,18 +50,40 @@ def predict(
     finally:
         model.train(was_training)
     # one transfer at the end instead of one per batch
-    values = torch.cat(outputs).float().cpu().numpy() if outputs else np.zeros(0, dtype=np.float32)
+    values = _joined([o.cpu().numpy() if o.dtype.itemsize >= 4 else o.float().cpu().numpy() for o in _stack(outputs)])
     own = np.concatenate(batches) if batches else np.zeros(0, dtype=np.int64)
     pairs = [(own, values)]
     if accelerator.num_processes > 1:
         pairs = gather_object(pairs)
     indices = np.concatenate([p[0] for p in pairs])
-    predictions = np.concatenate([p[1] for p in pairs])
+    predictions = _joined([p[1] for p in pairs if len(p[0])])
     if len(predictions) != len(encoded) or len(np.unique(indices)) != len(encoded):
         raise CellError(f"{len(predictions)} predictions for {len(encoded)} examples")
     ordered = np.empty_like(predictions)
     ordered[indices] = predictions
-    return ordered if encoded.references.dtype.kind == "f" else ordered.astype(encoded.references.dtype)
+    return ordered
+
+
+def _stack(outputs: list[Any]) -> list[Any]:
+    """``outputs`` joined on their device where their rows are alike, so that one transfer is enough."""
+    import torch
+
+    alike = len({(o.shape[1:], o.dtype) for o in outputs}) == 1
+    return [torch.cat(outputs)] if alike else outputs
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    """The rows of ``parts``; those of a narrower part end in `FILL`."""
+    import numpy as np
+
+    if not parts:
+        return np.zeros(0, dtype=np.float32)
+    width = max((p.shape[1] for p in parts if p.ndim > 1), default=0)
+    padded = [
+        p if p.ndim == 1 or p.shape[1] == width else np.pad(p, ((0, 0), (0, width - p.shape[1])), constant_values=FILL)
+        for p in parts
+    ]
+    return np.concatenate(padded)
 
 
 def scores(task: Task, predictions: np.ndarray, encoded: Encoded, halves: bool = False) -> dict[str, Any]:
@@ -67,10 +93,7 @@ def scores(task: Task, predictions: np.ndarray, encoded: Encoded, halves: bool =
         side = half_of(len(encoded))
         if len(encoded) < 2:
             return result
-        result["halves"] = [
-            float(task.score(predictions[side == h], encoded.references[side == h])[task.metric.primary])
-            for h in (0, 1)
-        ]
+        result["halves"] = [task.primary(predictions[side == h], encoded.references[side == h]) for h in (0, 1)]
     return result
 
 

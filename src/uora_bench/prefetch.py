@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from uora_bench import atomic, hub, registry
+from uora_bench import atomic, hub, images, registry
 from uora_bench.cell import Cell, Settings
 from uora_bench.compose import compose
 from uora_bench.errors import UserError
@@ -49,21 +49,20 @@ def prefetch(cell: Cell, root: Path) -> None:
     Raises:
         UserError: when the Hub cannot be reached or lacks something, or ``root`` cannot be written to.
     """
-    from uora_bench.data import Source
+    from uora_bench.data import IMAGE_FOLDER, Source
 
     task = registry.task_class(cell.task.family)(cell.task)
     with _writing(root):
         root.mkdir(parents=True, exist_ok=True)
     source = cell.task.source
-    if source.benchmark != "generated":
-        splits = cell.task.splits
-        wanted = [splits.train, splits.dev, splits.test, *splits.extra.values()]
-        for name in dict.fromkeys(w.split("[")[0] for w in wanted if w):
+    if source.benchmark not in ("generated", IMAGE_FOLDER):
+        wanted = [part for name in task.to_load().values() for part in name.split("+")]
+        for name in dict.fromkeys(part.split("[")[0] for part in wanted):
             path = root / source.benchmark / source.dataset / f"{name}.jsonl.gz"
             rows = _load(Source(root), cell, name)
             if not any(path.with_name(name + suffix).is_file() for suffix in (".jsonl.gz", ".jsonl", ".parquet")):
                 with _writing(root):
-                    write_rows(rows, path)
+                    path = write_rows(rows, path)
             print(f"{path.relative_to(root)}: {len(rows)} rows")
     if cell.backbone.path is None:
         from uora_bench import backbones
@@ -72,8 +71,13 @@ def prefetch(cell: Cell, root: Path) -> None:
         print(f"backbone {cell.backbone.name}: {origin.get('commit', origin['revision'])}")
 
 
-def write_rows(rows: Dataset, path: Path) -> None:
-    """Write ``rows`` as gzip-compressed JSON lines, whole or not at all, the same bytes for the same rows."""
+def write_rows(rows: Dataset, path: Path) -> Path:
+    """Write ``rows`` as gzip-compressed JSON lines, whole or not at all, the same bytes for the same rows; rows with
+    pictures as parquet beside ``path``. Returns the file's path."""
+    if any(images.is_picture(kind) for kind in rows.data.schema.types):
+        parquet = path.with_name(path.name.removesuffix(".jsonl.gz") + ".parquet")
+        atomic.write(parquet, lambda temporary: rows.to_parquet(str(temporary)))
+        return parquet
 
     def writer(temporary: Path) -> None:
         with open(temporary, "wb") as raw, gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) as handle:
@@ -81,6 +85,7 @@ def write_rows(rows: Dataset, path: Path) -> None:
                 handle.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
 
     atomic.write(path, writer)
+    return path
 
 
 @contextmanager

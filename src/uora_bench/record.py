@@ -175,6 +175,7 @@ def find(folder: Path, cell_id: str) -> CellRecord | None:
 
 def select(epochs: list[dict[str, Any]], metric: MetricSpec) -> dict[str, RuleScore]:
     """The scores of a run under every selection rule (`RuleScore` says what each means)."""
+    epochs = [e for e in epochs if "dev" in e["scores"]]  # with trainer.evaluate=last the others have none
     if not epochs:
         return {}
 

@@ -82,13 +82,13 @@ class _Job:
         )
 
     def _split_name(self, role: str) -> str:
-        splits = self.cell.task.splits
-        share = f"a random {self.cell.holdout:g} of {splits.train} (drawn with the seed)"
+        train = self.task.split_name("train")
+        share = f"a random {self.cell.holdout:g} of {train} (drawn with the seed)"
         if role == HELD_OUT:
             return share
         if role == "train" and HELD_OUT in self.rows and not self.stays:
-            return f"{splits.train} without {share}"
-        return str(getattr(splits, role, None) or splits.extra.get(role))
+            return f"{train} without {share}"
+        return self.task.split_name(role)
 
 
 def _is_main() -> bool:
@@ -123,7 +123,7 @@ def run_cell(cell: Cell, settings: Settings, composed: Composed, words: list[str
     if cell.backbone.path is not None:  # a name and a revision say nothing of weights somebody put in a folder
         cell = replace(cell, weights=backbones.weights_sha256(cell.backbone))
     source = data.Source(Path(settings.data_root) if settings.data_root else None)
-    rows = _held_out(task.splits(source), cell, method)
+    rows = _held_out(task.sample(task.splits(source), cell.seed), cell, method)
     fingerprints = {role: data.fingerprint(r) for role, r in rows.items()}
     cell_id = cell.cell_id("/".join(f"{k}:{v}" for k, v in sorted(fingerprints.items())))
     job = _Job(cell, settings, composed, cell_id, fingerprints, rows, task, words, started, {}, method.holdout_stays)
@@ -262,7 +262,8 @@ def _train(job: _Job, method: Method, start_adapter: Path | None, stop: StopRequ
         artifacts.warm_start(method, start_adapter)
     model.to(accelerator.device)
     wanted = {r: rows for r, rows in job.rows.items() if r != HELD_OUT or method.auxiliary() is not None}
-    encoded = {role: task.encode(rows, loaded.processor) for role, rows in wanted.items()}
+    learnt = ("train", HELD_OUT)
+    encoded = {role: task.encode(rows, loaded.processor, role in learnt) for role, rows in wanted.items()}
     limit = backbones.max_tokens(model)
     if limit is not None and method.extra_tokens:
         limit -= method.extra_tokens

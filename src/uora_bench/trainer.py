@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from uora_bench import batching, checkpoint, evaluation
+from uora_bench import atomic, batching, checkpoint, evaluation
 from uora_bench.auxiliary import AuxiliarySteps
 from uora_bench.cell import HELD_OUT, Cell, TrainerConfig
 from uora_bench.errors import CellError, Interrupted, UserError
@@ -87,12 +87,14 @@ def optimizer_groups(
 
 
 def learning_rate_factor(step: int, total: int, warmup: int, schedule: str) -> float:
-    """Factor on every learning rate in optimizer step ``step`` (from 0): linear warm-up, then linear or constant."""
+    """Factor on every learning rate in optimizer step ``step`` (from 0): linear warm-up, then linear or half a cosine
+    down to 0, or constant."""
     if step < warmup:
         return (step + 1) / (warmup + 1)
     if schedule == "constant":
         return 1.0
-    return max(0.0, (total - step) / max(1, total - warmup))
+    left = max(0.0, (total - step) / max(1, total - warmup))
+    return left if schedule == "linear" else 0.5 * (1.0 - math.cos(math.pi * left))
 
 
 class _Fit:
@@ -121,7 +123,9 @@ class _Fit:
         config = self.config
         self.per_epoch = batching.steps_per_epoch(len(self.train_set), config.batch_size, config.length_window)
         self.total = config.max_steps or config.epochs * self.per_epoch
-        warmup = math.ceil(config.warmup_ratio * self.total)
+        warmup = config.warmup_steps
+        if warmup is None:
+            warmup = math.ceil(config.warmup_ratio * self.total)
         groups = optimizer_groups(config, method, head)
         optimizer = torch.optim.AdamW(groups, betas=config.betas, eps=config.eps)  # type: ignore[arg-type]
         self.parameters = [p for g in groups for p in g["params"]]  # of this optimizer: what is clipped
@@ -140,11 +144,6 @@ class _Fit:
         if spec is not None:
             rows = splits.get(HELD_OUT)
             self.auxiliary = AuxiliarySteps(spec, rows, config.length_window, cell.seed, accelerator)
-            if not any(self.auxiliary.due(s, (s - 1) % self.per_epoch + 1) for s in range(1, self.total + 1)):
-                raise UserError(
-                    f"one auxiliary step every {spec.every} steps is none in a run of {self.total}: train for longer, "
-                    "or let them come more often (method.alpha_every)"
-                )
         self._logged_auxiliary = 0
         self.position = 0  # optimizer steps done in the current epoch
         self.running = torch.zeros(2, device=accelerator.device)  # sum of losses and of weights in this epoch
@@ -161,6 +160,9 @@ class _Fit:
         history = self.history
         main = self.accelerator.is_main_process
         self.progress = Progress(self.total, history.steps, self.cell.label, enabled=main)
+        due = self.auxiliary.due if self.auxiliary is not None else None
+        if due is not None and not any(due(s, (s - 1) % self.per_epoch + 1) for s in range(1, self.total + 1)):
+            self.progress.say(f"note: this run of {self.total} steps is too short for a single auxiliary step")
         self.stop.guard()
         self.model.train()
         try:
@@ -177,6 +179,7 @@ class _Fit:
         batches = batching.epoch_batches(
             self.train_set.lengths, config.batch_size, config.length_window, self.cell.seed, epoch
         )
+        self._begin_pass(batches[self.position :], epoch)
         for batch in batches[self.position :]:
             if self.history.steps == self.total:
                 break
@@ -201,6 +204,16 @@ class _Fit:
         self._save()
         self._leave_if_asked(saved=True)
 
+    def _begin_pass(self, batches: list[Any], epoch: int) -> None:
+        """Tell the task which of its rows this process will ask for, and the seed of what is random in this epoch."""
+        accelerator, size = self.accelerator, self.config.micro_batch_size
+        shares = (
+            indices
+            for batch in batches
+            for indices, _ in batching.micro_batches(batch, accelerator.process_index, accelerator.num_processes, size)
+        )
+        self.rows = self.task.begin_pass(self.train_set, shares, derive(self.cell.seed, "augmentation", epoch))
+
     def _clock(self) -> None:
         """Add what has passed since the last look to the training time."""
         now = time.perf_counter()
@@ -208,7 +221,7 @@ class _Fit:
         self._mark = now
 
     def _step(self, batch: Any) -> None:
-        sums = self._backward(self.train_set, batch, training=True)
+        sums = self._backward(self.rows, batch, training=True)
         self.running += sums
         self.window += sums
         if self.config.max_grad_norm is not None:
@@ -275,31 +288,43 @@ class _Fit:
         self._check_finite()
         loss = self._mean(self.running)
         entry: dict[str, Any] = {"epoch": epoch + 1, "step": history.steps, "train_loss": loss, "scores": {}}
+        scored = config.evaluate == "each_epoch" or history.steps == self.total
         with self.watch.measure("eval"):
             for role, encoded in self.splits.items():
-                if role in ("train", HELD_OUT):
+                if role in ("train", HELD_OUT) or not scored:
                     continue
                 predictions = evaluation.predict(
                     self.model, self.task, encoded, self.accelerator, config.eval_batch_size, config.padding, stop
                 )
                 entry["scores"][role] = evaluation.scores(self.task, predictions, encoded, halves=role == "dev")
-        metric = self.task.metric
-        score = entry["scores"]["dev"][metric.primary]
+                self._keep_outputs(role, epoch, predictions)
         entry["method"] = self.method.snapshot()
         if self.auxiliary is not None:
             entry["method"]["auxiliary_steps"] = self.auxiliary.done
         entry["seconds"] = sum(self.watch.totals.get(k, 0.0) for k in ("train", "eval"))
         history.epochs.append(entry)
+        shown = self._judge(epoch, entry["scores"]["dev"]) if scored else "not evaluated"
+        self.progress.note(loss=f"{loss:.4f}", dev=shown)
+        self.progress.say(f"epoch {epoch + 1}: loss {loss:.4f}, dev {shown}, {entry['seconds']:.0f} s so far")
+        flat = {f"{r}/{k}": v for r, s in entry["scores"].items() for k, v in s.items() if isinstance(v, (int, float))}
+        self.tracker.log({"epoch": epoch + 1, "train/epoch_loss": loss, **flat}, history.steps)
+
+    def _judge(self, epoch: int, scores: dict[str, Any]) -> str:
+        """Keep the weights if this is the best epoch so far; returns its dev score for a person."""
+        history, metric = self.history, self.task.metric
+        score = scores[metric.primary]
         better = history.best_score is None or (score > history.best_score) == metric.higher_is_better
         if history.best_score is None or (better and score != history.best_score):
             history.best_epoch, history.best_score = epoch + 1, score
             if self.accelerator.is_main_process:
                 checkpoint.save(self.folder, self._weights(), checkpoint.BEST)
-        shown = f"{metric.primary} {score * metric.scale:.2f}"
-        self.progress.note(loss=f"{loss:.4f}", dev=shown)
-        self.progress.say(f"epoch {epoch + 1}: loss {loss:.4f}, dev {shown}, {entry['seconds']:.0f} s so far")
-        flat = {f"{r}/{k}": v for r, s in entry["scores"].items() for k, v in s.items() if k != "halves"}
-        self.tracker.log({"epoch": epoch + 1, "train/epoch_loss": loss, **flat}, history.steps)
+        return f"{metric.primary} {score * metric.scale:.2f}"
+
+    def _keep_outputs(self, role: str, epoch: int, predictions: Any) -> None:
+        lines = self.task.outputs(predictions) if self.accelerator.is_main_process else None
+        if lines is not None:
+            text = "".join(f"{line}\n" for line in lines)
+            atomic.write_text(self.folder.parent / "outputs" / f"{role}.epoch{epoch + 1}.txt", text)
 
     # --- looks and checks -----------------------------------------------------------------------------------------
 

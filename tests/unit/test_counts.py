@@ -18,6 +18,7 @@ HEADS = {
     "vision": HeadSpec("AutoModelForImageClassification", {"num_labels": 10}),
 }
 QV, FUSED, LINEAR = ("q", "v"), ("qkv",), ("q", "k", "v", "o", "gate", "up", "down")
+SMOLLM, QWEN = ("v", "o", "down", "up"), ("v", "o", "up")  # what α-LoRA's released code adapts
 
 # Σ (out + r) over the targets, by rank
 VECTORS = {
@@ -32,6 +33,11 @@ VECTORS = {
     },
     ("llama2_7b", LINEAR): {16: 1_363_456, 32: 1_367_040, 64: 1_374_208, 256: 1_417_216, 1024: 1_589_248},
     ("llama2_13b", LINEAR): {16: 2_134_400, 32: 2_138_880, 64: 2_147_840, 256: 2_201_600, 1024: 2_416_640},
+    ("llama_13b", LINEAR): {1024: 2_416_640},
+    ("llama3_8b", LINEAR): {64: 1_390_592},
+    ("qwen2_5_7b", LINEAR): {256: 1_440_768},
+    ("qwen2_5_0_5b", QWEN): {256: 159_744},
+    ("smollm_360m", SMOLLM): {256: 186_368},
     ("vit_base", QV): {8: 18_624, 16: 18_816, 32: 19_200, 64: 19_968, 128: 21_504, 256: 24_576, 1024: 43_008},
     ("vit_large", QV): {8: 49_536, 16: 49_920, 32: 50_688, 64: 52_224, 128: 55_296, 256: 61_440, 1024: 98_304},
 }  # fmt: skip
@@ -43,6 +49,11 @@ LORA = {
     ("llama2_7b", QV): {8: 4_194_304, 64: 33_554_432},
     ("llama2_7b", LINEAR): {64: 159_907_840},
     ("llama2_13b", LINEAR): {64: 250_347_520},
+    ("llama3_8b", QV): {8: 3_407_872},
+    ("llama3_8b", LINEAR): {64: 167_772_160},
+    ("qwen2_5_7b", LINEAR): {8: 20_185_088},
+    ("qwen2_5_0_5b", QWEN): {8: 1_646_592},
+    ("smollm_360m", SMOLLM): {8: 2_621_440},
     ("vit_base", QV): {8: 294_912},
     ("vit_large", QV): {8: 786_432},
 }
@@ -57,11 +68,23 @@ LAYOUTS = {
     ("llama2_7b", QV): (64, {4096}, 524_288, 262_144),
     ("llama2_7b", LINEAR): (224, {4096, 11008}, 2_498_560, 1_359_872),
     ("llama2_13b", LINEAR): (280, {5120, 13824}, 3_911_680, 2_129_920),
+    ("llama_13b", LINEAR): (280, {5120, 13824}, 3_911_680, 2_129_920),
+    # keys and values are narrower where several query heads share them; by hand: blocks x the sum over kinds
+    ("llama3_8b", QV): (64, {4096, 1024}, 32 * (8192 + 5120), 32 * (4096 + 1024)),
+    ("llama3_8b", LINEAR): (224, {4096, 1024, 14336}, 2_621_440, 32 * (2 * 4096 + 2 * 1024 + 2 * 14336 + 4096)),
+    ("qwen2_5_7b", QV): (56, {3584, 512}, 28 * (7168 + 4096), 28 * (3584 + 512)),
+    ("qwen2_5_7b", LINEAR): (196, {3584, 512, 18944}, 2_523_136, 28 * (2 * 3584 + 2 * 512 + 2 * 18944 + 3584)),
+    ("qwen2_5_0_5b", QWEN): (72, {128, 896, 4864}, 24 * (1024 + 1792 + 5760), 24 * (128 + 896 + 4864)),
+    ("qwen2_5_0_5b", LINEAR): (168, {128, 896, 4864}, 549_888, 304_128),
+    ("smollm_360m", SMOLLM): (128, {320, 960, 2560}, 32 * (1280 + 1920 + 2 * 3520), 32 * (320 + 2 * 960 + 2560)),
+    ("smollm_360m", LINEAR): (224, {320, 960, 2560}, 542_720, 276_480),
 }
+DEFAULTS = {**{k: v for k, v in LAYOUTS if v == QV}, "qwen2_5_0_5b": QWEN, "smollm_360m": SMOLLM}
 # parameters of the whole model, in units of 0.1 M, as the configurations state them
 SIZES = {
     "roberta_base": 1246, "roberta_large": 3554, "gpt2_medium": 3548, "gpt2_large": 7740, "llama2_7b": 67384,
-    "llama_7b": 67384, "llama2_13b": 130159, "vit_base": 858, "minilm": 227,
+    "llama_7b": 67384, "llama2_13b": 130159, "llama_13b": 130159, "llama3_8b": 80303, "qwen2_5_7b": 76156,
+    "qwen2_5_0_5b": 4940, "smollm_360m": 3618, "vit_base": 858, "vit_large": 3033, "minilm": 227,
 }  # fmt: skip
 
 
@@ -145,9 +168,31 @@ def test_llama_blocks_have_five_narrow_and_two_wide_outputs(name):
     assert (len(outs), outs.count(wide)) == (7, 2)
 
 
-@pytest.mark.parametrize(("name", "kinds"), [key for key in LAYOUTS if key[1] == QV])
-def test_query_and_value_are_the_default_targets(name, kinds):
+@pytest.mark.parametrize(("name", "kinds"), DEFAULTS.items())
+def test_the_default_targets_are_the_published_ones(name, kinds):
     assert shapes(name, None) == shapes(name, kinds)
+
+
+@pytest.mark.parametrize(
+    ("name", "heads"), [("llama3_8b", 8), ("qwen2_5_7b", 4), ("qwen2_5_0_5b", 2), ("smollm_360m", 5)]
+)
+def test_grouped_queries_make_keys_and_values_narrow(name, heads):
+    config = skeleton(name).config
+    width = {s.kind: s.out_features for s in shapes(name, ("q", "k", "v")) if s.layer == 0}
+    assert width["k"] == width["v"] == heads * width["q"] // config.num_attention_heads
+    assert config.num_key_value_heads == heads
+
+
+@pytest.mark.parametrize("name", ["qwen2_5_0_5b", "smollm_360m"])
+def test_a_tied_output_layer_is_one_matrix_with_the_embedding(name):
+    model = skeleton(name)
+    assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+
+
+def test_alpha_lora_adds_the_outputs_of_its_targets():
+    for name, kinds, expected in (("smollm_360m", SMOLLM, 2_775_040), ("qwen2_5_0_5b", QWEN, 1_787_904)):
+        method = make_method("alpha_lora", rank=8)
+        assert method.count(shapes(name, kinds), {}) == expected
 
 
 @pytest.mark.parametrize("name", SIZES)

@@ -124,18 +124,29 @@ class Task(ABC):
         Raises:
             UserError: for a split that is nowhere to be had, or whose rows `check` refuses.
         """
-        names = self.spec.splits
-        wanted = {"train": names.train, "dev": names.dev, **names.extra}
-        if names.test is not None:
-            wanted["test"] = names.test
         loaded = {}
-        for role, name in wanted.items():
+        for role, name in self.to_load().items():
             loaded[role] = source.load(self.spec.source, name)
             try:
                 self.check(loaded[role])
             except UserError as error:
                 raise UserError(f"{error} (split '{name}')") from None
         return loaded
+
+    def to_load(self) -> dict[str, str]:
+        """The role and the name of every split that is to be loaded, the training split first."""
+        names = self.spec.splits
+        wanted = {"train": names.train, "dev": names.dev, **names.extra}
+        return wanted if names.test is None else {**wanted, "test": names.test}
+
+    def sample(self, rows: Mapping[str, Dataset], seed: int) -> dict[str, Dataset]:
+        """The splits a cell of ``seed`` works on; a family may draw some of ``rows``, for every method alike."""
+        return dict(rows)
+
+    def split_name(self, role: str) -> str:
+        """What the record calls the split of ``role``: its name, and what `sample` made of it."""
+        names = self.spec.splits
+        return str(getattr(names, role, None) or names.extra.get(role))
 
     @abstractmethod
     def check(self, rows: Dataset) -> None:
@@ -147,8 +158,20 @@ class Task(ABC):
         """What `uora_bench.backbones` puts on the backbone."""
 
     @abstractmethod
-    def encode(self, rows: Dataset, processor: Any) -> Encoded:
-        """Turn rows into model inputs; raises `UserError` for rows that `check` refuses."""
+    def encode(self, rows: Dataset, processor: Any, training: bool = False) -> Encoded:
+        """Turn rows into model inputs; raises `UserError` for rows that `check` refuses.
+
+        ``training``: they are rows to learn from; a family may prepare rows to be scored in another way.
+        """
+
+    def begin_pass(self, encoded: Encoded, batches: Iterable[Sequence[int] | np.ndarray], draw: int | None) -> Encoded:
+        """``encoded`` as `collate` is to be given it in one pass over it: an epoch, or an evaluation.
+
+        ``batches``: the indices that `collate` will be asked for, in that order, so that a family can work ahead (the
+        pass may end early, and other indices may be asked for). ``draw``: the seed of all that is random in this pass,
+        the same for every method and process and after a resume; None: nothing is.
+        """
+        return encoded
 
     @abstractmethod
     def collate(self, encoded: Encoded, indices: Sequence[int] | np.ndarray, padding: str) -> Batch:
@@ -162,6 +185,15 @@ class Task(ABC):
     def predict(self, model: torch.nn.Module, batch: Batch) -> Tensor:
         """One prediction per example, on the model's device."""
 
+    def outputs(self, predictions: np.ndarray) -> list[str] | None:
+        """The predictions as lines of text, to be kept as a file beside the record; None: they are only numbers."""
+        return None
+
     @abstractmethod
-    def score(self, predictions: np.ndarray, references: np.ndarray) -> Mapping[str, float]:
-        """Every metric of the task; ``metric.primary`` is one of them."""
+    def score(self, predictions: np.ndarray, references: np.ndarray) -> Mapping[str, Any]:
+        """Every metric of the task; ``metric.primary`` is one of them. What could not be had is named with the reason
+        under ``absent``: ``{metric: reason}``."""
+
+    def primary(self, predictions: np.ndarray, references: np.ndarray) -> float:
+        """The primary metric alone, where that is cheaper than all."""
+        return float(self.score(predictions, references)[self.metric.primary])

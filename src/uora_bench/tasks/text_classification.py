@@ -68,7 +68,7 @@ class TextClassification(Task):
                 raise UserError(f"task={self.spec.name}: column '{name}' must hold text, it holds {table[name].type}")
         self._references(table["label"])
 
-    def encode(self, rows: Dataset, processor: Any) -> Encoded:
+    def encode(self, rows: Dataset, processor: Any, training: bool = False) -> Encoded:
         self.check(rows)
         references = self._references(rows.with_format("arrow")[:]["label"])
         parts: dict[str, list[Ragged]] = {}

@@ -1,0 +1,160 @@
+"""What tasks of a causal language model share: a prompt, a target after it, and the loss of the target's tokens.
+
+Sequences are prompt + target + end-of-text. Prompt and target are tokenised apart, so that the place where one ends and
+the other begins does not depend on the tokenizer's merges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from uora_bench.errors import UserError
+from uora_bench.tasks.base import Batch, Encoded, HeadSpec, Ragged, Task
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from datasets import Dataset
+    from torch import Tensor
+
+IGNORED = -100  # the label of a token that the loss leaves out
+PAD_MULTIPLE = 8
+_ROWS_AT_A_TIME = 2_000
+
+
+@dataclass(frozen=True)
+class Prompts(Encoded):
+    """Rows to be continued: ``features["input_ids"]`` are prompts, padded on the left; references are what to score."""
+
+
+class CausalLM(Task):
+    """Label-smoothed cross-entropy over target tokens; the mean is over tokens, not over examples.
+
+    A sub-class says which columns make a prompt and a target (`texts`), and how what it predicts is scored.
+    """
+
+    def texts(self, rows: Dataset) -> tuple[list[str], list[str]]:
+        """The prompts and the targets of ``rows``."""
+        raise TypeError(f"{type(self).__name__} defines no texts")
+
+    @property
+    def smoothing(self) -> float:
+        """ε of label smoothing: the target is (1 − ε) the right token + ε the uniform distribution; training only."""
+        return 0.0
+
+    @property
+    def head(self) -> HeadSpec:
+        return HeadSpec("AutoModelForCausalLM", {})
+
+    # --- rows to tokens -------------------------------------------------------------------------------------------
+
+    def encode(self, rows: Dataset, processor: Any, training: bool = False) -> Encoded:
+        """Prompts and targets as one sequence each, labels `IGNORED` on the prompt unless ``loss_on_prompt``.
+
+        A sequence longer than ``max_length`` loses the end of its target; a prompt that leaves no room for one token of
+        the target is refused.
+        """
+        import numpy as np
+
+        self.check(rows)
+        self.processor = processor
+        prompts, targets = self.texts(rows)
+        ids: list[list[int]] = []
+        labels: list[list[int]] = []
+        for i, (prompt, target) in enumerate(self._tokens(prompts, targets)):
+            if len(prompt) >= self.config.max_length:
+                raise UserError(
+                    f"task={self.spec.name}: the prompt of row {i} (from 0) has {len(prompt)} tokens, no room "
+                    f"for its target in task.max_length={self.config.max_length}; raise it"
+                )
+            whole = [*prompt, *target, processor.eos_token_id][: self.config.max_length]
+            ids.append(whole)
+            first = 1 if self.config.loss_on_prompt else len(prompt)
+            labels.append([IGNORED] * first + whole[first:])
+        features = {"input_ids": Ragged.of(ids), "labels": Ragged.of(labels)}
+        counted = np.array([sum(t != IGNORED for t in row) for row in labels], dtype=np.float64)
+        return Encoded(features, counted, features["input_ids"].lengths, {"input_ids": pad_id(processor)})
+
+    def prompts(self, prompts: Sequence[str], references: np.ndarray, processor: Any) -> Prompts:
+        """``prompts`` to be continued, with what their continuations are scored against."""
+        self.processor = processor
+        ids = Ragged.of([tokens for tokens, _ in self._tokens(prompts, [""] * len(prompts))])
+        return Prompts({"input_ids": ids}, references, ids.lengths, {"input_ids": pad_id(processor)})
+
+    def _tokens(self, prompts: Sequence[str], targets: Sequence[str]) -> list[tuple[list[int], list[int]]]:
+        start = [self.processor.bos_token_id] if self.starts_with_bos else []
+        pairs: list[tuple[list[int], list[int]]] = []
+        for at in range(0, len(prompts), _ROWS_AT_A_TIME):
+            part = slice(at, at + _ROWS_AT_A_TIME)
+            a, b = (self.processor(list(t[part]), add_special_tokens=False)["input_ids"] for t in (prompts, targets))
+            pairs += [([*start, *prompt], target) for prompt, target in zip(a, b, strict=True)]
+        return pairs
+
+    @property
+    def starts_with_bos(self) -> bool:
+        """Whether the tokenizer itself begins a text with its beginning-of-text token (LLaMA does, GPT-2 does not)."""
+        first = self.processor("a")["input_ids"][:1]
+        return bool(first) and first[0] == self.processor.bos_token_id
+
+    # --- batches --------------------------------------------------------------------------------------------------
+
+    def collate(self, encoded: Encoded, indices: Sequence[int] | np.ndarray, padding: str) -> Batch:
+        """Prompts are padded on the left, so that all of them end where the continuation begins; rest on the right.
+        ``weight`` is the number of tokens that count in the loss."""
+        import numpy as np
+        import torch
+
+        lengths = encoded.lengths[indices]
+        width = -(-int(lengths.max()) // PAD_MULTIPLE) * PAD_MULTIPLE
+        if padding == "max_length" and not isinstance(encoded, Prompts):
+            width = self.config.max_length
+        places = np.arange(width)[None, :]
+        left = isinstance(encoded, Prompts)
+        inside = places >= (width - lengths)[:, None] if left else places < lengths[:, None]
+        batch: Batch = {"attention_mask": torch.from_numpy(inside.astype(np.int64))}
+        fills = {"labels": IGNORED, **encoded.pad_values}
+        for name, column in encoded.features.items():
+            padded = np.full((len(lengths), width), fills.get(name, 0), dtype=np.int64)
+            padded[inside] = column.gather(indices)
+            batch[name] = torch.from_numpy(padded)
+        if not left:
+            batch["weight"] = torch.from_numpy(np.asarray(encoded.references[indices], dtype=np.float32))
+        return batch
+
+    # --- loss and likelihood --------------------------------------------------------------------------------------
+
+    def loss(self, model: torch.nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        import torch
+
+        each = self._token_losses(model, batch, self.smoothing).sum(dim=1)
+        # an example without weight is there to keep processes in step, and must not count
+        return torch.where(batch["weight"] > 0, each, 0.0).sum(), batch["weight"].sum()
+
+    def predict(self, model: torch.nn.Module, batch: Batch) -> Tensor:
+        """(n, 2): the negative log-likelihood of each target in nats, without smoothing, and its number of tokens."""
+        import torch
+
+        each = self._token_losses(model, batch, 0.0).sum(dim=1)
+        return torch.stack((each.double(), batch["weight"].double()), dim=1)
+
+    @staticmethod
+    def _token_losses(model: torch.nn.Module, batch: Batch, smoothing: float) -> Tensor:
+        """The loss of predicting each token from those before it, (n, width − 1); 0 where it does not count."""
+        import torch.nn.functional as F
+
+        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1]
+        logits = logits if logits.dtype.itemsize >= 4 else logits.float()
+        return F.cross_entropy(
+            logits.transpose(1, 2),
+            batch["labels"][:, 1:],
+            ignore_index=IGNORED,
+            reduction="none",
+            label_smoothing=smoothing,
+        )
+
+
+def pad_id(processor: Any) -> int:
+    """The token that fills a batch; a tokenizer without one lends its end-of-text token, which the mask hides."""
+    return int(processor.pad_token_id if processor.pad_token_id is not None else processor.eos_token_id)

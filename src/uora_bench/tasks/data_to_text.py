@@ -1,0 +1,145 @@
+"""Data to text: a meaning representation is put into words, as in the E2E NLG challenge (Novikova et al. 2017).
+
+Training is on pairs; evaluation groups the references of one meaning representation and generates one text for it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from uora_bench.errors import UserError
+from uora_bench.tasks.base import Batch, Encoded
+from uora_bench.tasks.causal import CausalLM
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from datasets import Dataset
+    from torch import Tensor
+
+_SLOT = re.compile(r"\s*([^\[\],]+?)\s*\[([^\]]*)\]\s*(?:,|$)")
+
+
+@dataclass(frozen=True)
+class DataToTextConfig:
+    """Options of ``configs/task/e2e.yaml``, explained there."""
+
+    columns: tuple[str, ...]
+    linearisation: Literal["slots", "as_is"]
+    separator: str
+    max_length: int
+    loss_on_prompt: bool
+    label_smoothing: float
+    beams: int
+    length_penalty: float
+    no_repeat_ngram: int
+    max_new_tokens: int
+
+    def __post_init__(self) -> None:
+        if len(self.columns) != 2:
+            raise UserError(f"task.columns={list(self.columns)} must name two columns: the meaning and its text")
+        if not 0 <= self.label_smoothing < 1:
+            raise UserError(f"task.label_smoothing={self.label_smoothing} must be at least 0 and below 1")
+        for name in ("beams", "max_new_tokens"):
+            if getattr(self, name) < 1:
+                raise UserError(f"task.{name}={getattr(self, name)} must be at least 1")
+        if self.no_repeat_ngram < 0:
+            raise UserError(f"task.no_repeat_ngram={self.no_repeat_ngram} must not be negative (0: off)")
+        if self.max_length < 8:
+            raise UserError(f"task.max_length={self.max_length} must be at least 8 tokens")
+
+
+class DataToText(CausalLM):
+    """Loss on the text alone; beam search; the scores of the E2E challenge."""
+
+    Config = DataToTextConfig
+
+    @property
+    def smoothing(self) -> float:
+        return float(self.config.label_smoothing)
+
+    def check(self, rows: Dataset) -> None:
+        missing = [c for c in self.config.columns if c not in rows.column_names]
+        if missing:
+            raise UserError(
+                f"task={self.spec.name} needs column '{missing[0]}'; the data has {', '.join(rows.column_names)}"
+            )
+        if not len(rows):
+            raise UserError(f"task={self.spec.name}: the data has no rows")
+        for name in self.config.columns:
+            for i, text in enumerate(rows[name]):
+                if not isinstance(text, str) or not text.strip():
+                    raise UserError(f"task={self.spec.name}: row {i} (from 0) has no '{name}'")
+
+    def texts(self, rows: Dataset) -> tuple[list[str], list[str]]:
+        meaning, text = self.config.columns
+        return [self.prompt(m) for m in rows[meaning]], [f" {t}" for t in rows[text]]
+
+    def prompt(self, meaning: str) -> str:
+        """The model's input for a meaning representation: ``name : The Vaults | eatType : pub ||``."""
+        if self.config.linearisation == "as_is":
+            return f"{meaning}{self.config.separator}"
+        slots = _SLOT.findall(meaning)
+        if not slots or _SLOT.sub("", meaning).strip():
+            raise UserError(
+                f"task={self.spec.name}: '{meaning[:60]}' is not of the form slot[value], …; set "
+                "task.linearisation=as_is"
+            )
+        return " | ".join(f"{slot} : {value}" for slot, value in slots) + self.config.separator
+
+    def encode(self, rows: Dataset, processor: Any, training: bool = False) -> Encoded:
+        """Pairs to learn from; or, to be scored, one prompt for each distinct meaning in the order of its first row,
+        with all its texts as references."""
+        import numpy as np
+
+        if training:
+            return super().encode(rows, processor, training)
+        self.check(rows)
+        meaning, text = self.config.columns
+        grouped: dict[str, list[str]] = {}
+        for row_meaning, row_text in zip(rows[meaning], rows[text], strict=True):
+            grouped.setdefault(row_meaning, []).append(row_text)
+        references = np.empty(len(grouped), dtype=object)
+        references[:] = list(grouped.values())
+        return self.prompts([self.prompt(m) for m in grouped], references, processor)
+
+    def predict(self, model: torch.nn.Module, batch: Batch) -> Tensor:
+        """(n, width) tokens after each prompt; what follows the end of a text is `evaluation.FILL`."""
+        config = self.config
+        generator: Any = model
+        made = generator.generate(
+            input_ids=batch["input_ids"],
+            attention_mask=batch["attention_mask"],
+            num_beams=config.beams,
+            length_penalty=config.length_penalty,
+            no_repeat_ngram_size=config.no_repeat_ngram,
+            max_new_tokens=config.max_new_tokens,
+            do_sample=False,
+            eos_token_id=self.processor.eos_token_id,
+            pad_token_id=self.processor.eos_token_id,  # everything from the first one on is cut off below
+        )
+        tokens: Tensor = made[:, batch["input_ids"].shape[1] :]
+        ended = (tokens == self.processor.eos_token_id).cumsum(dim=1) > 0
+        return tokens.masked_fill(ended, -1)
+
+    def outputs(self, predictions: np.ndarray) -> list[str]:
+        """One line of text for each meaning, in the order of the references."""
+        texts = self.processor.batch_decode([[t for t in row if t >= 0] for row in predictions.tolist()])
+        return [" ".join(text.split()) for text in texts]
+
+    def score(self, predictions: np.ndarray, references: np.ndarray) -> Mapping[str, Any]:
+        from uora_bench.metrics.e2e import e2e_scores
+
+        scores, absent = e2e_scores(self.outputs(predictions), list(references))
+        return {**scores, **({"absent": absent} if absent else {})}
+
+    def primary(self, predictions: np.ndarray, references: np.ndarray) -> float:
+        from uora_bench.metrics.e2e import e2e_scores
+
+        # METEOR starts a Java process: not for a half of the dev set
+        with_meteor = self.metric.primary == "meteor"
+        scores, _ = e2e_scores(self.outputs(predictions), list(references), meteor=with_meteor)
+        return float(scores[self.metric.primary])

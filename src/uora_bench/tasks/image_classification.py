@@ -1,0 +1,239 @@
+"""Image classification: CIFAR, Food-101, flowers, RESISC45, or any folder of class folders, on a vision backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from uora_bench import images
+from uora_bench.cell import TaskConfig
+from uora_bench.errors import UserError, nearest
+from uora_bench.seeds import derive
+from uora_bench.tasks.base import Batch, Encoded, HeadSpec, Task
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from datasets import Dataset
+    from torch import Tensor
+
+REST = "rest"  # a split that is made, not loaded: what task.per_class leaves of the training split
+
+
+@dataclass(frozen=True)
+class ImageClassificationConfig:
+    """``image_column``, ``label_column``: names of the columns. ``labels``: class names in the order of their codes;
+    empty: the data's own. ``per_class``: pictures per class to train on, drawn with the seed (null: all).
+    ``augmentation``: of the training pictures. ``image_size``: pixels of a side (null: the backbone's own)."""
+
+    image_column: str
+    label_column: str
+    labels: tuple[str, ...]
+    per_class: int | None
+    augmentation: images.Augmentation
+    image_size: int | None
+
+    def __post_init__(self) -> None:
+        if self.per_class is not None and self.per_class < 1:
+            raise UserError(f"task.per_class={self.per_class} must be at least 1, or null for all pictures")
+        if self.image_size is not None and self.image_size < 1:
+            raise UserError(f"task.image_size={self.image_size} must be a number of pixels, or null for the backbone's")
+        if len(set(self.labels)) != len(self.labels):
+            twice = next(name for name in self.labels if self.labels.count(name) > 1)
+            raise UserError(f"task.labels names '{twice}' twice; each class once")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures(Encoded):
+    """A split of pictures that are decoded batch by batch; no ``features``, and every length is 1."""
+
+    loader: images.Loader
+
+
+class ImageClassification(Task):
+    """Cross-entropy over the classes, mean over pictures; the prediction is the likeliest class."""
+
+    Config = ImageClassificationConfig
+
+    def __init__(self, config: TaskConfig) -> None:
+        super().__init__(config)
+        self.classes: tuple[str, ...] = self.config.labels  # without names here, those of the training split
+        if config.splits.train == REST:
+            raise UserError(f"task.splits.train={REST}: it is what task.per_class leaves of the training split")
+        made = [role for role, name in super().to_load().items() if name == REST]
+        if made and self.config.per_class is None:
+            raise UserError(
+                f"task.splits.{made[0]}={REST} is what task.per_class leaves of the training split; set task.per_class"
+            )
+
+    @property
+    def head(self) -> HeadSpec:
+        if not self.classes:
+            raise UserError(
+                f"task={self.spec.name} reads its classes from the data, and this needs them without the data: name "
+                "them with task.labels=[…]"
+            )
+        names = list(self.classes)
+        config = {"num_labels": len(names), "id2label": dict(enumerate(names))}
+        return HeadSpec("AutoModelForImageClassification", config | {"label2id": {n: i for i, n in enumerate(names)}})
+
+    # --- rows -----------------------------------------------------------------------------------------------------
+
+    def to_load(self) -> dict[str, str]:
+        return {role: name for role, name in super().to_load().items() if name != REST}
+
+    def sample(self, rows: Mapping[str, Dataset], seed: int) -> dict[str, Dataset]:
+        count = self.config.per_class
+        if count is None:
+            return dict(rows)
+        train = rows["train"]
+        chosen, left = _drawn(self._codes(train), count, self.classes, seed)
+        made = {role: train.select(left) for role, name in super().to_load().items() if name == REST}
+        for role, part in made.items():
+            if not len(part):
+                raise UserError(f"task.splits.{role}={REST}: task.per_class={count} leaves no picture; take fewer")
+        return {**rows, "train": train.select(chosen), **made}
+
+    def split_name(self, role: str) -> str:
+        name, count = super().split_name(role), self.config.per_class
+        if count is None or (role != "train" and name != REST):
+            return name
+        drawn = f"{count} per class (drawn with the seed)"
+        train = self.spec.splits.train
+        return f"{train}: {drawn}" if role == "train" else f"{train} without {drawn}"
+
+    def check(self, rows: Dataset) -> None:
+        config, name = self.config, self.spec.name
+        for key in ("image_column", "label_column"):
+            column = getattr(config, key)
+            if column not in rows.column_names:
+                raise UserError(
+                    f"task={name} needs column '{column}' (task.{key}); the data has {', '.join(rows.column_names)}"
+                )
+        if not len(rows):
+            raise UserError(f"task={name}: the data has no rows")
+        kind = rows.select_columns([config.image_column]).with_format("arrow")[:1].schema.field(0).type
+        if not images.is_picture(kind):
+            raise UserError(f"task={name}: column '{config.image_column}' must hold pictures, it holds {kind}")
+        self._codes(rows)
+        for row, (source, path) in enumerate(images.sources(rows, config.image_column)):
+            fault = "it is null" if source is None else images.header_fault(source)
+            if fault is not None:
+                where = f", '{path}'" if path else ""
+                raise UserError(
+                    f"task={name}: the picture in row {row} (from 0{where}) cannot be read: {fault}; replace or "
+                    "remove it"
+                )
+
+    def _codes(self, rows: Dataset) -> np.ndarray:
+        """The class codes (n,) int64 of ``rows``, in the order of ``classes``; the first rows that are seen, those of
+        the training split, name the classes where the task does not."""
+        import numpy as np
+
+        column, task = self.config.label_column, f"task={self.spec.name}"
+        found = rows.select_columns([column]).with_format("arrow")[:][column]
+        if found.null_count:
+            raise UserError(f"{task}: row {found.is_null().index(True).as_py()} (from 0) has no '{column}': it is null")
+        values = np.array(found.to_pylist())
+        names = getattr(rows.features[column], "names", None)
+        if values.dtype.kind == "U":
+            names, values = np.unique(values, return_inverse=True)
+        if values.dtype.kind not in "iu":
+            raise UserError(f"{task}: column '{column}' must hold class codes or names, it holds {found.type}")
+        if not self.classes:
+            self.classes = tuple(map(str, names if names is not None else range(int(values.max()) + 1)))
+        elif names is not None:
+            values = self._translated(values, [str(n) for n in names])
+        if values.min() < 0 or values.max() >= len(self.classes):
+            raise UserError(
+                f"{task}: labels must be 0 to {len(self.classes) - 1}, found {values.min()} to {values.max()} (an "
+                "unlabelled test split? choose another with task.splits.…)"
+            )
+        return values.astype(np.int64)
+
+    def _translated(self, values: np.ndarray, names: list[str]) -> np.ndarray:
+        """``values``, codes into ``names``, as codes into ``classes``: by name where all names are known; the same
+        codes where only the spelling differs, which is to say the number of classes does not."""
+        import numpy as np
+
+        position = {name: i for i, name in enumerate(self.classes)}
+        unknown = [name for name in names if name not in position]
+        if not unknown:
+            known = np.array([*(position[n] for n in names), -1])  # -1, an unlabelled row, stays
+            translated: np.ndarray = known[np.where(values < 0, -1, values)]
+            return translated
+        if len(names) != len(self.classes) or not self.config.labels:
+            raise UserError(
+                f"task={self.spec.name} has {len(self.classes)} classes, this data {len(names)} and among them "
+                f"'{unknown[0]}'{nearest(unknown[0], self.classes)}; set task.labels=[…] to the names in the order of "
+                "their codes"
+            )
+        return values
+
+    # --- batches --------------------------------------------------------------------------------------------------
+
+    def encode(self, rows: Dataset, processor: Any, training: bool = False) -> Pictures:
+        import numpy as np
+
+        config = self.config
+        preparation = images.Preparation.of(processor, config.image_size)
+        loader = images.Loader(rows, config.image_column, preparation, config.augmentation if training else "none")
+        return Pictures({}, self._codes(rows), np.ones(len(rows), dtype=np.int64), loader=loader)
+
+    def begin_pass(self, encoded: Encoded, batches: Iterable[Sequence[int] | np.ndarray], draw: int | None) -> Encoded:
+        assert isinstance(encoded, Pictures)
+        return replace(encoded, loader=encoded.loader.along(batches, draw))
+
+    def collate(self, encoded: Encoded, indices: Sequence[int] | np.ndarray, padding: str) -> Batch:
+        import numpy as np
+        import torch
+
+        assert isinstance(encoded, Pictures)
+        indices = np.asarray(indices)
+        batch: Batch = {"pixel_values": torch.from_numpy(encoded.loader.batch(indices))}
+        if encoded.loader.preparation.resized:  # the backbone has learnt its positions at another size
+            batch["interpolate_pos_encoding"] = torch.tensor(True)
+        batch["labels"] = torch.from_numpy(encoded.references[indices])
+        batch["weight"] = torch.ones(len(indices))
+        return batch
+
+    def loss(self, model: torch.nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        import torch.nn.functional as F
+
+        each = F.cross_entropy(self._logits(model, batch), batch["labels"], reduction="none")
+        return (each * batch["weight"]).sum(), batch["weight"].sum()
+
+    def predict(self, model: torch.nn.Module, batch: Batch) -> Tensor:
+        return self._logits(model, batch).argmax(dim=-1)
+
+    def score(self, predictions: np.ndarray, references: np.ndarray) -> Mapping[str, Any]:
+        from uora_bench.metrics.vision import accuracy
+
+        return accuracy(predictions, references)
+
+    @staticmethod
+    def _logits(model: torch.nn.Module, batch: Batch) -> Tensor:
+        logits = model(**{k: v for k, v in batch.items() if k not in ("labels", "weight")}).logits
+        return logits if logits.dtype.itemsize >= 4 else logits.float()
+
+
+def _drawn(codes: np.ndarray, count: int, classes: Sequence[str], seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(row numbers of ``count`` pictures of each class, all others), both in their old order. A class's draw depends on
+    the seed and on its own rows alone, and the draw of a smaller count is part of that of a larger one.
+
+    Raises:
+        UserError: for a class with fewer pictures.
+    """
+    import numpy as np
+
+    taken = np.zeros(len(codes), dtype=bool)
+    for code, name in enumerate(classes):
+        own = np.flatnonzero(codes == code)
+        if len(own) < count:
+            raise UserError(
+                f"task.per_class={count}: class '{name}' has {len(own)} pictures in the training split; take fewer"
+            )
+        order = np.random.default_rng(derive(seed, "per_class", code)).permutation(own)
+        taken[order[:count]] = True
+    return np.flatnonzero(taken), np.flatnonzero(~taken)

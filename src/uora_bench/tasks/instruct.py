@@ -1,0 +1,89 @@
+"""Instruction tuning: the answer to an instruction, with or without an input (Alpaca and data of its form)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from uora_bench.errors import UserError
+from uora_bench.tasks.causal import CausalLM
+
+if TYPE_CHECKING:
+    import numpy as np
+    from datasets import Dataset
+
+# {instruction} and {input} are filled in; the second form is for rows without an input
+TEMPLATES: dict[str, tuple[str, str]] = {
+    "plain": ("{instruction}\n\n{input}\n\nAnswer:\n", "{instruction}\n\nAnswer:\n"),
+    "alpaca": (
+        "### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:\n",
+        "### Instruction:\n{instruction}\n\n### Response:\n",
+    ),
+    "human_assistant": (
+        "### Human: {instruction}\n{input}\n### Assistant: ",
+        "### Human: {instruction}\n### Assistant: ",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class InstructConfig:
+    """Options of ``configs/task/instruct/_family.yaml``, explained there."""
+
+    columns: tuple[str, ...]
+    template: Literal["plain", "alpaca", "human_assistant", "chat"]
+    max_length: int
+    loss_on_prompt: bool
+
+    def __post_init__(self) -> None:
+        if len(self.columns) != 3:
+            raise UserError(f"task.columns={list(self.columns)} must name three columns: instruction, input, output")
+        if self.max_length < 8:
+            raise UserError(f"task.max_length={self.max_length} must be at least 8 tokens")
+
+
+class Instruct(CausalLM):
+    """Loss on the answer alone; held-out rows are scored by the likelihood of their answers."""
+
+    Config = InstructConfig
+
+    def check(self, rows: Dataset) -> None:
+        instruction, _, output = self.config.columns
+        missing = [c for c in self.config.columns if c not in rows.column_names]
+        if missing:
+            raise UserError(
+                f"task={self.spec.name} needs column '{missing[0]}'; the data has {', '.join(rows.column_names)}"
+            )
+        if not len(rows):
+            raise UserError(f"task={self.spec.name}: the data has no rows")
+        for name in (instruction, output):
+            for i, text in enumerate(rows[name]):
+                if not isinstance(text, str) or not text.strip():
+                    raise UserError(f"task={self.spec.name}: row {i} (from 0) has no '{name}'")
+
+    def texts(self, rows: Dataset) -> tuple[list[str], list[str]]:
+        instruction, extra, output = (rows[c] for c in self.config.columns)
+        prompts = [self.prompt(i, e or "") for i, e in zip(instruction, extra, strict=True)]
+        return prompts, [o.strip() for o in output]
+
+    def prompt(self, instruction: str, extra: str = "") -> str:
+        """What the model is given; its answer follows."""
+        if self.config.template == "chat":
+            return self.chat([{"role": "user", "content": f"{instruction}\n\n{extra}".strip()}])
+        with_input, without = TEMPLATES[self.config.template]
+        return (with_input if extra.strip() else without).format(instruction=instruction.strip(), input=extra.strip())
+
+    def chat(self, turns: list[dict[str, str]]) -> str:
+        """``turns`` in the tokenizer's own chat form, up to where the assistant's next answer begins."""
+        if getattr(self.processor, "chat_template", None) is None:
+            raise UserError(
+                "task.template=chat needs a tokenizer with a chat template, and this backbone's has none; take "
+                "task.template=alpaca"
+            )
+        return str(self.processor.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+
+    def score(self, predictions: np.ndarray, references: np.ndarray) -> Mapping[str, float]:
+        from uora_bench.metrics.lm import likelihood_scores
+
+        return likelihood_scores(predictions)
