@@ -166,6 +166,8 @@ def tuner(kind: str, given: Mapping[str, Any], targets: tuple[str, ...] | None) 
             raise UserError("method.targets=[] adapts nothing: name some, or null for the backbone's default")
     if found.prompts and given.get("num_virtual_tokens") is None:
         raise UserError(f"peft.type={kind} needs the number of its virtual tokens; set peft.num_virtual_tokens=20")
+    if found.prompts and not given["num_virtual_tokens"] >= 1:
+        raise UserError(f"peft.num_virtual_tokens={given['num_virtual_tokens']} must be at least 1")
     config = found.config(target_modules=["any"]) if found.takes_targets else found.config()
     if kind == "adalora" and not 0 < config.target_r < config.init_r:
         raise UserError(f"peft.target_r={config.target_r} must be above 0 and below peft.init_r={config.init_r}")
