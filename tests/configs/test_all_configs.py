@@ -33,7 +33,6 @@ CONFIGS = registry.configs_dir()
 METHODS, TASKS, BACKBONES = (registry.choices(group) for group in ("method", "task", "backbone"))
 RECIPES = [name for name in registry.choices("recipe") if name != "none"]
 # Named by recipes, and not there yet: a task, or a schedule of the trainer. Must be empty in the end.
-COMING: frozenset[str] = frozenset()
 WORDS = {"vision/imagefolder": ["task.labels=[a,b]"]}  # what a task needs to have a head without its data
 NO_BIAS = ("llama", "smollm", "tiny_llama")  # families without a bias anywhere
 HYDRA = composing._compose_groups
@@ -104,13 +103,6 @@ def tasks_of(recipe: str) -> list[str]:
     return [*(t for t in named if t in TASKS), *others[:1]]
 
 
-def waits(*recipes: str) -> list[Any]:
-    """The mark of a test that needs a schedule of `COMING`."""
-    rows = [row for r in recipes if r in RECIPES for row in [values(r, ""), *map(functools.partial(values, r), TASKS)]]
-    needed = COMING & {f"schedule: {row.get('trainer.schedule')}" for row in rows}
-    return [pytest.mark.xfail(strict=True, reason=f"coming: {sorted(needed)}")] if needed else []
-
-
 def values(recipe: str, task: str) -> dict[str, Any]:
     """What a recipe sets for a task, by the keys that the configuration has."""
     found = recipe_values(file("recipe", recipe), task)
@@ -132,7 +124,7 @@ def test_the_walk_puts_files_together_as_hydra_does(number: int) -> None:
 @pytest.mark.parametrize(
     ("task", "backbone"),
     [
-        pytest.param(task, backbone, marks=waits(*(f"{m}/{backbone}" for m in METHODS)), id=f"{task}-{backbone}")
+        pytest.param(task, backbone, id=f"{task}-{backbone}")
         for task in TASKS
         for backbone in BACKBONES
         if KIND[backbone] == TASK_KIND[task]
@@ -184,10 +176,7 @@ def test_every_recipe_belongs_to_a_method_and_a_backbone(name: str) -> None:
 NAMED = sorted({task for name in RECIPES for task in file("recipe", name)["per_task"]})
 
 
-@pytest.mark.parametrize(
-    "task",
-    [pytest.param(t, marks=[pytest.mark.xfail(strict=True, reason="coming")] if t in COMING else []) for t in NAMED],
-)
+@pytest.mark.parametrize("task", NAMED)
 def test_every_task_that_a_recipe_names_exists(task: str) -> None:
     assert task in TASKS
     for recipe in RECIPES:
@@ -195,12 +184,7 @@ def test_every_task_that_a_recipe_names_exists(task: str) -> None:
             assert TASK_KIND[task] == KIND[owners(recipe)[1]], recipe
 
 
-def test_nothing_is_awaited_that_is_there_or_that_nobody_names() -> None:
-    assert not COMING & set(TASKS)
-    assert {name for name in COMING if not name.startswith("schedule: ")} <= set(NAMED)
-
-
-@pytest.mark.parametrize("name", [pytest.param(n, marks=waits(n)) for n in RECIPES])
+@pytest.mark.parametrize("name", RECIPES)
 def test_every_value_of_a_recipe_arrives_in_the_cell_of_each_of_its_tasks(name: str) -> None:
     method, backbone = owners(name)
     tasks = tasks_of(name)
@@ -288,7 +272,7 @@ def test_every_method_counts_on_every_backbone(backbone: str) -> None:
     assert ("bitfit" in counts) != backbone.startswith(NO_BIAS)
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=waits(n)) for n in RECIPES])
+@pytest.mark.parametrize("name", RECIPES)
 def test_a_dry_run_of_every_recipe_counts(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     method, backbone = owners(name)
     task = tasks_of(name)[0]

@@ -224,6 +224,7 @@ def test_cider_by_hand():
     assert scores(["a b"], [["a b"]])["cider"] == 0  # one segment: every idf is log 1
 
 
+@pytest.mark.slow  # where the extra e2e is installed
 def test_rouge_and_cider_against_pycocoevalcap(shared):
     cider = pytest.importorskip("pycocoevalcap.cider.cider")
     rouge = pytest.importorskip("pycocoevalcap.rouge.rouge")

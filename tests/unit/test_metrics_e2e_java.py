@@ -128,6 +128,7 @@ def java_tokens(jar: Path, lines: list[str], folder: Path) -> list[list[str]]:
     return [[token for token in line.split(" ") if token and token not in ptb.PUNCTUATION] for line in out]
 
 
+@pytest.mark.slow  # where the extra e2e is installed
 def test_tokens_against_java(java, shared, tmp_path):
     jar = java[1].parents[1] / "tokenizer" / "stanford-corenlp-3.4.1.jar"
     system, references, _ = oracle(shared)
