@@ -24,6 +24,14 @@ SHORT = ("recipe=none", "tracker=none", "trainer.batch_size=16", "trainer.epochs
 CIFAR = ("task=vision/cifar10", "task.splits.train=train[:160]", "task.splits.dev=test[:64]")
 
 
+@pytest.fixture(autouse=True)
+def accelerate_forgets() -> None:
+    """Accelerate keeps its state for the whole process, which a run of ours has to itself: other tests had it first."""
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
 @pytest.fixture(scope="module")
 def vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random ViT of two blocks for pictures of 16 x 16, saved with its image processor and a head of two classes."""
