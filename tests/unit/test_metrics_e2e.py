@@ -88,7 +88,8 @@ def test_a_reference_more_or_less_is_what_parts_the_two_official_nists(shared):
 
 
 def sacre(predictions, references):
-    sacrebleu = pytest.importorskip("sacrebleu")
+    import sacrebleu
+
     streams = [[g[i] if i < len(g) else None for g in references] for i in range(max(map(len, references)))]
     return sacrebleu.corpus_bleu(predictions, streams, lowercase=True, tokenize="13a", smooth_method="exp").score / 100
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -21,6 +22,8 @@ def java() -> tuple[str, Path]:
     try:
         return meteor.find()
     except meteor.MeteorError as reason:
+        if os.environ.get("CI") and shutil.which("java"):  # then only the extra can be missing, and CI installs it
+            pytest.fail(str(reason))
         pytest.skip(str(reason))
 
 

@@ -14,7 +14,6 @@ import pytest
 
 from tests.conftest import ROOT
 
-pytest.importorskip("matplotlib")
 sys.path.insert(0, str(ROOT / "scripts"))
 
 import plot_minilm
