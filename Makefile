@@ -9,6 +9,7 @@ TASK ?= glue/rte
 BACKBONE ?= roberta_base
 DATA_ROOT ?= data
 ARGS ?=
+NAME ?= tiny_roberta
 
 .DEFAULT_GOAL := help
 .PHONY: help install minilm run test test-slow test-all lint format prefetch pretrain-tiny clean
@@ -57,8 +58,8 @@ format: install  ## format the code
 prefetch: install  ## fetch data and backbone for machines without a network: TASK=glue/rte BACKBONE=roberta_base DATA_ROOT=data
 	$(PY) -m uora_bench.prefetch task=$(TASK) backbone=$(BACKBONE) data.root=$(DATA_ROOT)
 
-pretrain-tiny: install  ## rebuild the carried tiny checkpoint (minutes; bytes are reproducible)
-	$(PY) scripts/pretrain_tiny.py
+pretrain-tiny: install  ## rebuild a carried tiny checkpoint (minutes; bytes are reproducible): NAME=tiny_roberta
+	$(PY) scripts/pretrain_tiny.py $(NAME)
 
 clean:  ## remove the environment and caches (never results or runs)
 	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis dist build
