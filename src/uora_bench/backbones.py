@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from uora_bench import hub
+from uora_bench import hub, quantisation
 from uora_bench.cell import BackboneConfig
 from uora_bench.errors import CellError, UserError, nearest
-from uora_bench.methods.base import Target, TargetShape
+from uora_bench.methods.base import Target, TargetShape, linear_shape
 from uora_bench.seeds import derive
 from uora_bench.tasks.base import HeadSpec
 
@@ -67,6 +67,7 @@ def load(backbone: BackboneConfig, head: HeadSpec, seed: int) -> Loaded:
                 ignore_mismatched_sizes=backbone.kind == "vision",
                 **arguments,
                 **head.config,
+                **quantisation.loading(backbone),
             )
             processor = _processor(backbone, place, arguments)
     finally:
@@ -81,6 +82,7 @@ def load(backbone: BackboneConfig, head: HeadSpec, seed: int) -> Loaded:
             f"backbone={backbone.name}: the weights at '{place}' lack {absent}; they are another architecture's"
         )
     model.head_modules = tuple(backbone.head)
+    quantisation.keep_layout(model)
     _check_architecture(backbone, model)
     _check_picture_size(backbone, model, processor)
     _widen_head(model)
@@ -143,10 +145,7 @@ def targets(model: nn.Module, backbone: BackboneConfig, kinds: Sequence[str] | N
         if not matches:
             raise CellError(f"backbone={backbone.name}: no module matches target {kind} ('{module.path}')")
         for name, match in matches:
-            linear: Any = model.get_submodule(name)
-            rows, columns = linear.weight.shape
-            if type(linear).__name__ == "Conv1D":  # (in x out)
-                rows, columns = columns, rows
+            rows, columns = linear_shape(model.get_submodule(name))
             width = rows // module.of
             layer = int(match["layer"])
             shape = TargetShape(columns, width, kind, layer)

@@ -110,6 +110,7 @@ class BackboneConfig:
     head: tuple[str, ...]
     targets: TargetsConfig
     architecture: dict[str, Any] | None
+    quantisation: Literal["none", "nf4"] = "none"
 
 
 @dataclass(frozen=True)
@@ -251,6 +252,8 @@ class Cell:
             kinds = method["options"]["only"]
             method["options"]["only"] = [k for k in self.backbone.targets.modules if k in kinds]
         backbone = {k: getattr(self.backbone, k) for k in ("name", "id", "revision", "dtype")}
+        if self.backbone.quantisation != "none":
+            backbone["quantisation"] = self.backbone.quantisation
         backbone["head"] = list(self.backbone.head)
         backbone["targets"] = {k: plain(m) for k, m in self.backbone.targets.modules.items() if k in kinds}
         return {

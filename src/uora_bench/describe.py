@@ -12,11 +12,12 @@ from uora_bench.compose import COMMAND_LINE, Composed, leaves
 def describe(cell: Cell, composed: Composed) -> str:
     """The resolved recipe with the source of every value, the target modules, and exact parameter counts."""
 
-    from uora_bench import backbones
+    from uora_bench import backbones, quantisation
     from uora_bench.run import check_holdout, inject
 
     method = registry.method_class(cell.method.name)(cell.method.options, cell.seed)
     check_holdout(cell, method)
+    quantisation.check_method(cell.backbone, method)
     task = registry.task_class(cell.task.family)(cell.task)
     model = backbones.skeleton(cell.backbone, task.head)
     targets = backbones.targets(model, cell.backbone, method.target_kinds)
@@ -37,6 +38,8 @@ def describe(cell: Cell, composed: Composed) -> str:
     _, counts = inject(cell, model, method_for_meta)
     lines += [
         "",
+        f"frozen weights: {cell.backbone.dtype}"
+        + (f", {cell.backbone.quantisation} by bitsandbytes" if cell.backbone.quantisation != "none" else ""),
         f"parameters: adapter {counts.adapter:,} · head {counts.head:,} · total {counts.total:,}",
         f"metric: {cell.task.metric.primary} on {cell.task.splits.dev} (the dev set)"
         + (f", {cell.task.splits.test} (the test set)" if cell.task.splits.test else "; no labelled test set is used"),

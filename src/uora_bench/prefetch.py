@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,7 +68,9 @@ def prefetch(cell: Cell, root: Path) -> None:
     if cell.backbone.path is None:
         from uora_bench import backbones
 
-        origin = backbones.load(cell.backbone, task.head, seed=0).origin
+        # the files are the same, and this machine may lack what quantises
+        plain = replace(cell.backbone, quantisation="none")
+        origin = backbones.load(plain, task.head, seed=0).origin
         print(f"backbone {cell.backbone.name}: {origin.get('commit', origin['revision'])}")
 
 

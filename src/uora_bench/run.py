@@ -108,11 +108,13 @@ def run_cell(cell: Cell, settings: Settings, composed: Composed, words: list[str
         Interrupted: a signal arrived; the checkpoint is kept.
     """
     started = time.perf_counter()
-    from uora_bench import backbones, data, precision, provenance
+    from uora_bench import backbones, data, precision, provenance, quantisation
 
     method = registry.method_class(cell.method.name)(cell.method.options, cell.seed)  # checks the options' values
     task: Task = registry.task_class(cell.task.family)(cell.task)
     backbones.check_kinds(cell.backbone, method.target_kinds)
+    quantisation.check_method(cell.backbone, method)
+    quantisation.check(cell.backbone)
     precision.resolve(cell.trainer.precision)  # an impossible one is known before any download
     check_holdout(cell, method)
     start_adapter = artifacts.warm_start_file(settings)
@@ -351,11 +353,11 @@ def inject(cell: Cell, model: Any, method: Method) -> tuple[dict[str, Any], Coun
     import torch
 
     from uora_bench import backbones
-    from uora_bench.methods.base import backbone_parameters
+    from uora_bench.methods.base import backbone_parameters, size_of
     from uora_bench.seeds import derive
 
     targets = backbones.targets(model, cell.backbone, method.target_kinds)
-    sizes = {name: p.numel() for name, p in backbone_parameters(model).items()}
+    sizes = {name: size_of(p) for name, p in backbone_parameters(model).items()}
     expected = method.count([t.shape for t in targets], sizes)
     method.inject(model, targets, torch.Generator().manual_seed(derive(cell.seed, "adapter")))
     head = backbones.head_parameters(model)
@@ -369,7 +371,7 @@ def inject(cell: Cell, model: Any, method: Method) -> tuple[dict[str, Any], Coun
             f"{cell.method.name} trains {adapter} adapter parameters (the model: {trained - heads}), its closed form "
             f"says {expected}"
         )
-    return head, Counts(adapter=adapter, head=heads, total=sum(p.numel() for p in model.parameters()))
+    return head, Counts(adapter=adapter, head=heads, total=sum(size_of(p) for p in model.parameters()))
 
 
 def summary(record: CellRecord) -> str:

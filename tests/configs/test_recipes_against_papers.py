@@ -33,9 +33,9 @@ PRINTED = {
     "lora/gpt2_large": (("LoRA", "LoRA", "GPT-2 large"), LORA, 13),
     "vera/gpt2_medium": (("VeRA", "VeRA", "GPT-2 medium"), VERA, 8),
     "vera/gpt2_large": (("VeRA", "VeRA", "GPT-2 large"), VERA, 8),
-    **{f"vera/{b}": (("VeRA", "VeRA", LLAMA), VERA, 7) for b in ("llama_7b", "llama_13b", "llama2_7b", "llama2_13b")},
-    **{f"lora/{b}": (("VeRA", "LoRA", LLAMA), VERA, 7) for b in ("llama_7b", "llama_13b", "llama2_7b", "llama2_13b")},
-    "vera/llama2_7b_script": (("VeRA", "VeRA (named ELoRA in the script)", "LLaMA-2-7B"), SCRIPT, 11),
+    **{f"vera/{b}": (("VeRA", "VeRA", LLAMA), VERA, 8) for b in ("llama_7b", "llama_13b", "llama2_7b", "llama2_13b")},
+    **{f"lora/{b}": (("VeRA", "LoRA", LLAMA), VERA, 8) for b in ("llama_7b", "llama_13b", "llama2_7b", "llama2_13b")},
+    "vera/llama2_7b_script": (("VeRA", "VeRA (named ELoRA in the script)", "LLaMA-2-7B"), SCRIPT, 12),
     "vera/vit_base": (("VeRA", "VeRA", "ViT-B"), VERA, 32),
     "vera/vit_large": (("VeRA", "VeRA", "ViT-L"), VERA, 32),
     "lora/vit_base": (("VeRA", "LoRA", "ViT-B"), VERA, 32),
@@ -92,6 +92,7 @@ KEYS = {
     "warmup_ratio": ["trainer.warmup_ratio"],
     "warmup_steps": ["trainer.warmup_steps"],
     "lr_schedule": ["trainer.schedule"],
+    "quantisation": ["backbone.quantisation"],
     "clip": ["trainer.max_grad_norm"],
     "gradient clipping": ["trainer.max_grad_norm"],
 }
@@ -101,6 +102,8 @@ WORDS: dict[str, Any] = {
     "linear": "linear",
     "linear decay, no warmup (adapter optimizer only)": "linear",
     "cosine": "cosine",
+    "4-bit as in QLoRA": "nf4",
+    "NF4, double quantisation, bfloat16 compute": "nf4",  # double always, computed in the backbone's dtype
     "equal to the rank, so scale 1": None,  # held by method.alpha_r, which is the rank where no recipe sets it
     "answer tokens only": False,
     "### Human: ... ### Assistant: (Input: appended when present)": "human_assistant",
@@ -114,7 +117,7 @@ WORDS: dict[str, Any] = {
 NOT_A_KEY = {
     "optimizer", "optimizer_adapter", "optimizer_alpha", "b_init", "init_A_B", "lora_alpha scaling",
     "classification head", "MNLI start for MRPC/RTE/STS-B", "start for MRPC/RTE/STS-B", "seeds", "seed", "dataset",
-    "quantisation", "pretraining", "reported checkpoint", "shared_dim", "evaluation interval",
+    "pretraining", "reported checkpoint", "shared_dim", "evaluation interval",
     "max_new_tokens",  # of the answers for a judge, which are written by a command of their own
 }  # fmt: skip
 # groups of rows without a recipe of their own

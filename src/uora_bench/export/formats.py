@@ -75,6 +75,11 @@ def export(folder: Path, request: Request, target: Path | None) -> str:
             f"a merged model in {source.cell.backbone.dtype} cannot hold what was trained (W + ΔW, a float32 head): "
             "--dtype float32 widens the weights first, --format native keeps everything as it is"
         )
+    if request.format != "native" and source.cell.backbone.quantisation != "none":
+        raise UserError(
+            f"the run's backbone is quantised ({source.cell.backbone.quantisation}), so neither a merged model nor an "
+            "adapter beside the unquantised one gives its logits; use --format native"
+        )
     from uora_bench.export import card, loading
 
     loaded = loading.load(source, request.weights, request.backbone)

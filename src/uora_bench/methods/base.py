@@ -86,8 +86,7 @@ class AdapterLayer(nn.Module):
         self.dropout = nn.Dropout(dropout) if dropout > 0 else None
         # Conv1D (GPT-2) keeps its weight as (in × out).
         self.transposed = type(base).__name__ == "Conv1D"
-        rows, columns = self.base.weight.shape
-        self.out_features, self.in_features = (columns, rows) if self.transposed else (rows, columns)
+        self.out_features, self.in_features = linear_shape(base)
         self._original: tuple[Tensor, Tensor | None] | None = None
 
     def add(self, target: Target, branch: Branch) -> None:
@@ -107,6 +106,11 @@ class AdapterLayer(nn.Module):
     @property
     def merged(self) -> bool:
         return self._original is not None
+
+    @property
+    def quantised(self) -> bool:
+        """Whether the frozen weight is held as packed codes, into which nothing can be merged."""
+        return not self.base.weight.is_floating_point()
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.base(x)
@@ -139,9 +143,15 @@ class AdapterLayer(nn.Module):
 
     @torch.no_grad()
     def merge(self) -> None:
-        """Fold the branches into the frozen weight (and bias); a second call changes nothing."""
+        """Fold the branches into the frozen weight (and bias); a second call changes nothing.
+
+        Raises:
+            UserError: for a quantised weight, which would have to be rounded again.
+        """
         if self.merged:
             return
+        if self.quantised:
+            raise UserError("the frozen weights are quantised, so the adapter cannot be merged into them exactly")
         weight, bias = self._merged()
         old_bias = self.base.bias.data if self.base.bias is not None else None
         self._original = (self.base.weight.data, old_bias)
@@ -240,7 +250,12 @@ class Method(ABC):
     @property
     def mergeable(self) -> bool:
         """Whether `merge` folds something into the weights."""
-        return bool(self.layers)
+        return bool(self.layers) and not any(layer.quantised for layer in self.layers.values())
+
+    @property
+    def trains_backbone(self) -> bool:
+        """Whether it trains weight matrices of the backbone itself, which must then be floating-point numbers."""
+        return False
 
     @abstractmethod
     def count(self, shapes: Sequence[TargetShape], sizes: Mapping[str, int]) -> int | None:
@@ -361,6 +376,21 @@ def backbone_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
         if head
         else dict(model.named_parameters())
     )
+
+
+def linear_shape(module: nn.Module) -> tuple[int, int]:
+    """(out, in) of a ``nn.Linear``, quantised or not, or of a transformers ``Conv1D``."""
+    linear: Any = module
+    if type(module).__name__ == "Conv1D":  # keeps its weight as (in × out)
+        rows, columns = linear.weight.shape
+        return columns, rows
+    return linear.out_features, linear.in_features
+
+
+def size_of(parameter: Tensor) -> int:
+    """How many numbers a parameter stands for: those of a quantised one are packed, several to a byte."""
+    packed = getattr(parameter, "quant_state", None)
+    return int(torch.Size(packed.shape).numel()) if packed is not None else parameter.numel()
 
 
 def check_adapter_options(rank: int, dropout: float, targets: tuple[str, ...] | None) -> None:

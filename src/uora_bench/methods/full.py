@@ -22,6 +22,10 @@ class Full(Method):
     name = "full"
     Config = FullConfig
 
+    @property
+    def trains_backbone(self) -> bool:
+        return True
+
     def count(self, shapes: Sequence[TargetShape], sizes: Mapping[str, int]) -> int:
         """The backbone's size without the head."""
         return sum(sizes.values())

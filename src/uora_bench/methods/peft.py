@@ -102,7 +102,8 @@ class Peft(Method):
             raise UserError(f"peft.type={kind} with these fields trains nothing; set others")
         if not self.tuner.prompts and kind != "adaption_prompt":
             self.schedule = schedule_of(kind, built, "total_step" in self.config.fields)
-        self._mergeable = not is_meta and self._try_merge()
+        whole = all(p.is_floating_point() for p in model.parameters())  # PEFT would round a quantised base again
+        self._mergeable = not is_meta and whole and self._try_merge()
 
     def _build(self, places: Any, targets: Sequence[Target]) -> Any:
         """PEFT's tuner or prompt wrapper, put on the model."""

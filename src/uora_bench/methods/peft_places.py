@@ -13,7 +13,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from uora_bench.errors import UserError
-from uora_bench.methods.base import Target
+from uora_bench.methods.base import Target, linear_shape
 from uora_bench.methods.peft_config import Tuner
 
 # their start needs values of the weights, but what they train does not depend on them: on meta, any weights will do
@@ -35,9 +35,7 @@ def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 def refuse_slices(model: nn.Module, targets: Sequence[Target]) -> None:
     """Raise `UserError` for a target that is a part of a fused projection: PEFT adapts whole modules."""
     for target in targets:
-        module: Any = model.get_submodule(target.path)
-        rows, columns = module.weight.shape
-        width = columns if type(module).__name__ == "Conv1D" else rows
+        width, _ = linear_shape(model.get_submodule(target.path))
         if target.stop - target.start != width:
             raise UserError(
                 f"PEFT adapts whole modules, and '{target.shape.kind}' is a part of {target.path}; set "
