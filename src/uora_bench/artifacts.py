@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from uora_bench import atomic
 from uora_bench.cell import Settings
 from uora_bench.errors import CellError, UserError
+from uora_bench.evaluation import outputs_file
 from uora_bench.record import Sizes
 
 if TYPE_CHECKING:
@@ -61,6 +62,18 @@ def save_weights(folder: Path, method: Method, head: Mapping[str, Any], warm: bo
     atomic.write(folder / HEAD, lambda path: save_file(tensors(head), path))
     shipped = sum(t.numel() * t.element_size() for k, t in adapter.items() if k not in known)
     return Sizes(shipped, (folder / ADAPTER).stat().st_size, (folder / HEAD).stat().st_size)
+
+
+def publish_outputs(folder: Path, records: Path, cell_id: str, roles: Sequence[str], epoch: int) -> dict[str, str]:
+    """Copy what the model of ``epoch`` wrote (texts to be scored) from the run folder to beside the record; returns
+    ``{role: file name}`` of what there was."""
+    named = {}
+    for role in roles:
+        source = outputs_file(folder, role, epoch)
+        if source.is_file():
+            named[role] = f"{cell_id}.{role}.txt"
+            atomic.write_text(records / named[role], source.read_text(encoding="utf-8"))
+    return named
 
 
 def save_configuration(folder: Path, values: Mapping[str, Any], cell_id: str) -> None:

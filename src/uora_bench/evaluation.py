@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from uora_bench import batching
@@ -19,10 +21,18 @@ if TYPE_CHECKING:
 
 
 def predict(
-    model: Any, task: Task, encoded: Encoded, accelerator: Any, batch_size: int, padding: str, stop: StopRequest | None
+    model: Any,
+    task: Task,
+    encoded: Encoded,
+    accelerator: Any,
+    batch_size: int,
+    padding: str,
+    stop: StopRequest | None,
+    watch: Callable[[list[np.ndarray]], Iterable[np.ndarray]] = iter,
 ) -> np.ndarray:
     """One prediction per example of ``encoded``, in its order, on every process: (n,), or (n, width) where a task
-    predicts several numbers each; rows of different width are filled with `FILL`.
+    predicts several numbers each; rows of different width are filled with `FILL`. ``watch`` is given the batches and
+    gives them back one by one, to show how far it is.
 
     Raises:
         CellError: if the number of predictions is not the number of examples.
@@ -42,7 +52,7 @@ def predict(
     outputs = []
     try:
         with torch.inference_mode():
-            for indices in batches:
+            for indices in watch(batches):
                 if stop is not None:
                     stop.check()
                 batch = {k: v.to(accelerator.device) for k, v in task.collate(encoded, indices, padding).items()}
@@ -84,6 +94,11 @@ def _joined(parts: list[np.ndarray]) -> np.ndarray:
         for p in parts
     ]
     return np.concatenate(padded)
+
+
+def outputs_file(folder: Path, role: str, epoch: int) -> Path:
+    """Where in the run folder the texts are that the model of ``epoch`` (from 1) wrote for a split."""
+    return folder / "outputs" / f"{role}.epoch{epoch}.txt"
 
 
 def scores(task: Task, predictions: np.ndarray, encoded: Encoded, halves: bool = False) -> dict[str, Any]:

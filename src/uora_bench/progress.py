@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TextIO
+from collections.abc import Iterator, Sequence
+from typing import TextIO, TypeVar
 
 LOG_SECONDS = 30.0
+_PATIENCE = 2.0  # seconds before a pass over a split gets a bar of its own
+Item = TypeVar("Item")
 
 
 class Progress:
@@ -42,6 +45,30 @@ class Progress:
         elif self.enabled and time.monotonic() - self._printed > LOG_SECONDS:
             self._line()
 
+    def over(self, items: Sequence[Item], what: str) -> Iterator[Item]:
+        """``items`` one by one; if that takes long (generating text does), how far it is is shown as ``what``."""
+        began = time.monotonic()
+        bar = None
+        if self._bar is not None:
+            from tqdm import tqdm
+
+            bar = tqdm(
+                total=len(items), desc=what, unit="batch", leave=False, delay=_PATIENCE, dynamic_ncols=True,
+                file=self.stream,
+            )  # fmt: skip
+        try:
+            for done, item in enumerate(items, 1):
+                yield item
+                if bar is not None:
+                    bar.update()
+                elif self.enabled and time.monotonic() - self._printed > LOG_SECONDS:
+                    self._printed = time.monotonic()
+                    left = (self._printed - began) / done * (len(items) - done)
+                    self.say(f"{self.label}: {what} {done}/{len(items)} batches, {_clock(left)} left")
+        finally:
+            if bar is not None:
+                bar.close()
+
     def say(self, text: str) -> None:
         """Print ``text`` on a line of its own without breaking the bar."""
         if not self.enabled:
@@ -60,8 +87,11 @@ class Progress:
         rate = (self.done - self._first) / max(now - self._start, 1e-9)
         left = (self.total - self.done) / rate if rate else float("inf")
         facts = " ".join(f"{k} {v}" for k, v in self.facts.items())
-        minutes, seconds = divmod(int(left), 60)
         self._printed = now
-        self.say(
-            f"{self.label}: step {self.done}/{self.total} {facts} {rate:.2f} step/s, {minutes}m{seconds:02d}s left"
-        )
+        self.say(f"{self.label}: step {self.done}/{self.total} {facts} {rate:.2f} step/s, {_clock(left)} left")
+
+
+def _clock(seconds: float) -> str:
+    """``3m07s``"""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}m{rest:02d}s"

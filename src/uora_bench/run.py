@@ -117,6 +117,11 @@ def run_cell(cell: Cell, settings: Settings, composed: Composed, words: list[str
     quantisation.check(cell.backbone)
     precision.resolve(cell.trainer.precision)  # an impossible one is known before any download
     check_holdout(cell, method)
+    if method.extra_tokens and getattr(task.config, "packing", False):
+        raise UserError(
+            "task.packing=true puts several examples into one sequence, and this method puts its virtual tokens before "
+            "the first alone; set task.packing=false"
+        )
     start_adapter = artifacts.warm_start_file(settings)
     if start_adapter is not None:
         cell = replace(cell, initialise_from=artifacts.sha256(start_adapter))
@@ -310,6 +315,8 @@ def _train(job: _Job, method: Method, start_adapter: Path | None, stop: StopRequ
         if not accelerator.is_main_process:
             return None
         sizes = artifacts.save_weights(folder, method, head, warm=start_adapter is not None)
+        last = history.epochs[-1]["epoch"]
+        outputs = artifacts.publish_outputs(folder, job.record_folder, job.cell_id, list(job.rows), last)
         chosen = records.select(history.epochs, cell.task.metric)
         total = setup + history.seconds.get("train", 0.0) + history.seconds.get("eval", 0.0)
         train_seconds = history.seconds.get("train", 0.0)
@@ -331,7 +338,7 @@ def _train(job: _Job, method: Method, start_adapter: Path | None, stop: StopRequ
             restarts=history.restarts,
             merge_error=merge_error,
             method=method.report(),
-            provenance={"backbone": loaded.origin},
+            provenance={"backbone": loaded.origin, **({"outputs": outputs} if outputs else {})},
         )
         done.write(job.record_folder)
         tracker.summary({f"{rule}/{cell.task.metric.primary}": _primary(done, rule) for rule in done.scores})

@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -293,8 +294,9 @@ class _Fit:
             for role, encoded in self.splits.items():
                 if role in ("train", HELD_OUT) or not scored:
                     continue
+                size, watch = config.eval_batch_size, partial(self.progress.over, what=f"scoring {role}")
                 predictions = evaluation.predict(
-                    self.model, self.task, encoded, self.accelerator, config.eval_batch_size, config.padding, stop
+                    self.model, self.task, encoded, self.accelerator, size, config.padding, stop, watch
                 )
                 entry["scores"][role] = evaluation.scores(self.task, predictions, encoded, halves=role == "dev")
                 self._keep_outputs(role, epoch, predictions)
@@ -324,7 +326,7 @@ class _Fit:
         lines = self.task.outputs(predictions) if self.accelerator.is_main_process else None
         if lines is not None:
             text = "".join(f"{line}\n" for line in lines)
-            atomic.write_text(self.folder.parent / "outputs" / f"{role}.epoch{epoch + 1}.txt", text)
+            atomic.write_text(evaluation.outputs_file(self.folder.parent, role, epoch + 1), text)
 
     # --- looks and checks -----------------------------------------------------------------------------------------
 

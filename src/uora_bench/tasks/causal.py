@@ -29,6 +29,12 @@ class Prompts(Encoded):
     """Rows to be continued: ``features["input_ids"]`` are prompts, padded on the left; references are what to score."""
 
 
+@dataclass(frozen=True)
+class Packed(Encoded):
+    """Sequences of several examples one after the other. ``features["position_ids"]`` begin at 0 with each of them;
+    where no attention mask is given, transformers keeps them apart in attention by that."""
+
+
 class CausalLM(Task):
     """Label-smoothed cross-entropy over target tokens; the mean is over tokens, not over examples.
 
@@ -49,6 +55,11 @@ class CausalLM(Task):
         return HeadSpec("AutoModelForCausalLM", {})
 
     # --- rows to tokens -------------------------------------------------------------------------------------------
+
+    @property
+    def packing(self) -> bool:
+        """Whether examples to learn from share sequences of up to ``max_length`` tokens."""
+        return bool(getattr(self.config, "packing", False))
 
     def encode(self, rows: Dataset, processor: Any, training: bool = False) -> Encoded:
         """Prompts and targets as one sequence each, labels `IGNORED` on the prompt unless ``loss_on_prompt``.
@@ -73,9 +84,15 @@ class CausalLM(Task):
             ids.append(whole)
             first = 1 if self.config.loss_on_prompt else len(prompt)
             labels.append([IGNORED] * first + whole[first:])
-        features = {"input_ids": Ragged.of(ids), "labels": Ragged.of(labels)}
-        counted = np.array([sum(t != IGNORED for t in row) for row in labels], dtype=np.float64)
-        return Encoded(features, counted, features["input_ids"].lengths, {"input_ids": pad_id(processor)})
+        columns = {"input_ids": ids, "labels": labels}
+        if training and self.packing:
+            groups = pack([len(row) for row in ids], self.config.max_length)
+            columns["position_ids"] = [list(range(len(row))) for row in ids]
+            columns = {k: [[t for i in group for t in v[i]] for group in groups] for k, v in columns.items()}
+        features = {k: Ragged.of(v) for k, v in columns.items()}
+        counted = np.array([sum(t != IGNORED for t in row) for row in columns["labels"]], dtype=np.float64)
+        kind = Packed if "position_ids" in columns else Encoded
+        return kind(features, counted, features["input_ids"].lengths, {"input_ids": pad_id(processor)})
 
     def prompts(self, prompts: Sequence[str], references: np.ndarray, processor: Any) -> Prompts:
         """``prompts`` to be continued, with what their continuations are scored against."""
@@ -113,7 +130,9 @@ class CausalLM(Task):
         places = np.arange(width)[None, :]
         left = isinstance(encoded, Prompts)
         inside = places >= (width - lengths)[:, None] if left else places < lengths[:, None]
-        batch: Batch = {"attention_mask": torch.from_numpy(inside.astype(np.int64))}
+        batch: Batch = {}
+        if not isinstance(encoded, Packed):  # a mask would hide where the examples of a sequence begin
+            batch["attention_mask"] = torch.from_numpy(inside.astype(np.int64))
         fills = {"labels": IGNORED, **encoded.pad_values}
         for name, column in encoded.features.items():
             padded = np.full((len(lengths), width), fills.get(name, 0), dtype=np.int64)
@@ -144,7 +163,8 @@ class CausalLM(Task):
         """The loss of predicting each token from those before it, (n, width − 1); 0 where it does not count."""
         import torch.nn.functional as F
 
-        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1]
+        inputs = {k: batch[k] for k in ("input_ids", "attention_mask", "position_ids") if k in batch}
+        logits = model(**inputs, use_cache=False).logits[:, :-1]
         logits = logits if logits.dtype.itemsize >= 4 else logits.float()
         return F.cross_entropy(
             logits.transpose(1, 2),
@@ -153,6 +173,20 @@ class CausalLM(Task):
             reduction="none",
             label_smoothing=smoothing,
         )
+
+
+def pack(lengths: Sequence[int], room: int) -> list[list[int]]:
+    """The numbers of the examples in each sequence of at most ``room`` tokens: in their order, none cut, the next
+    sequence begun when one does not fit."""
+    groups: list[list[int]] = []
+    used = room
+    for i, length in enumerate(lengths):
+        if used + length > room:
+            groups.append([])
+            used = 0
+        groups[-1].append(i)
+        used += length
+    return groups
 
 
 def pad_id(processor: Any) -> int:

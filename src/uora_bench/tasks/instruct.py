@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -35,6 +35,7 @@ class InstructConfig:
     template: Literal["plain", "alpaca", "human_assistant", "chat"]
     max_length: int
     loss_on_prompt: bool
+    packing: bool
 
     def __post_init__(self) -> None:
         if len(self.columns) != 3:
@@ -73,6 +74,29 @@ class Instruct(CausalLM):
             return self.chat([{"role": "user", "content": f"{instruction}\n\n{extra}".strip()}])
         with_input, without = TEMPLATES[self.config.template]
         return (with_input if extra.strip() else without).format(instruction=instruction.strip(), input=extra.strip())
+
+    def dialogue(self, questions: Sequence[str], answers: Sequence[str]) -> str:
+        """What the model is given when the last of ``questions`` is to be answered, ``answers`` being its own to the
+        earlier ones: the tokenizer's chat form, or the filled template, the answer, and the filled template again."""
+        if self.config.template == "chat":
+            earlier = [
+                turn
+                for question, answer in zip(questions[:-1], answers, strict=True)
+                for turn in ({"role": "user", "content": question.strip()}, {"role": "assistant", "content": answer})
+            ]
+            return self.chat([*earlier, {"role": "user", "content": questions[-1].strip()}])
+        between = "\n" if self.config.template == "human_assistant" else "\n\n"  # as between the template's own parts
+        said = [self.prompt(q) + a.strip() + between for q, a in zip(questions[:-1], answers, strict=True)]
+        return "".join([*said, self.prompt(questions[-1])])
+
+    @property
+    def new_prompt(self) -> str | None:
+        """What a prompt of this template begins with, where that is always the same: a model that writes it has
+        finished its answer and goes on to a question of its own. None: ``plain`` begins with the question itself, and
+        in ``chat`` a turn's end is a token of its own."""
+        if self.config.template == "chat":
+            return None
+        return TEMPLATES[self.config.template][1].partition("{instruction}")[0].strip() or None
 
     def chat(self, turns: list[dict[str, str]]) -> str:
         """``turns`` in the tokenizer's own chat form, up to where the assistant's next answer begins."""
