@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -136,6 +137,38 @@ def test_what_is_generated_does_not_depend_on_the_batch(tokenizer, beams):
     assert task.outputs(together) == task.outputs(apart)
     assert together.shape[1] <= 9
     assert len(task.outputs(together)) == 2
+
+
+def test_names_may_be_copied_from_the_meaning_but_not_repeated_in_the_text(tokenizer):
+    class Parrot(torch.nn.Module):
+        """Says the prompt again and again, token by token."""
+
+        def __init__(self, prompt):
+            super().__init__()
+            self.net, self.prompt = model().float(), prompt
+
+        def generate(self, input_ids, **settings):
+            def forward(input_ids, **others):
+                out = original(input_ids=input_ids, **others)
+                after = {a: b for a, b in pairwise([*self.prompt, self.prompt[0]])}
+                out.logits.zero_()
+                for row, last in enumerate(input_ids[:, -1].tolist()):
+                    out.logits[row, -1, after[last]] = 9.0
+                return out
+
+            original, self.net.forward = self.net.forward, forward
+            return self.net.generate(input_ids, **settings)
+
+    rows = Dataset.from_list([{"meaning_representation": "abcde", "human_reference": "x"}])
+    words = ["task.beams=1", "task.max_new_tokens=12", "task.no_repeat_ngram=2", "task.linearisation=as_is"]
+    task = e2e(*words, "task.separator=''")
+    encoded = task.encode(rows, tokenizer)
+    prompt = encoded.features["input_ids"][0].tolist()
+    assert len(set(prompt)) == len(prompt) >= 3
+    said = task.predict(Parrot(prompt), task.collate(encoded, [0], "dynamic"))[0].tolist()
+    assert said[: len(prompt)] == prompt  # every pair of tokens of the prompt, said once
+    pairs = list(pairwise(t for t in said if t >= 0))
+    assert len(set(pairs)) == len(pairs)
 
 
 def test_a_text_ends_at_the_end_of_text(tokenizer):

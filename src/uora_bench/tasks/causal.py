@@ -106,7 +106,11 @@ class CausalLM(Task):
         for at in range(0, len(prompts), _ROWS_AT_A_TIME):
             part = slice(at, at + _ROWS_AT_A_TIME)
             a, b = (self.processor(list(t[part]), add_special_tokens=False)["input_ids"] for t in (prompts, targets))
-            pairs += [([*start, *prompt], target) for prompt, target in zip(a, b, strict=True)]
+            # a chat template may have written it already
+            pairs += [
+                (prompt if start and prompt[:1] == start else [*start, *prompt], target)
+                for prompt, target in zip(a, b, strict=True)
+            ]
         return pairs
 
     @property

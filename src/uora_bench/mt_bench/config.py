@@ -1,0 +1,101 @@
+"""The words of the command line: the cell, and ``key=value`` options, strictly."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from uora_bench.errors import UserError, nearest
+from uora_bench.judge.answers import CATEGORIES
+from uora_bench.schema import build
+from uora_bench.tasks.instruct import TEMPLATES
+
+TEMPERATURE = "temperature."  # temperature.<category>=x
+_PLACES = {"data.root": None, "output": None, "backbone.path": None, "runs.dir": "runs", "results.dir": None,
+           "experiment_name": None}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class AnswerConfig:
+    """How the questions are answered; docs/mt_bench.md explains every key. ``temperature``: by category, over the
+    published ones. Null: ``seed`` and ``template`` are the cell's, ``limit`` all questions."""
+
+    seed: int | None = None
+    max_new_tokens: int = 1024
+    batch_size: int = 8
+    turns: Literal["1", "both"] = "both"
+    template: str | None = None
+    temperature: Mapping[str, float] = field(default_factory=dict)
+    weights: Literal["last", "best"] = "last"
+    limit: int | None = None
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("max_new_tokens", "batch_size", "limit"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"{name}={value} must be at least 1")
+        known = (*TEMPLATES, "chat")
+        if self.template is not None and self.template not in known:
+            raise UserError(f"template={self.template}: there is no such template{nearest(self.template, known)}")
+        for category, value in self.temperature.items():
+            if value < 0:
+                raise UserError(f"{TEMPERATURE}{category}={value:g} must not be negative (0: greedy)")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one call of the command line asks for. ``cell``: a run folder or a cell_id; ``places``: where things are,
+    by key, None where the option was not given."""
+
+    cell: str
+    config: AnswerConfig
+    places: Mapping[str, str | None]
+
+
+def parse(words: list[str]) -> Request:
+    """The words of the command line.
+
+    Raises:
+        UserError: for an unknown key (with the nearest one), a value of a wrong type, or not exactly one cell.
+    """
+    hints = typing.get_type_hints(AnswerConfig)
+    plain = [f.name for f in dataclasses.fields(AnswerConfig) if f.name != "temperature"]
+    known = [*plain, *_PLACES, *(TEMPERATURE + category for category in CATEGORIES)]
+    places, cells = dict(_PLACES), []
+    values: dict[str, Any] = {"temperature": {}}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals or (key not in known and Path(word).exists()):
+            cells.append(word)
+        elif key not in known:
+            raise UserError(f"unknown key '{key}'{nearest(key, known, limit=20)}")
+        elif key in places:
+            places[key] = text or None
+        elif key.startswith(TEMPERATURE):
+            values["temperature"][key.removeprefix(TEMPERATURE)] = _value(float, text)
+        else:
+            values[key] = _value(hints[key], text)
+    if len(cells) != 1:
+        raise UserError(f"give one run folder or cell_id, not {len(cells)}; see python -m uora_bench.mt_bench --help")
+    places["data.root"] = places["data.root"] or os.environ.get("UORA_DATA_DIR") or None
+    return Request(cells[0], build(AnswerConfig, values), places)
+
+
+def _value(hint: Any, text: str) -> Any:
+    """``text`` as JSON where the type is not text; what does not fit the type is refused by its conversion."""
+    options = typing.get_args(hint)
+    if text == "null" and type(None) in options:
+        return None
+    if str in options or typing.get_origin(hint) is Literal:
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -1,0 +1,122 @@
+"""Answers on disk: the finished file, and beside it what an unfinished call has so far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from uora_bench.errors import UserError
+from uora_bench.judge import answers
+from uora_bench.judge.answers import Answer
+from uora_bench.mt_bench.questions import Question
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The questions and their temperatures by number, and the ``facts`` an answer's ``generation`` must agree with."""
+
+    questions: Mapping[int, Question]
+    temperatures: Mapping[int, float]
+    facts: Mapping[str, Any]
+
+    def differs(self, answer: Answer) -> str:
+        """Why ``answer`` is not one of those asked for; empty: it is."""
+        number = answer.question_id
+        question = self.questions.get(number)
+        if question is None:
+            return f"it answers question {number}, which is not asked"
+        if (answer.turns, answer.category) != (question.turns, question.category):
+            return f"question {number} is another one there"
+        temperature = f"temperature of question {number}"
+        theirs = {**answer.generation, temperature: answer.temperature}
+        for key, value in {**self.facts, temperature: self.temperatures[number]}.items():
+            if theirs.get(key) != value:
+                return f"{key} is {theirs.get(key)} there, not {value}"
+        return ""
+
+
+class Kept:
+    """The answers to `Asked`, kept in ``<output>.partial`` until all are there and ``output`` is written."""
+
+    def __init__(self, output: Path, asked: Asked) -> None:
+        self.output, self.asked = output, asked
+        self.partial = output.with_name(f"{output.name}.partial")
+        self.answers: dict[int, Answer] = {}
+
+    def open(self, force: bool) -> bool:
+        """Read what is there; True: the finished file already holds all that is asked. ``force`` removes a file that
+        is finished, or one that does not fit; what a killed call left of the same answers is used even so.
+
+        Raises:
+            UserError: for a file of other answers.
+        """
+        if self.output.exists():
+            if not force:
+                self._read(self.output)
+                missing = [number for number in self.asked.questions if number not in self.answers]
+                if missing:
+                    raise self._refusal(self.output, f"it lacks question {missing[0]} ({len(missing)} in all)")
+                self.partial.unlink(missing_ok=True)
+                return True
+            self.partial.unlink(missing_ok=True)
+            self.output.unlink()
+        if self.partial.exists():
+            try:
+                self._read(self.partial)
+            except UserError:
+                if not force:
+                    raise
+                self.answers = {}
+        return False
+
+    def add(self, made: list[Answer]) -> None:
+        """Keep ``made``; when this returns they are on the disk."""
+        self.answers.update({answer.question_id: answer for answer in made})
+        answers.write(self.partial, self._ordered())
+
+    def finish(self) -> None:
+        """Put the finished file in place."""
+        answers.write(self.output, self._ordered())
+        self.partial.unlink(missing_ok=True)
+
+    def _ordered(self) -> list[Answer]:
+        return [self.answers[number] for number in self.asked.questions if number in self.answers]
+
+    def _read(self, path: Path) -> None:
+        found = answers.read(path)
+        for answer in found:
+            if why := self.asked.differs(answer):
+                raise self._refusal(path, why)
+        self.answers = {answer.question_id: answer for answer in found}
+
+    @staticmethod
+    def _refusal(path: Path, why: str) -> UserError:
+        return UserError(f"'{path}' holds other answers: {why}; force=true replaces them, output=<file> leaves them")
+
+
+@contextmanager
+def held(output: Path) -> Iterator[None]:
+    """Hold ``output`` against other processes; the system frees it when this one dies.
+
+    Raises:
+        UserError: when its folder cannot be written to, or another process holds it.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(output.with_name(f".{output.name}.lock"), timeout=0)
+        lock.acquire()
+    except Timeout:
+        raise UserError(f"another process is writing '{output}'; wait for it") from None
+    except OSError as error:
+        raise UserError(
+            f"cannot write to '{output.parent}': {error.strerror}; name a file with output=<file>"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,131 @@
+"""The cell that answers: found, checked to be one of instruction tuning, and loaded. No torch until `Subject.load`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from uora_bench import record as records
+from uora_bench import registry
+from uora_bench.errors import UserError
+from uora_bench.export import source
+from uora_bench.mt_bench.config import AnswerConfig, Request
+
+if TYPE_CHECKING:
+    from uora_bench.export.loading import Loaded
+    from uora_bench.tasks.instruct import Instruct
+
+_FAMILY = "instruct"
+# the export command's names for what are key=value words here
+_WORDS = {"--runs DIR": "runs.dir=<folder>", "--experiment": "experiment_name=<name>", "--weights ": "weights=",
+          "--backbone DIR": "backbone.path=<folder>"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A finished instruction-tuning cell and which of its weights are asked; ``backbone``: a folder given for it."""
+
+    source: source.Source
+    weights: str
+    task: Instruct
+    seed: int
+    backbone: str | None
+    results: str
+
+    @classmethod
+    def of(cls, request: Request) -> Subject:
+        """The cell that ``request`` names.
+
+        Raises:
+            UserError: when it is not found, has not finished, or was not trained on instructions.
+        """
+        places, config = request.places, request.config
+        with _own_words():
+            folder = source.find(request.cell, places["runs.dir"] or "runs", places["experiment_name"])
+            found = source.read(folder)
+            if found.cell.task.family != _FAMILY:
+                raise UserError(
+                    f"cell {found.cell_id} is of task={found.cell.task.name}; MT-Bench is for cells trained on "
+                    "instructions (task=instruct/…)"
+                )
+            # a native export holds one set of weights, and says which
+            weights = str(found.native.get("weights", config.weights))
+            found.weight_files(weights)
+        results = places["results.dir"] or str(found.values["results"]["dir"])
+        seed = found.cell.seed if config.seed is None else config.seed
+        return cls(found, weights, _task(found, config), seed, places["backbone.path"], results)
+
+    def facts(self, config: AnswerConfig) -> dict[str, Any]:
+        """What every answer says of the cell and of how it was asked; answers that differ in it do not mix."""
+        return {
+            "cell_id": self.source.cell_id,
+            "label": self.source.cell.label,
+            "weights": self.weights,
+            "weights_sha256": self._sha256(),
+            "template": self.task.config.template,
+            "turns": config.turns,
+            "seed": self.seed,
+            "max_new_tokens_asked": config.max_new_tokens,
+        }
+
+    def load(self) -> tuple[Loaded, str]:
+        """The model on the CPU, and a line to print where its backbone could not be compared with the run's ("").
+
+        Raises:
+            UserError: when files are missing or do not fit, or the backbone has other weights than the run's.
+        """
+        from uora_bench.export import loading
+
+        with _own_words():
+            loaded = loading.load(self.source, self.weights, self.backbone)
+        folder = Path(self.results) / "records" / self.source.experiment
+        found = records.find(folder, self.source.cell_id)
+        if found is None:
+            return loaded, (
+                f"no record of the cell in '{folder}' (results.dir=<folder>): the backbone's weights cannot be "
+                "compared with the run's"
+            )
+        _same_backbone(found.provenance.get("backbone", {}), loaded)
+        return loaded, ""
+
+    def _sha256(self) -> str:
+        digest = hashlib.sha256()
+        for path in self.source.weight_files(self.weights):
+            with open(path, "rb") as handle:
+                digest.update(hashlib.file_digest(handle, "sha256").digest())
+        return digest.hexdigest()
+
+
+def _task(found: source.Source, config: AnswerConfig) -> Instruct:
+    spec = found.cell.task
+    if config.template is not None:
+        spec = replace(spec, options={**spec.options, "template": config.template})
+    task: Instruct = registry.task_class(_FAMILY)(spec)
+    return task
+
+
+def _same_backbone(then: Mapping[str, Any], loaded: Loaded) -> None:
+    """Raise `UserError` for a backbone of another commit or with other weight files than the record names."""
+    for key in ("weights_sha256", "commit"):
+        now = loaded.origin.get(key)
+        if then.get(key) and now and then[key] != now:
+            raise UserError(
+                f"backbone={loaded.cell.backbone.name} has other weights now than the run had ({key} {now[:12]}…, then "
+                f"{then[key][:12]}…); name a folder with the run's by backbone.path=<folder>"
+            )
+
+
+@contextmanager
+def _own_words() -> Iterator[None]:
+    """Inside, a `UserError` that names an option of the export command names the one of this command instead."""
+    try:
+        yield
+    except UserError as error:
+        text = str(error)
+        for theirs, ours in _WORDS.items():
+            text = text.replace(theirs, ours)
+        raise UserError(text) from None
