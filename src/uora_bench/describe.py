@@ -38,8 +38,6 @@ def describe(cell: Cell, composed: Composed) -> str:
     _, counts = inject(cell, model, method_for_meta)
     lines += [
         "",
-        f"frozen weights: {cell.backbone.dtype}"
-        + (f", {cell.backbone.quantisation} by bitsandbytes" if cell.backbone.quantisation != "none" else ""),
         f"parameters: adapter {counts.adapter:,} · head {counts.head:,} · total {counts.total:,}",
         f"metric: {cell.task.metric.primary} on {cell.task.splits.dev} (the dev set)"
         + (f", {cell.task.splits.test} (the test set)" if cell.task.splits.test else "; no labelled test set is used"),
@@ -53,7 +51,9 @@ def describe(cell: Cell, composed: Composed) -> str:
 
 def _table(composed: Composed) -> list[str]:
     rows: list[tuple[str, str, str]] = []
-    for key, value in leaves({g: composed.values[g] for g in ("method", "task", "trainer")}).items():
+    shown = {g: composed.values[g] for g in ("method", "task", "trainer")}
+    backbone = {k: v for k, v in composed.values["backbone"].items() if k in ("dtype", "quantisation")}
+    for key, value in leaves({**shown, "backbone": backbone}).items():
         if key.split(".")[1] in ("name", "version", "family", "kind", "source", "metric"):
             continue
         rows.append((key, _show(value), composed.sources.get(key, "default")))

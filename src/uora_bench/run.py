@@ -378,6 +378,11 @@ def inject(cell: Cell, model: Any, method: Method) -> tuple[dict[str, Any], Coun
             f"{cell.method.name} trains {adapter} adapter parameters (the model: {trained - heads}), its closed form "
             f"says {expected}"
         )
+    if not adapter + heads:
+        raise UserError(
+            f"method={cell.method.name} trains nothing on backbone={cell.backbone.name}, which has no task head; for the "
+            "scores of the un-adapted model take method=lora trainer.lr_adapter=0 trainer.max_steps=1"
+        )
     return head, Counts(adapter=adapter, head=heads, total=sum(size_of(p) for p in model.parameters()))
 
 

@@ -38,7 +38,9 @@ VECTORS = {
     ("qwen2_5_7b", LINEAR): {256: 1_440_768},
     ("qwen2_5_0_5b", QWEN): {256: 159_744},
     ("smollm_360m", SMOLLM): {256: 186_368},
+    ("tiny_llama", LINEAR): {64: 5_376, 256: 10_752},
     ("vit_base", QV): {8: 18_624, 16: 18_816, 32: 19_200, 64: 19_968, 128: 21_504, 256: 24_576, 1024: 43_008},
+    ("tiny_vit", QV): {64: 1_280, 256: 2_816},
     ("vit_large", QV): {8: 49_536, 16: 49_920, 32: 50_688, 64: 52_224, 128: 55_296, 256: 61_440, 1024: 98_304},
 }  # fmt: skip
 LORA = {
@@ -54,8 +56,10 @@ LORA = {
     ("qwen2_5_7b", LINEAR): {8: 20_185_088},
     ("qwen2_5_0_5b", QWEN): {8: 1_646_592},
     ("smollm_360m", SMOLLM): {8: 2_621_440},
+    ("tiny_llama", LINEAR): {8: 55_296},
     ("vit_base", QV): {8: 294_912},
     ("vit_large", QV): {8: 786_432},
+    ("tiny_vit", QV): {8: 12_288},
 }
 # number of targets, their out widths, LoRA's count per unit of rank, Σ out
 LAYOUTS = {
@@ -63,6 +67,7 @@ LAYOUTS = {
     ("vit_base", QV): (24, {768}, 36_864, 18_432),
     ("roberta_large", QV): (48, {1024}, 98_304, 49_152),
     ("vit_large", QV): (48, {1024}, 98_304, 49_152),
+    ("tiny_vit", QV): (8, {96}, 8 * 192, 8 * 96),
     ("gpt2_medium", QV): (48, {1024}, 98_304, 49_152),
     ("gpt2_large", QV): (72, {1280}, 184_320, 92_160),
     ("llama2_7b", QV): (64, {4096}, 524_288, 262_144),
@@ -78,6 +83,7 @@ LAYOUTS = {
     ("qwen2_5_0_5b", LINEAR): (168, {128, 896, 4864}, 549_888, 304_128),
     ("smollm_360m", SMOLLM): (128, {320, 960, 2560}, 32 * (1280 + 1920 + 2 * 3520), 32 * (320 + 2 * 960 + 2560)),
     ("smollm_360m", LINEAR): (224, {320, 960, 2560}, 542_720, 276_480),
+    ("tiny_llama", LINEAR): (28, {48, 96, 256}, 4 * (2 * 192 + 2 * 144 + 3 * 352), 4 * (3 * 96 + 2 * 48 + 2 * 256)),
 }
 DEFAULTS = {**{k: v for k, v in LAYOUTS if v == QV}, "qwen2_5_0_5b": QWEN, "smollm_360m": SMOLLM}
 # parameters of the whole model, in units of 0.1 M, as the configurations state them
@@ -174,7 +180,7 @@ def test_the_default_targets_are_the_published_ones(name, kinds):
 
 
 @pytest.mark.parametrize(
-    ("name", "heads"), [("llama3_8b", 8), ("qwen2_5_7b", 4), ("qwen2_5_0_5b", 2), ("smollm_360m", 5)]
+    ("name", "heads"), [("llama3_8b", 8), ("qwen2_5_7b", 4), ("qwen2_5_0_5b", 2), ("smollm_360m", 5), ("tiny_llama", 2)]
 )
 def test_grouped_queries_make_keys_and_values_narrow(name, heads):
     config = skeleton(name).config
@@ -183,7 +189,7 @@ def test_grouped_queries_make_keys_and_values_narrow(name, heads):
     assert config.num_key_value_heads == heads
 
 
-@pytest.mark.parametrize("name", ["qwen2_5_0_5b", "smollm_360m"])
+@pytest.mark.parametrize("name", ["qwen2_5_0_5b", "smollm_360m", "tiny_llama"])
 def test_a_tied_output_layer_is_one_matrix_with_the_embedding(name):
     model = skeleton(name)
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
