@@ -9,11 +9,16 @@ PY=${PY:-.venv/bin/python}
 # a process each on several cores: FAMILIES=e2e …, with OMP_NUM_THREADS=1
 FAMILIES=${FAMILIES:-cifar10 flowers5 alpaca e2e}
 METHODS=${METHODS:-lora vera tied_lora alpha_lora uora full}
+UNADAPTED=(method=lora trainer.lr_adapter=0 trainer.max_steps=1) # the causal backbones as they are
 
 cell() { # experiment, then words
-  "$PY" -m uora_bench experiment_name="$1" data.root="$DATA" trainer.precision=float32 tracker=none "${@:2}" ||
-    echo "exit $?: $*" >&2
+  "$PY" -m uora_bench experiment_name="$1" data.root="$DATA" trainer.precision=float32 tracker=none "${@:2}"
+  local code=$?
+  [ $code -ge 128 ] && exit $code # told to stop
+  [ $code -ne 0 ] && failed=1 && echo "exit $code: $*" >&2
+  return 0
 }
+failed=0
 
 for family in $FAMILIES; do
   for method in $METHODS; do
@@ -24,4 +29,10 @@ for family in $FAMILIES; do
       e2e) cell tiny_e2e task=e2e backbone=tiny_gpt2 method="$method" ;;
     esac
   done
+  case $family in
+    cifar10 | flowers5) cell tiny_$family task=vision/$family backbone=tiny_vit method=head_only ;;
+    alpaca) cell tiny_unadapted task=instruct/alpaca_1000 backbone=tiny_llama "${UNADAPTED[@]}" ;;
+    e2e) cell tiny_unadapted task=e2e backbone=tiny_gpt2 "${UNADAPTED[@]}" ;;
+  esac
 done
+exit $failed

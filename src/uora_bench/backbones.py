@@ -295,13 +295,18 @@ def _initialise_head(model: Any, seed: int) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for name in model.head_modules:
-            for module in model.get_submodule(name).modules():
+            head = model.get_submodule(name)
+            # a quantised backbone may be on the GPU, whose random numbers are others
+            device = next((p.device for p in head.parameters()), torch.device("cpu"))
+            head.cpu()
+            for module in head.modules():
                 if hasattr(module, "weight"):
                     # the library marks loaded weights so that they are not drawn again; the head's are to be
                     for parameter in module.parameters(recurse=False):
                         parameter.__dict__.pop("_is_hf_initialized", None)
                     module.__dict__.pop("_is_hf_initialized", None)
                     model._init_weights(module)
+            head.to(device)
 
 
 def _origin(backbone: BackboneConfig, place: str, model: Any) -> dict[str, Any]:

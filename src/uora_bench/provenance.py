@@ -19,6 +19,8 @@ PACKAGES = (
     "numpy",
     "scikit-learn",
     "scipy",
+    "peft",
+    "bitsandbytes",
 )
 
 

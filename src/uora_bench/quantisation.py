@@ -68,11 +68,13 @@ def loading(backbone: BackboneConfig) -> dict[str, Any]:
 
 
 def keep_layout(model: Any) -> None:
-    """Hold bitsandbytes to one layout of the weights on the CPU.
+    """Hold bitsandbytes to one layout of the weights, and to the dtype asked for.
 
     On processors with AVX512-BF16 its first pass in eval mode would repack them, round their scales to bfloat16, and
     from then on multiply by a kernel without a gradient: training after an evaluation would go wrong and say nothing.
+    Anywhere it would compute in the dtype of the first input it sees.
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
+            module.compute_type_is_set = True

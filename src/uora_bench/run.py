@@ -114,14 +114,9 @@ def run_cell(cell: Cell, settings: Settings, composed: Composed, words: list[str
     task: Task = registry.task_class(cell.task.family)(cell.task)
     backbones.check_kinds(cell.backbone, method.target_kinds)
     quantisation.check_method(cell.backbone, method)
-    quantisation.check(cell.backbone)
     precision.resolve(cell.trainer.precision)  # an impossible one is known before any download
     check_holdout(cell, method)
-    if method.extra_tokens and getattr(task.config, "packing", False):
-        raise UserError(
-            "task.packing=true puts several examples into one sequence, and this method puts its virtual tokens before "
-            "the first alone; set task.packing=false"
-        )
+    check_packing(method, task)
     start_adapter = artifacts.warm_start_file(settings)
     if start_adapter is not None:
         cell = replace(cell, initialise_from=artifacts.sha256(start_adapter))
@@ -136,6 +131,7 @@ def run_cell(cell: Cell, settings: Settings, composed: Composed, words: list[str
     job = _Job(cell, settings, composed, cell_id, fingerprints, rows, task, words, started, {}, method.holdout_stays)
     if _already_done(job):
         return 0
+    quantisation.check(cell.backbone)
     job.facts |= provenance.collect()
     job.facts["started"] = datetime.now(UTC).isoformat(timespec="seconds")
     if start_adapter is not None:
@@ -159,6 +155,15 @@ def check_holdout(cell: Cell, method: Method) -> None:
         raise UserError(
             f"method={cell.method.name} trains a part of itself on rows of its own, and none is held out: set "
             "method.holdout (or trainer.holdout) above 0, or a mode without that step"
+        )
+
+
+def check_packing(method: Method, task: Task) -> None:
+    """Raise `UserError` for virtual tokens before packed inputs; needs no data."""
+    if method.extra_tokens and getattr(task.config, "packing", False):
+        raise UserError(
+            "task.packing=true puts several examples into one sequence, and this method puts its virtual tokens before "
+            "the first alone; set task.packing=false"
         )
 
 
@@ -278,6 +283,13 @@ def _train(job: _Job, method: Method, start_adapter: Path | None, stop: StopRequ
             raise UserError(
                 f"{method.extra_tokens} virtual tokens leave backbone={cell.backbone.name} no room for text"
             )
+    for split in encoded.values():
+        room = limit - int(split.lengths.max()) if limit is not None and len(split) else split.new_tokens
+        if room < split.new_tokens:
+            raise UserError(
+                f"a prompt of {int(split.lengths.max())} tokens and a text of up to {split.new_tokens} do not fit into "
+                f"the {limit} of backbone={cell.backbone.name}: set task.max_new_tokens={max(1, room)}"
+            )
     longest = max(int(e.lengths.max()) for e in encoded.values() if len(e))
     if cell.trainer.padding == "max_length":
         longest = max(longest, getattr(task.config, "max_length", 0))
@@ -380,8 +392,8 @@ def inject(cell: Cell, model: Any, method: Method) -> tuple[dict[str, Any], Coun
         )
     if not adapter + heads:
         raise UserError(
-            f"method={cell.method.name} trains nothing on backbone={cell.backbone.name}, which has no task head; for the "
-            "scores of the un-adapted model take method=lora trainer.lr_adapter=0 trainer.max_steps=1"
+            f"method={cell.method.name} trains nothing on backbone={cell.backbone.name}, which has no task head; for "
+            "the scores of the un-adapted model take method=lora trainer.lr_adapter=0 trainer.max_steps=1"
         )
     return head, Counts(adapter=adapter, head=heads, total=sum(size_of(p) for p in model.parameters()))
 

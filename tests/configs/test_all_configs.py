@@ -7,6 +7,7 @@ and one test holds that against Hydra.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 import re
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from tests.tinymodels import backbone_config, make_method
 from tests.unit.test_counts import HEADS
 from tests.unit.test_counts import skeleton as plain_skeleton
 from uora_bench import backbones, registry
-from uora_bench.cell import Cell, Settings
+from uora_bench.cell import BackboneConfig, Cell, Settings
 from uora_bench.compose import Composed, compose, leaves, recipe_values
 from uora_bench.describe import describe
 from uora_bench.errors import UserError
@@ -333,3 +334,8 @@ def test_the_page_on_backbones_names_every_one_with_its_recipes(root: Path) -> N
         listed = dict(re.findall(r"([a-z_]+) \((published|inferred|own)\)", row))
         assert listed == {n.split("/")[0]: s for n, s in status.items() if n.endswith(f"/{backbone}")}, backbone
         assert [n for n in status if not n.endswith(f"/{backbone}") and f"`{n}`" not in text] == []
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_every_backbone_says_all_that_a_user_may_set(name: str) -> None:
+    assert set(file("backbone", name)) == {f.name for f in dataclasses.fields(BackboneConfig)}

@@ -114,6 +114,20 @@ def test_other_answers_are_not_mixed_in(tmp_path: Path) -> None:
     assert not output.exists()
 
 
+def test_what_was_begun_on_another_device_is_not_gone_on_with(tmp_path: Path) -> None:
+    output = tmp_path / "a.jsonl"
+    begun = kept.Kept(output, asked())
+    begun.add([answer(1, generation={"seed": 0, "device": "cuda"})])
+    again = kept.Kept(output, asked())
+    again.open(force=False)
+    again.check_maker({"device": "cuda"}, force=False)
+    assert set(again.answers) == {1}
+    with pytest.raises(UserError, match=r"device is cuda there, not cpu; force=true"):
+        again.check_maker({"device": "cpu"}, force=False)
+    again.check_maker({"device": "cpu"}, force=True)
+    assert again.answers == {}
+
+
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     path = tmp_path / "new" / "a.jsonl"
     with kept.held(path), pytest.raises(UserError, match="another process"), kept.held(path):

@@ -52,13 +52,13 @@ def widen(model: Any) -> Any:
 
 
 def logits(model: Any, inputs: dict[str, Tensor]) -> Tensor:
-    """The model's logits for ``inputs`` in eval mode, as float64."""
+    """The model's logits for ``inputs`` in eval mode, as float64 on the CPU."""
     import torch
 
-    floating = next(p.dtype for p in model.parameters())
-    given = {k: v.to(floating) if v.is_floating_point() else v for k, v in inputs.items()}
+    first = next(p for p in model.parameters() if p.is_floating_point())
+    given = {k: v.to(first.dtype if v.is_floating_point() else v.dtype).to(first.device) for k, v in inputs.items()}
     with torch.inference_mode():
-        out: Tensor = model.eval()(**given).logits.double()
+        out: Tensor = model.eval()(**given).logits.double().cpu()
     return out
 
 

@@ -40,7 +40,8 @@ class Loaded:
 
 
 def load(source: Source, weights: str, backbone: str | None = None) -> Loaded:
-    """The cell of ``source`` with its trained weights, on the CPU and in eval mode.
+    """The cell of ``source`` with its trained weights, in eval mode and on the CPU (a quantised backbone: where it was
+    quantised, on the GPU if there is one).
 
     Raises:
         UserError: missing or unfitting files, a backbone that cannot be had, or one with other weights than the run's.

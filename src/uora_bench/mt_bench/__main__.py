@@ -115,6 +115,7 @@ def _answer(subject: Subject, settings: config.AnswerConfig, answers: kept.Kept)
     if warning:
         print(warning, file=sys.stderr)
     writer = Writer(loaded, subject.task, answers.asked, subject.seed, settings.max_new_tokens)
+    answers.check_maker(writer.facts, settings.force)
     beside = "adapter beside the weights" if loaded.adds else "no adapter"
     adapter = "adapter merged into the weights" if writer.merged else beside
     print(f"on {writer.device.type} in {writer.facts['dtype']}, {adapter}", file=sys.stderr)

@@ -56,6 +56,7 @@ class Writer:
         self.longest = max_new_tokens if self.positions is None else min(max_new_tokens, self.positions // 2)
         self.facts = {
             "max_new_tokens": self.longest,
+            "backbone": {k: v for k, v in loaded.origin.items() if k in ("revision", "commit", "weights_sha256")},
             "dtype": loaded.cell.backbone.dtype,
             "quantisation": loaded.cell.backbone.quantisation,
             "device": self.device.type,

@@ -72,6 +72,19 @@ class Kept:
                 self.answers = {}
         return False
 
+    def check_maker(self, facts: Mapping[str, Any], force: bool) -> None:
+        """Raise `UserError` where what a killed call left was made in another way (device, dtype, backbone …) than
+        ``facts`` say; ``force`` forgets it instead."""
+        for answer in self.answers.values():
+            for key, value in facts.items():
+                theirs = answer.generation.get(key)
+                if theirs == value:
+                    continue
+                if not force:
+                    raise self._refusal(self.partial, f"{key} is {theirs} there, not {value}")
+                self.answers = {}
+                return
+
     def add(self, made: list[Answer]) -> None:
         """Keep ``made``; when this returns they are on the disk."""
         self.answers.update({answer.question_id: answer for answer in made})

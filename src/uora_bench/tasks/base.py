@@ -84,13 +84,14 @@ class Encoded:
     """A split ready for batching: one sequence of integers per example and model input, one reference, one length.
 
     ``features`` may be given as lists of lists; they are held as `Ragged`. ``pad_values`` names what a model input is
-    padded with where that is not 0.
+    padded with where that is not 0. ``new_tokens``: up to how many tokens the model adds to each.
     """
 
     features: Mapping[str, Ragged]
     references: np.ndarray
     lengths: np.ndarray
     pad_values: Mapping[str, int] = field(default_factory=dict)
+    new_tokens: int = 0
 
     def __post_init__(self) -> None:
         held = {k: v if isinstance(v, Ragged) else Ragged.of(v) for k, v in self.features.items()}

@@ -98,7 +98,8 @@ class CausalLM(Task):
         """``prompts`` to be continued, with what their continuations are scored against."""
         self.processor = processor
         ids = Ragged.of([tokens for tokens, _ in self._tokens(prompts, [""] * len(prompts))])
-        return Prompts({"input_ids": ids}, references, ids.lengths, {"input_ids": pad_id(processor)})
+        new_tokens = int(getattr(self.config, "max_new_tokens", 0))
+        return Prompts({"input_ids": ids}, references, ids.lengths, {"input_ids": pad_id(processor)}, new_tokens)
 
     def _tokens(self, prompts: Sequence[str], targets: Sequence[str]) -> list[tuple[list[int], list[int]]]:
         start = [self.processor.bos_token_id] if self.starts_with_bos else []

@@ -35,7 +35,7 @@ class InstructConfig:
     template: Literal["plain", "alpaca", "human_assistant", "chat"]
     max_length: int
     loss_on_prompt: bool
-    packing: bool
+    packing: bool = False
 
     def __post_init__(self) -> None:
         if len(self.columns) != 3:
