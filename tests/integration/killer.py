@@ -24,14 +24,16 @@ def at_call(nth: int, original: Callable[..., Any], act: Callable[..., Any]) -> 
     return wrapper
 
 
-def arm(place: str, nth: int) -> None:
+def arm(place: str, nth: int, words: list[str]) -> None:
     """Patch the program so that it dies at the ``nth`` visit of ``place``."""
     import safetensors.torch
     import torch
 
-    from uora_bench import trainer
+    from uora_bench import registry, trainer
+    from uora_bench.compose import compose
     from uora_bench.record import CellRecord
-    from uora_bench.tasks.text_classification import TextClassification
+
+    family = registry.task_class(compose(words).values["task"]["family"])
 
     def half_written(state: Any, path: Any) -> None:
         torch_save(state, path)
@@ -43,12 +45,10 @@ def arm(place: str, nth: int) -> None:
     if place == "step":
         trainer._Fit._step = at_call(nth, trainer._Fit._step, lambda *a: die())
     elif place == "evaluation":
-        TextClassification.predict = at_call(nth, TextClassification.predict, lambda *a: die())
+        family.predict = at_call(nth, family.predict, lambda *a: die())
     elif place == "signal":  # SIGTERM in an evaluation, which the program survives long enough to save
-        predict = TextClassification.predict
-        TextClassification.predict = at_call(
-            nth, predict, lambda *a: (os.kill(os.getpid(), signal.SIGTERM), predict(*a))[1]
-        )
+        predict = family.predict
+        family.predict = at_call(nth, predict, lambda *a: (os.kill(os.getpid(), signal.SIGTERM), predict(*a))[1])
     elif place == "checkpoint":
         torch.save = at_call(nth, torch_save, half_written)
     elif place == "adapter":
@@ -60,7 +60,7 @@ def arm(place: str, nth: int) -> None:
 
 
 if __name__ == "__main__":
-    arm(sys.argv[1], int(sys.argv[2]))
+    arm(sys.argv[1], int(sys.argv[2]), sys.argv[3:])
     from uora_bench.__main__ import main
 
     sys.exit(main(sys.argv[3:]))

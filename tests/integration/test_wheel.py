@@ -40,7 +40,7 @@ def site(wheel: Path) -> Path:
     return folder
 
 
-def test_the_wheel_carries_every_configuration_and_the_tiny_checkpoint(wheel: Path, root: Path) -> None:
+def test_the_wheel_carries_every_configuration_and_the_tiny_checkpoints(wheel: Path, root: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     configs = {
         f"uora_bench/configs/{p.relative_to(root / 'configs').as_posix()}" for p in root.glob("configs/**/*.yaml")
@@ -49,10 +49,18 @@ def test_the_wheel_carries_every_configuration_and_the_tiny_checkpoint(wheel: Pa
     assert configs <= names
     sources = {p.relative_to(root / "src").as_posix() for p in (root / "src").rglob("*.py")}
     assert sources <= names
-    tiny = {f"uora_bench/assets/tiny_roberta/{n}" for n in ("config.json", "model.safetensors", "tokenizer.json")}
-    assert tiny <= names
+    carried = {p.relative_to(root / "src").as_posix() for p in (root / "src/uora_bench/assets").glob("*/*")}
+    assert carried <= names
+    for tiny, processor in (
+        ("roberta", "tokenizer"),
+        ("gpt2", "tokenizer"),
+        ("llama", "tokenizer"),
+        ("vit", "preprocessor_config"),
+    ):
+        for name in ("config.json", "model.safetensors", f"{processor}.json"):
+            assert f"uora_bench/assets/tiny_{tiny}/{name}" in carried
     assert not [n for n in names if n.endswith((".pyc", ".log")) or n.startswith(("tests/", "results/", "runs/"))]
-    assert wheel.stat().st_size < 4 << 20
+    assert wheel.stat().st_size < 10 << 20
 
 
 def test_help_and_a_dry_run_come_from_the_installed_wheel(site: Path, tmp_path: Path) -> None:
