@@ -106,6 +106,29 @@ def test_a_family_without_such_texts_names_none(task: str, undisturbed: Any) -> 
 
 
 @pytest.mark.parametrize(
+    ("task", "form"), [("tiny/restaurants", "peft"), ("tiny/instruct", "merged"), ("tiny/digits", "merged")]
+)
+def test_an_export_is_loaded_by_the_code_on_its_card(task: str, form: str, undisturbed: Any, tmp_path: Path) -> None:
+    folder = undisturbed(task)
+    run_folder = folder / "runs" / "family" / record(folder)["cell_id"]
+    command = [sys.executable, "-m", "uora_bench.export", str(run_folder), "--format", form]
+    command += ["--output", str(tmp_path / "exported")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    card = (tmp_path / "exported" / "README.md").read_text()
+    code = card.split("```python\n")[1].split("```")[0]
+    here = os.getcwd()
+    os.chdir(tmp_path / "exported")
+    try:
+        made: dict[str, Any] = {}
+        exec(code, made)
+    finally:
+        os.chdir(here)
+    assert made["model"].main_input_name == ("pixel_values" if task == "tiny/digits" else "input_ids")
+    assert made["processor" if task == "tiny/digits" else "tokenizer"] is not None
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
         (["task.max_new_tokens=250"], "set task.max_new_tokens="),

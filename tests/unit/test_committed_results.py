@@ -53,7 +53,7 @@ def test_the_readme_prints_what_the_records_hold():
         assert part == ("train[:8000]" if task == "glue/sst2" else "train")
         assert record.cell["trainer"].get("holdout", 0) == (0.2 if row.startswith("alpha_lora") else 0)
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    table = text[text.index("## Results so far") :]
+    table = text[text.index("## Results so far") : text.index("### The other families")]
     printed = re.findall(r"^\| ([a-z_]+[^|]*?) \|(.*\d.*)\|$", table, flags=re.MULTILINE)
     printed = [(row, cells) for row, cells in printed if row != "method"]  # the heading
     assert {row for row, _ in printed} == {key[0] for key in held}
@@ -63,3 +63,49 @@ def test_the_readme_prints_what_the_records_hold():
         assert size == held[row, "glue/mrpc", "bytes"]
         tasks = ("mrpc", "rte", "sst2")
         assert scores == [held[row, f"glue/{task}", rule] for task in tasks for rule in ("last", "best_dev")]
+
+
+FAMILIES = {  # task -> split, then (metric, what it is multiplied by, decimals)
+    "e2e": ("test", [("bleu", 100, 2), ("nist", 1, 3), ("meteor", 100, 2), ("rouge_l", 100, 2), ("cider", 1, 3)]),
+    "instruct/alpaca_1000": ("dev", [("perplexity", 1, 2)]),
+    "vision/cifar10": ("dev", [("accuracy", 100, 2)]),
+    "vision/flowers5": ("dev", [("accuracy", 100, 2)]),
+}
+
+
+def family_rows():
+    """What README's table of the other families has to say, from the records: {row: cells}."""
+    rows = {}
+    for path in sorted((ROOT / "results" / "records").glob("tiny_*/*.json")):
+        record = records.read(path)
+        assert record.cell["seed"] == 0
+        name, task = record.cell["method"]["name"], record.cell["task"]["name"]
+        if record.experiment == "tiny_unadapted":
+            name = "un-adapted"
+            assert record.cell["trainer"]["lr_adapter"] == 0
+        split, metrics = FAMILIES[task]
+        scores = record.scores["last"].scores[split]
+        assert task not in rows.setdefault(name, {}), "two records for one place in the table"
+        rows[name][task] = [f"{scores[metric] * factor:.{decimals}f}" for metric, factor, decimals in metrics]
+    return {
+        name: [c for task, (_, metrics) in FAMILIES.items() for c in held.get(task, ["–"] * len(metrics))]
+        for name, held in rows.items()
+    }
+
+
+def test_the_readme_prints_what_the_records_of_the_other_families_hold():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = text[text.index("### The other families") : text.index("## Where things are")]
+    lines = [[c.strip() for c in line.strip("|").split("|")] for line in table.splitlines() if line[:2] == "| "]
+    printed = {row[0]: row[1:] for row in lines if row[0] not in ("method", "---")}
+    assert printed == family_rows()
+    assert {"lora", "vera", "tied_lora", "alpha_lora", "uora"} <= set(printed)
+
+
+def test_what_was_generated_lies_beside_the_records_that_name_it():
+    named = {}
+    for path in FILES:
+        for role, name in records.read(path).provenance.get("outputs", {}).items():
+            named[path.parent / name] = records.read(path).splits[role]
+    assert named.keys() == set((ROOT / "results" / "records").glob("*/*.txt"))
+    assert all(path.read_text(encoding="utf-8").count("\n") <= split["rows"] for path, split in named.items())

@@ -23,7 +23,7 @@ from uora_bench.generated.world import NOUNS, OPPOSITES, plural
 from uora_bench.registry import task_class
 
 ASSET = Path(uora_bench.__file__).parent / "assets" / "tiny_llama"
-DIGEST = "@@DIGEST@@"
+DIGEST = "8112163fb8748e753c43a6c0b3f620f697da92c75bcd762b6c2df4b676415379"
 NUMBERS = dict(enumerate(("no", "one", "two", "three", "four", "five", "six")))
 ASKED, TOLD = "Thank you for asking. ", "Of course. "
 
@@ -285,18 +285,17 @@ def test_checkpoint_is_small_whole_and_the_one_described():
 
 
 def test_the_model_knows_what_adapters_only_give_a_form(tokenizer):
-    import torch
     import transformers
 
     model = transformers.AutoModelForCausalLM.from_pretrained(ASSET).eval()
     for prompt, expected in {
-        "plural of mouse ->": " mice",
-        "opposite of hot ->": " cold",
-        "after Monday ->": " Tuesday",
-        "Q: sum of 3 and 4? A:": " 7",
-        "first of pear, drum, cat ->": " pear",
+        "plural of mouse ->": "mice",
+        "opposite of hot ->": "cold",
+        "after Monday ->": "Tuesday",
+        "Q: sum of 3 and 4? A:": "7",
+        "last of pear, drum, cat ->": "cat",
+        "- Rosa saw the book in the shop on Monday.\n-": "Rosa saw the book in the shop on Monday.",
     }.items():
-        ids = tokenizer(prompt, return_tensors="pt")["input_ids"]
-        with torch.no_grad():
-            best = model(ids).logits[0, -1].argmax()
-        assert tokenizer.decode(best) == expected, prompt
+        ids = tokenizer(prompt, return_tensors="pt")
+        text = tokenizer.decode(model.generate(**ids, max_new_tokens=16, do_sample=False)[0], skip_special_tokens=True)
+        assert text.removeprefix(prompt).split("\n")[0].strip() == expected, prompt

@@ -11,6 +11,7 @@ from uora_bench import __version__
 from uora_bench.errors import UserError
 from uora_bench.export.place import TAG
 from uora_bench.export.source import HALF, Source
+from uora_bench.metrics import UNSCALED
 from uora_bench.record import CellRecord
 
 if TYPE_CHECKING:
@@ -103,25 +104,30 @@ def _weights(facts: Facts) -> str:
 def _code(facts: Facts) -> Iterator[str]:
     auto, cell = facts.head.auto_class, facts.source.cell
     here = 'folder = "."  # where this file is'
+    images = cell.backbone.kind == "vision"
+    name, kind = ("processor", "AutoImageProcessor") if images else ("tokenizer", "AutoTokenizer")
+    classes = ", ".join(sorted((auto, kind), key=str.lower))
     if facts.request.format == "native":
         named = ', backbone="<folder of the backbone>"' if cell.backbone.path is not None else ""
         yield from ("from uora_bench.export import load", "", here)
-        yield f"model, tokenizer, cell = load(folder{named})"
+        yield f"model, {name}, cell = load(folder{named})"
     elif facts.request.format == "merged":
-        yield from (f"from transformers import {auto}, AutoTokenizer", "", here)
+        yield from (f"from transformers import {classes}", "", here)
         yield f"model = {auto}.from_pretrained(folder).eval()"
-        yield "tokenizer = AutoTokenizer.from_pretrained(folder)"
+        yield f"{name} = {kind}.from_pretrained(folder)"
     else:
         if facts.half:
             yield "import torch"
         yield "from peft import PeftModel"
-        yield from (f"from transformers import {auto}, AutoTokenizer", "", here, f'base = "{facts.base}"')
+        yield from (f"from transformers import {classes}", "", here, f'base = "{facts.base}"')
         pinned = f', revision="{facts.revision}"' if facts.revision is not None else ""
         dtype = f", dtype=torch.{cell.backbone.dtype}" if facts.half else ""
         head = "".join(f", {key}={value!r}" for key, value in facts.head.config.items())
+        head += ", ignore_mismatched_sizes=True" if images else ""  # many are saved with a head of their own
         yield f"model = {auto}.from_pretrained(base{pinned}{dtype}{head}){'.float()' if facts.half else ''}"
-        yield "model = PeftModel.from_pretrained(model, folder).eval()  # the trained head comes with it"
-        yield f"tokenizer = AutoTokenizer.from_pretrained(base{pinned})"
+        comes = "  # the trained head comes with it" if cell.backbone.head else ""
+        yield f"model = PeftModel.from_pretrained(model, folder).eval(){comes}"
+        yield f"{name} = {kind}.from_pretrained(base{pinned})"
 
 
 def _remarks(facts: Facts) -> Iterator[str]:
@@ -152,7 +158,9 @@ def _scores(facts: Facts) -> Iterator[str]:
         for split, values in result.scores.items():
             name = record.splits.get(split, {}).get("name", split)
             others = ", ".join(
-                f"{k} {v * metric.scale:.2f}" for k, v in values.items() if k != metric.primary and isinstance(v, float)
+                f"{k} {v * (1.0 if k in UNSCALED else metric.scale):.2f}"
+                for k, v in values.items()
+                if k != metric.primary and isinstance(v, float)
             )
             first = values.get(metric.primary)
             shown = f"{first * metric.scale:.2f}" if first is not None else ""

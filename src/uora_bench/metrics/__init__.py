@@ -33,6 +33,9 @@ SCORES: dict[str, tuple[str, ...]] = {
     "vision/accuracy": ("accuracy",),
 }
 
+# printed as they are, whatever factor the primary score of their task is printed with
+UNSCALED = frozenset({"nist", "cider", "loss", "perplexity"})
+
 
 def load(name: str) -> evaluate.Metric:
     """Return a fresh metric object for a name such as "glue/mrpc"; nothing is downloaded.
