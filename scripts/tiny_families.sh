@@ -35,4 +35,13 @@ for family in $FAMILIES; do
     e2e) cell tiny_unadapted task=e2e backbone=tiny_gpt2 "${UNADAPTED[@]}" ;;
   esac
 done
+
+# MT-Bench's questions, answered by the cells trained on Alpaca; kept beside the records without the questions
+case " $FAMILIES " in *" alpaca "*)
+  for run in runs/tiny_alpaca/*/; do
+    "$PY" -m uora_bench.mt_bench "$run" data.root="$DATA" max_new_tokens=256 batch_size=16 &&
+      "$PY" scripts/strip_questions.py "$run" results/records/tiny_alpaca || failed=1
+  done
+  ;;
+esac
 exit $failed
