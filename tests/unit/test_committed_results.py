@@ -109,3 +109,17 @@ def test_what_was_generated_lies_beside_the_records_that_name_it():
             named[path.parent / name] = records.read(path).splits[role]
     assert named.keys() == set((ROOT / "results" / "records").glob("*/*.txt"))
     assert all(path.read_text(encoding="utf-8").count("\n") <= split["rows"] for path, split in named.items())
+
+
+def test_answers_to_mt_bench_are_whole_and_hold_no_question():
+    files = sorted((ROOT / "results" / "records").glob("*/*.mt_bench.jsonl"))
+    assert {f.name.split(".")[0] for f in files} == {
+        f.stem for f in (ROOT / "results" / "records" / "tiny_alpaca").glob("*.json")
+    }
+    for file in files:
+        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        assert len({row["question_id"] for row in rows}) == len(rows) == 80
+        for row in rows:
+            assert row["generation"]["cell_id"] == file.name.split(".")[0]
+            assert len(row["answers"]) == 2
+            assert "turns" not in row
