@@ -7,7 +7,6 @@ the blocks' scales; the maps are computed in ``backbone.dtype``. Embeddings, nor
 from __future__ import annotations
 
 import importlib.util
-import logging
 from typing import TYPE_CHECKING, Any
 
 from uora_bench.cell import BackboneConfig
@@ -49,8 +48,6 @@ def loading(backbone: BackboneConfig) -> dict[str, Any]:
     if backbone.quantisation == "none":
         return {}
     check(backbone)
-    # it regrets the absence of a CPU kernel that `keep_layout` keeps it from using
-    logging.getLogger("bitsandbytes.backends.cpu").setLevel(logging.ERROR)
     import torch
     from transformers import BitsAndBytesConfig
 

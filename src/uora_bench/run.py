@@ -284,7 +284,9 @@ def _train(job: _Job, method: Method, start_adapter: Path | None, stop: StopRequ
                 f"{method.extra_tokens} virtual tokens leave backbone={cell.backbone.name} no room for text"
             )
     for split in encoded.values():
-        room = limit - int(split.lengths.max()) if limit is not None and len(split) else split.new_tokens
+        if limit is None or not split.new_tokens:
+            continue
+        room = limit - int(split.lengths.max())
         if room < split.new_tokens:
             raise UserError(
                 f"a prompt of {int(split.lengths.max())} tokens and a text of up to {split.new_tokens} do not fit into "
