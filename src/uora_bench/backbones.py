@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib.util
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from uora_bench import hub, quantisation
+from uora_bench import carried, hub, offline, quantisation
 from uora_bench.cell import BackboneConfig
 from uora_bench.errors import CellError, UserError, nearest
 from uora_bench.methods.base import Target, TargetShape, linear_shape
@@ -57,7 +56,7 @@ def load(backbone: BackboneConfig, head: HeadSpec, seed: int) -> Loaded:
     verbosity = transformers.utils.logging.get_verbosity()
     transformers.utils.logging.set_verbosity_error()  # "newly initialized: classifier" is checked below, by name
     try:
-        with _loading(backbone, place):
+        with _loading(backbone, place, arguments):
             model, info = auto.from_pretrained(
                 place,
                 dtype=dtype,
@@ -87,7 +86,7 @@ def load(backbone: BackboneConfig, head: HeadSpec, seed: int) -> Loaded:
     _check_picture_size(backbone, model, processor)
     _widen_head(model)
     _initialise_head(model, derive(seed, "head"))
-    return Loaded(model, processor, _origin(backbone, place, model))
+    return Loaded(model, processor, _origin(backbone, place, arguments))
 
 
 def _processor(backbone: BackboneConfig, place: str, arguments: dict[str, Any]) -> Any:
@@ -121,7 +120,7 @@ def skeleton(backbone: BackboneConfig, head: HeadSpec) -> nn.Module:
         model = build(transformers.AutoConfig.for_model(**backbone.architecture, **head.config))
     else:
         place, arguments = _locate(backbone)
-        with _loading(backbone, place):
+        with _loading(backbone, place, arguments):
             model = build(transformers.AutoConfig.from_pretrained(place, **arguments, **head.config))
     model.head_modules = tuple(backbone.head)
     return model
@@ -212,40 +211,49 @@ def _locate(backbone: BackboneConfig) -> tuple[str, dict[str, Any]]:
         if not Path(backbone.path).is_dir():
             raise UserError(f"backbone.path='{backbone.path}' is not a folder")
         return backbone.path, {"local_files_only": True}
-    if backbone.package is not None:
-        package, _, folder = backbone.package.partition(":")
-        try:
-            spec = importlib.util.find_spec(package)
-        except (ImportError, ValueError):  # not a module's name, or one inside a package that is not there
-            spec = None
-        if spec is not None and spec.submodule_search_locations:
-            carried = Path(next(iter(spec.submodule_search_locations))) / folder
-            if carried.is_dir():
-                return str(carried), {"local_files_only": True}
+    folder = carried.folder(backbone.package)
+    if folder is not None:
+        return str(folder), {"local_files_only": True}
     if backbone.id is None and backbone.package is None:
         raise UserError(f"backbone={backbone.name} is a model of your own: name its folder with backbone.path=<folder>")
     if backbone.id is None:
         raise UserError(
             f"backbone={backbone.name} is carried by the package {backbone.package}, which lacks it; reinstall"
         )
+    cache = offline.cache()
+    if cache is not None and not offline.lacking(backbone.id, backbone.revision, cache.parent):
+        # read, never written: the library then asks nothing of the Hub and makes no file
+        return backbone.id, {"local_files_only": True, "revision": backbone.revision, "cache_dir": str(cache)}
     online = hub.reachable(backbone.id, "model", backbone.revision)
     return backbone.id, {"local_files_only": not online, "revision": backbone.revision}
 
 
 @contextmanager
-def _loading(backbone: BackboneConfig, place: str) -> Iterator[None]:
-    """Inside, whatever a library raises is a `UserError` with the ways out: the files are not there, or not right."""
+def _loading(backbone: BackboneConfig, place: str, arguments: dict[str, Any]) -> Iterator[None]:
+    """Inside, whatever a library raises is a `UserError` with the ways out: the files are not there, or not right.
+
+    Where ``arguments`` say that only local files count, nothing is asked of the Hub.
+    """
     try:
-        yield
+        with hub.disconnected() if arguments["local_files_only"] else nullcontext():
+            yield
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 - OSError, httpx's, SafetensorError, ValueError, KeyError …
         files = "preprocessor_config.json" if backbone.kind == "vision" else "tokenizer"
+        why = hub.reason(error) + _lack(backbone, place)
         raise UserError(
-            f"cannot load backbone={backbone.name} from '{place}': {hub.reason(error)}; set backbone.path=<folder> "
-            f"(config.json, *.safetensors, {files}), run `make prefetch` on a connected machine, or use a tiny task "
-            "(task=tiny/nli)"
+            f"cannot load backbone={backbone.name} from '{place}': {why}; set backbone.path=<folder> (config.json, "
+            f"*.safetensors, {files}), run `make prefetch` on a connected machine, "
+            "or use a tiny task (task=tiny/nli)"
         ) from None
+
+
+def _lack(backbone: BackboneConfig, place: str) -> str:
+    """What keeps the folder of prefetched models from being used, for a message; "" where there is none."""
+    cache = offline.cache()
+    lacking = offline.lacking(place, backbone.revision, cache.parent) if cache and place == backbone.id else []
+    return f"; in '{cache.parent}' {lacking[0]}" if cache and lacking else ""
 
 
 def _check_architecture(backbone: BackboneConfig, model: Any) -> None:
@@ -309,11 +317,14 @@ def _initialise_head(model: Any, seed: int) -> None:
             head.to(device)
 
 
-def _origin(backbone: BackboneConfig, place: str, model: Any) -> dict[str, Any]:
+def _origin(backbone: BackboneConfig, place: str, arguments: dict[str, Any]) -> dict[str, Any]:
     origin: dict[str, Any] = {"name": backbone.name, "id": backbone.id, "revision": backbone.revision}
-    commit = getattr(model.config, "_commit_hash", None)
-    if commit:
-        origin["commit"] = commit
-    if Path(place).is_dir():
+    if place != backbone.id or "revision" not in arguments:
         origin["weights_sha256"] = _hash_weights(Path(place))
-    return origin
+        return origin
+    from huggingface_hub import constants
+
+    # the cache just loaded from says what a branch or tag was
+    cache = Path(arguments.get("cache_dir") or constants.HF_HUB_CACHE)
+    commit = offline.commit_of(cache / offline.folder_name(place), backbone.revision)
+    return {**origin, "commit": commit} if commit else origin

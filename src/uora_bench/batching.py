@@ -61,6 +61,11 @@ def micro_batches(
     return shares
 
 
+def evaluation_rounds(examples: int, batch_size: int, processes: int) -> int:
+    """The largest number of `evaluation_batches` that a process gets."""
+    return math.ceil(examples / (batch_size * processes))
+
+
 def evaluation_batches(lengths: np.ndarray, batch_size: int, rank: int, processes: int) -> list[np.ndarray]:
     """Batches of similar length for process ``rank`` of an evaluation; every example is in one process's share."""
     import numpy as np

@@ -12,12 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from uora_bench.errors import UserError
+from uora_bench.errors import ImpossiblePair, UserError
 from uora_bench.schema import build, convert, plain
 
 HELD_OUT = "held_out"  # the role of the rows kept out of the training set for a method's auxiliary step
 # Trainer keys that change how the loop runs but not what it computes: in the record (provenance), not in the id.
-_NOT_SCIENCE = ("micro_batch_size", "eval_batch_size", "gradient_checkpointing", "checkpoint_every", "log_every")
+_NOT_SCIENCE = (
+    "micro_batch_size", "eval_batch_size", "gradient_checkpointing", "checkpoint_every", "log_every", "sharding",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,7 @@ class TrainerConfig:
     decay_head_biases: bool
     warmup_steps: int | None
     evaluate: Literal["each_epoch", "last"]
+    sharding: Literal["none", "full"] = "none"  # run folders are older than the key
 
     def __post_init__(self) -> None:
         positive = ("epochs", "batch_size", "eval_batch_size", "checkpoint_every", "log_every", "eps")
@@ -201,11 +204,7 @@ class Cell:
             trainer=build(TrainerConfig, config["trainer"], "trainer"),
             seed=convert(int, config["seed"], "seed"),
         )
-        if cell.task.kind != cell.backbone.kind:
-            raise UserError(
-                f"task={cell.task.name} needs a backbone of kind {cell.task.kind}, but backbone={cell.backbone.name} "
-                f"is of kind {cell.backbone.kind}; choose another backbone= (see --help)"
-            )
+        check_kinds(config["task"], config["backbone"])
         if cell.seed < 0:
             raise UserError(f"seed={cell.seed} must not be negative")
         return cell
@@ -267,10 +266,32 @@ class Cell:
             "micro_batch_size": self.micro_batch_size,
         }
 
+    @property
+    def key(self) -> str:
+        """`key_of` this cell: its name before data and weights are read."""
+        return key_of(self.canonical())
+
     def cell_id(self, fingerprint: str) -> str:
         """16 hex digits: the hash of `canonical` (method and task versions are in it) and the data's fingerprint."""
         text = json.dumps([self.canonical(), fingerprint], sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def check_kinds(task: Mapping[str, Any], backbone: Mapping[str, Any]) -> None:
+    """Raise `ImpossiblePair` for a task on a backbone of another kind."""
+    if task["kind"] != backbone["kind"]:
+        raise ImpossiblePair(
+            f"task={task['name']} needs a backbone of kind {task['kind']}, but backbone={backbone['name']} is of kind "
+            f"{backbone['kind']}; choose another backbone= (see --help)"
+        )
+
+
+def key_of(canonical: Mapping[str, Any]) -> str:
+    """16 hex digits for `Cell.canonical` without what only a look at data, weights and method can tell: a grid is
+    planned, and its records are found again, by this name."""
+    known = {k: v for k, v in canonical.items() if k not in ("initialise_from", "weights", "micro_batch_size")}
+    text = json.dumps(known, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,15 @@ owns the order of those layers and the errors about keys; it knows nothing of wh
 
 from __future__ import annotations
 
+import copy
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from uora_bench import registry
-from uora_bench.errors import UserError, nearest
+from uora_bench.cell import check_kinds
+from uora_bench.errors import ImpossiblePair, UserError, nearest
 
 COMMAND_LINE = "command line"
 # method=peft takes the fields of whatever PEFT type it is: a mapping that any key may enter, checked by the method
@@ -35,15 +37,17 @@ class Composed:
     legend: dict[str, str]
 
 
-def compose(words: list[str]) -> Composed:
+def compose(words: list[str], put_together: Callable[[dict[str, str]], dict[str, Any]] | None = None) -> Composed:
     """Resolve ``words`` (``key=value``, Hydra's grammar) into one configuration.
+
+    ``put_together``: what makes one configuration of the chosen groups; Hydra, unless a grid brings `quick`.
 
     Raises:
         UserError: for a ``+``, ``++`` or ``~`` prefix, a sweep, an unknown group value or key, or a value of another
             type than the default's.
     """
     groups, values = _parse(words)
-    config = _compose_groups(groups)
+    config = (put_together or _compose_groups)(groups)
     recipe = config.pop("recipe", None)
     sources: dict[str, str] = {}
     if recipe is None:
@@ -58,17 +62,28 @@ def compose(words: list[str]) -> Composed:
         config["recipe"] = {k: recipe[k] for k in ("name", "status", "note")}
         for key, entry in recipe_values(recipe, config["task"]["name"]).items():
             key = _own_key(key, config["method"]["name"], f"recipe {recipe['name']}: ")
-            _assign(config, key, entry["value"], f"recipe {recipe['name']}: ")
+            try:
+                _assign(config, key, entry["value"], f"recipe {recipe['name']}: ")
+            except UserError:
+                check_kinds(config["task"], config["backbone"])  # a text recipe's keys are not a vision task's
+                raise
             sources[key] = entry["source"]
     for key, value in values.items():
         key = _own_key(key, config["method"]["name"], "")
-        if key.startswith(("recipe.", "method.aliases")) or key in _LABELS:
+        if key.startswith(("recipe.", "method.aliases", "method.needs_head")) or key in _LABELS:
             raise UserError(
                 f"'{key}' says what a file of configs/ is, so only that file can set it; choose another file"
             )
         _assign(config, key, value, "")
         sources[key] = COMMAND_LINE
     _resolve_aliases(config["method"])
+    if config["method"].pop("needs_head", False) and not config["backbone"]["head"]:
+        check_kinds(config["task"], config["backbone"])
+        raise ImpossiblePair(
+            f"method={config['method']['name']} trains nothing on backbone={config['backbone']['name']}, "
+            "which has no task head; for the scores of the un-adapted model take method=lora trainer.lr_adapter=0 "
+            "trainer.max_steps=1"
+        )
     legend = {k: v for k, v in ((recipe or {}).get("sources") or {}).items() if k in sources.values()}
     return Composed(config, sources, legend)
 
@@ -109,44 +124,65 @@ def leaves(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _parse(words: list[str]) -> tuple[dict[str, str], dict[str, Any]]:
+    groups: dict[str, str] = {}
+    values: dict[str, Any] = {}
+    for word in words:
+        key, value = _parse_word(word)
+        if key in registry.GROUPS:
+            groups[key] = value
+        else:
+            values[key] = copy.deepcopy(value)
+    return groups, values
+
+
+@functools.lru_cache(maxsize=4096)  # a grid says the same words again and again, and the parser is slow
+def _parse_word(word: str) -> tuple[str, Any]:
+    """Key and value of ``word``; a group's value is a name that it has."""
+    override = read_override(word)
+    key = override.key_or_group
+    if word[0] in "+~":
+        raise UserError(f"'{word}': keys are set, never added or removed, so drop the '{word[0]}'{_tail(key)}")
+    if override.package is not None:
+        raise UserError(f"'{word}': a package (@…) has no place here; write {key}=…")
+    if override.is_sweep_override():
+        raise UserError(
+            f"'{word}' is a grid, and this is one cell: give one value (quote a comma in text), or run the grid with -m"
+        )
+    if key in registry.GROUPS:
+        return key, registry.check_choice(key, override.get_value_element_as_str().strip("'\""))
+    value = override.value()
+    if key in _TEXT and isinstance(value, (int, float)):
+        value = word.split("=", 1)[1]
+    return key, value
+
+
+def read_override(word: str) -> Any:
+    """``word`` as Hydra's parser reads it (`hydra.core.override_parser.types.Override`); text outside its grammar is
+    taken as it stands.
+
+    Raises:
+        UserError: for a word that is not ``key=value``.
+    """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    groups: dict[str, str] = {}
-    values: dict[str, Any] = {}
     parser = OverridesParser.create()
-    for word in words:
-        if word in _known_keys():
-            raise UserError(f"'{word}' needs a value: write {word}=…, see --help")
-        if "=" not in word:
-            raise UserError(f"'{word}' is not of the form key=value{nearest(word, _known_keys())}")
+    if word in _known_keys():
+        raise UserError(f"'{word}' needs a value: write {word}=…, see --help")
+    if "=" not in word:
+        raise UserError(f"'{word}' is not of the form key=value{nearest(word, _known_keys())}")
+    try:
+        return parser.parse_override(word)
+    except HydraException as error:
+        key, text = word.split("=", 1)
+        if text[:1] in "[{\"'" or not key.lstrip("+~"):
+            raise UserError(f"cannot read '{word}': {str(error).splitlines()[0]}") from None
+        # text outside Hydra's grammar (a path with blanks, train[:80%]) is taken as it stands
+        escaped = text.replace("\\", "\\\\").replace('"', '\\"')
         try:
-            override = parser.parse_override(word)
-        except HydraException as error:
-            key, text = word.split("=", 1)
-            if text[:1] in "[{\"'" or not key.lstrip("+~"):
-                raise UserError(f"cannot read '{word}': {str(error).splitlines()[0]}") from None
-            # text outside Hydra's grammar (a path with blanks, train[:80%]) is taken as it stands
-            escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-            try:
-                override = parser.parse_override(f'{key}="{escaped}"')
-            except HydraException:
-                raise UserError(f"unknown key '{key}'{nearest(key.lstrip('-'), _known_keys())}") from None
-        key = override.key_or_group
-        if word[0] in "+~":
-            raise UserError(f"'{word}': keys are set, never added or removed, so drop the '{word[0]}'{_tail(key)}")
-        if override.package is not None:
-            raise UserError(f"'{word}': a package (@…) has no place here; write {key}=…")
-        if override.is_sweep_override():
-            raise UserError(f"'{word}' is a grid; one command runs one cell, so give one value (quote a comma in text)")
-        if key in registry.GROUPS:
-            name = override.get_value_element_as_str().strip("'\"")
-            groups[key] = registry.check_choice(key, name)
-        else:
-            values[key] = override.value()
-            if key in _TEXT and isinstance(values[key], (int, float)):
-                values[key] = word.split("=", 1)[1]
-    return groups, values
+            return parser.parse_override(f'{key}="{escaped}"')
+        except HydraException:
+            raise UserError(f"unknown key '{key}'{nearest(key.lstrip('-'), _known_keys())}") from None
 
 
 def _tail(key: str) -> str:

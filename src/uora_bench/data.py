@@ -11,11 +11,12 @@ import importlib
 import json
 import pkgutil
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from uora_bench import hub, imagefolder, images
+from uora_bench import hub, imagefolder, images, offline
 from uora_bench.cell import DataSource
 from uora_bench.errors import UserError, nearest
 from uora_bench.seeds import derive
@@ -30,7 +31,7 @@ _SLICE = re.compile(r"^(?P<name>[^\[\]]+)(?:\[(?P<a>(?:\d+%?)?):(?P<b>(?:\d+%?)?
 
 @dataclass(frozen=True)
 class Source:
-    """A place to load from; ``root`` is ``data.root`` or None."""
+    """A place to load from; ``root`` is ``data.root`` or None. This process takes its models from there too."""
 
     root: Path | None = None
 
@@ -38,6 +39,7 @@ class Source:
         file = self.root is not None and self.root.suffix == ".parquet" and self.root.is_file()
         if self.root is not None and not self.root.is_dir() and not file:
             raise UserError(f"data.root='{self.root}' is not a folder; see the README for its layout")
+        offline.use(self.root)
 
     def load(self, source: DataSource, split: str) -> Dataset:
         """The rows of ``split``; ``name[a:b]`` takes a part of one (row numbers or percentages, as ``train[:80%]``),
@@ -109,6 +111,20 @@ class Source:
         except Exception as error:  # noqa: BLE001 - the libraries below raise a dozen types for "not there"
             why = f"the Hub says: {hub.reason(error)}" if online else "the Hub cannot be reached"
             raise UserError(f"no data for {what}: {folder} and {why}; {out}") from None
+
+    def hashes(self, source: DataSource, splits: Iterable[str]) -> dict[str, str]:
+        """``{file name: 16 hex digits of its sha256}`` of the local files that hold ``splits``; empty for rows from
+        elsewhere. A look at the files, not at the rows: what a grid can afford to tell whether data has changed."""
+        found: dict[str, str] = {}
+        if self.root is None or source.benchmark in ("generated", IMAGE_FOLDER):
+            return found
+        for name in dict.fromkeys(part.split("[")[0] for split in splits for part in split.split("+")):
+            paths = [self.root / source.benchmark / source.dataset / f"{name}{suffix}" for suffix in SUFFIXES]
+            path = next((p for p in paths if p.is_file()), None)
+            if path is not None:
+                with open(path, "rb") as handle:
+                    found[path.name] = hashlib.file_digest(handle, "sha256").hexdigest()[:16]
+        return found
 
     def _held(self, source: DataSource) -> list[str]:
         folder = (self.root or Path("/nonexistent")) / source.benchmark / source.dataset

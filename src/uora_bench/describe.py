@@ -12,12 +12,13 @@ from uora_bench.compose import COMMAND_LINE, Composed, leaves
 def describe(cell: Cell, composed: Composed) -> str:
     """The resolved recipe with the source of every value, the target modules, and exact parameter counts."""
 
-    from uora_bench import backbones, quantisation
+    from uora_bench import backbones, quantisation, sharding
     from uora_bench.run import check_holdout, check_packing, inject
 
     method = registry.method_class(cell.method.name)(cell.method.options, cell.seed)
     check_holdout(cell, method)
     quantisation.check_method(cell.backbone, method)
+    sharding.check(cell, method)
     task = registry.task_class(cell.task.family)(cell.task)
     check_packing(method, task)
     model = backbones.skeleton(cell.backbone, task.head)

@@ -10,6 +10,14 @@ class UserError(Exception):
     """The user's mistake: one line that says what is wrong, the nearest valid thing and how to mend it (exit 2)."""
 
 
+class ImpossiblePair(UserError):
+    """Method, task and backbone do not go together; a grid leaves such a pair out and says why."""
+
+
+class Busy(UserError):
+    """Another process is running this cell: nothing is wrong, it is only not for us now (exit 75)."""
+
+
 class CellError(Exception):
     """The cell itself failed (exit 1): a non-finite loss, a count unlike the closed form, a broken merge …"""
 
@@ -23,6 +31,15 @@ class Interrupted(BaseException):
     def __init__(self, signum: int) -> None:
         super().__init__(f"stopped by signal {signum}")
         self.signum = signum
+
+
+def failure_kind(error: BaseException) -> str:
+    """``out_of_memory`` (of a GPU or of the machine) or ``error``: what a grid decides on whether to try again."""
+    text = str(error)
+    signs = ("can't allocate memory", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "not enough memory")
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or any(s in text for s in signs):
+        return "out_of_memory"
+    return "error"
 
 
 def nearest(word: str, options: Iterable[str], limit: int = 8) -> str:

@@ -17,7 +17,7 @@ FILL = -1  # after the end of a shorter prediction
 if TYPE_CHECKING:
     import numpy as np
 
-    from uora_bench.signals import StopRequest
+    from uora_bench.processes import Ballot
 
 
 def predict(
@@ -27,7 +27,7 @@ def predict(
     accelerator: Any,
     batch_size: int,
     padding: str,
-    stop: StopRequest | None,
+    ballot: Ballot | None,
     watch: Callable[[list[np.ndarray]], Iterable[np.ndarray]] = iter,
 ) -> np.ndarray:
     """One prediction per example of ``encoded``, in its order, on every process: (n,), or (n, width) where a task
@@ -36,11 +36,14 @@ def predict(
 
     Raises:
         CellError: if the number of predictions is not the number of examples.
-        Interrupted: between two batches, when ``stop`` asks for it.
+        Interrupted: between two batches, in every process between the same two, when ``ballot`` says so.
     """
     import numpy as np
     import torch
     from accelerate.utils import gather_object
+
+    from uora_bench import sharding
+    from uora_bench.processes import Looks
 
     batches = batching.evaluation_batches(
         encoded.lengths, batch_size, accelerator.process_index, accelerator.num_processes
@@ -49,14 +52,26 @@ def predict(
     was_training = model.training
     model.eval()
     unwrapped = accelerator.unwrap_model(model)
+    sharded = sharding.is_sharded(unwrapped)
+    # all processes make the same number of rounds, some with nothing of their own in the last one
+    rounds = batching.evaluation_rounds(len(encoded), batch_size, accelerator.num_processes)
+    turns = batches + [np.zeros(0, dtype=np.int64)] * (rounds - len(batches))
+    looks = Looks(ballot, late=0 if encoded.new_tokens else 1)  # generating a text takes longer than any waiting
     outputs = []
     try:
-        with torch.inference_mode():
-            for indices in watch(batches):
-                if stop is not None:
-                    stop.check()
-                batch = {k: v.to(accelerator.device) for k, v in task.collate(encoded, indices, padding).items()}
-                outputs.append(task.predict(unwrapped, batch))
+        # gathered weights made in inference mode could not be trained through later
+        with torch.no_grad() if sharded else torch.inference_mode():
+            for indices in watch(turns):
+                looks.round()
+                if not len(indices) and not sharded:
+                    continue
+                # a forward pass of sharded weights needs every process: without rows of its own, on any row
+                rows = indices if len(indices) else [0]
+                batch = {k: v.to(accelerator.device) for k, v in task.collate(encoded, rows, padding).items()}
+                predicted = task.predict(unwrapped, batch)
+                if len(indices):
+                    outputs.append(predicted)
+            looks.close()
     finally:
         model.train(was_training)
     # one transfer at the end instead of one per batch

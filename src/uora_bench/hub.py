@@ -12,9 +12,15 @@ import logging
 import os
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
+from uora_bench.errors import UserError
+
 PROBE_SECONDS = 5.0
+WAIT_SECONDS = 300.0  # the Hub counts requests in windows of five minutes
+_PAUSES = 8  # each of the five pauses that a library makes may take such a part of it
 _FILES = {"model": "config.json", "dataset": "README.md"}  # what the libraries ask for first
 # the libraries' own copies of the switch, made when they were imported
 _SWITCHES = ("huggingface_hub.constants", "datasets.config")
@@ -33,9 +39,9 @@ def reachable(repo: str, kind: Literal["model", "dataset"] = "model", revision: 
     """
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
         return False
-    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
     prefix = "datasets/" if kind == "dataset" else ""
-    if _answers_in_time(f"{endpoint}/{prefix}{repo}/resolve/{revision or 'main'}/{_FILES[kind]}"):
+    if _answers_in_time(f"{endpoint()}/{prefix}{repo}/resolve/{revision or 'main'}/{_FILES[kind]}"):
+        _bound_waiting()
         return True
     os.environ["HF_HUB_OFFLINE"] = "1"
     for name in _SWITCHES:
@@ -45,10 +51,72 @@ def reachable(repo: str, kind: Literal["model", "dataset"] = "model", revision: 
     return False
 
 
+def endpoint() -> str:
+    """The address of the Hub (``HF_ENDPOINT``), without a slash at its end."""
+    return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
+
+
 def reason(error: BaseException) -> str:
     """The first line of what a library says of its failure; its type where it says nothing."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+@contextmanager
+def disconnected() -> Iterator[None]:
+    """Inside, the libraries ask nothing of the Hub: some questions of theirs heed no ``local_files_only``."""
+    modules: list[Any] = [sys.modules[name] for name in _SWITCHES if name in sys.modules]
+    before = [module.HF_HUB_OFFLINE for module in modules]
+    for module in modules:
+        module.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        for module, value in zip(modules, before, strict=True):
+            module.HF_HUB_OFFLINE = value
+
+
+def wait_seconds() -> float:
+    """How long one request may wait in all for a busy or broken Hub (``UORA_HUB_WAIT``)."""
+    return seconds("UORA_HUB_WAIT", WAIT_SECONDS)
+
+
+def seconds(variable: str, default: float) -> float:
+    """A number of seconds from the environment; raises `UserError` for what is none."""
+    text = os.environ.get(variable) or str(default)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise UserError(f"{variable}={text} must be a number of seconds above zero")
+    return value
+
+
+@functools.cache
+def _bound_waiting() -> None:
+    """Let the libraries wait no longer than we do: they take any ``Retry-After`` for an order."""
+    import huggingface_hub
+    from huggingface_hub.utils import _http
+
+    if not hasattr(huggingface_hub, "set_client_factory"):  # before version 1, which does not read the header
+        return
+
+    longest = int(wait_seconds() / _PAUSES)
+
+    def shorten(response: Any) -> None:
+        asked = [response.headers.pop(name, None) for name in ("retry-after", "ratelimit")]
+        if any(asked):
+            own = asked[0] if (asked[0] or "").isdigit() else longest
+            response.headers["retry-after"] = str(min(int(own), longest))
+
+    def factory() -> Any:
+        client: Any = _http.default_client_factory()
+        hooks = client.event_hooks
+        client.event_hooks = {**hooks, "response": [*hooks.get("response", []), shorten]}
+        return client
+
+    huggingface_hub.set_client_factory(factory)
 
 
 def _answers_in_time(url: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import platform
 import subprocess
@@ -24,14 +25,26 @@ PACKAGES = (
 )
 
 
+PATHS = ("data.root=", "results.dir=", "runs.dir=", "backbone.path=", "initialise_from=")  # not for a public record
+SNAPSHOT = "snapshot.json"  # beside src/ of a copy that `uora_bench.launch.snapshot` made
+
+
 def collect() -> dict[str, Any]:
-    """git commit and dirty flag of the code, versions of what computes, and the hardware."""
-    return {"git": git_state(), "versions": versions(), "hardware": hardware()}
+    """git commit and dirty flag of the code, versions of what computes, the hardware, and what a launcher says of its
+    part (``UORA_LAUNCH``: which one, whether other cells shared the device, failures before this start)."""
+    facts = {"git": git_state(), "versions": versions(), "hardware": hardware()}
+    launch = os.environ.get("UORA_LAUNCH")
+    return {**facts, "launch": json.loads(launch)} if launch else facts
 
 
 def git_state() -> dict[str, Any]:
-    """Commit of the checkout this package runs from and whether src/ or configs/ differ from it; nulls for a wheel."""
+    """Commit of the checkout this package runs from and whether src/ or configs/ differ from it; for a snapshot what
+    was so when it was made; nulls for a wheel."""
     folder = Path(__file__).resolve().parent
+    snapshot = folder.parents[1] / SNAPSHOT
+    if folder.parent.name == "src" and snapshot.is_file():
+        facts = json.loads(snapshot.read_text(encoding="utf-8"))
+        return {"commit": facts["commit"], "dirty": facts["dirty"]}
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None or _git(folder, "ls-files", "--error-unmatch", "__init__.py") is None:
         return {"commit": None, "dirty": None}

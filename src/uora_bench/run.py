@@ -16,11 +16,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from uora_bench import artifacts, registry
+from uora_bench import artifacts, provenance, registry
 from uora_bench import record as records
 from uora_bench.cell import HELD_OUT, Cell, Settings
 from uora_bench.compose import Composed
-from uora_bench.errors import CellError, Interrupted, UserError
+from uora_bench.errors import Busy, CellError, Interrupted, UserError, failure_kind
+from uora_bench.launch import journal
 from uora_bench.record import CellRecord, Counts, Timing
 from uora_bench.schema import plain
 from uora_bench.signals import StopRequest
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from uora_bench.tasks.base import Task
 
 _FORCED = ".forced"
-_PATHS = ("data.root=", "results.dir=", "runs.dir=", "backbone.path=", "initialise_from=")  # not for a public record
 
 
 @dataclass
@@ -72,7 +72,7 @@ class _Job:
             provenance={
                 **self.facts,
                 "data": self.fingerprints,
-                "command": [w for w in self.words if not w.startswith(_PATHS)],
+                "command": [w for w in self.words if not w.startswith(provenance.PATHS)],
                 "trainer": plain(self.cell.trainer),
                 "source": plain(self.cell.task.source),
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -108,12 +108,13 @@ def run_cell(cell: Cell, settings: Settings, composed: Composed, words: list[str
         Interrupted: a signal arrived; the checkpoint is kept.
     """
     started = time.perf_counter()
-    from uora_bench import backbones, data, precision, provenance, quantisation
+    from uora_bench import backbones, data, precision, quantisation, sharding
 
     method = registry.method_class(cell.method.name)(cell.method.options, cell.seed)  # checks the options' values
     task: Task = registry.task_class(cell.task.family)(cell.task)
     backbones.check_kinds(cell.backbone, method.target_kinds)
     quantisation.check_method(cell.backbone, method)
+    sharding.check(cell, method)
     precision.resolve(cell.trainer.precision)  # an impossible one is known before any download
     check_holdout(cell, method)
     check_packing(method, task)
@@ -133,6 +134,7 @@ def run_cell(cell: Cell, settings: Settings, composed: Composed, words: list[str
         return 0
     quantisation.check(cell.backbone)
     job.facts |= provenance.collect()
+    job.facts["data_files"] = source.hashes(cell.task.source, task.to_load().values())
     job.facts["started"] = datetime.now(UTC).isoformat(timespec="seconds")
     if start_adapter is not None:
         job.facts["initialise_from"] = start_adapter.parent.name
@@ -203,9 +205,13 @@ def _lock(job: _Job, held: ExitStack) -> None:
         try:
             held.enter_context(FileLock(path, timeout=0))
         except Timeout:
-            raise UserError(
+            raise Busy(
                 f"cell {job.cell_id} is being run by another process (lock '{path}'); wait for it, or stop it first"
             ) from None
+    if job.cell.initialise_from is None or journal.ITEM in os.environ:  # so that a grid finds it by its key
+        key = os.environ.get(journal.ITEM, job.cell.key)
+        place = journal.folder(Path(job.settings.runs_dir), job.settings.experiment_name)
+        journal.claim(place, key, job.cell_id, str(job.facts["started"]))
     for rest in job.folder.rglob(".*.tmp"):  # of a process killed while it wrote
         rest.unlink(missing_ok=True)
 
@@ -223,14 +229,14 @@ def _run_locked(job: _Job, method: Method, start_adapter: Path | None, stop: Sto
     except (UserError, Interrupted):
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, the cell failed and the record says why
-        return _fail(job, error)
+        return _fail(job, error, method)
     (job.folder / _FORCED).unlink(missing_ok=True)
     if finished is not None:
         print(f"{summary(finished)}\n  record {records.record_path(job.record_folder, job.cell_id)}")
     return 0
 
 
-def _fail(job: _Job, error: Exception) -> int:
+def _fail(job: _Job, error: Exception, method: Method) -> int:
     reason = f"{type(error).__name__}: {error}" if not isinstance(error, CellError) else str(error)
     for folder in (job.settings.runs_dir, job.settings.results_dir, job.settings.data_root or ""):
         reason = reason.replace(str(Path(folder).absolute()), "…").replace(folder, "…") if folder else reason
@@ -243,7 +249,8 @@ def _fail(job: _Job, error: Exception) -> int:
         (job.folder / name).write_text(trace, encoding="utf-8")
         if _is_main():
             (job.folder / _FORCED).unlink(missing_ok=True)
-            job.record("failed", reason=reason).write(job.record_folder)
+            failure = {"kind": failure_kind(error), "smaller_batch": not method.acts_in_forward}
+            job.record("failed", reason=reason, provenance={"failure": failure}).write(job.record_folder)
     except (OSError, ValueError, UserError) as second:  # a full disk, most likely: the message above is then all
         print(f"the failed record could not be written: {second}", file=sys.stderr)
     return 1
@@ -255,7 +262,7 @@ def _train(job: _Job, method: Method, start_adapter: Path | None, stop: StopRequ
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs
 
-    from uora_bench import backbones, checkpoint, measure, precision, trackers, trainer
+    from uora_bench import backbones, checkpoint, measure, precision, processes, sharding, trackers, trainer
 
     cell, task = job.cell, job.task
     resolved = precision.resolve(cell.trainer.precision)
@@ -265,14 +272,20 @@ def _train(job: _Job, method: Method, start_adapter: Path | None, stop: StopRequ
         # the frozen pairs are equal everywhere and stay so; sending them each step would only cost
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
+    processes.check(accelerator.num_processes)
+    sharding.check_processes(cell, accelerator.num_processes)
     loaded = backbones.load(cell.backbone, task.head, cell.seed)
     model: Any = loaded.model
+    backbone = list(model.parameters())
     if cell.trainer.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     head, counts = inject(cell, model, method)
     if start_adapter is not None:
         artifacts.warm_start(method, start_adapter)
-    model.to(accelerator.device)
+    if cell.trainer.sharding == "full":
+        sharding.shard(model, backbone, method, accelerator)
+    else:
+        model.to(accelerator.device)
     wanted = {r: rows for r, rows in job.rows.items() if r != HELD_OUT or method.auxiliary() is not None}
     learnt = ("train", HELD_OUT)
     encoded = {role: task.encode(rows, loaded.processor, role in learnt) for role, rows in wanted.items()}
@@ -324,7 +337,8 @@ def _train(job: _Job, method: Method, start_adapter: Path | None, stop: StopRequ
         history = trainer.fit(
             cell, model, head, method, task, encoded, tracker, folder / "checkpoints", accelerator, stop
         )
-        merge_error = artifacts.merge_check(model, method, task, encoded["dev"], accelerator)
+        sharded = sharding.is_sharded(model)  # nothing can be merged into a shard
+        merge_error = None if sharded else artifacts.merge_check(model, method, task, encoded["dev"], accelerator)
         failed = False
         if not accelerator.is_main_process:
             return None
@@ -352,7 +366,11 @@ def _train(job: _Job, method: Method, start_adapter: Path | None, stop: StopRequ
             restarts=history.restarts,
             merge_error=merge_error,
             method=method.report(),
-            provenance={"backbone": loaded.origin, **({"outputs": outputs} if outputs else {})},
+            provenance={
+                "backbone": loaded.origin,
+                **({"outputs": outputs} if outputs else {}),
+                **({"merge_check": "not run: sharded"} if sharded else {}),
+            },
         )
         done.write(job.record_folder)
         tracker.summary({f"{rule}/{cell.task.metric.primary}": _primary(done, rule) for rule in done.scores})

@@ -17,11 +17,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from uora_bench import atomic, batching, checkpoint, evaluation
+from uora_bench import atomic, batching, checkpoint, evaluation, sharding
 from uora_bench.auxiliary import AuxiliarySteps
 from uora_bench.cell import HELD_OUT, Cell, TrainerConfig
 from uora_bench.errors import CellError, Interrupted, UserError
 from uora_bench.measure import Stopwatch, peak_memory
+from uora_bench.processes import Ballot
 from uora_bench.progress import Progress
 from uora_bench.seeds import derive
 from uora_bench.tasks.base import Encoded, Task
@@ -116,7 +117,7 @@ class _Fit:
 
         self.cell, self.config, self.task, self.method, self.head = cell, cell.trainer, task, method, head
         self.splits, self.tracker, self.folder, self.stop = splits, tracker, folder, stop
-        self.accelerator = accelerator
+        self.accelerator, self.ballot = accelerator, Ballot(stop, accelerator)
         self.watch, self.history = Stopwatch(), History()
         self.train_set = splits["train"]
         if not len(self.train_set):
@@ -134,7 +135,7 @@ class _Fit:
         self.group_names = [
             f"{'head' if id(g['params'][0]) in in_head else 'adapter'}/{i}" for i, g in enumerate(groups)
         ]
-        self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        self.model, self.optimizer = sharding.prepare(model, accelerator), accelerator.prepare(optimizer)
         # not prepared: Accelerate would step it once per process
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda s: learning_rate_factor(s, self.total, warmup, config.schedule)
@@ -265,8 +266,7 @@ class _Fit:
                 micro["weight"] = micro["weight"] * 0.0
             micros.append(micro)
         # the weight of the whole global batch is known before any forward pass, so gradients need no second scaling
-        total = sum(m["weight"].sum() for m in micros).to(accelerator.device)  # type: ignore[union-attr]
-        total = accelerator.reduce(total, "sum") if accelerator.num_processes > 1 else total
+        total = self.ballot.add(sum(m["weight"].sum() for m in micros))  # type: ignore[arg-type]
         sums = torch.zeros(2, device=accelerator.device)
         for i, micro in enumerate(micros):
             micro = {k: v.to(accelerator.device, non_blocking=True) for k, v in micro.items()}
@@ -284,8 +284,6 @@ class _Fit:
 
     def _evaluate(self, epoch: int) -> None:
         history, config = self.history, self.config
-        # several processes have to leave an evaluation together: they leave after it
-        stop = self.stop if self.accelerator.num_processes == 1 else None
         self._check_finite()
         loss = self._mean(self.running)
         entry: dict[str, Any] = {"epoch": epoch + 1, "step": history.steps, "train_loss": loss, "scores": {}}
@@ -298,7 +296,7 @@ class _Fit:
                 size = 1 if encoded.new_tokens and self.method.extra_tokens else config.eval_batch_size
                 watch = partial(self.progress.over, what=f"scoring {role}")
                 predictions = evaluation.predict(
-                    self.model, self.task, encoded, self.accelerator, size, config.padding, stop, watch
+                    self.model, self.task, encoded, self.accelerator, size, config.padding, self.ballot, watch
                 )
                 entry["scores"][role] = evaluation.scores(self.task, predictions, encoded, halves=role == "dev")
                 self._keep_outputs(role, epoch, predictions)
@@ -366,13 +364,8 @@ class _Fit:
         return mean
 
     def _leave_if_asked(self, saved: bool = False) -> None:
-        signum = self.stop.signum
-        if self.accelerator.num_processes > 1 and self.history.steps % self.config.log_every == 0:
-            from accelerate.utils import gather_object
-
-            signum = next((s for s in gather_object([signum]) if s is not None), None)
-        elif self.accelerator.num_processes > 1:
-            return  # all leave together, at the next look
+        # after a step the answer is already there: see `Ballot.asked`
+        signum = self.ballot.now() if saved else self.ballot.asked()
         if signum is not None:
             if not saved:
                 self._save()
@@ -391,8 +384,10 @@ class _Fit:
         randomness = [checkpoint.random_state()]
         if self.accelerator.num_processes > 1:
             randomness = gather_object(randomness)
-            for sums in (self.running, self.window, self.auxiliary_window):
-                sums.copy_(self.accelerator.reduce(sums, "sum") / self.accelerator.num_processes)
+        # of every process its own: added up in another order they would be other numbers
+        running, window, auxiliary = map(
+            self.accelerator.gather, (self.running[None], self.window[None], self.auxiliary_window[None])
+        )
         self.history.peak_bytes = max(self.history.peak_bytes, peak_memory()[0])
         self.history.seconds = dict(self.watch.totals)
         if self.accelerator.is_main_process:
@@ -403,10 +398,10 @@ class _Fit:
                 "random": randomness,
                 "history": vars(self.history),
                 "position": self.position,
-                "running": self.running,
-                "window": self.window,
+                "running": running,
+                "window": window,
                 "auxiliary": self.auxiliary.state() if self.auxiliary is not None else {},
-                "auxiliary_window": self.auxiliary_window,
+                "auxiliary_window": auxiliary,
                 "logged_auxiliary": self._logged_auxiliary,
                 "precision": self.accelerator.mixed_precision,
                 "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler is not None else {},
@@ -436,12 +431,18 @@ class _Fit:
         self.history.restarts += 1
         self.watch.totals = dict(self.history.seconds)
         self.position = state["position"]
-        self.running.copy_(state["running"])
-        self.window.copy_(state["window"])
+        self._put_back(self.running, state["running"])
+        self._put_back(self.window, state["window"])
         if self.auxiliary is not None:  # checkpoints older than auxiliary steps are of methods without them
-            self.auxiliary_window.copy_(state["auxiliary_window"])
+            self._put_back(self.auxiliary_window, state["auxiliary_window"])
             self.auxiliary.load_state(state["auxiliary"])
             self._logged_auxiliary = state["logged_auxiliary"]
         rank = self.accelerator.process_index
+        # another number of processes goes on with other random numbers
         if rank < len(state["random"]):
             checkpoint.set_random_state(state["random"][rank])
+
+    def _put_back(self, sums: torch.Tensor, kept: torch.Tensor) -> None:
+        """``kept`` are the sums of each process that saved them; where those were as many, each takes its own."""
+        rows, processes = kept.reshape(-1, 2), self.accelerator.num_processes
+        sums.copy_(rows[self.accelerator.process_index] if len(rows) == processes else rows.sum(dim=0) / processes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -244,7 +245,8 @@ def test_two_processes_on_one_cell_train_it_once(second: tuple[str, ...], tmp_pa
     if other.returncode == 0:
         assert "already done" in other.stdout
     else:
-        assert "another process" in one_line(other)
+        assert other.returncode == 75
+        assert re.fullmatch("error: [^\n]*another process[^\n]*", other.stderr.strip())
     assert record.read(only_record(tmp_path)).status == "done"
 
 

@@ -177,19 +177,6 @@ def test_prefetch_into_what_is_no_folder_is_one_line(tmp_path: Path, capsys: pyt
         assert f"cannot write to data.root='{root}'" in line
 
 
-def test_prefetch_that_cannot_write_a_file_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def full(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(prefetch, "_load", lambda *_: Dataset.from_list(ROWS))
-    monkeypatch.setattr(prefetch.atomic, "write", full)
-    assert prefetch.main(["task=glue/rte", f"data.root={tmp_path}"]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "No space left on device" in line
-
-
 # --- parts --------------------------------------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from uora_bench import backbones, checkpoint, registry
+from uora_bench import backbones, checkpoint, offline, registry
 from uora_bench.cell import Cell
 from uora_bench.errors import CellError, UserError
 from uora_bench.export.source import Source
@@ -53,6 +53,9 @@ def load(source: Source, weights: str, backbone: str | None = None) -> Loaded:
     _check_backbone(source, cell)
     method = registry.method_class(cell.method.name)(cell.method.options, cell.seed)
     head = registry.task_class(cell.task.family)(cell.task).head
+    root = (source.values.get("data") or {}).get("root")
+    if root is not None and Path(root).is_dir():  # where the run took its model from, unless this is another machine
+        offline.use(root)
     fresh = backbones.load(cell.backbone, head, cell.seed)
     model: Any = fresh.model
     plain, own = frozenset(model.state_dict()), {id(p) for p in model.parameters()}

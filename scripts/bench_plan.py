@@ -1,0 +1,69 @@
+"""How long planning a thousand cells takes: a fresh process, with no records and with one per cell. `make bench`.
+
+Prints medians over interleaved runs, and their ratio to a process that only imports what a plan needs (Hydra's parser,
+rich), which is the noise floor of the machine. Records are copies of a committed one in a temporary folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from uora_bench.plan.grid import expand
+from uora_bench.schema import plain
+
+WORDS = ["method=lora,vera,uora,tied_lora,alpha_lora", "task=glue/*", "seed=range(0,23)"]
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=5)
+    runs = parser.parse_args().runs
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        count = write_records(folder / "full" / "records" / "scratch")
+        cases = {
+            "imports alone": ["-c", "import hydra.core.override_parser.overrides_parser, rich.table, yaml"],
+            "no records": ["-m", "uora_bench.plan", *WORDS, f"results.dir={folder}", f"runs.dir={folder}"],
+            f"{count} records": [
+                "-m",
+                "uora_bench.plan",
+                *WORDS,
+                f"results.dir={folder / 'full'}",
+                f"runs.dir={folder}",
+            ],
+        }
+        times: dict[str, list[float]] = {name: [] for name in cases}
+        for _ in range(runs):
+            for name, words in cases.items():
+                begun = time.perf_counter()
+                subprocess.run([sys.executable, *words], check=True, stdout=subprocess.DEVNULL)
+                times[name].append(time.perf_counter() - begun)
+    floor = statistics.median(times["imports alone"])
+    print(f"planning {count} cells, median of {runs} runs")
+    for name, values in times.items():
+        middle = statistics.median(values)
+        print(f"  {name:<14} {middle:6.2f} s  {middle / floor:5.1f} x imports  (fastest {min(values):.2f} s)")
+
+
+def write_records(folder: Path) -> int:
+    """A finished record for every cell of the grid."""
+    template = json.loads(min((ROOT / "results" / "records" / "minilm_glue").glob("*.json")).read_text("utf-8"))
+    folder.mkdir(parents=True)
+    items = expand(WORDS).items
+    for item in items:
+        record = {**template, "cell_id": item.key, "cell": plain(item.canonical), "experiment": "scratch"}
+        (folder / f"{item.key}.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+    return len(items)
+
+
+if __name__ == "__main__":
+    main()

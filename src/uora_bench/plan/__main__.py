@@ -1,0 +1,91 @@
+"""``python -m uora_bench.plan experiment=NAME [axis=v1,v2 …] [launcher=print|local|slurm]``: a grid, planned and run.
+
+Exit codes: 0 (everything to be run is done, or was submitted or printed), 1 some cells failed, 2 the user's mistake,
+75 some cells are being run by another process, 128 + n stopped by signal n.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from uora_bench import registry
+from uora_bench.errors import Interrupted, UserError
+
+_HELP = """uora_bench.plan: a grid of cells, compared with the records there are, estimated, and run.
+
+usage: python -m uora_bench.plan experiment=NAME [key=v1,v2 …] [launcher=print|local|slurm] [launcher.key=…]
+       python -m uora_bench -m method=lora,uora task=glue/rte,glue/mrpc seed=0,1,2        the same without a preset
+       python -m uora_bench.plan experiment=NAME --status | --collect                     later, from any shell
+
+experiments (configs/experiment/)
+{experiments}
+
+values
+  a,b   range(0,5)   glob(glue/*) or glue/*         a sweep: the values of an axis, the preset's are replaced
+  one value                                         the same in every cell
+
+launchers
+  print   the table and plan.json only (the default)
+  local   the GPUs of this machine, or its cores: launcher.slots_per_gpu=1 launcher.cpu_slots=… launcher.minutes=…
+  slurm   job arrays through submitit: launcher.partition=… launcher.gpus=1 launcher.minutes=…
+  every key of a launcher: configs/launcher/"""
+
+
+def main(words: list[str] | None = None, launcher: str = "print") -> int:
+    """Run the command line ``words`` (default: the process's own); returns the exit code."""
+    words = sys.argv[1:] if words is None else words
+    try:
+        if any(w in ("-h", "--help", "help") for w in words):
+            names = registry.choices("experiment")
+            print(_HELP.format(experiments="\n".join(f"  {n}" for n in names)), flush=True)
+            return 0
+        code = _run(words, launcher)
+        sys.stdout.flush()
+        return code
+    except UserError as error:
+        print(f"error: {' '.join(str(error).split())[:600]}", file=sys.stderr)
+        return 2
+    except Interrupted as error:
+        print(f"{error}; the same command goes on where it stopped", file=sys.stderr)
+        return 128 + error.signum
+    except BrokenPipeError:  # `… | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except OSError as error:
+        if os.environ.get("UORA_DEBUG"):
+            raise
+        print(f"error: {error.strerror or error}: '{error.filename}'", file=sys.stderr)
+        return 1
+
+
+def _run(words: list[str], launcher: str) -> int:
+    from rich.console import Console
+
+    from uora_bench.plan import build, request, show
+
+    flags = [w for w in words if w in ("--status", "--collect")]
+    wanted = request.read([w for w in words if w not in flags], launcher)
+    console = Console(soft_wrap=False, width=None if sys.stdout.isatty() else 140)
+    if wanted.launcher == "slurm" or flags:
+        from uora_bench.launch import slurm
+
+        return slurm.command(wanted, flags, console)
+    from uora_bench.launch import local
+
+    if wanted.launcher == "print" and wanted.options:
+        raise UserError(
+            f"launcher.{next(iter(wanted.options))} needs launcher=local or launcher=slurm (this plan is only printed)"
+        )
+    options = local.read_options(wanted.options) if wanted.launcher == "local" else None
+    plan, cells = build.build(wanted, processes=options.processes if options is not None else None)
+    notes = [f"{cells.doubles} rows are the same cell as one before and were left out"] if cells.doubles else []
+    path = plan.write()
+    show.show(plan, [*notes, f"plan: {path}"], console, cells.experiment.note)
+    if options is None:
+        return 0
+    return local.run(plan, options, console)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

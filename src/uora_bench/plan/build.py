@@ -1,0 +1,59 @@
+"""From a request to a `Plan`: expand, compare, estimate, order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from uora_bench.launch import journal
+from uora_bench.plan import diff, grid, model
+from uora_bench.plan.estimate import Estimator, read_all
+from uora_bench.plan.grid import Grid, Planned
+from uora_bench.plan.model import Plan
+from uora_bench.plan.request import Request
+
+
+def build(request: Request, processes: int | None = None, queued: Mapping[str, str] | None = None) -> tuple[Plan, Grid]:
+    """The plan of ``request``; ``queued``: what a cluster holds, by key; ``processes`` per cell, where not the
+    preset's.
+
+    Raises:
+        UserError: for a mistake in the grid, or records that cannot be read.
+    """
+    cells = grid.of(request)
+    settings = next(p.settings for p in cells.items if p.settings is not None)
+    name, results, runs = settings.experiment_name, Path(settings.results_dir), Path(settings.runs_dir)
+    records = diff.load(results / "records" / name)
+    diff.check_readable(records, results / "records" / name)
+    compared = diff.Comparison(records, journal.folder(runs, name), runs / name, queued or {})
+    count = processes or cells.experiment.processes
+    # what others start from first: a start is only known once its own state is
+    items = [
+        compared.item(planned, _label(planned, cells), _row(planned, cells), _seed(planned), count)
+        for planned in sorted(cells.items, key=lambda p: p.after is not None)
+    ]
+    past = Estimator(read_all(results, name, (f.raw for f in records.found)))
+    by_key = {p.key: p.cell for p in cells.items}
+    items = model.in_launch_order(past.fill(item, by_key[item.key]) for item in items)
+    title = cells.experiment.title or "a grid of the command line"
+    return Plan(model.SCHEMA, name, title, str(results), str(runs), tuple(items)), cells
+
+
+def _own(planned: Planned, cells: Grid) -> list[str]:
+    return [f"{k}={planned.row[k]}" for k in cells.varied if k in planned.row]
+
+
+def _row(planned: Planned, cells: Grid) -> str:
+    if planned.cell is None:
+        names = [str(planned.row.get(k, "")) for k in ("method", "task", "backbone")]
+    else:
+        names = [planned.cell.method.name, planned.cell.task.name, planned.cell.backbone.name]
+    return " ".join([*(n for n in names if n), *_own(planned, cells)])
+
+
+def _label(planned: Planned, cells: Grid) -> str:
+    return f"{_row(planned, cells)} seed={_seed(planned)}"
+
+
+def _seed(planned: Planned) -> int:
+    return planned.cell.seed if planned.cell is not None else 0

@@ -1,0 +1,97 @@
+"""A plan as one table, and the lines around it. rich draws; nothing here decides."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from uora_bench.plan.model import OPEN, Item, Plan, State
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+COLOURS = {"done": "green", "stale": "yellow", "failed": "red", "running": "cyan", "queued": "cyan", "skip": "dim"}
+NAMES = {"todo": "to do"}
+
+
+def duration(seconds: float | None) -> str:
+    """``3 h 20 min``, ``4 min``, ``12 s``; ``?`` for None."""
+    if seconds is None:
+        return "?"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours / 24:.1f} days"
+
+
+def memory(size: int | None) -> str:
+    """``1.2 GB``; ``?`` for None."""
+    return "?" if size is None else f"{size / 1e9:.1f} GB"
+
+
+def table(plan: Plan) -> RenderableType:
+    """One line per row of the grid: how many of its seeds are in which state, and what one of its cells costs."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    drawn.add_column("row", overflow="fold")
+    drawn.add_column("cells", justify="right")
+    drawn.add_column("state", overflow="fold")
+    drawn.add_column("time each", justify="right")
+    drawn.add_column("memory", justify="right")
+    for name, items in rows(plan).items():
+        states = Counter(item.state for item in items)
+        text = Text(", ").join(
+            Text(f"{count} {NAMES.get(state, state)}", style=COLOURS.get(state, "")) for state, count in states.items()
+        )
+        reasons = list(dict.fromkeys(i.reason for i in items if i.reason))
+        if reasons:
+            text.append(f": {reasons[0]}" + (f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""))
+        estimate = next((i for i in items if i.seconds is not None), items[0])
+        drawn.add_row(name, str(len(items)), text, duration(estimate.seconds), memory(estimate.memory_bytes))
+    return drawn
+
+
+def rows(plan: Plan) -> dict[str, list[Item]]:
+    """The items of every row, in launch order."""
+    found: dict[str, list[Item]] = {}
+    for item in plan.items:
+        found.setdefault(item.row, []).append(item)
+    return found
+
+
+def totals(plan: Plan) -> list[str]:
+    """The sums below the table."""
+    states = Counter(item.state for item in plan.items)
+    order: tuple[State, ...] = ("done", "stale", "failed", "running", "queued", "todo", "skip")
+    counts = " · ".join(f"{states[s]} {NAMES.get(s, s)}" for s in order if states[s])
+    lines = [f"{len(plan.items)} cells: {counts}"]
+    open_items = [item for item in plan.items if item.state in OPEN]
+    known = [item for item in open_items if item.seconds is not None]
+    if known:
+        hours = sum(float(i.seconds or 0) * i.processes for i in known) / 3600
+        unknown = len(open_items) - len(known)
+        more = f", and {unknown} cells that no record foretells" if unknown else ""
+        largest = max((i.memory_bytes or 0 for i in known), default=0)
+        lines.append(
+            f"to run: {len(open_items)} cells, {hours:.1f} device hours{more}; the largest takes {memory(largest)}; "
+            f"estimated from {known[0].basis}" + (" and others" if len({i.basis for i in known}) > 1 else "")
+        )
+    elif open_items:
+        lines.append(f"to run: {len(open_items)} cells; no record of like cells to estimate their time from")
+    return lines
+
+
+def show(plan: Plan, notes: list[str], console: Console, note: str = "") -> None:
+    """Print the plan: ``note`` of its preset above the table, ``notes`` below."""
+    console.print(f"[bold]{plan.experiment}[/bold] {plan.title}", highlight=False, soft_wrap=True)
+    if note:
+        console.print(" ".join(note.split()), highlight=False, markup=False, style="dim")
+    console.print(table(plan), highlight=False)
+    for line in [*totals(plan), *notes]:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)

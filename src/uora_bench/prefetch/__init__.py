@@ -1,0 +1,142 @@
+"""``python -m uora_bench.prefetch experiment=NAME data.root=<folder>`` (or ``task=… backbone=… data.root=<folder>``):
+fetch what a grid or a cell needs into one folder, for machines without a network.
+
+Run on a connected machine; afterwards cells with that ``data.root`` need no Hub. ``--check`` fetches nothing and says
+what is missing or has another size, ``--check=full`` compares every sha256 as well. See docs/offline.md.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from uora_bench import offline
+from uora_bench.errors import UserError
+from uora_bench.prefetch import needs
+from uora_bench.prefetch.check import problems
+
+LOCK = ".prefetch.lock"
+PARTIAL = "partial"  # what is not whole yet, below the root
+_CHECKS = {"--check": False, "--check=full": True}
+
+
+def main(words: list[str] | None = None) -> int:
+    """Fetch, or check, what ``words`` describe. Returns the exit code: 0 done or complete, 1 something is missing (only
+    with ``--check``), 2 the user's mistake or nothing to be had."""
+    words = sys.argv[1:] if words is None else words
+    checks = [word for word in words if word.startswith("--check")]
+    try:
+        if unknown := [check for check in checks if check not in _CHECKS]:
+            raise UserError(f"unknown option '{unknown[0]}'; it is --check (names and sizes) or --check=full (sha256)")
+        request = needs.of([word for word in words if word not in checks])
+        if checks:
+            return _report(request, any(_CHECKS[check] for check in checks))
+        return prefetch(request)
+    except UserError as error:
+        _say(error)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+        return 130
+
+
+def prefetch(request: needs.Request) -> int:
+    """Fill ``request.root``; what is there already is kept. Returns 0, or 2 where a repository could not be had: the
+    others are fetched all the same.
+
+    Raises:
+        UserError: when the Hub cannot be reached or the folder cannot be written to.
+    """
+    from uora_bench.prefetch.client import Client, RepositoryError
+    from uora_bench.prefetch.models import fetch_model
+    from uora_bench.prefetch.rows import fetch_rows
+
+    root = request.root
+    done: set[str] = set()
+    failed: set[str] = set()
+    with _writing(root), _alone(root):
+        manifest = offline.Manifest.read(root)
+        client: Client | None = None
+        for need in request.needs:
+            try:
+                if problems(need, manifest):
+                    client = client or Client()
+                    if isinstance(need, needs.Model):
+                        fetch_model(need, manifest, client, root / PARTIAL)
+                    else:
+                        fetch_rows(need, manifest, client, root / PARTIAL)
+                note = _take_up(need, manifest, request.label)
+                manifest.write()
+                print(note, flush=True)
+                done.add(need.partial)
+            except RepositoryError as error:
+                _say(error)
+                failed.add(need.partial)
+        _tidy(root / PARTIAL, done - failed)
+    return 2 if failed else 0
+
+
+def _take_up(need: needs.Model | needs.Rows, manifest: offline.Manifest, label: str) -> str:
+    """Enter into the manifest which files answer ``need``, and that ``label`` needs them; returns a line to print."""
+    from uora_bench.prefetch.models import held_model
+    from uora_bench.prefetch.rows import held_rows
+
+    names = held_model(need, manifest) if isinstance(need, needs.Model) else held_rows(need, manifest)
+    for name in names:
+        manifest.add(name, replace(manifest.files[name], needed_by=(label,)))
+    size = sum(manifest.files[name].size for name in names)
+    return f"{need}: {len(names)} file{'s' if len(names) > 1 else ''}, {size / 1e6:.1f} MB"
+
+
+def _report(request: needs.Request, full: bool) -> int:
+    manifest = offline.Manifest.read(request.root)
+    found = [p for need in request.needs for p in problems(need, manifest, full)]
+    for problem in found:
+        print(f"{problem}; fetch it: {request.command}")
+    if not found:
+        print(f"complete: '{request.root}' has all that {request.label} needs")
+    return 1 if found else 0
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """Hold the folder against other prefetches, of other nodes too where the file system's locks reach that far."""
+    from filelock import FileLock, Timeout
+
+    root.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(root / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"another prefetch fills '{root}'; waiting for it", file=sys.stderr, flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _writing(root: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"cannot write to data.root='{root}': {error.strerror or error}; name a folder you may write to, with room"
+        ) from None
+
+
+def _tidy(folder: Path, names: set[str]) -> None:
+    """Remove what whole files were made of; what other calls left to be gone on with stays."""
+    for name in names:
+        shutil.rmtree(folder / name, ignore_errors=True)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _say(error: UserError) -> None:
+    print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
