@@ -34,12 +34,14 @@ class Interrupted(BaseException):
 
 
 def failure_kind(error: BaseException) -> str:
-    """``out_of_memory`` (of a GPU or of the machine) or ``error``: what a grid decides on whether to try again."""
+    """``out_of_memory`` (of a GPU or of the machine), ``crash`` (another process of this cell was lost) or ``error``:
+    what a grid decides on whether to try again."""
     text = str(error)
     signs = ("can't allocate memory", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "not enough memory")
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or any(s in text for s in signs):
         return "out_of_memory"
-    return "error"
+    lost = ("Connection closed by peer", "Connection reset by peer", "NCCL communicator was aborted")
+    return "crash" if any(s in text for s in lost) else "error"
 
 
 def nearest(word: str, options: Iterable[str], limit: int = 8) -> str:

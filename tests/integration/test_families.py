@@ -75,7 +75,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return folder
 
 
-@pytest.mark.parametrize("task", FAMILIES)
+@pytest.mark.parametrize(
+    "task", [f if f == "tiny/restaurants" else pytest.param(f, marks=pytest.mark.slow) for f in FAMILIES]
+)
 def test_a_cell_that_was_killed_ends_as_if_nothing_had_happened(task: str, undisturbed: Any, tmp_path: Path) -> None:
     expected = outcome(undisturbed(task))
     steps = expected["epochs"][-1]["step"]

@@ -381,7 +381,7 @@ def test_killed_in_between_the_next_run_asks_only_the_rest(
         time.sleep(0.2)  # what was in flight reaches the server's count
         asked = len(server.bodies)
         assert 4 <= kept < 12
-        assert asked - kept <= parallel
+        assert asked - kept <= 2 * parallel  # each thread: one in flight, one answered and not yet written
         path.write_bytes(path.read_bytes() + b'{"key": "half a li')  # the worst moment to die
         code, out, err = judge(server)
         assert code == 0

@@ -168,6 +168,32 @@ def test_a_cell_of_two_processes_is_one_of_two(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_cell_of_two_processes_is_stopped_and_killed_like_one(tmp_path: Path) -> None:
+    words = [*CELL, "method=uora", "seed=0", "trainer.epochs=120", "tracker=none", "launcher.processes=2"]
+    with subprocess.Popen(
+        plan(tmp_path, *words, "launcher.cpu_slots=2"), stdout=subprocess.PIPE, text=True, env=environment()
+    ) as launcher:
+        os.kill(wait_for(in_the_middle(tmp_path))[0].pid, signal.SIGKILL)  # the first of the two: a crash, tried again
+        place = journal.folder(tmp_path / "runs", "sweep")
+        wait_for(lambda: list(place.glob("*.attempts.json")))
+        first = claims(tmp_path)[0].pid
+        second = wait_for(lambda: [c for c in in_the_middle(tmp_path)() if c.pid != first and alive(c.pid)])[0]
+        time.sleep(2)
+        launcher.send_signal(signal.SIGINT)
+        out, _ = launcher.communicate(timeout=120)
+    assert launcher.returncode == 128 + signal.SIGINT
+    assert "retry 1 of 1" in out
+    assert "0 of 1 cells are done, 1 are left" in out
+    assert not alive(second.pid)
+    sweep(tmp_path, *words, "launcher.cpu_slots=2")
+    (record,) = records_by_status(tmp_path).values()
+    assert (record["status"], record["processes"]) == ("done", 2)
+    assert record["restarts"] >= 1
+    (key,) = {p.name.split(".")[0] for p in place.glob("*.attempts.json")}
+    assert [a.kind for a in journal.attempts(place, key)] == ["crash", "interrupted", "done"]
+
+
+@pytest.mark.slow
 def test_out_of_memory_ends_in_smaller_micro_batches_and_the_record_says_so(tmp_path: Path) -> None:
     words = [
         "task=tiny/nli", "method=full", "recipe=none", "task.splits.test=null", "task.splits.dev=validation[:16]",

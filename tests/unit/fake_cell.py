@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.records import finished_record
@@ -49,10 +50,11 @@ def main() -> int:
     if act.startswith("fail") or act.startswith("memory"):
         reason = "CellError: the loss is not finite" if act == "fail" else "RuntimeError: can't allocate memory"
         failure = {"kind": "error" if act == "fail" else "out_of_memory", "smaller_batch": act != "memory-fixed"}
+        finished = {"finished": datetime.now(UTC).isoformat(timespec="seconds")}
         failed = records.CellRecord(
             schema=records.SCHEMA, status="failed", cell_id=cell_id, experiment=settings.experiment_name,
             label=cell.label, cell=cell.canonical(), recipe=record.recipe, sources={}, metric=record.metric,
-            provenance={"failure": failure}, reason=reason,
+            provenance={"failure": failure, **finished}, reason=reason,
         )  # fmt: skip
         failed.write(folder)
         print(f"the cell failed: {reason}", file=sys.stderr)

@@ -14,10 +14,11 @@ import pytest
 
 from tests.conftest import ROOT
 from uora_bench import record as records
-from uora_bench.launch import attempt, journal, offline_runs
+from uora_bench.launch import attempt, failure, journal, offline_runs
 from uora_bench.launch.attempt import Outcome, Policy, Running, run_item
 from uora_bench.plan import grid, model
 
+ROOT_CAUSE = "Root Cause (first observed failure):\n[0]:\n  exitcode  :"  # as torchrun reports
 FAKE = str(ROOT / "tests" / "unit" / "fake_cell.py")
 Try = Callable[..., tuple[Outcome, Running]]
 
@@ -164,6 +165,46 @@ def test_exit_code_0_without_a_record_is_a_crash(go: Try) -> None:
     outcome, _ = go("silent", retries=0)
     assert (outcome.status, outcome.kind) == ("failed", "crash")
     assert "without a record" in outcome.reason
+
+
+@pytest.mark.parametrize(
+    ("code", "log", "several", "expected"),
+    [
+        (1, "the cell failed: CellError: broken", False, ("error", "CellError: broken")),
+        (
+            1,
+            "x\nprocess 1 failed: torch.OutOfMemoryError: CUDA out of memory\nTraceback",
+            True,
+            ("out_of_memory", None),
+        ),
+        (1, f"process 1 failed: Connection reset\n{ROOT_CAUSE} -9 (pid: 5)", True, ("crash", None)),
+        (1, f"process 1 failed: KeyError\n{ROOT_CAUSE} 1 (pid: 5)", True, ("error", "KeyError")),
+        (1, "process 2 failed: MemoryError\nthe cell failed: Connection closed", True, ("out_of_memory", None)),
+        (1, "Traceback\nKeyError: 5", False, ("error", "KeyError: 5")),
+        (1, "", False, ("crash", "exit code 1 without a word")),
+        (-11, "error: x", False, ("crash", "ended by SIGSEGV")),
+        (137, "", False, ("crash", None)),
+        (2, "error: no such task", False, ("refused", "no such task")),
+    ],
+)
+def test_what_an_end_means(code: int, log: str, several: bool, expected: tuple, tmp_path: Path) -> None:
+    (tmp_path / "log").write_text(f"earlier\nerror: of an earlier start\n{log}\n")
+    words = failure.last_words(tmp_path / "log", len("earlier\nerror: of an earlier start\n"))
+    kind, reason = failure.of(code, words, None, several)
+    assert kind == expected[0]
+    assert expected[1] in (None, reason)
+
+
+def test_a_record_of_an_earlier_start_says_nothing_of_this_one(go: Try) -> None:
+    _, running = go("fail", retries=0)
+    (path,) = running.plan.records.glob("*.json")
+    earlier = path.read_text()
+    assert "launcher" not in earlier  # the cell's own
+    outcome, _ = go("kill", retries=0)
+    assert outcome.kind == "crash"
+    assert path.read_text() != earlier
+    assert failure.fresh_record(running.plan, path.stem, "2000-01-01T00:00:00+00:00", None) is not None
+    assert failure.fresh_record(running.plan, path.stem, "2999-01-01T00:00:00+00:00", None) is None
 
 
 def test_a_failure_never_replaces_a_finished_record(go: Try) -> None:

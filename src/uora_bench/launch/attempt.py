@@ -88,11 +88,13 @@ class Running:
     def start(self) -> Outcome | None:
         """Start a child; an `Outcome` at once when it cannot be."""
         extra: list[str] = []
+        given = [w.split("=", 1)[1] for w in self.item.words if w.startswith("initialise_from=")]
+        self.started_from = Path(given[-1]).name if given else None
         if self.item.after is not None:
-            first = finished(self.plan, self.item.after)
-            if first is None:
+            self.started_from = finished(self.plan, self.item.after)
+            if self.started_from is None:
                 return Outcome("waiting", reason=f"starts from {self.item.after}, which is not done")
-            extra.append(f"initialise_from={first}")
+            extra.append(f"initialise_from={self.started_from}")
         if self.micro is not None:
             extra += [f"trainer.micro_batch_size={self.micro}", f"trainer.eval_batch_size={self.evaluation}"]
         launch = {"launcher": self.launcher, "shared": self.shared}
@@ -107,6 +109,8 @@ class Running:
             "PYTHONUNBUFFERED": "1",
         }
         command = [sys.executable, _CHILD, str(os.getpid()), *self._command(), *self.item.words, *extra]
+        claim = journal.claimed(self.place, self.item.key)
+        self.before = failure.stamp(self.plan, claim.cell_id if claim is not None else None)
         try:
             self._spawn(command, environment, " ".join([*self.item.words, *extra]))
         except OSError as error:  # a full disk, no more processes: this cell's failure, not the grid's
@@ -178,15 +182,18 @@ class Running:
         if code == 0 and done:
             return self._end("done", "done", "", cell_id)
         if code == BUSY:
-            return Outcome("busy", reason=failure.last_words(self.log, self.offset), cell_id=cell_id)
-        if self.stopping and (code in _STOPPED or code < 0):
+            return Outcome("busy", reason=failure.last_words(self.log, self.offset).last, cell_id=cell_id)
+        fresh = failure.fresh_record(self.plan, cell_id, self.started, self.before)
+        several = self.item.processes > 1
+        if self.stopping and (code in _STOPPED or code < 0 or (several and fresh is None)):
             return self._end("interrupted", "interrupted", "", cell_id)
-        kind, reason = failure.of(code, self.log, self.offset, self.plan.records, cell_id)
+        kind, reason = failure.of(code, failure.last_words(self.log, self.offset), fresh, several)
         if self.timed_out:
             kind, reason = "time_limit", f"not finished after {self.policy.minutes:g} minutes (launcher.minutes)"
         self._note(kind, reason)
         try:
-            failure.write_record(self.plan, self.item, cell_id, kind, reason)
+            if fresh is None or self.timed_out:
+                failure.write_record(self.plan, self.item, cell_id, kind, reason, self.started_from)
         except OSError as error:
             self.say(f"{self.item.label}: the failed record could not be written: {error}")
         again = self._again(kind, code)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from uora_bench.errors import CellError, UserError
 from uora_bench.launch import failure, journal
-from uora_bench.launch.attempt import Outcome, Policy, Running, run_item
+from uora_bench.launch.attempt import Outcome, Policy, Running, finished, run_item
 from uora_bench.plan import model
 
 if TYPE_CHECKING:
@@ -140,4 +140,4 @@ def note_failure(plan: model.Plan, item: model.Item, cell_id: str | None, kind: 
     now = datetime.now(UTC).isoformat(timespec="seconds")
     place = journal.folder(Path(plan.runs_dir), plan.experiment)
     journal.add(place, item.key, journal.Attempt(now, 0.0, kind, reason, launcher="slurm"))
-    failure.write_record(plan, item, cell_id, kind, reason)
+    failure.write_record(plan, item, cell_id, kind, reason, finished(plan, item.after) if item.after else None)
