@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -14,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from uora_bench import carried, hub, offline, quantisation
+from uora_bench import carried, hub, offline, quantisation, weights
 from uora_bench.cell import BackboneConfig
 from uora_bench.errors import CellError, UserError, nearest
 from uora_bench.methods.base import Target, TargetShape, linear_shape
@@ -24,7 +22,6 @@ from uora_bench.tasks.base import HeadSpec
 if TYPE_CHECKING:
     from torch import nn
 
-_BLOCK = 1 << 20  # bytes hashed at a time
 _FEWEST_TOKENS = 8  # beside the special ones
 
 
@@ -185,24 +182,13 @@ def weights_sha256(backbone: BackboneConfig) -> str:
 
 
 def _hash_weights(folder: Path) -> str:
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise UserError(f"backbone.path='{folder}' holds no weights (*.safetensors)")
     try:
-        return _hash(tuple((str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files))
+        digest = weights.sha256_of(folder)
     except OSError as error:
         raise UserError(f"backbone.path='{folder}': cannot read its weights: {error.strerror}") from None
-
-
-@functools.cache  # asked for twice in a run: for the cell's id and for the record
-def _hash(files: tuple[tuple[str, int, int], ...]) -> str:
-    """sha256 of the files' bytes, one after the other; size and time of change only serve as the cache's key."""
-    digest = hashlib.sha256()
-    for file, _, _ in files:
-        with open(file, "rb") as handle:
-            while block := handle.read(_BLOCK):
-                digest.update(block)
-    return digest.hexdigest()
+    if digest is None:
+        raise UserError(f"backbone.path='{folder}' holds no weights (*.safetensors)")
+    return digest
 
 
 def _locate(backbone: BackboneConfig) -> tuple[str, dict[str, Any]]:

@@ -193,7 +193,17 @@ def _already_done(job: _Job) -> bool:
     if _is_main():
         path = records.record_path(job.record_folder, job.cell_id)
         print(f"already done: {summary(done)}\n  {path} (force=true reruns)")
+        if journal.ITEM in os.environ:
+            _claim(job)
     return True
+
+
+def _claim(job: _Job) -> None:
+    """Say which cell an item of a grid became, so that the grid finds it by its key."""
+    if job.cell.initialise_from is None or journal.ITEM in os.environ:
+        key = os.environ.get(journal.ITEM, job.cell.key)
+        place = journal.folder(Path(job.settings.runs_dir), job.settings.experiment_name)
+        journal.claim(place, key, job.cell_id, datetime.now(UTC).isoformat(timespec="seconds"))
 
 
 def _lock(job: _Job, held: ExitStack) -> None:
@@ -208,10 +218,7 @@ def _lock(job: _Job, held: ExitStack) -> None:
             raise Busy(
                 f"cell {job.cell_id} is being run by another process (lock '{path}'); wait for it, or stop it first"
             ) from None
-    if job.cell.initialise_from is None or journal.ITEM in os.environ:  # so that a grid finds it by its key
-        key = os.environ.get(journal.ITEM, job.cell.key)
-        place = journal.folder(Path(job.settings.runs_dir), job.settings.experiment_name)
-        journal.claim(place, key, job.cell_id, str(job.facts["started"]))
+    _claim(job)
     for rest in job.folder.rglob(".*.tmp"):  # of a process killed while it wrote
         rest.unlink(missing_ok=True)
 

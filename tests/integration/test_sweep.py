@@ -169,7 +169,7 @@ def test_a_cell_of_two_processes_is_one_of_two(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_cell_of_two_processes_is_stopped_and_killed_like_one(tmp_path: Path) -> None:
-    words = [*CELL, "method=uora", "seed=0", "trainer.epochs=120", "tracker=none", "launcher.processes=2"]
+    words = [*CELL, "method=uora", "seed=0", "trainer.epochs=60", "tracker=none", "launcher.processes=2"]
     with subprocess.Popen(
         plan(tmp_path, *words, "launcher.cpu_slots=2"), stdout=subprocess.PIPE, text=True, env=environment()
     ) as launcher:
@@ -177,8 +177,8 @@ def test_a_cell_of_two_processes_is_stopped_and_killed_like_one(tmp_path: Path) 
         place = journal.folder(tmp_path / "runs", "sweep")
         wait_for(lambda: list(place.glob("*.attempts.json")))
         first = claims(tmp_path)[0].pid
-        second = wait_for(lambda: [c for c in in_the_middle(tmp_path)() if c.pid != first and alive(c.pid)])[0]
-        time.sleep(2)
+        second = wait_for(lambda: [c for c in claims(tmp_path) if c.pid != first and alive(c.pid)])[0]
+        time.sleep(4)
         launcher.send_signal(signal.SIGINT)
         out, _ = launcher.communicate(timeout=120)
     assert launcher.returncode == 128 + signal.SIGINT

@@ -17,7 +17,7 @@ import torch
 from accelerate import Accelerator
 
 from tests.tinymodels import make_method
-from uora_bench import backbones, hub, registry, trainer
+from uora_bench import backbones, hub, registry, trainer, weights
 from uora_bench.cell import Cell
 from uora_bench.compose import compose
 from uora_bench.errors import UserError
@@ -122,7 +122,7 @@ def test_weights_are_hashed_once_and_again_when_they_change(folder: Path, monkey
     assert backbones.load(backbone, HEAD, 0).origin["weights_sha256"] == first
     (folder / "pytorch_model.bin").write_bytes(b"not used")
     with monkeypatch.context() as patched:
-        patched.setattr(backbones.hashlib, "sha256", pytest.fail)
+        patched.setattr(weights.hashlib, "sha256", pytest.fail)
         assert backbones.weights_sha256(backbone) == first
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-4] + b"\0\1\2\3")

@@ -113,8 +113,36 @@ def test_cells_that_start_from_a_failed_one_are_not_run(go: Go, tmp_path: Path) 
     (tmp_path / f"scenario.{first.key}").write_text("fail")
     out = io.StringIO()
     assert local.run(plan, local.read_options({"gpus": "none"}), Console(file=out, width=200)) == 1
-    assert f"the cell it starts from ({first.key}) failed" in out.getvalue()
+    assert f"the cell it starts from ({first.key}) is not done" in out.getvalue()
     assert statuses(plan) == ["failed"]
+
+
+def test_a_cell_waits_for_the_one_it_starts_from_even_if_an_older_record_is_there(go: Go, tmp_path: Path) -> None:
+    base = make_plan(tmp_path, "seed=0,1")
+    first, second = base.items
+    (tmp_path / f"scenario.{first.key}").write_text("done done")
+    (tmp_path / f"scenario.{second.key}").write_text("done")
+    alone = Plan(SCHEMA, "x", "", base.results_dir, base.runs_dir, (first,))
+    console = Console(file=io.StringIO(), width=200)
+    assert local.run(alone, local.read_options({"gpus": "none"}), console) == 0
+    stale = Item(first.key, "first", first.words, "stale")
+    second = Item(second.key, "second", second.words, after=first.key)
+    plan = Plan(SCHEMA, "x", "", base.results_dir, base.runs_dir, (stale, second))
+    out = io.StringIO()
+    given = {"gpus": "none", "cpu_slots": 2}
+    assert local.run(plan, local.read_options(given), Console(file=out, width=200)) == 0
+    said = out.getvalue()
+    assert said.index("done first") < said.index("started second")
+
+
+def test_nothing_is_started_after_a_signal(go: Go, tmp_path: Path) -> None:
+    plan = make_plan(tmp_path, "seed=range(0,12)")
+    board = progress.Board(plan, 12, Console(file=io.StringIO(), width=200))
+    queue = local._Queue(plan, local.read_options({"gpus": "none"}), slots.find("none", 1, 12, 1), [*plan.items], board)
+    queue.stop(signal.SIGINT)
+    queue.run()
+    assert not queue.running
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,45 @@ def test_a_warm_start_is_done_only_with_the_record_it_started_from(place: Place)
     assert place.states()["lora 0"] == "done"
 
 
+def test_weights_of_ones_own_are_told_apart(place: Place, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_text(name)
+    from uora_bench import weights
+
+    digest = weights.sha256_of(tmp_path / "a")
+    place.write(replace(place.cell(), weights=digest))
+    assert place.states()["lora 0"] == "todo"
+    states = [i.state for i in place.plan(f"backbone.path={tmp_path}/a,{tmp_path}/b", "method=lora", "seed=0").items]
+    assert sorted(states) == ["done", "todo"]
+
+
+def test_a_file_written_anew_with_the_same_rows_is_no_other_data(place: Place, tmp_path: Path) -> None:
+    root = tmp_path / "data" / "glue" / "rte"
+    root.mkdir(parents=True)
+    (root / "train.jsonl").write_text("{}")
+    words = ("task=glue/rte", "backbone=tiny_roberta", f"data.root={tmp_path / 'data'}", "method=lora", "seed=0")
+    cell = place.cell("lora", *words)
+    place.write(cell, provenance={"data_files": {"train.jsonl": "another"}, "command": []})
+    assert [i.state for i in place.plan(*words).items] == ["stale"]
+    looked = journal.Attempt("2999-01-01T00:00:00+00:00", 1.0, "done")  # the cell found its record as good as new
+    journal.add(journal.folder(place.runs, "x"), cell.key, looked)
+    assert [i.state for i in place.plan(*words).items] == ["done"]
+
+
+@pytest.mark.parametrize(
+    ("made", "asked"), [("method.targets=[q]", "method.targets=[k]"), ("method.rank=4", "method.rank=8")]
+)
+def test_a_given_setting_is_never_stale(made: str, asked: str, place: Place) -> None:
+    place.write(place.cell("lora", made), provenance={"command": [made]})
+    assert place.states(asked)["lora 0"] == "todo"
+
+
+def test_force_makes_what_is_done_open(place: Place) -> None:
+    place.write(place.cell())
+    assert place.states("force=true")["lora 0"] == "stale force=true"
+
+
 def test_a_record_that_cannot_be_read_is_named(place: Place) -> None:
     record = place.write(place.cell())
     path = place.results / "records" / "x" / f"{record.cell_id}.json"

@@ -107,6 +107,55 @@ def test_a_presets_axes_are_replaced_its_rows_narrowed_and_its_rules_kept(monkey
     assert not any("uora" in r for r in narrowed)
 
 
+def test_values_of_the_command_line_are_compared_as_what_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment(
+        monkeypatch,
+        axes={"method": ["uora"], "method.rank": [8, 16], "seed": [0]},
+        rules=[{"when": {"method.rank": 16}, "set": {"trainer.epochs": 7}}],
+        exclude=[{"method.rank": 8, "trainer.lr_adapter": 0.1}],
+        include=[{"method": "lora", "method.rank": 4, "trainer.lr_adapter": [0.1, 0.2]}],
+    )
+    found = rows("experiment=quickstart", "method.rank=8,16", "trainer.lr_adapter=1e-1")
+    assert [("trainer.epochs=7" in r, "method.rank=8" in r) for r in found if "uora" in r] == [(True, False)]
+    assert not any("lora " in r and "rank=4" in r for r in found)  # narrowed away by the ranks that were asked for
+    assert len([r for r in rows("experiment=quickstart", "trainer.lr_adapter=1e-1") if "method.rank=4" in r]) == 1
+
+
+def test_words_of_the_command_line_reach_the_cell_as_they_are() -> None:
+    (item,) = grid.expand(["method=lora", "method.targets=[q,v]", "task.splits.train=train[:64]"]).items
+    assert "method.targets=[q,v]" in item.words
+    assert item.cell is not None
+    assert item.cell.method.options["targets"] == ["q", "v"]
+    parts = grid.expand(["task.splits.train=train[:64],train[:32]", "method.targets=[q],[k,v]"]).items
+    assert len({(i.cell.task.splits.train, tuple(i.cell.method.options["targets"])) for i in parts if i.cell}) == 4
+
+
+@pytest.mark.parametrize("words", [["backbone.path=/a,/b"], ["initialise_from=/a,/b"],
+                                   ["trainer.micro_batch_size=4,8"]])  # fmt: skip
+def test_what_may_be_another_cell_is_not_dropped(words: list[str]) -> None:
+    found = grid.expand(words)
+    assert (len(found.items), found.doubles) == (2, 0)
+
+
+@pytest.mark.parametrize("word", ["experiment_name=a,b", "data.root=a,b", "results.dir=a,b", "tracker=none,wandb"])
+def test_a_grid_has_one_place(word: str) -> None:
+    with pytest.raises(UserError, match="a grid has one"):
+        grid.expand([word])
+
+
+def test_options_of_launchers_may_have_commas() -> None:
+    words = ["partition=gpu,long", "gpus=0,1", "constraint=[a100|h100]", "extra.exclude=n1,n2", "account=null"]
+    read = request.read(["launcher=slurm", *(f"launcher.{w}" for w in words)])
+    assert read.options == {
+        "partition": "gpu,long", "gpus": [0, 1], "constraint": "[a100|h100]", "extra.exclude": "n1,n2", "account": None
+    }  # fmt: skip
+
+
+def test_a_grid_is_not_described_cell_by_cell() -> None:
+    with pytest.raises(UserError, match="launcher=print"):
+        grid.expand(["dry_run=true"])
+
+
 def test_a_preset_that_excludes_nothing_or_everything_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     experiment(monkeypatch, axes={"method": ["lora"], "seed": [0]}, exclude=[{"method": "vrea"}])
     with pytest.raises(UserError, match="matches no row"):

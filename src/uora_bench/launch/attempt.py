@@ -79,7 +79,8 @@ class Running:
         self._ended: float | None = None  # when SIGTERM was sent
         earlier = [a for a in journal.attempts(self.place, self.item.key) if a.micro_batch_size is not None]
         # what did not fit in an earlier call will not fit in this one
-        last = earlier[-1] if earlier else None
+        chosen = any(w.startswith("trainer.micro_batch_size=") for w in self.item.words)  # by the user, who knows
+        last = earlier[-1] if earlier and not chosen else None
         self.micro, self.evaluation = (last.micro_batch_size, last.eval_batch_size) if last else (None, None)
         self.begun = time.monotonic()
 
@@ -243,9 +244,11 @@ def run_item(running: Running, stop: Callable[[], bool] = lambda: False, every: 
 
 def finished(plan: Plan, key: str, cell_id: str | None = None) -> str | None:
     """The cell_id of item ``key`` if its record says done."""
+    if cell_id is None and plan.item(key).state == "done":
+        cell_id = plan.item(key).cell_id
     if cell_id is None:
         claim = journal.claimed(journal.folder(Path(plan.runs_dir), plan.experiment), key)
-        cell_id = claim.cell_id if claim is not None else plan.item(key).cell_id
+        cell_id = claim.cell_id if claim is not None else None
     if cell_id is None:
         return None
     try:

@@ -17,6 +17,7 @@ from uora_bench.plan.model import Item, Plan
 from uora_bench.schema import plain
 
 _TAIL = 65536
+_BUSY = "is being run by another process"
 _ROOT = re.compile(r"Root Cause[^\0]*?exitcode : (-?\d+)")  # of torchrun's report
 _OURS = re.compile(r"(error: |the cell failed: |process \d+ failed: )")
 # what allocators say, for children that had no time to write a record
@@ -83,7 +84,8 @@ def last_words(log: Path, offset: int) -> Words:
     except OSError:
         return Words("")
     lines = [" ".join(line.split()) for line in lines if line.strip()]
-    ours = [line for line in lines if _OURS.match(line)]
+    # another call of the same grid writes to the same log
+    ours = [line for line in lines if _OURS.match(line) and (_BUSY not in line or line == lines[-1])]
     root = _ROOT.search("\n".join(lines))
     last = _OURS.sub("", (ours or lines or [""])[-1])[:500]
     return Words(last, "\n".join(ours), int(root[1]) if root is not None else 0)

@@ -81,6 +81,22 @@ def add(place: Path, key: str, attempt: Attempt) -> None:
     atomic.write_text(place / f"{key}.attempts.json", json.dumps(plain(known), ensure_ascii=False) + "\n")
 
 
+def held(runs: Path, experiment: str, cell_id: str) -> bool:
+    """Whether a process holds the lock of a cell (the system frees it when that process dies)."""
+    from filelock import FileLock, Timeout
+
+    lock = runs / experiment / f"{cell_id}.lock"
+    if not lock.is_file():
+        return False
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # a folder we may not write to: nothing can be told
+        return False
+
+
 def _read(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))

@@ -12,11 +12,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from uora_bench.errors import Interrupted, UserError
-from uora_bench.launch import offline_runs, options, progress
+from uora_bench.launch import journal, offline_runs, options, progress
 from uora_bench.launch.attempt import Outcome, Policy, Running, finished
 from uora_bench.launch.slots import Place, Slots, find
 from uora_bench.plan.model import Item, Plan
@@ -43,6 +44,13 @@ class LocalOptions:
     smaller_batches: bool
     rerun_failed: bool
 
+    def __post_init__(self) -> None:
+        for name in ("slots_per_gpu", "cpu_slots", "threads", "processes"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"launcher.{name}={value} must be at least 1")
+        _ = self.policy  # checks its own
+
     @property
     def policy(self) -> Policy:
         return Policy(self.minutes, self.retries, self.grace_seconds, self.smaller_batches)
@@ -50,10 +58,7 @@ class LocalOptions:
 
 def read_options(given: dict[str, Any]) -> LocalOptions:
     """The local launcher's options; raises `UserError` for one that it does not have."""
-    read = options.read(LocalOptions, "local", given)
-    if read.processes is not None and read.processes < 1:
-        raise UserError(f"launcher.processes={read.processes} must be at least 1")
-    return read
+    return options.read(LocalOptions, "local", given)
 
 
 def run(plan: Plan, chosen: LocalOptions, console: Console) -> int:
@@ -65,7 +70,7 @@ def run(plan: Plan, chosen: LocalOptions, console: Console) -> int:
     """
     slots = find(chosen.gpus, chosen.slots_per_gpu, chosen.cpu_slots, chosen.threads)
     queue = [i for i in plan.to_run() if chosen.rerun_failed or i.state != "failed"]
-    queue += plan.in_state("running", "queued")
+    queue += plan.in_state("running")  # waited for; what Slurm holds is Slurm's
     most = max((item.processes for item in queue), default=1)
     if most > len(slots.devices):
         what = "GPUs" if slots.kind == "gpu" else "slots on cores (launcher.cpu_slots)"
@@ -73,7 +78,8 @@ def run(plan: Plan, chosen: LocalOptions, console: Console) -> int:
             f"a cell wants {most} processes and there are {len(slots.devices)} {what}; lower launcher.processes"
         )
     left = [item for item in plan.items if item.state == "failed" and item not in queue]
-    grid = _Queue(plan, chosen, slots, queue, progress.Board(plan, slots.total, console))
+    board = progress.Board(plan, slots.total, console)
+    grid = _Queue(plan, chosen, slots, queue, board)
     with _signals(grid):
         grid.run()
     failed = [*grid.failed, *((item, Outcome("failed", reason=item.reason)) for item in left)]
@@ -94,13 +100,17 @@ class _Queue:
     elsewhere: dict[str, float] = field(default_factory=dict)  # key -> when to look again
     failed: list[tuple[Item, Outcome]] = field(default_factory=list)
     done: int = 0
-    stopped: int | None = None
+    stopped: int | None = None  # the signal that asked us to stop
+    asked: int = 0  # how many signals have come
+    _told: int = 0
 
     def run(self) -> None:
         with self.board:
             while self.running or (self.waiting and self.stopped is None):
                 if self.stopped is None:
                     self._fill()
+                if self.asked > self._told:
+                    self._tell()
                 for entry in list(self.running):
                     outcome = entry[0].poll()
                     if outcome is not None:
@@ -110,24 +120,39 @@ class _Queue:
                     time.sleep(EVERY)
 
     def stop(self, signum: int) -> None:
-        """Ask every child to leave; again, to leave at once."""
+        """Note a signal: the loop tells the children to leave, at a second one to leave at once. (A handler runs
+        wherever the loop is, which may be in the middle of starting or reaping a child.)"""
         self.stopped = signum
+        self.asked += 1
+
+    def _tell(self) -> None:
+        first = self._told == 0
+        self._told = self.asked
+        self.board.say(
+            "stopping: the cells save their checkpoints and leave (again: at once)" if first else "ending the cells"
+        )
         for running, _ in self.running:
             running.stop()
 
     def _fill(self) -> None:
         """Put items that can start on free slots, in their order."""
         now = time.monotonic()
-        lost = {item.key for item, _ in self.failed}
         for item in list(self.waiting):
+            if self.stopped is not None:
+                return
             if self.elsewhere.get(item.key, 0.0) > now:
                 continue
-            if item.after in lost:
-                self.waiting.remove(item)
-                self._fail(item, Outcome("failed", "blocked", f"the cell it starts from ({item.after}) failed"))
-                lost.add(item.key)
-                continue
-            if item.after is not None and finished(self.plan, item.after) is None:
+            if item.after is not None:
+                if self._on_its_way(item.after):
+                    continue
+                if finished(self.plan, item.after) is None:
+                    self.waiting.remove(item)
+                    self._fail(
+                        item, Outcome("failed", "blocked", f"the cell it starts from ({item.after}) is not done")
+                    )
+                    continue
+            if self._held(item):
+                self._settle(item, Outcome("busy", reason="another process is running it"))
                 continue
             place = self.slots.take(item.processes)
             if place is None:
@@ -144,6 +169,16 @@ class _Queue:
                 self.slots.give(place)
                 self._settle(item, outcome)
 
+    def _on_its_way(self, key: str) -> bool:
+        """Whether this call runs ``key``, or will."""
+        return any(item.key == key for item in (*self.waiting, *(running.item for running, _ in self.running)))
+
+    def _held(self, item: Item) -> bool:
+        """Whether another process has the cell: known by its lock, without starting a child to find out."""
+        runs, name = Path(self.plan.runs_dir), self.plan.experiment
+        claim = journal.claimed(journal.folder(runs, name), item.key)
+        return claim is not None and journal.held(runs, name, claim.cell_id)
+
     def _ended(self, entry: tuple[Running, Place], outcome: Outcome) -> None:
         running, place = entry
         self.running.remove(entry)
@@ -155,7 +190,8 @@ class _Queue:
             if item.key not in self.elsewhere:
                 self.board.say(f"{item.label}: {outcome.reason}; waiting for it")
             self.elsewhere[item.key] = time.monotonic() + AGAIN
-            self.waiting.append(item)
+            if item not in self.waiting:
+                self.waiting.append(item)
             return
         self.elsewhere.pop(item.key, None)
         if outcome.status == "failed":
@@ -195,11 +231,7 @@ def _signals(grid: _Queue) -> Iterator[None]:
     """SIGINT and SIGTERM stop ``grid`` while the block runs."""
 
     def receive(signum: int, frame: FrameType | None) -> None:
-        first = grid.stopped is None
         grid.stop(signum)
-        grid.board.say(
-            "stopping: the cells save their checkpoints and leave (again: at once)" if first else "ending the cells"
-        )
 
     before = {s: signal.signal(s, receive) for s in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -22,5 +22,5 @@ def lines(folder: Path) -> list[str]:
     where = shlex.quote(str(folder))
     return [
         f"W&B: {cells} run{'s' if cells > 1 else ''} recorded offline; send {'them' if cells > 1 else 'it'} with",
-        f"  wandb sync --yes $(ls -d {where}/*/wandb/offline-run-*)",
+        f"  wandb sync --yes {where}/*/wandb/offline-run-*",
     ]

@@ -98,7 +98,7 @@ class Board:
         drawn = Table.grid(padding=(0, 2))
         for entry in list(running)[:_SHOWN]:
             expected = f"of about {duration(entry.item.seconds)}" if entry.item.seconds else ""
-            drawn.add_row(Text("running", style="cyan"), entry.item.label, duration(now - entry.clock), expected)
+            drawn.add_row(Text("running", style="cyan"), Text(entry.item.label), duration(now - entry.clock), expected)
         if len(running) > _SHOWN:
             drawn.add_row("", f"and {len(running) - _SHOWN} more", "", "")
         left = self.left(running, waiting, now)

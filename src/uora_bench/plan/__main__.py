@@ -49,6 +49,9 @@ def main(words: list[str] | None = None, launcher: str = "print") -> int:
     except Interrupted as error:
         print(f"{error}; the same command goes on where it stopped", file=sys.stderr)
         return 128 + error.signum
+    except KeyboardInterrupt:
+        print("stopped; nothing was started", file=sys.stderr)
+        return 130
     except BrokenPipeError:  # `… | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
@@ -66,6 +69,8 @@ def _run(words: list[str], launcher: str) -> int:
 
     flags = [w for w in words if w in ("--status", "--collect")]
     wanted = request.read([w for w in words if w not in flags], launcher)
+    if wanted.options and wanted.launcher == "print":
+        raise UserError(f"launcher.{next(iter(wanted.options))} needs launcher=local or launcher=slurm")
     console = Console(soft_wrap=False, width=None if sys.stdout.isatty() else 140)
     if wanted.launcher == "slurm" or flags:
         from uora_bench.launch import slurm
@@ -73,13 +78,10 @@ def _run(words: list[str], launcher: str) -> int:
         return slurm.command(wanted, flags, console)
     from uora_bench.launch import local
 
-    if wanted.launcher == "print" and wanted.options:
-        raise UserError(
-            f"launcher.{next(iter(wanted.options))} needs launcher=local or launcher=slurm (this plan is only printed)"
-        )
     options = local.read_options(wanted.options) if wanted.launcher == "local" else None
-    plan, cells = build.build(wanted, processes=options.processes if options is not None else None)
-    notes = [f"{cells.doubles} rows are the same cell as one before and were left out"] if cells.doubles else []
+    plan, cells, notes = build.beside_slurm(wanted, options.processes if options is not None else None)
+    if cells.doubles:
+        notes.append(f"{cells.doubles} rows are the same cell as one before and were left out")
     path = plan.write()
     show.show(plan, [*notes, f"plan: {path}"], console, cells.experiment.note)
     if options is None:

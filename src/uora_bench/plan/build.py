@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from uora_bench.errors import UserError
 from uora_bench.launch import journal
 from uora_bench.plan import diff, grid, model
 from uora_bench.plan.estimate import Estimator, read_all
@@ -32,11 +33,28 @@ def build(request: Request, processes: int | None = None, queued: Mapping[str, s
         compared.item(planned, _label(planned, cells), _row(planned, cells), _seed(planned), count)
         for planned in sorted(cells.items, key=lambda p: p.after is not None)
     ]
+    if settings.force:
+        items = [model.with_state(i, "stale", "force=true") if i.state == "done" else i for i in items]
     past = Estimator(read_all(results, name, (f.raw for f in records.found)))
     by_key = {p.key: p.cell for p in cells.items}
     items = model.in_launch_order(past.fill(item, by_key[item.key]) for item in items)
     title = cells.experiment.title or "a grid of the command line"
     return Plan(model.SCHEMA, name, title, str(results), str(runs), tuple(items)), cells
+
+
+def beside_slurm(request: Request, processes: int | None = None) -> tuple[Plan, Grid, list[str]]:
+    """`build`, with what Slurm holds of this experiment where some of it was submitted; and notes for the reader."""
+    from uora_bench.launch import slurm_queue
+
+    plan, cells = build(request, processes)
+    runs, name = Path(plan.runs_dir), plan.experiment
+    if not slurm_queue.submitted(slurm_queue.folder(runs, name)):
+        return plan, cells, []
+    try:
+        held = slurm_queue.queued(runs, name)
+    except UserError as error:
+        return plan, cells, [f"what Slurm holds of it is not known: {error}"]
+    return (*build(request, processes, held), [])
 
 
 def _own(planned: Planned, cells: Grid) -> list[str]:

@@ -6,12 +6,15 @@ says it was. Nothing is hashed or loaded but the local data files.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from uora_bench import weights
 from uora_bench.cell import Cell, key_of
 from uora_bench.compose import leaves
 from uora_bench.errors import UserError
@@ -40,6 +43,11 @@ class Found:
     command: tuple[str, ...]
     recipe: str
     raw: dict[str, Any]
+
+    @functools.cached_property
+    def flat(self) -> dict[str, Any]:
+        """Every setting by the key that sets it."""
+        return _flat(self.cell)
 
 
 @dataclass
@@ -93,6 +101,7 @@ class Comparison:
     def __init__(self, records: Records, place: Path, run_folder: Path, queued: Mapping[str, str]) -> None:
         self.records, self.place, self.runs, self.queued = records, place, run_folder, queued
         self._hashes: dict[tuple[Any, ...], dict[str, str]] = {}
+        self._paths: dict[str, str] = {}
         names = {p.name for p in place.iterdir()} if place.is_dir() else set()
         self._journals = {n.split(".", 1)[0] for n in names}
         self._done: dict[str, str] = {}  # key of an item -> cell_id of its finished record
@@ -117,9 +126,9 @@ class Comparison:
         for found in candidates:
             if found.status == "done":
                 changed = self._changed_data(planned, found)
-                if not changed:
+                if not changed or self._looked_since(planned):
                     return "done", "", found.cell_id
-        if claim is not None and _held(self.runs / f"{claim.cell_id}.lock"):
+        if claim is not None and journal.held(self.runs.parent, self.runs.name, claim.cell_id):
             return "running", f"process {claim.pid} on {claim.host}", claim.cell_id
         if planned.key in self.queued:
             return "queued", self.queued[planned.key], None
@@ -144,10 +153,26 @@ class Comparison:
         found = []
         for entry in self.records.by_key.get(key_of(planned.canonical), ()) if self.records.found else ():
             same_start = entry.started_from == begins if begins is not None else entry.started_from is None
-            if same_start and entry.micro_batch_size in (None, cell.trainer.micro_batch_size):
+            if (
+                same_start
+                and entry.weights == self._weights(cell)
+                and entry.micro_batch_size in (None, cell.trainer.micro_batch_size)
+            ):
                 found.append(entry)
         # the last written first: several are there when the data changed
         return sorted(found, key=lambda f: str(f.raw["provenance"].get("finished")), reverse=True)
+
+    def _weights(self, cell: Cell) -> str | None:
+        """The hash of the weights in ``backbone.path``, as a record has it; None where there is no path."""
+        path = cell.backbone.path
+        if path is None:
+            return None
+        if path not in self._paths:
+            try:
+                self._paths[path] = weights.sha256_of(Path(path)) or "none there"
+            except OSError as error:
+                raise UserError(f"backbone.path='{path}': cannot read its weights: {error.strerror}") from None
+        return self._paths[path]
 
     def _begins(self, planned: Planned) -> str | None:
         """The cell_id it starts from: "" when that is not known yet, None for a cell that starts afresh."""
@@ -168,26 +193,54 @@ class Comparison:
         other = [n for n, digest in now.items() if digest != found.data_files[n]]
         return f"data changed: {', '.join(other)}" if other else ""
 
+    def _looked_since(self, planned: Planned) -> bool:
+        """Whether the cell itself has looked at its data as it is now, and found its record good: a file may be written
+        anew with the same rows."""
+        tried = journal.attempts(self.place, planned.key) if planned.key in self._journals else []
+        if not tried or tried[-1].kind != "done" or planned.cell is None or planned.settings is None:
+            return False
+        source, root = planned.cell.task.source, planned.settings.data_root
+        folder = Path(root or ".") / source.benchmark / source.dataset
+        begun = datetime.fromisoformat(tried[-1].started).timestamp()
+        return all(p.stat().st_mtime < begun for p in folder.glob("*") if p.is_file())
+
     def _outdated(self, planned: Planned, cell: Cell) -> str:
         """What has changed since a record of this row was made, other than what somebody set: "" if there is none."""
         alike = self.records.by_row.get(_row(planned.canonical), ())
         if not alike:
             return ""
         mine, key, recipe = _flat(planned.canonical), key_of(planned.canonical), cell.recipe.name
-        best: list[str] | None = None
+        ours = _chosen(planned.words)
+        best: tuple[list[str], dict[str, Any]] | None = None
         for entry in alike:
             if entry.status != "done" or entry.key == key or (entry.started_from is None) != (not planned.after):
                 continue
-            theirs = _flat(entry.cell)
+            theirs = entry.flat
             differ = [k for k in mine.keys() | theirs.keys() if mine.get(k) != theirs.get(k)]
-            chosen = {w.split("=", 1)[0] for w in (*planned.words, *entry.command)}
-            if (entry.recipe != recipe and "recipe" in chosen) or any(k in chosen for k in differ):
+            chosen = ours | _chosen(entry.command)
+            if (entry.recipe != recipe and "recipe" in chosen) or any(_by_hand(k, chosen) for k in differ):
                 continue  # another cell, not an older state of this one
-            if best is None or len(differ) < len(best):
-                best = sorted(f"{k} {_short(theirs.get(k))} → {_short(mine.get(k))}" for k in differ)
+            if best is None or len(differ) < len(best[0]):
+                best = differ, theirs
         if best is None:
             return ""
-        return "made with other settings: " + ", ".join(best[:3]) + (" …" if len(best) > 3 else "")
+        keys, theirs = best
+        said = sorted(f"{k} {_short(theirs.get(k))} → {_short(mine.get(k))}" for k in keys)
+        return "made with other settings: " + ", ".join(said[:3]) + (" …" if len(said) > 3 else "")
+
+
+def _chosen(words: Iterable[str]) -> set[str]:
+    """The keys that ``words`` set, as a record calls them."""
+    keys = {w.split("=", 1)[0] for w in words}
+    peft = {k.removeprefix("peft.") for k in keys if k.startswith("peft.")}
+    return keys | {"method.type" if k == "type" else f"method.fields.{k}" for k in peft}
+
+
+def _by_hand(key: str, chosen: set[str]) -> bool:
+    """Whether a difference in ``key`` was asked for by one of ``chosen``."""
+    if key.startswith("backbone.targets.") and chosen & {"method.targets", "method.only"}:
+        return True
+    return key in chosen or any(key.startswith(f"{c}.") for c in chosen if "." in c)  # a whole mapping was set
 
 
 def _row(cell: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -207,22 +260,6 @@ def _flat(cell: Mapping[str, Any]) -> dict[str, Any]:
 def _short(value: Any) -> str:
     text = "null" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
     return text if len(text) <= 24 else text[:23] + "…"
-
-
-def _held(lock: Path) -> bool:
-    """Whether a process holds ``lock`` (it frees it when it dies)."""
-    from filelock import FileLock, Timeout
-
-    if not lock.is_file():
-        return False
-    probe = FileLock(lock, timeout=0)
-    try:
-        with probe:
-            return False
-    except Timeout:
-        return True
-    except OSError:  # a folder we may not write to: nothing can be told
-        return False
 
 
 def _hashes(root: str | None, dataset: Iterable[str], names: tuple[str, ...]) -> dict[str, str]:

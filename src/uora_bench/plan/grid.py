@@ -112,8 +112,7 @@ def _rows(experiment: Experiment, asked: dict[str, list[str]]) -> Iterator[dict[
                 continue
             found = preset.values(key, given)
             if key in asked:
-                wanted = {str(v) for v in asked[key]}
-                found = [v for v in found if str(v) in wanted]
+                found = [v for v in found if any(preset.same(key, v, w) for w in asked[key])]
                 if not found:
                     break
             own[key] = found
@@ -170,7 +169,8 @@ def _plan_row(name: str, row: dict[str, Any]) -> Planned:
         words.append(f"experiment_name={name}")
     seed = str(row.get("seed", ""))
     try:
-        if seed.isdecimal():  # cells of one row differ in nothing else, and composing is what takes time
+        # cells of one row differ in nothing else, and composing is what takes time
+        if seed.isdecimal() and str(int(seed)) == seed:
             first, settings, known = _resolved(tuple(w for w in words if not w.startswith("seed=")))
             cell, canonical = replace(first, seed=int(seed)), {**known, "seed": int(seed)}
         else:
@@ -178,7 +178,15 @@ def _plan_row(name: str, row: dict[str, Any]) -> Planned:
     except ImpossiblePair as error:
         key = hashlib.sha256(" ".join(words).encode()).hexdigest()[:16]
         return Planned(key, tuple(words), row, None, None, {}, str(error))
-    return Planned(key_of(canonical), tuple(words), row, cell, settings, canonical)
+    key = key_of(canonical)
+    apart = {k: str(row[k]) for k in _APART if k in row}
+    if apart:
+        key = hashlib.sha256(f"{key} {apart}".encode()).hexdigest()[:16]
+    return Planned(key, tuple(words), row, cell, settings, canonical)
+
+
+# what may make another cell, and only a look at files or at the method tells
+_APART = ("backbone.path", "initialise_from", "trainer.micro_batch_size")
 
 
 @functools.lru_cache(maxsize=4096)

@@ -11,7 +11,7 @@ import functools
 from dataclasses import dataclass, field
 from typing import Any
 
-from uora_bench import registry
+from uora_bench import compose, registry
 from uora_bench.errors import UserError, nearest
 from uora_bench.schema import build
 
@@ -100,12 +100,29 @@ def matches(row: dict[str, Any], when: dict[str, Any]) -> bool:
     """Whether ``row`` has every value that ``when`` asks for (one of a list; ``*`` stands for anything in text)."""
     for key, wanted in when.items():
         options = wanted if isinstance(wanted, list) else [wanted]
-        if not any(_fits(row.get(key), option) for option in options):
+        if not any(same(key, row.get(key), option) for option in options):
             return False
     return True
 
 
-def _fits(value: Any, pattern: Any) -> bool:
+def same(key: str, value: Any, pattern: Any) -> bool:
+    """Whether ``value`` of ``key`` is ``pattern``; either may be text of a command line (``"1e-1"`` is 0.1)."""
+    value, pattern = _read(key, value), _read(key, pattern)
     if isinstance(value, str) and isinstance(pattern, str):
         return fnmatch.fnmatchcase(value, pattern)
-    return bool(value == pattern)
+    return bool(value == pattern) and isinstance(value, bool) == isinstance(pattern, bool)
+
+
+def _read(key: str, value: Any) -> Any:
+    if not isinstance(value, str) or key in registry.GROUPS or "*" in value:
+        return value
+    return _value(str(value))
+
+
+@functools.lru_cache(maxsize=4096)
+def _value(text: str) -> Any:
+    try:
+        override = compose.read_override(f"seed={text}")
+    except UserError:
+        return text
+    return text if override.is_sweep_override() else override.value()

@@ -12,6 +12,9 @@ from uora_bench.plan import preset
 
 LAUNCHERS = ("print", "local", "slurm")
 OWN = ("experiment", "launcher")
+# what is said once for a whole grid
+_ONE = ("experiment_name", "results.dir", "runs.dir", "data.root", "tracker", "force")
+_TEXTS = ("partition", "account", "qos", "constraint", "extra")  # options of sbatch, in its own grammar
 # text that Hydra's grammar takes for nothing else
 _PLAIN = re.compile(r"(?!(?:null|true|false|nan|inf)$)[A-Za-z_][A-Za-z_/]*", re.IGNORECASE)
 
@@ -48,10 +51,15 @@ def read(words: list[str], launcher: str = "print") -> Request:
                     raise UserError(f"unknown launcher '{text}'{nearest(text, LAUNCHERS)}")
                 launcher = text
             else:
-                options[key.removeprefix("launcher.")] = compose.read_override(f"seed={text}").value()
+                options[key.removeprefix("launcher.")] = _option(key.removeprefix("launcher."), text)
             continue
         name, values = _axis(word)
         axes[name] = values
+    for key, values in axes.items():
+        if key in _ONE and len(values) > 1:
+            raise UserError(f"a grid has one {key}, and {key}={','.join(values)} names {len(values)}; run one each")
+        if key == "dry_run" and values != ["false"]:
+            raise UserError("dry_run=true describes one cell; for a grid take launcher=print")
     return Request(experiment, launcher, options, axes)
 
 
@@ -60,13 +68,15 @@ def _axis(word: str) -> tuple[str, list[str]]:
 
     key, _, text = word.partition("=")
     if key in registry.GROUPS and any(c in text for c in "*?") and "(" not in text:
-        return key, [str(v) for v in preset.values(key, text.split(","))]
+        return key, [Given(v) for v in preset.values(key, text.split(","))]
     override = compose.read_override(word)
     key = override.key_or_group
     if word[0] in "+~" or override.package is not None:
         compose.compose([word])  # says what is wrong with it
     if not override.is_sweep_override():
-        return key, [text]  # a plain word of a cell, whose mistakes are found where it is composed
+        # text outside Hydra's grammar (train[:64]) may be a list all the same
+        parts = _split(text) if text[:1] not in "\"'[{" else [text]
+        return key, [Given(part) for part in dict.fromkeys(parts)]
     value = override.value()
     if isinstance(value, Glob):
         if key not in registry.GROUPS:
@@ -74,22 +84,45 @@ def _axis(word: str) -> tuple[str, list[str]]:
         found = value.filter(registry.choices(key))
         if not found:
             raise UserError(f"'{word}' matches nothing{nearest(text, registry.choices(key))}")
-        return key, found
+        return key, [Given(name) for name in found]
     if isinstance(value, RangeSweep) or override.is_choice_sweep():
-        found = [_plain(v) for v in override.sweep_string_iterator()]
+        found = [Given(v) for v in override.sweep_string_iterator()]
         if not found:
             raise UserError(f"'{word}' is an empty grid")
         return key, list(dict.fromkeys(found))
     raise UserError(f"'{word}': only lists (a,b), range() and glob() make a grid of cells")
 
 
-def _plain(text: Any) -> str:
-    return str(text)
+class Given(str):
+    """A value as it was given on the command line, in Hydra's grammar: it goes into a cell's words as it is."""
+
+    __slots__ = ()
+
+
+def _split(text: str) -> list[str]:
+    """``text`` at its commas outside brackets."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character in "[{(") - (character in "]})")
+        if character == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts
+
+
+def _option(key: str, text: str) -> Any:
+    if key.split(".")[0] in _TEXTS:
+        return None if text == "null" else text
+    override = compose.read_override(f"seed={text}")
+    if override.is_sweep_override():  # launcher.gpus=0,1
+        return [compose.read_override(f"seed={part}").value() for part in _split(text)]
+    return override.value()
 
 
 def word(key: str, value: Any) -> str:
     """The word that sets ``key`` to ``value``: text as it stands, other plain values in Hydra's grammar."""
-    return f"{key}={_written(value, inside=False)}"
+    return f"{key}={value if isinstance(value, Given) else _written(value, inside=False)}"
 
 
 def _written(value: Any, inside: bool = True) -> str:

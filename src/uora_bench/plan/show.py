@@ -53,7 +53,7 @@ def table(plan: Plan) -> RenderableType:
         if reasons:
             text.append(f": {reasons[0]}" + (f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""))
         estimate = next((i for i in items if i.seconds is not None), items[0])
-        drawn.add_row(name, str(len(items)), text, duration(estimate.seconds), memory(estimate.memory_bytes))
+        drawn.add_row(Text(name), str(len(items)), text, duration(estimate.seconds), memory(estimate.memory_bytes))
     return drawn
 
 
@@ -89,7 +89,9 @@ def totals(plan: Plan) -> list[str]:
 
 def show(plan: Plan, notes: list[str], console: Console, note: str = "") -> None:
     """Print the plan: ``note`` of its preset above the table, ``notes`` below."""
-    console.print(f"[bold]{plan.experiment}[/bold] {plan.title}", highlight=False, soft_wrap=True)
+    from rich.text import Text
+
+    console.print(Text.assemble((plan.experiment, "bold"), " ", plan.title), soft_wrap=True)
     if note:
         console.print(" ".join(note.split()), highlight=False, markup=False, style="dim")
     console.print(table(plan), highlight=False)
