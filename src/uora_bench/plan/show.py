@@ -74,12 +74,13 @@ def totals(plan: Plan) -> list[str]:
     open_items = [item for item in plan.items if item.state in OPEN]
     known = [item for item in open_items if item.seconds is not None]
     if known:
-        hours = sum(float(i.seconds or 0) * i.processes for i in known) / 3600
+        total = sum(float(i.seconds or 0) * i.processes for i in known)  # GPU-hours, where the records are of GPUs
+        hours = f"{total / 3600:.1f} device hours" if total >= 3600 else f"{duration(total)} on one device"
         unknown = len(open_items) - len(known)
         more = f", and {unknown} cells that no record foretells" if unknown else ""
         largest = max((i.memory_bytes or 0 for i in known), default=0)
         lines.append(
-            f"to run: {len(open_items)} cells, {hours:.1f} device hours{more}; the largest takes {memory(largest)}; "
+            f"to run: {len(open_items)} cells, {hours}{more}; the largest takes {memory(largest)}; "
             f"estimated from {known[0].basis}" + (" and others" if len({i.basis for i in known}) > 1 else "")
         )
     elif open_items:
