@@ -6,11 +6,9 @@ Exit codes: 0 done (or already done), 1 the cell failed, 2 the user's mistake, 7
 
 from __future__ import annotations
 
-import os
 import sys
 
-from uora_bench import __version__, registry
-from uora_bench.errors import Busy, Interrupted, UserError
+from uora_bench import __version__, command_line, registry
 
 _HELP = """uora_bench {version}: one cell of a PEFT benchmark (method x task x backbone x seed), from recipe to record.
 
@@ -34,39 +32,22 @@ every key and its default: configs/; exit codes: 0 done, 1 failed, 2 your mistak
 
 def main(words: list[str] | None = None) -> int:
     """Run the command line ``words`` (default: the process's own); returns the exit code."""
-    words = sys.argv[1:] if words is None else words
-    try:
-        if any(w in ("-h", "--help", "help") for w in words):
-            print(_help(), flush=True)
-            return 0
-        if any(w in ("-m", "--multirun") for w in words):
-            from uora_bench.plan.__main__ import main as plan
+    given = sys.argv[1:] if words is None else words
+    return command_line.run(lambda: _main(given), "the same command goes on from the checkpoint")
 
-            return plan([w for w in words if w not in ("-m", "--multirun")], launcher="local")
-        if "--version" in words:
-            print(__version__)
-            return 0
-        code = _run(words)
-        sys.stdout.flush()
-        return code
-    except UserError as error:
-        print(f"error: {_line(error)}", file=sys.stderr)
-        return 75 if isinstance(error, Busy) else 2
-    except Interrupted as error:
-        print(f"{error}; the same command goes on from the checkpoint", file=sys.stderr)
-        return 128 + error.signum
-    except BrokenPipeError:  # `… | head`: nobody reads on, and Python must not complain about it at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+def _main(words: list[str]) -> int:
+    if any(w in ("-h", "--help", "help") for w in words):
+        print(_help(), flush=True)
         return 0
-    except Exception as error:
-        if os.environ.get("UORA_DEBUG"):
-            raise
-        print(f"error: {type(error).__name__}: {_line(error)} (UORA_DEBUG=1 shows where)", file=sys.stderr)
-        return 1
+    if any(w in ("-m", "--multirun") for w in words):
+        from uora_bench.plan.__main__ import main as plan
 
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:600]
+        return plan([w for w in words if w not in ("-m", "--multirun")], launcher="local")
+    if "--version" in words:
+        print(__version__)
+        return 0
+    return _run(words)
 
 
 def _run(words: list[str]) -> int:

@@ -7,12 +7,12 @@ by signal n.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import NoReturn
 
-from uora_bench.errors import Interrupted, UserError, nearest
+from uora_bench import command_line
+from uora_bench.errors import UserError, nearest
 from uora_bench.export import formats, source
 from uora_bench.signals import StopRequest
 
@@ -55,40 +55,28 @@ def _parser() -> _Parser:
 
 def main(words: list[str] | None = None) -> int:
     """Run the command line ``words`` (default: the process's own); returns the exit code."""
-    try:
-        parser = _parser()
-        given, rest = parser.parse_known_args(words)
-        if rest:
-            flags = [flag for action in parser._actions for flag in action.option_strings]
-            raise UserError(f"unknown argument '{rest[0]}'{nearest(rest[0], flags, limit=20)}")
-        request = formats.Request(
-            format=given.format,
-            shape=given.shape,
-            weights=given.weights,
-            dtype=given.dtype,
-            backbone=given.backbone,
-            results=given.results,
-            force=given.force,
-        )
-        StopRequest().install()
-        folder = source.find(given.cell, given.runs, given.experiment)
-        print(formats.export(folder, request, Path(given.output) if given.output else None), flush=True)
-        return 0
-    except UserError as error:
-        print(f"error: {_line(error)}", file=sys.stderr)
-        return 2
-    except Interrupted as error:
-        print(f"{error}; nothing was written", file=sys.stderr)
-        return 128 + error.signum
-    except Exception as error:
-        if os.environ.get("UORA_DEBUG"):
-            raise
-        print(f"error: {type(error).__name__}: {_line(error)} (UORA_DEBUG=1 shows where)", file=sys.stderr)
-        return 1
+    return command_line.run(lambda: _main(words), "nothing was written")
 
 
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:600]
+def _main(words: list[str] | None) -> int:
+    parser = _parser()
+    given, rest = parser.parse_known_args(words)
+    if rest:
+        flags = [flag for action in parser._actions for flag in action.option_strings]
+        raise UserError(f"unknown argument '{rest[0]}'{nearest(rest[0], flags, limit=20)}")
+    request = formats.Request(
+        format=given.format,
+        shape=given.shape,
+        weights=given.weights,
+        dtype=given.dtype,
+        backbone=given.backbone,
+        results=given.results,
+        force=given.force,
+    )
+    StopRequest().install()
+    folder = source.find(given.cell, given.runs, given.experiment)
+    print(formats.export(folder, request, Path(given.output) if given.output else None), flush=True)
+    return 0
 
 
 if __name__ == "__main__":

@@ -6,11 +6,11 @@ Whatever the end, the answers of finished batches are kept.
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
-from uora_bench.errors import CellError, Interrupted, UserError
+from uora_bench import command_line
+from uora_bench.errors import CellError
 from uora_bench.judge.answers import FILE_NAME, temperature_of
 from uora_bench.mt_bench import config, kept, questions
 from uora_bench.mt_bench.subject import Subject
@@ -42,36 +42,17 @@ exit codes: 0 done, 1 the model could not answer, 2 your mistake, 128+n signal n
 
 def main(words: list[str] | None = None) -> int:
     """Run the command line ``words`` (default: the process's own); returns the exit code."""
-    words = sys.argv[1:] if words is None else words
-    try:
-        if not words or any(w in ("-h", "--help", "help") for w in words):
-            print(_HELP, flush=True)
-            return 0 if words else 2
-        StopRequest().install()
-        _run(config.parse(words))
-        sys.stdout.flush()
-        return 0
-    except UserError as error:
-        print(f"error: {_line(error)}", file=sys.stderr)
-        return 2
-    except CellError as error:
-        print(f"error: {_line(error)}", file=sys.stderr)
-        return 1
-    except Interrupted as error:
-        print(f"{error}; what was answered is kept, and the same command goes on from it", file=sys.stderr)
-        return 128 + error.signum
-    except BrokenPipeError:  # `… | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
-    except Exception as error:
-        if os.environ.get("UORA_DEBUG"):
-            raise
-        print(f"error: {type(error).__name__}: {_line(error)} (UORA_DEBUG=1 shows where)", file=sys.stderr)
-        return 1
+    given = sys.argv[1:] if words is None else words
+    return command_line.run(lambda: _main(given), "what was answered is kept, and the same command goes on from it")
 
 
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:600]
+def _main(words: list[str]) -> int:
+    if not words or any(w in ("-h", "--help", "help") for w in words):
+        print(_HELP, flush=True)
+        return 0 if words else 2
+    StopRequest().install()
+    _run(config.parse(words))
+    return 0
 
 
 def _run(request: config.Request) -> None:

@@ -6,11 +6,10 @@ Exit codes: 0 (everything to be run is done, or was submitted or printed), 1 som
 
 from __future__ import annotations
 
-import os
 import sys
 
-from uora_bench import registry
-from uora_bench.errors import Interrupted, UserError
+from uora_bench import command_line, registry
+from uora_bench.errors import UserError
 
 _HELP = """uora_bench.plan: a grid of cells, compared with the records there are, estimated, and run.
 
@@ -34,32 +33,16 @@ launchers
 
 def main(words: list[str] | None = None, launcher: str = "print") -> int:
     """Run the command line ``words`` (default: the process's own); returns the exit code."""
-    words = sys.argv[1:] if words is None else words
-    try:
-        if any(w in ("-h", "--help", "help") for w in words):
-            names = registry.choices("experiment")
-            print(_HELP.format(experiments="\n".join(f"  {n}" for n in names)), flush=True)
-            return 0
-        code = _run(words, launcher)
-        sys.stdout.flush()
-        return code
-    except UserError as error:
-        print(f"error: {' '.join(str(error).split())[:600]}", file=sys.stderr)
-        return 2
-    except Interrupted as error:
-        print(f"{error}; the same command goes on where it stopped", file=sys.stderr)
-        return 128 + error.signum
-    except KeyboardInterrupt:
-        print("stopped; nothing was started", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # `… | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    given = sys.argv[1:] if words is None else words
+    return command_line.run(lambda: _main(given, launcher), "the same command goes on where it stopped")
+
+
+def _main(words: list[str], launcher: str) -> int:
+    if any(w in ("-h", "--help", "help") for w in words):
+        names = registry.choices("experiment")
+        print(_HELP.format(experiments="\n".join(f"  {n}" for n in names)), flush=True)
         return 0
-    except OSError as error:
-        if os.environ.get("UORA_DEBUG"):
-            raise
-        print(f"error: {error.strerror or error}: '{error.filename}'", file=sys.stderr)
-        return 1
+    return _run(words, launcher)
 
 
 def _run(words: list[str], launcher: str) -> int:

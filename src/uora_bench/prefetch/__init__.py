@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from uora_bench import offline
+from uora_bench import command_line, offline
 from uora_bench.errors import UserError
 from uora_bench.prefetch import needs
 from uora_bench.prefetch.check import problems
@@ -27,21 +27,18 @@ _CHECKS = {"--check": False, "--check=full": True}
 def main(words: list[str] | None = None) -> int:
     """Fetch, or check, what ``words`` describe. Returns the exit code: 0 done or complete, 1 something is missing (only
     with ``--check``), 2 the user's mistake or nothing to be had."""
-    words = sys.argv[1:] if words is None else words
+    given = sys.argv[1:] if words is None else words
+    return command_line.run(lambda: _main(given), "the same command goes on where it stopped")
+
+
+def _main(words: list[str]) -> int:
     checks = [word for word in words if word.startswith("--check")]
-    try:
-        if unknown := [check for check in checks if check not in _CHECKS]:
-            raise UserError(f"unknown option '{unknown[0]}'; it is --check (names and sizes) or --check=full (sha256)")
-        request = needs.of([word for word in words if word not in checks])
-        if checks:
-            return _report(request, any(_CHECKS[check] for check in checks))
-        return prefetch(request)
-    except UserError as error:
-        _say(error)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
-        return 130
+    if unknown := [check for check in checks if check not in _CHECKS]:
+        raise UserError(f"unknown option '{unknown[0]}'; it is --check (names and sizes) or --check=full (sha256)")
+    request = needs.of([word for word in words if word not in checks])
+    if checks:
+        return _report(request, any(_CHECKS[check] for check in checks))
+    return prefetch(request)
 
 
 def prefetch(request: needs.Request) -> int:
