@@ -44,10 +44,10 @@ sweep: install  ## run a grid; the same command goes on after anything: EXPERIME
 	$(PY) -m uora_bench.plan experiment=$(or $(EXPERIMENT),quickstart) launcher=$(or $(LAUNCHER),local) $(ARGS)
 
 test: install  ## the tests (under 15 minutes on two cores)
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 -m 'not slow and not slurm'
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal -m 'not slow and not slurm'
 
 test-slow: install $(VENV)/.minilm $(VENV)/.e2e  ## only the slow tests (the wheel, a real pretrained encoder, METEOR)
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 -m 'slow and not slurm'
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal -m 'slow and not slurm'
 
 test-slurm: install  ## only the tests on a one-node Slurm of our own (root; Debian's packages are installed when missing)
 	UORA_TEST_SLURM=1 OMP_NUM_THREADS=1 $(PY) -m pytest -m slurm

@@ -264,6 +264,7 @@ def launch(folder: Path, launcher: list[str], *words: str) -> subprocess.Complet
     return subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment, check=False)
 
 
+@pytest.mark.slow
 def test_a_llama_in_half_precision_trains_under_torchrun_and_says_that_nothing_was_merged(tmp_path):
     done = launch(tmp_path, TORCHRUN, "trainer.sharding=full", "trainer.gradient_checkpointing=true")
     assert done.returncode == 0, done.stderr

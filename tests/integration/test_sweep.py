@@ -110,7 +110,7 @@ def test_a_sweep_killed_twice_ends_as_an_undisturbed_one(tmp_path: Path) -> None
     assert "4 of 4 cells are done" in out
     assert records(broken) == records(whole)
     tries = [journal.attempts(journal.folder(broken / "runs", "sweep"), p.name.split(".")[0])
-             for p in (broken / "runs" / "sweep" / "grid").glob("*.attempts.json")]  # fmt: skip
+             for p in (broken / "runs" / "sweep" / ".grid").glob("*.attempts.json")]  # fmt: skip
     assert sorted(sum(a.kind == "done" for a in t) for t in tries) == [1] * 4
     assert any(a.kind == "crash" for t in tries for a in t)
     # one W&B run per cell: every start of a cell is of the same id
@@ -160,6 +160,7 @@ def records_by_status(folder: Path) -> dict[str, dict[str, Any]]:
     return {r["status"]: r for r in (json.loads(p.read_text()) for p in paths)}
 
 
+@pytest.mark.slow
 def test_a_cell_of_two_processes_is_one_of_two(tmp_path: Path) -> None:
     words = [*CELL, "method=lora", "trainer.max_steps=4", "tracker=none", "launcher.processes=2"]
     sweep(tmp_path, *words, "launcher.cpu_slots=2")

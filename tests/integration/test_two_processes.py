@@ -81,6 +81,7 @@ def stopped(folder, place, nth, rank, to, words=()):
     return torch.load(last, weights_only=True)["history"]["steps"]
 
 
+@pytest.mark.slow
 def test_two_processes_leave_together_and_go_on(undisturbed, tmp_path):
     # in the third of six steps of an epoch, told to one of the two; they look at the next step's end
     assert stopped(tmp_path, "step", 3, 1, "itself", ["trainer.log_every=1000"]) in (3, 4)

@@ -1,6 +1,6 @@
 """What a grid keeps beside its records: per item a claim (which cell_id it became, who runs it) and the attempts made.
 
-``<runs_dir>/<experiment>/grid/<key>.claim.json`` is written by the cell, ``<key>.attempts.json`` by the launcher. They
+``<runs_dir>/<experiment>/.grid/<key>.claim.json`` is written by the cell, ``<key>.attempts.json`` by the launcher. They
 are for finding things again; what is done is said by the records alone.
 """
 
@@ -48,7 +48,7 @@ class Attempt:
 
 
 def folder(runs: Path, experiment: str) -> Path:
-    return runs / experiment / "grid"
+    return runs / experiment / ".grid"  # hidden: `runs/<experiment>/*/` is for the cells
 
 
 def claim(place: Path, key: str, cell_id: str, started: str) -> None:
