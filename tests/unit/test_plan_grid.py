@@ -144,10 +144,17 @@ def test_a_grid_has_one_place(word: str) -> None:
 
 
 def test_options_of_launchers_may_have_commas() -> None:
-    words = ["partition=gpu,long", "gpus=0,1", "constraint=[a100|h100]", "extra.exclude=n1,n2", "account=null"]
+    words = [
+        "partition=gpu,long",
+        "gpus=0,1",
+        "constraint=[a100|h100]",
+        "extra.exclude=n1,n2",
+        "extra.hold=true",
+        "account=null",
+    ]
     read = request.read(["launcher=slurm", *(f"launcher.{w}" for w in words)])
     assert read.options == {
-        "partition": "gpu,long", "gpus": [0, 1], "constraint": "[a100|h100]", "extra.exclude": "n1,n2", "account": None
+        "partition": "gpu,long", "gpus": [0, 1], "constraint": "[a100|h100]", "extra.exclude": "n1,n2", "extra.hold": True, "account": None
     }  # fmt: skip
 
 

@@ -113,7 +113,8 @@ def _split(text: str) -> list[str]:
 
 def _option(key: str, text: str) -> Any:
     if key.split(".")[0] in _TEXTS:
-        return None if text == "null" else text
+        # switches are the exception: launcher.extra.hold=true
+        return {"null": None, "true": True, "false": False}.get(text, text)
     override = compose.read_override(f"seed={text}")
     if override.is_sweep_override():  # launcher.gpus=0,1
         return [compose.read_override(f"seed={part}").value() for part in _split(text)]
