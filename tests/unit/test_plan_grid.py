@@ -154,8 +154,13 @@ def test_options_of_launchers_may_have_commas() -> None:
     ]
     read = request.read(["launcher=slurm", *(f"launcher.{w}" for w in words)])
     assert read.options == {
-        "partition": "gpu,long", "gpus": [0, 1], "constraint": "[a100|h100]", "extra.exclude": "n1,n2", "extra.hold": True, "account": None
-    }  # fmt: skip
+        "partition": "gpu,long",
+        "gpus": [0, 1],
+        "constraint": "[a100|h100]",
+        "extra.exclude": "n1,n2",
+        "extra.hold": True,
+        "account": None,
+    }
 
 
 def test_a_grid_is_not_described_cell_by_cell() -> None:
