@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from uora_bench import processes
 from uora_bench import record as records
 from uora_bench.errors import UserError
 from uora_bench.launch import failure, journal
@@ -105,7 +106,7 @@ class Running:
             **os.environ,
             **self.environment,
             journal.ITEM: self.item.key,
-            journal.PROCESSES: str(self.item.processes),
+            processes.ASKED: str(self.item.processes),
             journal.LAUNCH: json.dumps(facts),
             "PYTHONUNBUFFERED": "1",
         }
@@ -197,13 +198,13 @@ class Running:
                 failure.write_record(self.plan, self.item, cell_id, kind, reason, self.started_from)
         except OSError as error:
             self.say(f"{self.item.label}: the failed record could not be written: {error}")
-        again = self._again(kind, code)
+        again = self._again(kind)
         if again is None or self.stopping:
             return Outcome("failed", kind, reason, time.monotonic() - self.begun, cell_id)
         self.say(f"{self.item.label}: {reason}; {again}")
         return self.start()
 
-    def _again(self, kind: str, code: int) -> str | None:
+    def _again(self, kind: str) -> str | None:
         """How the next try will differ, or None when there is to be none."""
         if kind == "out_of_memory" and self.policy.smaller_batches:
             smaller = failure.smaller(self.item, self.micro, self.evaluation)

@@ -18,7 +18,6 @@ from uora_bench.errors import UserError
 from uora_bench.schema import build, plain
 
 ITEM = "UORA_ITEM"  # environment: the key of the item that a cell is run for
-PROCESSES = "UORA_PROCESSES"  # environment: how many processes it has to find itself in
 LAUNCH = "UORA_LAUNCH"  # environment: JSON of what the record's provenance says about the launch
 
 

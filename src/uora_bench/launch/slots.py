@@ -62,11 +62,8 @@ def find(gpus: Any, slots_per_gpu: int, cpu_slots: int | None, threads: int) -> 
     ``gpus``: "auto" (all there are, else the cores), "none", or a list of indices.
 
     Raises:
-        UserError: for GPUs that are not there, or numbers below one.
+        UserError: for GPUs that are not there.
     """
-    for name, value in (("slots_per_gpu", slots_per_gpu), ("cpu_slots", cpu_slots), ("threads", threads)):
-        if value is not None and value < 1:
-            raise UserError(f"launcher.{name}={value} must be at least 1")
     there = [] if gpus == "none" else visible_gpus()
     if gpus not in ("auto", "none"):
         wanted = [str(g) for g in (gpus if isinstance(gpus, (list, tuple)) else [gpus])]

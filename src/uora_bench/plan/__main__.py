@@ -1,7 +1,7 @@
 """``python -m uora_bench.plan experiment=NAME [axis=v1,v2 …] [launcher=print|local|slurm]``: a grid, planned and run.
 
 Exit codes: 0 (everything to be run is done, or was submitted or printed), 1 some cells failed, 2 the user's mistake,
-75 some cells are being run by another process, 128 + n stopped by signal n.
+75 Slurm still holds some (``--collect``), 128 + n stopped by signal n.
 """
 
 from __future__ import annotations
