@@ -60,8 +60,8 @@ def test_every_preset_expands_to_cells_that_can_all_be(name: str) -> None:
         assert item.cell is not None
         registry.method_class(item.cell.method.name)(item.cell.method.options, item.cell.seed)
         registry.task_class(item.cell.task.family)(item.cell.task)
-        # a published table stands on a recipe in every row
-        assert item.cell.recipe.name != "none" or name == "quickstart", item.words
+        # a published table stands on a recipe in every row; a search is what a recipe comes from
+        assert item.cell.recipe.name != "none" or name in ("quickstart", "minilm_search"), item.words
 
 
 # Hydra takes its time: one preset per way to say something
