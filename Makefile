@@ -12,7 +12,7 @@ ARGS ?=
 NAME ?= tiny_roberta
 
 .DEFAULT_GOAL := help
-.PHONY: help install minilm run plan sweep test test-slow test-slurm test-all bench lint format prefetch pretrain-tiny clean
+.PHONY: help install minilm run plan sweep tables figures report test test-slow test-slurm test-all bench lint format prefetch pretrain-tiny clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -42,6 +42,9 @@ plan: install  ## what a grid holds, what of it is done, and what the rest will 
 
 sweep: install  ## run a grid; the same command goes on after anything: EXPERIMENT=quickstart LAUNCHER=local|slurm ARGS='…'
 	$(PY) -m uora_bench.plan experiment=$(or $(EXPERIMENT),quickstart) launcher=$(or $(LAUNCHER),local) $(ARGS)
+
+tables: install  ## results/tables from the records, published numbers beside them; RULE=last|best_dev|heldout_dev
+	$(PY) -m uora_bench.report tables $(if $(RULE),rule=$(RULE)) $(ARGS)
 
 test: install  ## the tests (under 15 minutes on two cores)
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal -m 'not slow and not slurm'

@@ -13,6 +13,7 @@ from typing import Any
 
 from uora_bench import compose, registry
 from uora_bench.errors import UserError, nearest
+from uora_bench.report.spec import TableSpec
 from uora_bench.schema import build
 
 
@@ -56,6 +57,7 @@ class Experiment:
     exclude: tuple[dict[str, Any], ...] = ()
     starts: tuple[Start, ...] = ()
     processes: int = 1  # per cell
+    table: TableSpec | None = None  # how `uora_bench.report` shows it; None: as the axes suggest
 
 
 @functools.cache
@@ -107,13 +109,14 @@ def matches(row: dict[str, Any], when: dict[str, Any]) -> bool:
 
 def same(key: str, value: Any, pattern: Any) -> bool:
     """Whether ``value`` of ``key`` is ``pattern``; either may be text of a command line (``"1e-1"`` is 0.1)."""
-    value, pattern = _read(key, value), _read(key, pattern)
+    value, pattern = read_value(key, value), read_value(key, pattern)
     if isinstance(value, str) and isinstance(pattern, str):
         return fnmatch.fnmatchcase(value, pattern)
     return bool(value == pattern) and isinstance(value, bool) == isinstance(pattern, bool)
 
 
-def _read(key: str, value: Any) -> Any:
+def read_value(key: str, value: Any) -> Any:
+    """``value`` of ``key`` as what it means: text of a command line (``"1e-1"``) becomes the value it stands for."""
     if not isinstance(value, str) or key in registry.GROUPS or "*" in value:
         return value
     return _value(str(value))

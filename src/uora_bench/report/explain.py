@@ -1,0 +1,95 @@
+"""One number of a table, taken apart: the cells behind it, their scores, the rule, and the commands that make them."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from uora_bench.errors import UserError, nearest
+from uora_bench.plan.request import Request
+from uora_bench.report import write
+from uora_bench.report.collect import Run
+from uora_bench.report.notes import RULES
+from uora_bench.report.spec import Rule
+from uora_bench.report.table import Place, Row, Score, Table
+
+
+def explain(words: list[str], results: Path, rule: Rule | None) -> str:
+    """The text for ``TABLE ROW COLUMN [BLOCK]``.
+
+    Raises:
+        UserError: when a word names nothing, or two blocks have such a row and none is named.
+    """
+    if not 3 <= len(words) <= 4:
+        raise UserError("explain needs TABLE ROW COLUMN [BLOCK], e.g. explain minilm_glue 'LoRA r=8' MRPC")
+    name, row_label, column_label, *block = words
+    known = write.experiments(results)
+    if name not in known:
+        raise UserError(f"no table '{name}'{nearest(name, known)}")
+    table = write.make(Request(name, "print"), results, write.library(results), rule)
+    found = table.row(row_label, block[0] if block else None)
+    if not found:
+        labels = [r.label for part in table.parts for r in part.rows if not block or part.label == block[0]]
+        if not labels:
+            raise UserError(f"no block '{block[0]}' in '{name}'{nearest(block[0], [p.label for p in table.parts])}")
+        raise UserError(f"no row '{row_label}' in '{name}'{nearest(row_label, labels)}")
+    if len(found) > 1:
+        blocks = ", ".join(f"'{part.label}'" for part, _ in found)
+        raise UserError(f"row '{row_label}' is in {len(found)} blocks of '{name}'; add one of {blocks}")
+    part, row = found[0]
+    labels = [column.label for column in table.columns]
+    if column_label not in labels:
+        raise UserError(f"no column '{column_label}' in '{name}'{nearest(column_label, labels)}")
+    index = labels.index(column_label)
+    return "\n".join(_lines(table, part.label, row, table.columns[index], row.places[index]))
+
+
+def _lines(table: Table, block: str, row: Row, column: Score, place: Place) -> list[str]:
+    ours = place.ours
+    place_name = " · ".join(p for p in (table.name, block, row.label, column.label) if p)
+    value = "missing" if ours.value is None else f"{ours.value:.{column.decimals}f}"
+    lines = [
+        f"{place_name}: {value}",
+        f"  {ours.aggregate} of {ours.n} of {ours.planned} seeds; {column.metric} on {column.split} × {column.scale:g}",
+    ]
+    if ours.mean is not None and ours.median is not None:
+        spread = "" if ours.std is None else f", standard deviation {ours.std:.{column.decimals + 2}f}"
+        digits = column.decimals + 2
+        lines.append(f"  mean {ours.mean:.{digits}f}, median {ours.median:.{digits}f}{spread}")
+    lines.append(f"  rule {table.rule}: {RULES[table.rule]}")
+    if place.published is not None:
+        theirs = place.published
+        spread = "" if theirs.std is None else f" ± {theirs.std:g}"
+        lines.append(f"  published: {theirs.value:g}{spread} ({theirs.source}; confidence {theirs.confidence})")
+    if place.delta is not None:
+        lines.append(f"  ours minus published: {place.delta:+.{column.decimals}f}")
+    lines += [f"  note: {table.notes[i]}" for i in (*place.notes, *place.published_notes)]
+    for run in sorted(ours.runs, key=lambda r: r.seed):
+        lines += ["", *_cell(run, ours.by_seed.get(run.seed), table.rule, column)]
+    return lines
+
+
+def _cell(run: Run, score: float | None, rule: str, column: Score) -> list[str]:
+    shown = "no score" if score is None else f"{score:.{column.decimals + 2}f}"
+    if run.status != "done":
+        shown = run.status + (f": {run.reason}" if run.reason else "")
+    lines = [f"  seed {run.seed}: {shown}"]
+    if run.status == "done":
+        record = run.record
+        known = record["provenance"]
+        chosen = record["scores"].get(rule, {})
+        epoch = "" if chosen.get("epoch") is None else f", epoch {chosen['epoch']} of {len(record['epochs'])}"
+        gpus = known.get("hardware", {}).get("gpus") or []
+        where = gpus[0] if gpus else known.get("hardware", {}).get("processor", "unknown hardware")
+        git = known.get("git", {})
+        changed = " with uncommitted changes" if git.get("dirty") else ""
+        lines += [
+            f"    record results/records/{record['experiment']}/{record['cell_id']}.json{epoch}",
+            f"    made {known.get('finished', '?')} by commit {str(git.get('commit', '?'))[:12]}{changed} on {where}",
+        ]
+    return [*lines, f"    {command(run)}"]
+
+
+def command(run: Run) -> str:
+    """The command line that makes this cell."""
+    return "python -m uora_bench " + " ".join(shlex.quote(word) for word in run.words)

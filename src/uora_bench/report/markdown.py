@@ -1,0 +1,104 @@
+"""A `Table` as Markdown: our line, the published one and Δ below each other, footnotes as letters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from uora_bench.report.table import Average, Place, Row, Table
+from uora_bench.report.words import letters, seconds, size
+
+MISSING = "–"
+
+
+def render(table: Table) -> str:
+    """The whole table with its title, the lines about it and its footnotes."""
+    lines = [f"## {table.title}", "", *[f"{line}  " for line in table.about], ""]
+    heading = ["method", "", "adapter parameters", "bytes to ship", "seconds", "peak memory"]
+    heading += [column.label for column in table.columns]
+    averaged = any(row.average is not None for part in table.parts for row in part.rows)
+    heading += ["Avg"] if averaged else []
+    if not any(row.has_published for part in table.parts for row in part.rows):
+        heading.pop(1)
+    for part in table.parts:
+        if part.label:
+            lines += [f"### {part.label}", ""]
+        lines += [_line(heading), _line(["---"] + ["---:"] * (len(heading) - 1))]
+        for row in part.rows:
+            lines += [_line(cells) for cells in _cells(table, row, "method" in heading[0] and heading[1] == "")]
+        lines.append("")
+    lines += [f"{letters(i)}. {text}  " for i, text in enumerate(table.notes)]
+    if table.strangers:
+        lines += ["", f"{len(table.strangers)} record(s) of other settings lie in the same folder and are not in here."]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _cells(table: Table, row: Row, beside: bool) -> list[list[str]]:
+    costs = row.costs
+    ours = [
+        MISSING if costs.parameters is None else f"{costs.parameters:,}",
+        size(costs.bytes_to_ship),
+        seconds(costs.seconds),
+        size(costs.memory),
+    ]
+    decimals = [c.decimals for c in table.columns]
+    ours += [_ours(p, d) for p, d in zip(row.places, decimals, strict=True)]
+    ours += [_mark(_number(row.average.ours, table.spec.decimals), row.average.mark)] if row.average else []
+    label = row.label
+    if not beside:
+        return [[label, *ours]]
+    lines = [[label, "ours", *ours]]
+    if row.has_published:
+        theirs = [row.published_parameters or MISSING, MISSING, MISSING, MISSING]
+        theirs += [_theirs(p) for p in row.places]
+        lines.append(["", "published", *theirs, *_last(row.average, _published_average)])
+        delta = ["", "", "", ""] + [_signed(p.delta, d) for p, d in zip(row.places, decimals, strict=True)]
+        lines.append(["", "Δ", *delta, *_last(row.average, lambda a: _signed(a.delta, table.spec.decimals))])
+    return lines
+
+
+def _published_average(average: Average) -> str:
+    return "" if average.published is None else f"{average.published.value:g}"
+
+
+def _last(average: Average | None, text: Callable[[Average], str | None]) -> list[str]:
+    return [] if average is None else [text(average) or MISSING]
+
+
+def _ours(place: Place, decimals: int) -> str:
+    number = place.ours
+    if number.value is None:
+        failed = any(run.status == "failed" for run in number.runs)
+        return "failed" if failed else MISSING
+    text = _number(number.value, decimals)
+    if number.std is not None:
+        text += f" ± {number.std:.{decimals}f}"
+    text += f" ({number.n})" if number.n == number.planned else f" ({number.n} of {number.planned})"
+    return _mark(text, place.mark) + _notes(place.notes)
+
+
+def _theirs(place: Place) -> str:
+    number = place.published
+    if number is None:
+        return MISSING
+    text = f"{number.value:g}" + (f" ± {number.std:g}" if number.std is not None else "")
+    return text + _notes(place.published_notes)
+
+
+def _number(value: float | None, decimals: int) -> str:
+    return MISSING if value is None else f"{value:.{decimals}f}"
+
+
+def _signed(value: float | None, decimals: int) -> str:
+    return "" if value is None else f"{value:+.{decimals}f}".replace("-", "−")
+
+
+def _mark(text: str, mark: str) -> str:
+    return f"**{text}**" if mark == "best" else f"<u>{text}</u>" if mark == "second" else text
+
+
+def _notes(indices: Sequence[int]) -> str:
+    return f"<sup>{','.join(letters(i) for i in indices)}</sup>" if indices else ""
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -1,0 +1,308 @@
+"""A table, before it is Markdown, CSV, LaTeX or HTML: which number stands where, beside which published one, and why
+the two may differ.
+
+`build` makes a `Table` of a `Collection` and its `TableSpec`. Published numbers are looked up here and kept apart from
+our own in every place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from uora_bench.errors import UserError
+from uora_bench.plan import preset
+from uora_bench.report import aggregate, notes, published, stats
+from uora_bench.report.aggregate import Costs, Number
+from uora_bench.report.collect import Collection, Run
+from uora_bench.report.published import Library, Published
+from uora_bench.report.spec import Block, Column, RowSpec, Rule, TableSpec
+
+
+@dataclass(frozen=True)
+class Score:
+    """One column, with everything decided: which metric of which split, times ``scale``."""
+
+    label: str
+    task: str
+    metric: str
+    split: str
+    scale: float
+    higher_is_better: bool
+    decimals: int
+    published: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Place:
+    """One place of the table. ``mark``: best or second, where the statistics allow it, else empty."""
+
+    ours: Number
+    published: Published | None
+    mark: str = ""
+    notes: tuple[int, ...] = ()  # indices into `Table.notes`, about our number
+    published_notes: tuple[int, ...] = ()
+
+    @property
+    def delta(self) -> float | None:
+        """Ours minus published, where both are there."""
+        if self.ours.value is None or self.published is None:
+            return None
+        return self.ours.value - self.published.value
+
+
+@dataclass(frozen=True)
+class Average:
+    """The mean over all columns; ``ours`` is None while one of them has no number."""
+
+    ours: float | None
+    published: Published | None
+    mark: str = ""
+
+    @property
+    def delta(self) -> float | None:
+        return None if self.ours is None or self.published is None else self.ours - self.published.value
+
+
+@dataclass(frozen=True)
+class Row:
+    label: str
+    places: tuple[Place, ...]
+    costs: Costs
+    published_parameters: str = ""
+    average: Average | None = None
+    costs_notes: tuple[int, ...] = ()
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        # several columns may be scores of the same cells
+        return tuple({id(run): run for place in self.places for run in place.ours.runs}.values())
+
+    @property
+    def has_published(self) -> bool:
+        return any(place.published is not None for place in self.places)
+
+
+@dataclass(frozen=True)
+class Part:
+    """The rows under one heading."""
+
+    label: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """``notes``: the footnotes, each once; places refer to them by index. ``about``: lines that hold for the whole."""
+
+    name: str
+    title: str
+    spec: TableSpec
+    rule: Rule
+    columns: tuple[Score, ...]
+    parts: tuple[Part, ...]
+    notes: tuple[str, ...]
+    about: tuple[str, ...]
+    strangers: tuple[str, ...]
+    paper: str = ""  # "VeRA, Table 2" where it stands beside one
+
+    def row(self, label: str, block: str | None = None) -> list[tuple[Part, Row]]:
+        """The rows of that label (in a block of that label, where one is given)."""
+        return [
+            (part, row)
+            for part in self.parts
+            for row in part.rows
+            if row.label == label and block in (None, part.label)
+        ]
+
+
+def build(collection: Collection, library: Library | None, rule: Rule | None = None) -> Table:
+    """The table of ``collection`` under ``rule`` (its specification's own where None).
+
+    Raises:
+        UserError: for a specification that fits no cell, or a published table that is not there.
+    """
+    experiment = collection.experiment
+    spec = experiment.table or TableSpec()
+    rule = rule or spec.rule
+    columns = _columns(collection, spec)
+    known: Sequence[Published] = ()
+    if experiment.published is not None and library is not None:
+        known = library.table(experiment.published.paper, experiment.published.table)
+    footnotes = notes.Footnotes()
+    parts = []
+    for block in _blocks(collection, spec):
+        runs = [run for run in collection.runs if _matches(run, block.when)]
+        rows = [_row(label, own, columns, spec, rule, known, block, footnotes) for label, own in _rows(runs, spec)]
+        if rows:
+            parts.append(Part(block.label, _marked(rows, columns)))
+    if not parts:
+        raise UserError(f"the table of '{experiment.name}' has no row: `table:` fits no cell of the grid")
+    table = Table(
+        experiment.name,
+        experiment.title or f"Records of {experiment.name}",
+        spec,
+        rule,
+        columns,
+        tuple(parts),
+        (),
+        (),
+        collection.strangers,
+        f"{experiment.published.paper}, {experiment.published.table}" if experiment.published and known else "",
+    )
+    return replace(table, notes=footnotes.texts, about=notes.about(table, collection))
+
+
+def _columns(collection: Collection, spec: TableSpec) -> tuple[Score, ...]:
+    first = {run.task: run for run in reversed(collection.runs)}
+    wanted = spec.columns or tuple(Column(task, task.removeprefix("glue/")) for task in collection.tasks)
+    columns = []
+    for column in wanted:
+        run = first.get(column.task)
+        if run is None:
+            continue  # the grid was narrowed to other tasks
+        own = column.metric in (None, run.metric.primary)
+        higher = run.metric.higher_is_better if own else True
+        columns.append(
+            Score(
+                column.label,
+                column.task,
+                column.metric or run.metric.primary,
+                column.split or ("test" if run.has_test else "dev"),
+                column.scale if column.scale is not None else run.metric.scale,
+                column.higher_is_better if column.higher_is_better is not None else higher,
+                column.decimals if column.decimals is not None else spec.decimals,
+                {"task": column.label, **column.published},
+            )
+        )
+    if not columns:
+        raise UserError(f"the table of '{collection.experiment.name}' has no column: none of its tasks is in the grid")
+    return tuple(columns)
+
+
+def _blocks(collection: Collection, spec: TableSpec) -> Iterable[Block]:
+    if spec.blocks:
+        return spec.blocks
+    backbones = dict.fromkeys(run.row["backbone"] for run in collection.runs if "backbone" in run.row)
+    if len(backbones) > 1:
+        return [Block(str(b), {"backbone": b}) for b in backbones]
+    return [Block("", {})]
+
+
+def _matches(run: Run, when: Mapping[str, Any]) -> bool:
+    return preset.matches({**run.row, "task": run.task, "seed": run.seed}, dict(when))
+
+
+def _rows(runs: Sequence[Run], spec: TableSpec) -> Iterable[tuple[RowSpec, list[Run]]]:
+    """The rows in the specification's order; what it does not name comes after, by its settings."""
+    left = list(runs)
+    for row in spec.rows:
+        own = [run for run in left if _matches(run, row.when)]
+        taken = {id(run) for run in own}
+        left = [run for run in left if id(run) not in taken]
+        if own:
+            yield row, own
+    groups: dict[str, list[Run]] = {}
+    for run in left:
+        groups.setdefault(_name(run.row, runs), []).append(run)
+    for label, own in groups.items():
+        yield RowSpec(label, {}), own
+
+
+def _name(row: Mapping[str, Any], runs: Sequence[Run]) -> str:
+    """The method, and what tells this row from others of the same table."""
+    others = [run.row for run in runs]
+    extra = [
+        f"{key.removeprefix('method.')}={value:g}"
+        if isinstance(value, float)
+        else f"{key.removeprefix('method.')}={value}"
+        for key, value in row.items()
+        if key not in ("method", "backbone") and any(other.get(key) != value for other in others)
+    ]
+    return " ".join([str(row.get("method", "")), *extra]).strip()
+
+
+def _row(
+    named: RowSpec,
+    runs: Sequence[Run],
+    columns: Sequence[Score],
+    spec: TableSpec,
+    rule: Rule,
+    known: Sequence[Published],
+    block: Block,
+    footnotes: notes.Footnotes,
+) -> Row:
+    places = []
+    for column in columns:
+        own = [run for run in runs if run.task == column.task]
+        seeds = [run.seed for run in own]
+        if len(set(seeds)) != len(seeds):
+            raise UserError(f"row '{named.label}' has two cells of one seed on {column.task}; `when` has to say more")
+        number = aggregate.number(own, rule, column.split, column.metric, column.scale, spec.aggregate)
+        theirs = None
+        if named.published is not None:
+            theirs = published.find(
+                known, named.published, block.published, column.published["task"], column.published.get("metric")
+            )
+        places.append(
+            Place(
+                number,
+                theirs,
+                "",
+                tuple(footnotes.add(text) for text in notes.ours(number, spec)),
+                tuple(footnotes.add(text) for text in notes.theirs(theirs, own, spec)),
+            )
+        )
+    counts = {p.published.trainable_params for p in places if p.published is not None and p.published.trainable_params}
+    shown = {run.task for run in runs} & {c.task for c in columns}
+    return Row(
+        named.label,
+        tuple(places),
+        aggregate.costs([run for run in runs if run.task in shown]),
+        " / ".join(sorted(counts)),
+        _average(places, spec, named, known, block),
+    )
+
+
+def _average(
+    places: Sequence[Place], spec: TableSpec, named: RowSpec, known: Sequence[Published], block: Block
+) -> Average | None:
+    if not spec.average:
+        return None
+    values = [place.ours.value for place in places]
+    ours = None if None in values else sum(v for v in values if v is not None) / len(values)
+    theirs = None
+    if named.published is not None and all(place.published is not None for place in places):
+        theirs = published.find(known, named.published, block.published, "Avg", None)
+    return Average(ours, theirs)
+
+
+def _marked(rows: Sequence[Row], columns: Sequence[Score]) -> tuple[Row, ...]:
+    """``rows`` with the marks that survive the statistics, per column and for the average over all of them."""
+    marked = [list(row.places) for row in rows]
+    for i, column in enumerate(columns):
+        scores = {str(n): {column.label: row.places[i].ours.by_seed} for n, row in enumerate(rows)}
+        for n, mark in _marks(scores, column.higher_is_better).items():
+            marked[n][i] = replace(marked[n][i], mark=mark)
+    found = [replace(row, places=tuple(places)) for row, places in zip(rows, marked, strict=True)]
+    if len(columns) > 1 and all(column.higher_is_better for column in columns):
+        whole = {
+            str(n): {c.label: p.ours.by_seed for c, p in zip(columns, row.places, strict=True)}
+            for n, row in enumerate(rows)
+            if row.average is not None and row.average.ours is not None
+        }
+        for n, mark in _marks(whole, True).items():
+            average = found[n].average
+            if average is not None:
+                found[n] = replace(found[n], average=replace(average, mark=mark))
+    return tuple(found)
+
+
+def _marks(scores: dict[str, dict[str, dict[int, float]]], higher_is_better: bool) -> dict[int, str]:
+    there = {name: tasks for name, tasks in scores.items() if all(tasks.values())}
+    # its own generator: a table does not depend on what was computed before it
+    marks = stats.best_marks(there, higher_is_better, generator=np.random.default_rng(0))
+    return {int(n): mark for n, mark in ((marks.best, "best"), (marks.second, "second")) if n is not None}

@@ -1,0 +1,87 @@
+"""Every table as files below ``results/tables``, and whether the files there are what the records give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from uora_bench import atomic, registry
+from uora_bench.errors import UserError
+from uora_bench.plan.request import Request
+from uora_bench.report import collect, csv_file, latex, markdown, published, table
+from uora_bench.report.spec import Rule
+from uora_bench.report.table import Table
+
+FORMATS: dict[str, Callable[[Table], str]] = {"md": markdown.render, "csv": csv_file.render, "tex": latex.render}
+
+
+def library(results: Path) -> published.Library:
+    """The published numbers in ``results/paper``."""
+    return published.read(results / "paper")
+
+
+def experiments(results: Path) -> list[str]:
+    """The experiments that have a table: every preset that says how it looks or that has records, and every folder of
+    records without a preset but ``scratch``."""
+    root = results / "records"
+    recorded = {p.name for p in root.iterdir() if any(p.glob("*.json"))} if root.is_dir() else set()
+    recorded.discard("scratch")
+    from uora_bench.plan import preset
+
+    specified = {name for name in registry.choices("experiment") if preset.load(name).table is not None}
+    return sorted(recorded | specified)
+
+
+def make(request: Request, results: Path, library: published.Library | None, rule: Rule | None = None) -> Table:
+    """The table that ``request`` asks for."""
+    return table.build(collect.collect(request, results), library, rule)
+
+
+def all_tables(results: Path, rule: Rule | None = None, names: Iterable[str] | None = None) -> list[Table]:
+    """The tables of ``names`` (all of `experiments` where None)."""
+    known = library(results)
+    return [make(Request(name, "print"), results, known, rule) for name in (names or experiments(results))]
+
+
+def files(tables: Iterable[Table], folder: Path) -> dict[Path, str]:
+    """What is to be written, by path: every table in every format, and a list of them."""
+    tables = list(tables)
+    found = {folder / f"{t.name}.{kind}": render(t) for t in tables for kind, render in FORMATS.items()}
+    found[folder / "README.md"] = _index(tables)
+    return found
+
+
+def write(contents: dict[Path, str]) -> None:
+    """Write ``contents``, each file whole or not at all."""
+    for path, text in contents.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic.write_text(path, text)
+
+
+def check(contents: dict[Path, str]) -> None:
+    """Raise `UserError` when the files of ``contents`` are not there as they should be, or others beside them."""
+    wrong = [path for path, text in contents.items() if not path.is_file() or path.read_text("utf-8") != text]
+    folders = {path.parent for path in contents}
+    wrong += [p for folder in folders if folder.is_dir() for p in folder.iterdir() if p.is_file() and p not in contents]
+    if wrong:
+        more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        raise UserError(f"'{wrong[0]}'{more} is not what the records give; run `make tables` and commit the result")
+
+
+def _index(tables: list[Table]) -> str:
+    lines = [
+        "# Tables",
+        "",
+        "Made by `make tables` from `results/records` and `results/paper`; not to be edited. Each is here as Markdown,",
+        "as CSV (with every seed's score and the ids of the cells) and as LaTeX (booktabs).",
+        "",
+        "| table | beside | rule | scores there |",
+        "| --- | --- | --- | ---: |",
+    ]
+    for one in tables:
+        places = [place.ours for part in one.parts for row in part.rows for place in row.places]
+        done, planned = sum(n.n for n in places), sum(n.planned for n in places)
+        lines.append(
+            f"| [{one.name}]({one.name}.md): {one.title} | {one.paper or '(own)'} | {one.rule} | {done} of {planned} |"
+        )
+    return "\n".join(lines) + "\n"
