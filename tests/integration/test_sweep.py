@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,12 @@ def in_the_middle(folder: Path, besides: tuple[str, ...] = ()) -> Callable[[], l
     return look
 
 
+def tries(folder: Path) -> list[Sequence[journal.Attempt]]:
+    """The starts so far of every cell."""
+    place = journal.folder(folder / "runs", "sweep")
+    return [journal.attempts(place, p.name.split(".")[0]) for p in place.glob("*.attempts.json")]
+
+
 def alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
@@ -102,6 +108,7 @@ def test_a_sweep_killed_twice_ends_as_an_undisturbed_one(tmp_path: Path) -> None
     with subprocess.Popen(plan(broken, *grid), stdout=subprocess.PIPE, text=True, env=environment()) as launcher:
         victim = wait_for(in_the_middle(broken))[0]
         os.kill(victim.pid, signal.SIGKILL)
+        wait_for(lambda: any(a.kind == "crash" for t in tries(broken) for a in t))  # the launcher has seen it
         other = wait_for(in_the_middle(broken, (victim.cell_id,)))[0]
         launcher.send_signal(signal.SIGKILL)
     wait_for(lambda: not alive(other.pid))
@@ -109,10 +116,8 @@ def test_a_sweep_killed_twice_ends_as_an_undisturbed_one(tmp_path: Path) -> None
     out = sweep(broken, *grid)
     assert "4 of 4 cells are done" in out
     assert records(broken) == records(whole)
-    tries = [journal.attempts(journal.folder(broken / "runs", "sweep"), p.name.split(".")[0])
-             for p in (broken / "runs" / "sweep" / ".grid").glob("*.attempts.json")]  # fmt: skip
-    assert sorted(sum(a.kind == "done" for a in t) for t in tries) == [1] * 4
-    assert any(a.kind == "crash" for t in tries for a in t)
+    assert sorted(sum(a.kind == "done" for a in t) for t in tries(broken)) == [1] * 4
+    assert any(a.kind == "crash" for t in tries(broken) for a in t)
     # one W&B run per cell: every start of a cell is of the same id
     for cell_id in records(broken):
         runs = list((broken / "runs" / "sweep" / cell_id / "wandb").glob("offline-run-*"))
