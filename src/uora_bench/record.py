@@ -167,6 +167,12 @@ def _check(record: CellRecord) -> None:
         raise UserError("a failed record needs a reason")
 
 
+def paths(folder: Path) -> list[Path]:
+    """The files in ``folder`` that are named like records; grades of answers are JSON too, and lie beside them."""
+    named = (p for p in folder.glob("*.json") if len(p.stem) == 16 and set(p.stem) <= set("0123456789abcdef"))
+    return sorted(named) if folder.is_dir() else []
+
+
 def find(folder: Path, cell_id: str) -> CellRecord | None:
     """The record of ``cell_id`` in ``folder``, if there is one."""
     path = record_path(folder, cell_id)

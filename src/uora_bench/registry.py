@@ -21,6 +21,13 @@ def configs_dir() -> Path:
     return packaged if packaged.is_dir() else here.parents[1] / "configs"
 
 
+def paper_dir() -> Path:
+    """The folder of published numbers: inside an installed package, else the checkout's ``results/paper``."""
+    here = Path(__file__).resolve().parent
+    packaged = here / "paper"
+    return packaged if packaged.is_dir() else here.parents[1] / "results" / "paper"
+
+
 def choices(group: str) -> list[str]:
     """Names that ``group=`` accepts, e.g. ``glue/rte``; files starting with ``_`` are building blocks, no choices."""
     root = configs_dir() / group

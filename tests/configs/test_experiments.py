@@ -14,15 +14,15 @@ import yaml
 from uora_bench import compose, quick, registry
 from uora_bench.cell import Cell, key_of
 from uora_bench.describe import describe
-from uora_bench.plan import grid, preset
+from uora_bench.plan import grid, preset, request
 from uora_bench.plan.grid import Grid, expand
 from uora_bench.plan.preset import Experiment
 from uora_bench.plan.request import Request
+from uora_bench.report import collect
 from uora_bench.schema import build
 
 NAMES = registry.choices("experiment")
 RECORDED = (
-    "minilm_glue",
     "minilm_holdout",
     "tiny_e2e",
     "tiny_alpaca",
@@ -100,6 +100,12 @@ def test_a_preset_of_our_own_is_the_grid_of_the_committed_records(name: str, roo
     records = [key_of(json.loads(path.read_text("utf-8"))["cell"]) for path in files]
     assert len(set(records)) == len(records) > 1
     assert keys(name) == set(records)
+
+
+def test_the_records_of_a_grid_that_still_grows_are_cells_of_it(root: Path) -> None:
+    found = collect.collect(request.read(["experiment=minilm_glue"]), root / "results")
+    assert found.strangers == ()
+    assert all(run.status in ("done", "missing") for run in found.runs)
 
 
 # --- the page -----------------------------------------------------------------------------------------------------

@@ -47,7 +47,11 @@ def test_the_wheel_carries_every_configuration_and_the_tiny_checkpoints(wheel: P
     }
     assert len(configs) > 30
     assert configs <= names
-    sources = {p.relative_to(root / "src").as_posix() for p in (root / "src").rglob("*.py")}
+    files = (p for p in (root / "src").rglob("*.*") if p.suffix in (".py", ".j2", ".css", ".js"))
+    sources = {p.relative_to(root / "src").as_posix() for p in files}
+    assert "uora_bench/report/page/page.html.j2" in sources
+    sources |= {f"uora_bench/paper/{p.name}" for p in root.glob("results/paper/*.csv")}
+    assert "uora_bench/paper/vera.csv" in sources
     assert sources <= names
     carried = {p.relative_to(root / "src").as_posix() for p in (root / "src/uora_bench/assets").glob("*/*")}
     assert carried <= names

@@ -19,7 +19,8 @@ from uora_bench.tasks.base import HeadSpec
 
 PAGES = ROOT / "docs" / "methods"
 METHODS = registry.choices("method")
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+RESULTS = [ROOT / "results" / "README.md", ROOT / "results" / "paper" / "README.md"]
+DOCUMENTS = [ROOT / "README.md", *RESULTS, *sorted((ROOT / "docs").rglob("*.md"))]
 ARXIV = re.compile(r"arXiv[: ](\d{4}\.\d{4,5})")
 
 

@@ -350,8 +350,8 @@ def test_a_tie_at_the_top_marks_nobody_and_one_below_marks_the_best_only():
 
 def test_marks_are_the_same_in_every_drawing_of_a_table():
     methods = {name: column(rng(i), mean, 18) for i, (name, mean) in enumerate((("a", 0.0), ("b", 0.9), ("c", 1.8)))}
-    first = stats.best_marks(methods)
-    assert first == stats.best_marks(dict(reversed(methods.items()))) == stats.best_marks(methods, generator=rng(0))
+    first = stats.best_marks(methods, generator=rng())
+    assert first == stats.best_marks(dict(reversed(methods.items())), generator=rng())
     assert first.best == "c"
 
 

@@ -14,14 +14,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from uora_bench import weights
+from uora_bench import record, weights
 from uora_bench.cell import Cell, key_of
 from uora_bench.compose import leaves
 from uora_bench.errors import UserError
 from uora_bench.launch import journal
 from uora_bench.plan.grid import Planned
 from uora_bench.plan.model import Item, State
-from uora_bench.record import SCHEMA
 
 # what a record calls a setting, by the key that sets it
 _RENAMED = (("method.options.", "method."), ("task.options.", "task."))
@@ -68,10 +67,10 @@ class Records:
 def load(folder: Path) -> Records:
     """Every record in ``folder``."""
     found, unreadable = [], []
-    for path in sorted(folder.glob("*.json")) if folder.is_dir() else []:
+    for path in record.paths(folder):
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
-            if data["schema"] != SCHEMA:
+            if data["schema"] != record.SCHEMA:
                 raise ValueError
             known = data["provenance"]
             found.append(

@@ -19,12 +19,12 @@ _HELP = """uora_bench.report: tables, figures and pages from the records in resu
 usage: python -m uora_bench.report tables [experiment=NAME [axis=v1,v2 …]] [rule=last|best_dev|heldout_dev] [--check]
        python -m uora_bench.report explain TABLE ROW COLUMN [BLOCK] [rule=…]
        python -m uora_bench.report figures [experiment=NAME]
-       python -m uora_bench.report page [experiment=NAME]
+       python -m uora_bench.report page [experiment=NAME …] [rule=…]
 
 tables    all of them into results/tables, or one to the screen; --check: are the files there what the records give
 explain   the cells, scores, rule and commands behind one number: explain minilm_glue 'LoRA r=8' MRPC
 figures   results/figures (needs the extra `figures`)
-page      results/report/index.html: tables, figures and a page per cell in one file (needs the extra `figures`)
+page      results/report/index.html: tables, figures and a view per cell in one file (figures need the extra `figures`)
 
 results.dir=… names another folder than results/"""
 
@@ -94,7 +94,7 @@ def _tables(results: Path, rule: Rule | None, words: list[str]) -> int:
         if not named:
             raise UserError(f"'{words[0]}' needs an experiment: python -m uora_bench.report tables experiment=NAME …")
         request = replace(requests.read([w for w in words if not w.startswith("experiment=")]), experiment=named[0])
-        print(markdown.render(write.make(request, results, write.library(results), rule)), end="", flush=True)
+        print(markdown.render(write.make(request, results, write.library(), rule)), end="", flush=True)
         return 0
     folder = results / "tables" if rule is None else results / "tables" / rule
     contents = write.files(write.all_tables(results, rule), folder)

@@ -23,6 +23,7 @@ class Number:
     by_seed: dict[int, float]
     planned: int
     runs: tuple[Run, ...]
+    split: str
     problems: tuple[str, ...] = ()  # of the seeds that are not in it
 
     @property
@@ -58,7 +59,7 @@ def number(runs: Sequence[Run], rule: str, split: str, metric: str, scale: float
             problems.append(f"seed {run.seed}: no {metric} on {split} under rule {rule}")
         else:
             problems.append(f"seed {run.seed}: {run.status}" + (f", {run.reason}" if run.reason else ""))
-    return Number(aggregate, by_seed, len(runs), tuple(runs), tuple(problems))
+    return Number(aggregate, by_seed, len(runs), tuple(runs), split, tuple(problems))
 
 
 @dataclass(frozen=True)

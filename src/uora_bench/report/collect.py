@@ -17,6 +17,7 @@ from uora_bench.errors import UserError, nearest
 from uora_bench.plan import diff, grid, preset
 from uora_bench.plan.preset import Experiment
 from uora_bench.plan.request import Request
+from uora_bench.report import grades
 from uora_bench.schema import build
 
 _NO_ROW = ("seed", "task", "experiment_name", "data.root", "results.dir", "runs.dir", "tracker", "force")
@@ -87,7 +88,8 @@ def collect(request: Request, results: Path) -> Collection:
         run = Run(task.name, planned.cell.seed, row, task.metric, task.splits.test is not None, words=planned.words)
         found = _match(planned, records, done.get(planned.after or ""))
         if found is not None:
-            run = replace(run, status=found.status, reason=found.reason, record=found.raw)
+            raw = grades.graded(found.raw, folder) if found.status == "done" else found.raw
+            run = replace(run, status=found.status, reason=found.reason, record=raw)
             if found.status == "done":
                 done[planned.key] = found.cell_id
         runs[planned.key] = run
@@ -133,7 +135,8 @@ def _without_preset(name: str, records: diff.Records, results: Path) -> Collecti
         task = entry.cell["task"]
         has_test = task["splits"]["test"] is not None
         metric = build(MetricSpec, entry.raw["metric"], "metric")
-        run = Run(task["name"], entry.cell["seed"], row, metric, has_test, entry.status, entry.reason, entry.raw)
+        raw = grades.graded(entry.raw, results / "records" / name) if entry.status == "done" else entry.raw
+        run = Run(task["name"], entry.cell["seed"], row, metric, has_test, entry.status, entry.reason, raw)
         runs.append(replace(run, words=entry.command))
     runs.sort(key=lambda r: (str(r.row), r.task, r.seed))
     return Collection(Experiment(name, "", "", {}), tuple(runs), ())

@@ -23,10 +23,10 @@ def explain(words: list[str], results: Path, rule: Rule | None) -> str:
     if not 3 <= len(words) <= 4:
         raise UserError("explain needs TABLE ROW COLUMN [BLOCK], e.g. explain minilm_glue 'LoRA r=8' MRPC")
     name, row_label, column_label, *block = words
-    known = write.experiments(results)
+    known = [*write.experiments(results), *write.TRIALS]
     if name not in known:
         raise UserError(f"no table '{name}'{nearest(name, known)}")
-    table = write.make(Request(name, "print"), results, write.library(results), rule)
+    table = write.make(Request(name, "print"), results, write.library(), rule)
     found = table.row(row_label, block[0] if block else None)
     if not found:
         labels = [r.label for part in table.parts for r in part.rows if not block or part.label == block[0]]
@@ -91,5 +91,9 @@ def _cell(run: Run, score: float | None, rule: str, column: Score) -> list[str]:
 
 
 def command(run: Run) -> str:
-    """The command line that makes this cell."""
-    return "python -m uora_bench " + " ".join(shlex.quote(word) for word in run.words)
+    """The command line that makes this cell, with the adapter it started from where it did."""
+    words = list(run.words)
+    origin = run.record.get("provenance", {}).get("initialise_from")
+    if origin and not any(word.startswith("initialise_from=") for word in words):
+        words.append(f"initialise_from=runs/{run.record['experiment']}/{origin}")
+    return "python -m uora_bench " + shlex.join(words)

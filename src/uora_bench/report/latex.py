@@ -1,95 +1,195 @@
-"""A `Table` as a LaTeX fragment for `\\input`: booktabs, nothing else; footnotes below in a small font."""
+"""A `Table` as a LaTeX fragment for `\\input`; footnotes below in a small font.
+
+A table of many columns stands sideways, one still wider than the text is made smaller to fit it, one with many rows is
+set in a smaller font. What says nothing is left out: columns of costs without a number, lines of Δ without one, the
+number of seeds where it is that of the table. A footnote to every number of a line stands at the line's name.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Callable, Sequence
 
-from uora_bench.report.table import Place, Row, Table
+from uora_bench.errors import UserError
+from uora_bench.report.table import Average, Place, Row, Table
 from uora_bench.report.words import letters, seconds, size
 
+PACKAGES = ("booktabs", "graphicx", "rotating")
+WIDE = 12  # columns; more stand sideways
+TALL = 45  # rows; more are set in \scriptsize, of which about 75 fill a page
 _SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--", "−": "$-$", "±": r"$\pm$", "×": r"$\times$",
-    "Δ": r"$\Delta$", "α": r"$\alpha$", "τ": r"$\tau$", "Λ": r"$\Lambda$", "≤": r"$\le$", "·": r"$\cdot$",
-    "…": r"\dots{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "→": r"$\rightarrow$", "²": r"$^2$",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}", "–": "--", "—": "---", "‘": "`", "’": "'", "“": "``", "”": "''", "…": r"\dots{}", "\xa0": "~",
+    **{character: f"${command}$" for character, command in {
+        "−": "-", "±": r"\pm", "×": r"\times", "·": r"\cdot", "≤": r"\le", "≥": r"\ge", "≈": r"\approx", "≠": r"\ne",
+        "→": r"\rightarrow", "∞": r"\infty", "²": "^2", "³": "^3", "°": r"^\circ", "Δ": r"\Delta", "Λ": r"\Lambda",
+        "Σ": r"\Sigma", "Θ": r"\Theta", "α": r"\alpha", "β": r"\beta", "γ": r"\gamma", "δ": r"\delta",
+        "ε": r"\varepsilon", "η": r"\eta", "λ": r"\lambda", "μ": r"\mu", "π": r"\pi", "ρ": r"\rho", "σ": r"\sigma",
+        "τ": r"\tau", "⊙": r"\odot",
+    }.items()},
 }  # fmt: skip
+_NOT_IN_FONT = "ÐðÞþ×÷"  # among the Latin letters that LaTeX knows as UTF-8
 
 
 def escape(text: str) -> str:
-    """``text`` with everything that means something to LaTeX, or is not in its fonts, written out."""
-    return "".join(_SPECIAL.get(c, c) for c in text)
+    """``text`` with everything that means something to LaTeX, or is not in its fonts, written out.
+
+    Raises:
+        UserError: for a character that LaTeX's own fonts do not have.
+    """
+    return "".join(_character(c) for c in text)
+
+
+def _character(c: str) -> str:
+    if c in _SPECIAL:
+        return _SPECIAL[c]
+    if " " <= c <= "~" or ("À" <= c <= "ÿ" and c not in _NOT_IN_FONT):
+        return c
+    name = unicodedata.name(c, f"U+{ord(c):04X}")
+    raise UserError(
+        f"'{c}' ({name}) has no form in LaTeX; write it otherwise, or add it to _SPECIAL of report/latex.py"
+    )
 
 
 def render(table: Table) -> str:
-    """A `table` environment (needs the package booktabs)."""
-    beside = any(row.has_published for part in table.parts for row in part.rows)
-    averaged = any(row.average is not None for part in table.parts for row in part.rows)
-    heading = ["method", *([""] if beside else []), "parameters", "to ship", "s", "memory"]
-    heading += [column.label for column in table.columns] + (["Avg"] if averaged else [])
-    lines = [
-        "% made by `make tables` from results/records; needs \\usepackage{booktabs}",
-        r"\begin{table}",
-        r"\centering\footnotesize",
-        rf"\caption{{{escape(table.title)}}}",
-        rf"\label{{tab:{table.name.replace('_', '-')}}}",
-        rf"\begin{{tabular}}{{{'ll' if beside else 'l'}{'r' * (len(heading) - (2 if beside else 1))}}}",
-        r"\toprule",
-        _line([escape(h) for h in heading]),
-    ]
+    """A `table` or `sidewaystable` environment (needs `PACKAGES`)."""
+    rows = [row for part in table.parts for row in part.rows]
+    beside = any(row.has_published for row in rows)
+    usual = _usual(rows)
+    costs = _Costs(rows)
+    heading = ["method", *([""] if beside else []), *costs.heading]
+    heading += [column.label for column in table.columns]
+    heading += ["Avg"] if any(row.average is not None for row in rows) else []
+    body: list[str] = []
     for part in table.parts:
-        lines.append(r"\midrule")
+        body.append(r"\midrule")
         if part.label:
-            lines.append(rf"\multicolumn{{{len(heading)}}}{{l}}{{\emph{{{escape(part.label)}}}}} \\")
-        for row in part.rows:
-            lines += [_line(cells) for cells in _cells(table, row, beside)]
-    lines += [r"\bottomrule", r"\end{tabular}", "", r"\smallskip\raggedright"]
+            body.append(rf"\multicolumn{{{len(heading)}}}{{@{{}}l}}{{\emph{{{escape(part.label)}}}}} \\")
+        for i, row in enumerate(part.rows):
+            body += [r"\addlinespace[2pt]"] if beside and i else []
+            body += [_line(cells) for cells in _cells(table, row, beside, costs, usual)]
     about = [line.replace("`", "").replace("**", "") for line in table.about]
-    lines += [rf"{escape(' '.join(about))}", ""]
-    lines += [rf"$^{{{letters(i)}}}$\,{escape(text)}\quad" for i, text in enumerate(table.notes)]
-    return "\n".join([*lines, r"\end{table}"]) + "\n"
+    if usual is not None:
+        about.append(f"Where no number of seeds is given it is {usual}.")
+    text_columns = 2 if beside else 1
+    environment = "sidewaystable" if len(heading) > WIDE else "table"
+    return (
+        "\n".join(
+            [
+                f"% made by `make tables` from results/records; needs \\usepackage{{{','.join(PACKAGES)}}}",
+                rf"\begin{{{environment}}}",
+                rf"\centering\{'scriptsize' if len(body) > TALL else 'footnotesize'}\setlength{{\tabcolsep}}{{4pt}}",
+                rf"\caption{{{escape(table.title)}}}",
+                rf"\label{{tab:{table.name.replace('_', '-')}}}",
+                r"\smallskip",
+                r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+                rf"\begin{{tabular}}{{@{{}}{'l' * text_columns}{'r' * (len(heading) - text_columns)}@{{}}}}",
+                r"\toprule",
+                _line([escape(h) for h in heading]),
+                *body,
+                r"\bottomrule",
+                r"\end{tabular}}",
+                "",
+                r"\smallskip\raggedright\scriptsize",
+                *[escape(line) for line in about],
+                *([""] if table.notes else []),
+                *[rf"\textsuperscript{{{letters(i)}}}\,{escape(text)}." for i, text in enumerate(table.notes)],
+                rf"\end{{{environment}}}",
+            ]
+        )
+        + "\n"
+    )
 
 
-def _cells(table: Table, row: Row, beside: bool) -> list[list[str]]:
-    costs = row.costs
-    ours = [
-        "--" if costs.parameters is None else f"{costs.parameters:,}",
-        *(escape(text) for text in (size(costs.bytes_to_ship), seconds(costs.seconds), size(costs.memory))),
-    ]
+def _usual(rows: Sequence[Row]) -> int | None:
+    """The number of seeds of every place that is complete, where they all have the same."""
+    found = {p.ours.n for row in rows for p in row.places if 0 < p.ours.n == p.ours.planned}
+    return found.pop() if len(found) == 1 else None
+
+
+class _Costs:
+    """The columns of costs that say something."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        all_columns = (
+            ("parameters", any(r.costs.parameters is not None or r.published_parameters for r in rows)),
+            ("to ship", any(r.costs.bytes_to_ship is not None for r in rows)),
+            ("time", any(r.costs.seconds is not None for r in rows)),
+            ("memory", any(r.costs.memory is not None for r in rows)),
+        )
+        self._shown = [shown for _, shown in all_columns]
+        self.heading = [name for name, shown in all_columns if shown]
+
+    def _chosen(self, cells: Sequence[str]) -> list[str]:
+        return [cell for cell, shown in zip(cells, self._shown, strict=True) if shown]
+
+    def ours(self, row: Row) -> list[str]:
+        costs = row.costs
+        time = "--" if costs.seconds is None else rf"{seconds(costs.seconds)}\,s"
+        parameters = "--" if costs.parameters is None else f"{costs.parameters:,}"
+        sizes = (escape(size(n)).replace(" ", r"\,") for n in (costs.bytes_to_ship, costs.memory))
+        return self._chosen([parameters, next(sizes), time, next(sizes)])
+
+    def theirs(self, row: Row) -> list[str]:
+        printed = row.published_parameters
+        return self._chosen(["--" if printed in ("", "-") else escape(printed), "", "", ""])
+
+    def nothing(self) -> list[str]:
+        return self._chosen([""] * 4)
+
+
+def _cells(table: Table, row: Row, beside: bool, costs: _Costs, usual: int | None) -> list[list[str]]:
     decimals = [column.decimals for column in table.columns]
-    ours += [_ours(place, d) for place, d in zip(row.places, decimals, strict=True)]
-    if row.average is not None:
-        ours.append(_marked(_number(row.average.ours, table.spec.decimals), row.average.mark))
+    everywhere = _everywhere([p.notes for p in row.places if p.ours.n])
+    ours = [*costs.ours(row), *(_ours(p, d, usual, everywhere) for p, d in zip(row.places, decimals, strict=True))]
+    ours += _average(row.average, lambda a: _marked(_number(a.ours, table.spec.decimals), a.mark))
+    label = escape(row.label)
     if not beside:
-        return [[escape(row.label), *ours]]
-    lines = [[escape(row.label), "ours", *ours]]
+        return [[label + _notes(everywhere), *ours]]
+    lines = [[label, "ours" + _notes(everywhere), *ours]]
     if row.has_published:
-        average = row.average
-        theirs = [escape(row.published_parameters) or "--", "--", "--", "--", *(_theirs(place) for place in row.places)]
-        delta = ["", "", "", "", *(_signed(p.delta, d) for p, d in zip(row.places, decimals, strict=True))]
-        if average is not None:
-            theirs.append("--" if average.published is None else f"{average.published.value:g}")
-            delta.append(_signed(average.delta, table.spec.decimals))
-        lines += [["", "published", *theirs], ["", r"$\Delta$", *delta]]
+        everywhere = _everywhere([p.published_notes for p in row.places if p.published is not None])
+        theirs = [*costs.theirs(row), *(_theirs(place, everywhere) for place in row.places)]
+        theirs += _average(row.average, lambda a: "--" if a.published is None else escape(a.published.text))
+        lines.append(["", "published" + _notes(everywhere), *theirs])
+        delta = [_signed(p.delta, d) for p, d in zip(row.places, decimals, strict=True)]
+        delta += _average(row.average, lambda a: _signed(a.delta, table.spec.decimals))
+        if any(delta):
+            lines.append(["", r"$\Delta$", *costs.nothing(), *delta])
     return lines
 
 
-def _ours(place: Place, decimals: int) -> str:
+def _everywhere(notes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """The footnotes that all of the numbers have."""
+    return tuple(i for i in notes[0] if all(i in other for other in notes)) if notes else ()
+
+
+def _average(average: Average | None, text: Callable[[Average], str]) -> list[str]:
+    return [] if average is None else [text(average)]
+
+
+def _ours(place: Place, decimals: int, usual: int | None, said: tuple[int, ...]) -> str:
     number = place.ours
     if number.value is None:
         return "failed" if any(run.status == "failed" for run in number.runs) else "--"
     text = _number(number.value, decimals)
     if number.std is not None:
-        text += rf" $\pm$ {number.std:.{decimals}f}"
-    text += f" ({number.n})" if number.n == number.planned else f" ({number.n} of {number.planned})"
-    return _marked(text, place.mark) + _notes(place.notes)
+        text += rf"$_{{\pm {number.std:.{decimals}f}}}$"
+    if number.n != number.planned:
+        text += f" ({number.n} of {number.planned})"
+    elif number.n != usual:
+        text += f" ({number.n})"
+    return _marked(text, place.mark) + _notes([i for i in place.notes if i not in said])
 
 
-def _theirs(place: Place) -> str:
+def _theirs(place: Place, said: tuple[int, ...]) -> str:
     number = place.published
     if number is None:
         return "--"
-    text = f"{number.value:g}" + (rf" $\pm$ {number.std:g}" if number.std is not None else "")
-    return text + _notes(place.published_notes)
+    value, _, std = number.text.partition(" ± ")
+    spread = rf"$_{{\pm {escape(std)}}}$" if std else ""
+    return escape(value) + spread + _notes([i for i in place.published_notes if i not in said])
 
 
 def _number(value: float | None, decimals: int) -> str:
@@ -105,8 +205,9 @@ def _marked(text: str, mark: str) -> str:
 
 
 def _notes(indices: Sequence[int]) -> str:
-    return rf"$^{{{','.join(letters(i) for i in indices)}}}$" if indices else ""
+    return rf"\textsuperscript{{{','.join(letters(i) for i in indices)}}}" if indices else ""
 
 
 def _line(cells: Sequence[str]) -> str:
-    return " & ".join(cells) + r" \\"
+    shield = "{}" if cells[0].startswith(("[", "*")) else ""  # the row end before would take it for an option
+    return shield + " & ".join(cells) + r" \\"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from uora_bench.report.table import Average, Place, Row, Table
+from uora_bench.report.versus import Sheet
 from uora_bench.report.words import letters, seconds, size
 
 MISSING = "–"
@@ -26,6 +27,9 @@ def render(table: Table) -> str:
         for row in part.rows:
             lines += [_line(cells) for cells in _cells(table, row, "method" in heading[0] and heading[1] == "")]
         lines.append("")
+    for one in table.versus:
+        for sheet in one.sheets(table.spec.decimals):
+            lines += _sheet(sheet)
     lines += [f"{letters(i)}. {text}  " for i, text in enumerate(table.notes)]
     if table.strangers:
         lines += ["", f"{len(table.strangers)} record(s) of other settings lie in the same folder and are not in here."]
@@ -52,12 +56,22 @@ def _cells(table: Table, row: Row, beside: bool) -> list[list[str]]:
         theirs += [_theirs(p) for p in row.places]
         lines.append(["", "published", *theirs, *_last(row.average, _published_average)])
         delta = ["", "", "", ""] + [_signed(p.delta, d) for p, d in zip(row.places, decimals, strict=True)]
-        lines.append(["", "Δ", *delta, *_last(row.average, lambda a: _signed(a.delta, table.spec.decimals))])
+        delta += _last(row.average, lambda a: _signed(a.delta, table.spec.decimals))
+        if any(text not in ("", MISSING) for text in delta):
+            lines.append(["", "Δ", *delta])
     return lines
 
 
 def _published_average(average: Average) -> str:
-    return "" if average.published is None else f"{average.published.value:g}"
+    return "" if average.published is None else average.published.text
+
+
+def _sheet(sheet: Sheet) -> list[str]:
+    lines = [sheet.caption, ""]
+    if sheet.rows:
+        aligned = ["---" if heading in ("row", "columns", "verdict") else "---:" for heading in sheet.heading]
+        lines += [_line(sheet.heading), _line(aligned), *(_line(row) for row in sheet.rows), ""]
+    return lines
 
 
 def _last(average: Average | None, text: Callable[[Average], str | None]) -> list[str]:
@@ -80,8 +94,7 @@ def _theirs(place: Place) -> str:
     number = place.published
     if number is None:
         return MISSING
-    text = f"{number.value:g}" + (f" ± {number.std:g}" if number.std is not None else "")
-    return text + _notes(place.published_notes)
+    return number.text + _notes(place.published_notes)
 
 
 def _number(value: float | None, decimals: int) -> str:

@@ -7,6 +7,8 @@ by the confidence given; what a paper does not say is in no file (`results/paper
 from __future__ import annotations
 
 import csv
+import fnmatch
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +24,8 @@ CONFIDENCE = ("high", "medium", "low")
 
 @dataclass(frozen=True)
 class Published:
-    """One published number, in the unit it was printed in; ``std`` is what stands behind ± in the source."""
+    """One published number, in the unit it was printed in; ``std`` is what stands behind ± in the source, ``printed``
+    both with the source's digits."""
 
     paper: str
     method: str
@@ -35,6 +38,12 @@ class Published:
     trainable_params: str
     source: str
     confidence: str
+    printed: str = ""
+
+    @property
+    def text(self) -> str:
+        """``62.0 ± 1.2``: as printed where that is known."""
+        return self.printed or f"{self.value:g}" + (f" ± {self.std:g}" if self.std is not None else "")
 
 
 class Library:
@@ -62,7 +71,8 @@ class Library:
 def find(
     numbers: Iterable[Published], method: str, backbone: str | None, task: str, metric: str | None
 ) -> Published | None:
-    """The number of ``method`` on ``task``; ``backbone`` and ``metric`` narrow it where they are given.
+    """The number of ``method`` on ``task``; ``backbone`` and ``metric`` (with ``*`` for anything) narrow it where they
+    are given.
 
     Raises:
         UserError: when several numbers fit: the table's specification does not say which is meant.
@@ -73,7 +83,7 @@ def find(
         if n.method == method
         and n.task == task
         and (backbone is None or n.backbone == backbone)
-        and (metric is None or n.metric == metric)
+        and (metric is None or fnmatch.fnmatchcase(n.metric, metric))
     ]
     if len(found) > 1:
         fits = ", ".join(sorted({f"{n.backbone}/{n.metric}" for n in found}))
@@ -117,8 +127,11 @@ def _number(row: dict[str, str], where: str) -> Published:
         try:
             numbers[key] = float(row[key]) if row[key] else None
         except ValueError:
-            raise UserError(f"{where}: {key} '{row[key]}' is no number") from None
+            numbers[key] = math.nan
+        if not math.isfinite(numbers[key] or 0.0):
+            raise UserError(f"{where}: {key} '{row[key]}' is no number")
     value = numbers["value"]
     assert value is not None
     texts = {k: row[k] for k in COLUMNS if k not in ("value", "std")}
-    return Published(**texts, value=value, std=numbers["std"])
+    printed = row["value"] + (f" ± {row['std']}" if row["std"] else "")
+    return Published(**texts, value=value, std=numbers["std"], printed=printed)

@@ -17,7 +17,7 @@ Aggregate = Literal["mean", "median"]
 class Column:
     """One score of one task. ``metric``, ``split``, ``scale`` and the direction are the task's own where left out
     (split: test if the task has one, else dev); ``published``: the task and metric that the papers' CSV files call
-    it."""
+    it, where ``*`` in the metric stands for anything; ``averaged`` false: not in the table's average."""
 
     task: str
     label: str
@@ -27,16 +27,19 @@ class Column:
     higher_is_better: bool | None = None
     decimals: int | None = None
     published: dict[str, str] = field(default_factory=dict)  # task, metric; the label where there is none
+    averaged: bool = True
 
 
 @dataclass(frozen=True)
 class RowSpec:
     """The rows of the grid that match ``when`` (as in a preset's rules) under a ``label``; ``published``: the method's
-    name in the papers' CSV files, null for a row that was not published."""
+    name in the papers' CSV files, null for a row that was not published; ``also``: cells of another row that are this
+    row's too, where two published rows are one cell."""
 
     label: str
     when: dict[str, Any]
     published: str | None = None
+    also: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class Paper:
 @dataclass(frozen=True)
 class TableSpec:
     """``table:`` of an experiment. ``average``: a last column with the mean over the columns, for rows that have all of
-    them."""
+    them; ``about``: what holds for the whole table, lines above it."""
 
     rule: Rule = "last"
     aggregate: Aggregate = "mean"
@@ -77,6 +80,8 @@ class TableSpec:
     rows: tuple[RowSpec, ...] = ()
     blocks: tuple[Block, ...] = ()
     notes: tuple[Note, ...] = ()
+    about: tuple[str, ...] = ()
     paper: Paper = field(default_factory=Paper)
     average: bool = False
+    reference: str | None = None  # label of the row that all others are compared with, below the table
     decimals: int = 2

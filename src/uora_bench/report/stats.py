@@ -121,16 +121,14 @@ def best_marks(
     level: float = 0.05,
     draws: int = DRAWS,
     *,
-    generator: np.random.Generator | None = None,
+    generator: np.random.Generator,
 ) -> Marks:
     """Whom a column may mark: `marks_of` the family of all pairs of its methods, corrected by Holm.
 
     A tie, a difference that is not significant or too few seeds mark nobody, and so do fewer than two methods with
-    scores. Raises `UserError` as `compare_many` does otherwise. Chance comes in beyond 16 pairs only; left out,
-    ``generator`` is ``numpy.random.default_rng(0)``, since a table drawn twice should be the same.
+    scores. Otherwise raises `UserError` as `compare_many` does. Chance comes in beyond 16 pairs only.
     """
     if len(_with_scores(scores_by_method)) < 2:
         return Marks(None, None)
-    drawn = np.random.default_rng(0) if generator is None else generator
     # marks need no interval: one repetition
-    return marks_of(compare_many(scores_by_method, None, higher_is_better, level, 1, draws, generator=drawn))
+    return marks_of(compare_many(scores_by_method, None, higher_is_better, level, 1, draws, generator=generator))

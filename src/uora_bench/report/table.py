@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from uora_bench.errors import UserError
+from uora_bench.errors import UserError, nearest
 from uora_bench.plan import preset
-from uora_bench.report import aggregate, notes, published, stats
+from uora_bench.report import aggregate, notes, published, stats, versus
 from uora_bench.report.aggregate import Costs, Number
 from uora_bench.report.collect import Collection, Run
 from uora_bench.report.published import Library, Published
 from uora_bench.report.spec import Block, Column, RowSpec, Rule, TableSpec
+from uora_bench.report.versus import Versus
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Score:
     higher_is_better: bool
     decimals: int
     published: dict[str, str]
+    averaged: bool = True
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ class Table:
     notes: tuple[str, ...]
     about: tuple[str, ...]
     strangers: tuple[str, ...]
+    versus: tuple[Versus, ...] = ()  # per block, where the specification names a reference row
     paper: str = ""  # "VeRA, Table 2" where it stands beside one
 
     def row(self, label: str, block: str | None = None) -> list[tuple[Part, Row]]:
@@ -141,6 +144,7 @@ def build(collection: Collection, library: Library | None, rule: Rule | None = N
             parts.append(Part(block.label, _marked(rows, columns)))
     if not parts:
         raise UserError(f"the table of '{experiment.name}' has no row: `table:` fits no cell of the grid")
+    beside = any(row.has_published for part in parts for row in part.rows)
     table = Table(
         experiment.name,
         experiment.title or f"Records of {experiment.name}",
@@ -151,7 +155,8 @@ def build(collection: Collection, library: Library | None, rule: Rule | None = N
         (),
         (),
         collection.strangers,
-        f"{experiment.published.paper}, {experiment.published.table}" if experiment.published and known else "",
+        tuple(one for one in (_versus(part, columns, spec) for part in parts) if one is not None),
+        f"{experiment.published.paper}, {experiment.published.table}" if experiment.published and beside else "",
     )
     return replace(table, notes=footnotes.texts, about=notes.about(table, collection))
 
@@ -176,6 +181,7 @@ def _columns(collection: Collection, spec: TableSpec) -> tuple[Score, ...]:
                 column.higher_is_better if column.higher_is_better is not None else higher,
                 column.decimals if column.decimals is not None else spec.decimals,
                 {"task": column.label, **column.published},
+                column.averaged,
             )
         )
     if not columns:
@@ -204,7 +210,7 @@ def _rows(runs: Sequence[Run], spec: TableSpec) -> Iterable[tuple[RowSpec, list[
         taken = {id(run) for run in own}
         left = [run for run in left if id(run) not in taken]
         if own:
-            yield row, own
+            yield row, own + [run for run in runs if row.also and id(run) not in taken and _matches(run, row.also)]
     groups: dict[str, list[Run]] = {}
     for run in left:
         groups.setdefault(_name(run.row, runs), []).append(run)
@@ -256,14 +262,14 @@ def _row(
                 tuple(footnotes.add(text) for text in notes.theirs(theirs, own, spec)),
             )
         )
-    counts = {p.published.trainable_params for p in places if p.published is not None and p.published.trainable_params}
+    counts = {p.published.trainable_params for p in places if p.published is not None} - {"", "-"}
     shown = {run.task for run in runs} & {c.task for c in columns}
     return Row(
         named.label,
         tuple(places),
         aggregate.costs([run for run in runs if run.task in shown]),
         " / ".join(sorted(counts)),
-        _average(places, spec, named, known, block),
+        _average([p for p, c in zip(places, columns, strict=True) if c.averaged], spec, named, known, block),
     )
 
 
@@ -288,9 +294,9 @@ def _marked(rows: Sequence[Row], columns: Sequence[Score]) -> tuple[Row, ...]:
         for n, mark in _marks(scores, column.higher_is_better).items():
             marked[n][i] = replace(marked[n][i], mark=mark)
     found = [replace(row, places=tuple(places)) for row, places in zip(rows, marked, strict=True)]
-    if len(columns) > 1 and all(column.higher_is_better for column in columns):
+    if len(columns) > 1 and all(column.higher_is_better for column in columns if column.averaged):
         whole = {
-            str(n): {c.label: p.ours.by_seed for c, p in zip(columns, row.places, strict=True)}
+            str(n): {c.label: p.ours.by_seed for c, p in zip(columns, row.places, strict=True) if c.averaged}
             for n, row in enumerate(rows)
             if row.average is not None and row.average.ours is not None
         }
@@ -299,6 +305,24 @@ def _marked(rows: Sequence[Row], columns: Sequence[Score]) -> tuple[Row, ...]:
             if average is not None:
                 found[n] = replace(found[n], average=replace(average, mark=mark))
     return tuple(found)
+
+
+def _versus(part: Part, columns: Sequence[Score], spec: TableSpec) -> Versus | None:
+    reference = spec.reference
+    if reference is None:
+        return None
+    rows = {row.label: row for row in part.rows}
+    if reference not in rows:
+        if any(row.label == reference for row in spec.rows):
+            return None  # the grid was narrowed to other rows
+        raise UserError(f"the table's reference '{reference}' is no row of it{nearest(reference, rows)}")
+    if len({column.higher_is_better for column in columns}) > 1:
+        raise UserError("a table with a reference row needs columns of one direction: higher or lower is better")
+    scores = {
+        label: {c.label: p.ours.by_seed for c, p in zip(columns, row.places, strict=True)}
+        for label, row in rows.items()
+    }
+    return versus.build(part.label, reference, scores, columns[0].higher_is_better)
 
 
 def _marks(scores: dict[str, dict[str, dict[int, float]]], higher_is_better: bool) -> dict[int, str]:

@@ -7,29 +7,28 @@ from pathlib import Path
 
 from uora_bench import atomic, registry
 from uora_bench.errors import UserError
+from uora_bench.plan import preset
 from uora_bench.plan.request import Request
 from uora_bench.report import collect, csv_file, latex, markdown, published, table
 from uora_bench.report.spec import Rule
 from uora_bench.report.table import Table
 
+TRIALS = ("quickstart", "scratch")  # everybody's own: a table of them is there when asked for, and in no list
 FORMATS: dict[str, Callable[[Table], str]] = {"md": markdown.render, "csv": csv_file.render, "tex": latex.render}
 
 
-def library(results: Path) -> published.Library:
-    """The published numbers in ``results/paper``."""
-    return published.read(results / "paper")
+def library(_: object = None) -> published.Library:  # TEMPORARY argument
+    """The published numbers that come with the package, wherever one's own results are."""
+    return published.read(registry.paper_dir())
 
 
 def experiments(results: Path) -> list[str]:
     """The experiments that have a table: every preset that says how it looks or that has records, and every folder of
-    records without a preset but ``scratch``."""
+    records without a preset; not `TRIALS`."""
     root = results / "records"
     recorded = {p.name for p in root.iterdir() if any(p.glob("*.json"))} if root.is_dir() else set()
-    recorded.discard("scratch")
-    from uora_bench.plan import preset
-
     specified = {name for name in registry.choices("experiment") if preset.load(name).table is not None}
-    return sorted(recorded | specified)
+    return sorted((recorded | specified) - set(TRIALS))
 
 
 def make(request: Request, results: Path, library: published.Library | None, rule: Rule | None = None) -> Table:
@@ -39,7 +38,7 @@ def make(request: Request, results: Path, library: published.Library | None, rul
 
 def all_tables(results: Path, rule: Rule | None = None, names: Iterable[str] | None = None) -> list[Table]:
     """The tables of ``names`` (all of `experiments` where None)."""
-    known = library(results)
+    known = library()
     return [make(Request(name, "print"), results, known, rule) for name in (names or experiments(results))]
 
 

@@ -1,4 +1,4 @@
-"""How long planning a thousand cells takes: a fresh process, with no records and with one per cell. `make bench`.
+"""How long planning and tabulating a thousand cells take: fresh processes, no record or one per cell. `make bench`.
 
 Prints medians over interleaved runs, and their ratio to a process that only imports what a plan needs (Hydra's parser,
 rich), which is the noise floor of the machine. Records are copies of a committed one in a temporary folder.
@@ -41,6 +41,8 @@ def main() -> None:
                 f"runs.dir={folder}",
             ],
         }
+        tables = ["-m", "uora_bench.report", "tables", "experiment=scratch", f"results.dir={folder / 'full'}"]
+        cases[f"table of {count}"] = tables
         times: dict[str, list[float]] = {name: [] for name in cases}
         for _ in range(runs):
             for name, words in cases.items():
@@ -48,10 +50,10 @@ def main() -> None:
                 subprocess.run([sys.executable, *words], check=True, stdout=subprocess.DEVNULL)
                 times[name].append(time.perf_counter() - begun)
     floor = statistics.median(times["imports alone"])
-    print(f"planning {count} cells, median of {runs} runs")
+    print(f"{count} cells, median of {runs} runs")
     for name, values in times.items():
         middle = statistics.median(values)
-        print(f"  {name:<14} {middle:6.2f} s  {middle / floor:5.1f} x imports  (fastest {min(values):.2f} s)")
+        print(f"  {name:<18} {middle:6.2f} s  {middle / floor:5.1f} x imports  (fastest {min(values):.2f} s)")
 
 
 def write_records(folder: Path) -> int:

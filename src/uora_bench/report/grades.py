@@ -1,0 +1,56 @@
+"""MT-Bench grades beside a record: ``<cell_id>.mt_bench_scores.json``, as `uora_bench.judge` writes them.
+
+They are a score of the finished cell like any other, of the split ``mt_bench`` under the rule ``last``, once every
+question has been judged and the answers are those of the last epoch.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from uora_bench.errors import UserError
+
+SPLIT = "mt_bench"
+
+
+def graded(record: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """``record`` (plain JSON of a done cell) with the grades that lie beside it in ``folder``; without them the record
+    itself. ``provenance.judge`` says who graded.
+
+    Raises:
+        UserError: for grades that cannot be read, or are of other answers than those beside them.
+    """
+    cell_id = record["cell_id"]
+    path, answers = folder / f"{cell_id}.mt_bench_scores.json", folder / f"{cell_id}.mt_bench.jsonl"
+    if not path.is_file():
+        return record
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        if not content["complete"]:
+            return record
+        scores = {key: content[key] for key in ("turn_1", "turn_2", "score") if content[key] is not None}
+        judge, digest = content["judge"], content["answers"]["sha256"]
+        with open(answers, "rb") as handle:
+            made = json.loads(handle.readline())["generation"]
+        same = made["cell_id"] == cell_id and made["weights"] == "last" and _sha256(answers) == digest
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"cannot read the grades '{path}': {str(error).splitlines()[0]}; judge the answers again"
+        ) from None
+    if not same:
+        raise UserError(
+            f"'{path}' grades other answers than '{answers.name}' (last weights); judge those or move it away"
+        )
+    last = record["scores"]["last"]
+    scored = {**record["scores"], "last": {**last, "scores": {**last["scores"], SPLIT: scores}}}
+    known = {**record["provenance"], "judge": {"model": judge["model"], "prompts": judge["prompt_version"]}}
+    return {**record, "scores": scored, "provenance": known}
+
+
+def _sha256(path: Path) -> str:
+    import hashlib
+
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -1,0 +1,54 @@
+"""``python -m uora_bench.report page``: results/report/index.html, tables, figures and a page per cell in one file.
+
+The file loads nothing: style, script, data and figures are inside it. It says only what records and the papers' CSV
+files say, so that the same records give the same bytes.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from uora_bench import atomic
+from uora_bench.errors import UserError, nearest
+from uora_bench.report.spec import Rule
+
+NO_FIGURES = "No figures: matplotlib is not installed (pip install 'uora_bench[figures]')"
+
+
+def command(words: list[str], results: Path, rule: Rule | None) -> int:
+    """Write ``results``/report/index.html for ``words`` (``experiment=NAME``, any number of times; all without).
+
+    Raises:
+        UserError: for another word, an unknown experiment, or a folder without any record.
+    """
+    from uora_bench.report import write
+    from uora_bench.report.page import render
+
+    names = _names(words, results)
+    figures = importlib.util.find_spec("matplotlib") is not None
+    page = render.build(names, results, write.library(), rule, figures, "" if figures else NO_FIGURES)
+    path = results / "report" / "index.html"
+    atomic.write_text(path, page.html)
+    if not figures:
+        print(NO_FIGURES)
+    size = len(page.html.encode("utf-8"))
+    print(f"{path}: {len(names)} experiments, {page.records} records, {page.figures} figures, {size / 1e6:.2f} MB")
+    return 0
+
+
+def _names(words: list[str], results: Path) -> list[str]:
+    from uora_bench.report import write
+
+    root = results / "records"
+    if not any(root.glob("*/*.json")):
+        raise UserError(f"no records in '{root}'; run a cell first (make run), or name another folder: results.dir=…")
+    wanted = []
+    for word in words:
+        key, _, value = word.partition("=")
+        if key != "experiment" or not value:
+            raise UserError(
+                f"page does not know '{word}'{nearest(key, ['experiment=NAME', 'rule=…', 'results.dir=…'])}"
+            )
+        wanted.append(value)
+    return list(dict.fromkeys(wanted)) or write.experiments(results)

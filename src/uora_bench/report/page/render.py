@@ -1,0 +1,223 @@
+"""The page put together: view models of every experiment, the data for the script, and the templates."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import jinja2
+from markupsafe import Markup, escape
+
+from uora_bench.errors import UserError
+from uora_bench.plan.request import Request
+from uora_bench.report import collect, explain, table
+from uora_bench.report.collect import Collection, Run
+from uora_bench.report.notes import RULES
+from uora_bench.report.page import cells as cells_module
+from uora_bench.report.page import pool
+from uora_bench.report.page.numbers import Block, Numbers
+from uora_bench.report.published import Library
+from uora_bench.report.spec import Rule
+from uora_bench.report.table import Table
+from uora_bench.report.versus import Sheet
+from uora_bench.report.words import letters
+
+_HERE = Path(__file__).parent
+_SCRIPTS = ("dom.js", "chart.js", "views.js", "script.js")
+_ARXIV = re.compile(r"arXiv[: ](\d{4}\.\d{4,5})(v\d+)?")
+_INLINE = re.compile(r"`([^`]+)`|\*\*([^*]+)\*\*")
+
+
+@dataclass(frozen=True)
+class Page:
+    """The file's text, and what is in it."""
+
+    html: str
+    records: int
+    figures: int
+
+
+@dataclass(frozen=True)
+class Open:
+    """A cell that has no score: its reason and what would make it. ``key``: of its page, where there is a record."""
+
+    label: str
+    task: str
+    seed: int
+    reason: str
+    command: str
+    key: str | None
+
+
+@dataclass(frozen=True)
+class Figure:
+    title: str
+    caption: str
+    name: str
+    image: str  # data URL
+    data: str  # data URL
+
+
+@dataclass(frozen=True)
+class Section:
+    """One experiment."""
+
+    slug: str
+    name: str
+    title: str
+    note: str
+    paper: str
+    about: tuple[str, ...]
+    blocks: list[Block]
+    methods: list[str]
+    notes: list[tuple[str, str]]
+    done: int
+    planned: int
+    failed: list[Open]
+    missing: list[Open]
+    unplaced: list[tuple[str, str]]  # key of the page and label: finished cells of the grid that are in no row
+    strangers: list[tuple[str, str]]  # records of other settings in the same folder
+    sheets: list[Sheet]  # comparisons with a reference row
+    figures: list[Figure]
+
+    @property
+    def beside(self) -> bool:
+        return any(block.beside for block in self.blocks)
+
+
+def build(
+    names: Iterable[str], results: Path, library: Library | None, rule: Rule | None, figures: bool, remark: str
+) -> Page:
+    """The page of the experiments ``names``. ``remark``: a line that is shown at its top, "" for none.
+
+    Raises:
+        UserError: as `collect.collect` and `table.build`, naming the experiment.
+    """
+    found = []
+    for name in names:
+        try:
+            collection = collect.collect(Request(name, "print"), results)
+            found.append((table.build(collection, library, rule), collection))
+        except UserError as error:
+            raise UserError(f"experiment '{name}': {error}") from None
+    return assemble(found, results, figures, remark)
+
+
+def assemble(found: Iterable[tuple[Table, Collection]], results: Path, figures: bool, remark: str) -> Page:
+    """The page of these tables, each with the cells that it was made of; records of other settings are read below
+    ``results``."""
+    known = cells_module.Cells()
+    numbers = Numbers(known)
+    sections: list[Section] = []
+    for one, collection in found:
+        slug = _slug(one.name, {section.slug for section in sections})
+        sections.append(_section(slug, one, collection, numbers, results, _figures(one, collection) if figures else []))
+    parts, shared = pool.shared({"cells": known.found, "numbers": numbers.ours})
+    data = {**parts, "pool": shared, "published": pool.plain(numbers.published), "rules": RULES}
+    data["sections"] = {section.name: section.slug for section in sections}
+    html = _html(sections, data, records=len(known.found), newest=known.newest, remark=remark)
+    return Page(html, len(known.found), sum(len(section.figures) for section in sections))
+
+
+def _section(
+    slug: str, one: Table, collection: Collection, numbers: Numbers, results: Path, figures: list[Figure]
+) -> Section:
+    blocks = numbers.blocks(one, slug)
+    rows = {id(run): row.label for part in one.parts for row in part.rows for run in row.runs}
+    open_cells: dict[str, list[Open]] = {"failed": [], "missing": []}
+    unplaced = []
+    for run in collection.runs:
+        key = numbers.cells.add(run, one.name)  # also those that are in no row
+        if run.status != "done":
+            label = rows.get(id(run), cells_module.method_of(run))
+            reason = run.reason or "nothing recorded yet"
+            open_cells[run.status].append(Open(label, run.task, run.seed, reason, explain.command(run), key))
+        elif id(run) not in rows and key is not None:
+            unplaced.append((key, _label(run)))
+    others = []
+    for run in cells_module.strangers(collection, results):
+        key = numbers.cells.add(run, one.name, stranger=True)
+        if key is not None:
+            others.append((key, _label(run)))
+    return Section(
+        slug,
+        one.name,
+        one.title,
+        " ".join(collection.experiment.note.split()),
+        one.paper,
+        one.about,
+        blocks,
+        list(dict.fromkeys(m for block in blocks for group in block.groups for m in group.methods)),
+        [(letters(i), text) for i, text in enumerate(one.notes)],
+        sum(run.status == "done" for run in collection.runs),
+        len(collection.runs),
+        open_cells["failed"],
+        open_cells["missing"],
+        unplaced,
+        others,
+        [sheet for versus in one.versus for sheet in versus.sheets(one.spec.decimals)],
+        figures,
+    )
+
+
+def _label(run: Run) -> str:
+    return f"{run.record.get('label') or run.cell_id} ({run.status})"
+
+
+def _figures(one: Table, collection: Collection) -> list[Figure]:
+    from uora_bench.report.figures import drawings
+
+    return [
+        Figure(d.title, d.caption, d.name, _url("image/svg+xml", d.svg), _url("text/csv", d.data))
+        for d in drawings(one, collection)
+    ]
+
+
+def _url(kind: str, text: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(text.encode('utf-8')).decode('ascii')}"
+
+
+def _slug(name: str, taken: set[str]) -> str:
+    """``name`` as an address can hold it, told from those in ``taken``."""
+    plain = re.sub(r"[^\w.-]+", "-", name) or "experiment"
+    slug, n = plain, 2
+    while slug in taken:
+        slug, n = f"{plain}-{n}", n + 1
+    return slug
+
+
+def inline(text: str) -> Markup:
+    """A line with `code` and **bold** as HTML; everything else is escaped."""
+    marked = _INLINE.sub(lambda m: f"<code>{m[1]}</code>" if m[1] else f"<strong>{m[2]}</strong>", str(escape(text)))
+    return Markup(_ARXIV.sub(r'<a href="https://arxiv.org/abs/\1\2">\g<0></a>', marked))
+
+
+def _html(sections: list[Section], data: dict[str, Any], **facts: Any) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["inline"] = inline
+    environment.filters["address"] = lambda text: quote(str(text), safe="")
+    environment.filters["time"] = lambda text: text.replace("T", " ").replace("+00:00", " UTC")
+    style = (_HERE / "style.css").read_text(encoding="utf-8")
+    script = "\n" + "\n".join((_HERE / name).read_text(encoding="utf-8") for name in _SCRIPTS)
+    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+    return environment.get_template("page.html.j2").render(
+        sections=sections,
+        style=Markup(style),
+        script=Markup(script),
+        digest=digest,
+        data=Markup(pool.dumps(data)),
+        **facts,
+    )
