@@ -18,7 +18,7 @@ _HELP = """uora_bench.report: tables, figures and pages from the records in resu
 
 usage: python -m uora_bench.report tables [experiment=NAME [axis=v1,v2 …]] [rule=last|best_dev|heldout_dev] [--check]
        python -m uora_bench.report explain TABLE ROW COLUMN [BLOCK] [rule=…]
-       python -m uora_bench.report figures [experiment=NAME]
+       python -m uora_bench.report figures [experiment=NAME] [rule=…] [--check]
        python -m uora_bench.report page [experiment=NAME …] [rule=…]
 
 tables    all of them into results/tables, or one to the screen; --check: are the files there what the records give
@@ -55,7 +55,7 @@ def _main(words: list[str]) -> int:
     if command == "figures":
         from uora_bench.report import figures
 
-        return figures.command(rest, results)
+        return figures.command(rest, results, rule)
     from uora_bench.report import page
 
     return page.command(rest, results, rule)

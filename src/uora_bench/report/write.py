@@ -17,7 +17,7 @@ TRIALS = ("quickstart", "scratch")  # everybody's own: a table of them is there 
 FORMATS: dict[str, Callable[[Table], str]] = {"md": markdown.render, "csv": csv_file.render, "tex": latex.render}
 
 
-def library(_: object = None) -> published.Library:  # TEMPORARY argument
+def library() -> published.Library:
     """The published numbers that come with the package, wherever one's own results are."""
     return published.read(registry.paper_dir())
 

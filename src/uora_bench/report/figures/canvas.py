@@ -1,0 +1,181 @@
+"""Everything that is matplotlib's and common to all figures: settings, panels, axes, legend, and the two formats."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from uora_bench.errors import UserError
+from uora_bench.report.figures.sketch import Drawing, Sketch
+from uora_bench.report.figures.style import Look
+
+_LEGEND = 7  # points
+_SETTINGS = {
+    "svg.fonttype": "none",  # text stays text
+    "text.parse_math": False,  # a label is no formula, whatever signs it holds
+    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib; the whole list would stand at every text of an SVG
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": _LEGEND,
+    "legend.columnspacing": 1.5,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.5,
+    "hatch.linewidth": 0.7,
+    "lines.linewidth": 1.2,
+}
+WIDTH = 7.0  # inches: the text width of a page; a single panel takes less
+_SINGLE = 4.4
+
+
+_PLACES = re.compile(r'(?<= )(?:x|y|d|transform)="[^"]*"')
+_MARKS = re.compile(r"<g( clip-path=\"[^\"]*\")?>\n((?:<use [^>]*/>\n){2,})</g>")
+_STYLE = re.compile(r' style="[^"]*"')
+_DIGITS = re.compile(r"(\.\d\d)\d+")
+
+
+def require() -> None:
+    """Raise `UserError` where matplotlib is not installed."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise UserError("figures need matplotlib; install the extra `figures`: pip install -e '.[figures]'") from None
+
+
+@contextlib.contextmanager
+def _settings(name: str) -> Iterator[None]:
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # whatever the user's matplotlibrc says
+        # ids inside the file: the same every time, and others in every figure, so that one page can hold them all
+        settings: dict[Any, Any] = {**_SETTINGS, "svg.hashsalt": f"uora_bench {name}"}
+        matplotlib.rcParams.update(settings)
+        yield
+
+
+def render(sketch: Sketch) -> Drawing:
+    """Draw ``sketch``. The same sketch gives the same bytes with one version of matplotlib.
+
+    Raises:
+        UserError: where matplotlib is not installed.
+    """
+    require()
+    with _settings(sketch.name):
+        figure = sketch.draw()
+        vector, pixels = io.BytesIO(), io.BytesIO()
+        figure.savefig(vector, format="svg", metadata={"Date": None, "Creator": None, "Title": sketch.title})
+        figure.savefig(pixels, format="png", dpi=200, metadata={"Software": None})
+    svg = _tidy(vector.getvalue().decode("utf-8"))
+    return Drawing(sketch.name, sketch.title, sketch.caption, sketch.data, svg, _small(pixels.getvalue()))
+
+
+def _tidy(svg: str) -> str:
+    """The same picture in half of the size: no blanks around lines, places to a hundredth of a point, styles once."""
+    svg = "\n".join(line.strip() for line in svg.splitlines()) + "\n"
+    svg = _PLACES.sub(lambda found: _DIGITS.sub(r"\1", found[0]), svg)
+    return _MARKS.sub(_once, svg)
+
+
+def _once(found: re.Match[str]) -> str:
+    """A group of markers with their common style at the group instead of at each of them."""
+    styles = set(_STYLE.findall(found[2]))
+    return f"<g{found[1] or ''}{styles.pop()}>\n{_STYLE.sub('', found[2])}</g>" if len(styles) == 1 else found[0]
+
+
+def _small(png: bytes) -> bytes:
+    """The same picture with at most 256 colours, a third of the size."""
+    from PIL import Image
+
+    out = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as image:
+        small = image.convert("RGB").quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+        small.save(out, format="PNG", optimize=True, dpi=(200, 200))
+    return out.getvalue()
+
+
+def panels(count: int, labels: Sequence[str], height: float = 2.3) -> tuple[Any, list[Any]]:
+    """A figure with ``count`` axes, and room below for a legend of ``labels``."""
+    from matplotlib.figure import Figure
+
+    columns = count if count < 3 else 2 if count == 4 else 3
+    rows = -(-count // columns)
+    # a long legend takes the width too
+    width = _SINGLE if columns == 1 and legend_height(_SINGLE, labels) < height else WIDTH
+    figure = Figure(figsize=(width, rows * height + legend_height(width, labels)), layout="constrained")
+    layout: Any = figure.get_layout_engine()
+    layout.set(w_pad=0.06, h_pad=0.05)
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for spare in axes[count:]:
+        spare.remove()
+    return figure, axes[:count]
+
+
+def legend_columns(width: float, labels: Sequence[str]) -> int:
+    """How many columns of a legend fit beside each other in ``width`` inches, at most four."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    font = FontProperties(family="DejaVu Sans", size=_LEGEND)
+    widest = max(text_to_path.get_text_width_height_descent(label, font, ismath=False)[0] for label in labels)
+    # in lengths of the font size: a handle of 3 and 0.8 to the text, 1.5 between columns, 1 around all of them
+    one = widest + 3.8 * _LEGEND
+    return max(1, min(4, len(labels), int((72 * width + 0.5 * _LEGEND) / (one + 1.5 * _LEGEND))))
+
+
+def legend_height(width: float, labels: Sequence[str]) -> float:
+    """Inches."""
+    return 0.2 + 0.155 * -(-len(labels) // legend_columns(width, labels))
+
+
+def legend(figure: Any, entries: Sequence[tuple[str, Look]], more: Sequence[Any] = (), lines: bool = False) -> None:
+    """One legend for the whole figure, below the panels; ``more``: handles that are of no row."""
+    from matplotlib.lines import Line2D
+
+    handles: list[Any] = [
+        Line2D([], [], label=label, linewidth=1.2, **{**look.markers(5), **(look.line() if lines else {"ls": "none"})})
+        for label, look in entries
+    ]
+    handles += more
+    columns = legend_columns(figure.get_figwidth(), [handle.get_label() for handle in handles])
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, handlelength=3.0 if lines else 1.5)
+
+
+def score_axis(ax: Any, values: Sequence[float], higher_is_better: bool, label: str) -> None:
+    """The y axis of a score: logarithmic where it is a loss that spans more than a decade."""
+    if not higher_is_better:
+        label += "\n(lower is better)"
+        if min(values) > 0 and max(values) > 10 * min(values):
+            ax.set_yscale("log")
+            plain_decades(ax.yaxis)
+    ax.set_ylabel(label)
+    ax.margins(y=0.1)
+
+
+def plain_decades(axis: Any) -> None:
+    """Ticks of a logarithmic axis as plain numbers; between decades too where there are few of them."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    axis.set_minor_locator(NullLocator())
+
+
+def short(value: float) -> str:
+    """1500 as ``1.5k``, 2e7 as ``20M``."""
+    for factor, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= factor:
+            return f"{value / factor:g}{unit}"
+    return f"{value:g}"

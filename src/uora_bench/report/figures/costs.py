@@ -1,0 +1,154 @@
+"""Score against what a row costs (adapter parameters, seconds, peak memory), with the Pareto front."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from uora_bench.report import aggregate
+from uora_bench.report.aggregate import Costs
+from uora_bench.report.figures import facts, style
+from uora_bench.report.figures.front import front
+from uora_bench.report.figures.sketch import Sketch, stem, table_text
+from uora_bench.report.figures.style import Look
+from uora_bench.report.table import Part, Row, Table
+
+COLUMNS = ("panel", "row", "method", "metric", "split", "cost", "score", "std", "n", "on_front", "by_seed", "cell_ids")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of cost: its name in the file, on the axis and in the CSV, and how it is read."""
+
+    name: str
+    words: str
+    axis: str
+    of: Callable[[Costs], float | None]
+    unit: float = 1.0  # of the axis; the CSV has the record's own
+
+
+KINDS = (
+    Kind("parameters", "adapter parameters", "adapter parameters", lambda c: c.parameters),
+    Kind("seconds", "seconds", "seconds", lambda c: c.seconds),
+    Kind("memory", "peak memory", "peak memory, GB", lambda c: c.memory, 1e9),
+)
+
+
+@dataclass(frozen=True)
+class Point:
+    row: Row
+    look: Look
+    cost: float
+    score: float
+    std: float | None
+    by_seed: dict[int, float]
+    cells: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Panel:
+    title: str
+    metric: str
+    split: str
+    higher_is_better: bool
+    points: tuple[Point, ...]
+
+    @property
+    def front(self) -> list[int]:
+        return front([(p.cost, p.score) for p in self.points], self.higher_is_better)
+
+
+def sketches(table: Table) -> list[Sketch]:
+    """A figure per kind of cost and block of the table, where two rows or more have both numbers."""
+    found = []
+    for part in table.parts:
+        for kind in KINDS:
+            panels = [panel for panel in _panels(table, part, kind) if len(panel.points) > 1]
+            if panels:
+                found.append(_sketch(table, part, kind, panels))
+    return found
+
+
+def _panels(table: Table, part: Part, kind: Kind) -> list[Panel]:
+    looks = style.looks(part)
+    found = []
+    for i, column in enumerate(table.columns):
+        points = []
+        for row, look in zip(part.rows, looks, strict=True):
+            ours = row.places[i].ours
+            # the cells of this column alone: two tasks do not take the same time
+            cost = kind.of(aggregate.costs(ours.runs))
+            if ours.value is not None and cost is not None:
+                points.append(Point(row, look, cost, ours.value, ours.std, ours.by_seed, tuple(facts.ids(ours.runs))))
+        found.append(Panel(column.label, column.metric, column.split, column.higher_is_better, tuple(points)))
+    if len({column.higher_is_better for column in table.columns}) == 1 and len(table.columns) > 1:
+        points = [p for row, look in zip(part.rows, looks, strict=True) if (p := _average(row, look, kind)) is not None]
+        found.append(Panel("average", "mean over the columns", "", table.columns[0].higher_is_better, tuple(points)))
+    return found
+
+
+def _average(row: Row, look: Look, kind: Kind) -> Point | None:
+    cost = kind.of(row.costs)
+    if row.average is None or row.average.ours is None or cost is None:
+        return None
+    by_seed = facts.averages(row)
+    return Point(row, look, cost, row.average.ours, facts.std(by_seed), by_seed, tuple(facts.ids(row.runs)))
+
+
+def _sketch(table: Table, part: Part, kind: Kind, panels: Sequence[Panel]) -> Sketch:
+    rows = [
+        {
+            "panel": panel.title,
+            "row": p.row.label,
+            "method": style.method_of(p.row),
+            "metric": panel.metric,
+            "split": panel.split,
+            "cost": p.cost,
+            "score": p.score,
+            "std": p.std,
+            "n": len(p.by_seed),
+            "on_front": int(i in panel.front),
+            "by_seed": p.by_seed,
+            "cell_ids": p.cells,
+        }
+        for panel in panels
+        for i, p in enumerate(panel.points)
+    ]
+    return Sketch(
+        stem(table.name, part.label, "pareto", kind.name),
+        facts.heading(table, part, f"score against {kind.words}"),
+        _caption(table, part, kind, panels),
+        table_text(COLUMNS, rows),
+        lambda: _draw(kind, panels, [(r.label, k) for r, k in zip(part.rows, style.looks(part), strict=True)]),
+    )
+
+
+def _caption(table: Table, part: Part, kind: Kind, panels: Sequence[Panel]) -> str:
+    runs = [run for row in part.rows for run in row.runs]
+    shown = {panel.title for panel in panels}
+    columns = [column for column in table.columns if column.label in shown]
+    points = [p for panel in panels for p in panel.points]
+    text = [
+        f"Score against {kind.words} per column of the table; dashed: the Pareto front, the best score to be had up to "
+        "a cost. It joins the plotted numbers and says nothing of whether they differ by more than chance.",
+        facts.rule(table),
+        facts.splits(columns, runs),
+        f"{table.spec.aggregate.capitalize()} over seeds"
+        + ("; error bars: sample standard deviation over seeds." if any(p.std is not None for p in points) else "."),
+        facts.seeds(len(p.by_seed) for p in points),
+    ]
+    if kind.name == "parameters":
+        text.append("Logarithmic; no adapter (0) stands left of the dotted line.")
+    if kind.name == "seconds":
+        text += ["Seconds of training and evaluation, median over cells.", facts.clock(runs)]
+    if kind.name == "memory":
+        text += ["Largest over cells.", facts.memory(runs)]
+    text.append("Rows of one cost and like scores stand side by side; the CSV has the exact cost.")
+    return " ".join(sentence for sentence in text if sentence)
+
+
+def _draw(kind: Kind, panels: Sequence[Panel], rows: Sequence[tuple[str, Look]]) -> Any:
+    from uora_bench.report.figures import scatter  # which names the types of this module
+
+    return scatter.draw(kind, panels, rows)
