@@ -76,9 +76,9 @@ class Versus:
             return [Sheet(few)]
         block = f" ({self.block})" if self.block else ""
         caption = (
-            f"Against **{self.reference}**{block}, paired by seed: mean difference and probability that a run beats one "
-            "of the reference, with 95 % bootstrap intervals over seeds; p of the sign-flip test after Holm's correction "
-            f"over {len(tested)} comparisons."
+            f"Against **{self.reference}**{block}, paired by seed: mean difference and probability that a run beats "
+            "one of the reference, with 95 % bootstrap intervals over seeds; p of the sign-flip test after Holm's "
+            f"correction over {len(tested)} comparisons."
         )
         heading = ("row", "columns", "pairs", "difference", "P(improvement)", "p", "verdict")
         found = [Sheet(caption, heading, tuple(line.texts(decimals) for line in self.lines))]

@@ -106,6 +106,8 @@ def build(
             found.append((table.build(collection, library, rule), collection))
         except UserError as error:
             raise UserError(f"experiment '{name}': {error}") from None
+    # what has results comes first
+    found.sort(key=lambda pair: not any(run.status == "done" for run in pair[1].runs))
     return assemble(found, results, figures, remark)
 
 
