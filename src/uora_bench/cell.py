@@ -244,6 +244,7 @@ class Cell:
         method = plain(self.method)
         # the targets by what they are: naming the default ones, or a kind nobody uses, is no other experiment
         method["options"].pop("holdout", None)
+        method["options"].pop("kernel", None)  # how the same map is computed
         kinds = method["options"].pop("targets", ()) or ()
         if "targets" in self.method.options and not kinds:
             kinds = self.backbone.targets.default

@@ -375,6 +375,7 @@ def _train(job: _Job, method: Method, start_adapter: Path | None, stop: StopRequ
             method=method.report(),
             provenance={
                 "backbone": loaded.origin,
+                "kernel": method.kernels(),
                 **({"outputs": outputs} if outputs else {}),
                 **({"merge_check": "not run: sharded"} if sharded else {}),
             },

@@ -1,6 +1,8 @@
-"""The contract, part 2: gradients, merging, dropout and half precision."""
+"""The contract, part 2: gradients, kernels, merging, dropout and half precision."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +20,7 @@ from tests.contract.harness import (
     perturb,
     same,
 )
-from tests.tinymodels import gpt2
+from tests.tinymodels import gpt2, roberta
 from uora_bench.errors import UserError
 
 # --- gradients --------------------------------------------------------------------------------------------------------
@@ -132,6 +134,51 @@ def test_gradient_checkpointing_gives_the_same_gradients(name, make):
         gradients.append([loss.detach(), *(p.grad for p in it.method.parameters())])
     for left, right in zip(*gradients, strict=True):
         torch.testing.assert_close(left, right, atol=1e-10, rtol=1e-8)
+
+
+# --- kernels ----------------------------------------------------------------------------------------------------------
+
+
+@every_method
+@both_models
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
+@pytest.mark.parametrize("prepare", [None, checkpointed], ids=["kept", "checkpointed"])
+def test_every_kernel_is_the_same_map_and_gives_the_same_gradients(name, make, dtype, tolerance, prepare):
+    if "kernel" not in options_of(name):
+        return  # one way to compute it
+    found = {}
+    for kernel in ("plain", "composed"):
+        it = adapted(name, make, dtype, prepare=prepare, kernel=kernel)
+        perturb(it.method, 0.05)
+        it.model.train()
+        loss = it.loss()
+        loss.backward()
+        assert it.method.kernels() == {kernel: len(it.method.layers)}
+        it.model.eval()
+        found[kernel] = [loss.detach(), it.logits(), *(p.grad for p in it.method.parameters())]
+    for plain, composed in zip(found["plain"], found["composed"], strict=True):
+        torch.testing.assert_close(composed, plain, atol=tolerance, rtol=100 * tolerance)
+
+
+@pytest.mark.parametrize("make", [roberta, gpt2])
+def test_auto_composes_where_it_is_exact_and_pays(make):
+    def ran(dtype: torch.dtype = torch.float64, autocast: bool = False, rows: int = 8, **options: Any) -> set[str]:
+        it = adapted("lora", make, dtype, kinds=("q", "v"), **options)
+        it.model.train()
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            it.model(input_ids=torch.arange(6).repeat(rows, 1) + 5)
+        return set(it.method.kernels())
+
+    assert ran() == {"composed"}  # 48 tokens; (32 × 32) maps want 16, the fused (96 × 32) one 24
+    assert ran(torch.float32) == {"composed"}
+    assert ran(rows=2) == {"plain"}
+    assert ran(torch.float32, autocast=True) == {"plain"}
+    assert ran(torch.bfloat16) == {"plain"}
+    assert ran(dropout=0.1) == {"plain"}
+    assert ran(kernel="plain") == {"plain"}
+    assert ran(torch.float32, autocast=True, kernel="composed") == {"composed"}
+    with pytest.raises(UserError, match="kernel=composed has no dropout"):
+        ran(kernel="composed", dropout=0.1)
 
 
 # --- merging ----------------------------------------------------------------------------------------------------------

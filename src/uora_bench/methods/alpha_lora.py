@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from uora_bench.errors import UserError
 from uora_bench.methods import functional
-from uora_bench.methods.base import Auxiliary, Branch, Method, Target, TargetShape, check_adapter_options
+from uora_bench.methods.base import Auxiliary, Branch, Kernel, Method, Target, TargetShape, check_adapter_options
+from uora_bench.methods.composed import Term
 
 _QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
 
@@ -39,9 +40,10 @@ class AlphaLoRAConfig:
     in_training: bool | None
     shuffle: bool | None
     phase: Literal["run", "epoch"] | None
+    kernel: Kernel = field(default="auto", kw_only=True)
 
     def __post_init__(self) -> None:
-        check_adapter_options(self.rank, self.dropout, self.targets)
+        check_adapter_options(self.rank, self.dropout, self.targets, self.kernel)
         for name in ("alpha_every", "alpha_batch_size"):
             if getattr(self, name) < 1:
                 raise UserError(f"method.{name}={getattr(self, name)} must be at least 1")
@@ -80,6 +82,9 @@ class AlphaBranch(Branch):
     def delta_weight(self) -> Tensor:
         """The low-rank part alone, (α_r/r) B A."""
         return self.scale * (self.B @ self.A)
+
+    def term(self, start: int, stop: int) -> Term:
+        return Term(start, stop, self.A, self.B, alpha=self.alpha, scale=self.scale)
 
     def adapt(self, x: Tensor, y: Tensor) -> Tensor:
         return (self.alpha * y + self.delta(x)).to(y.dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -11,7 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from uora_bench.errors import UserError
+from uora_bench.methods.composed import Term, composed_linear, worth_composing
 from uora_bench.schema import build
+
+Kernel = Literal["plain", "composed", "auto"]
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,10 @@ class Branch(nn.Module):
         """
         raise UserError("its update is not of low rank")
 
+    def term(self, start: int, stop: int) -> Term | None:
+        """The same map for `composed_linear`, on these rows of the wrapped one; None: only the plain pass is exact."""
+        return None
+
     def adapt(self, x: Tensor, y: Tensor) -> Tensor:
         """The adapted output given the input x and the frozen map's own output y = W0 x + bias, (…, out)."""
         return y + self.delta(x).to(y.dtype)
@@ -86,6 +94,8 @@ class AdapterLayer(nn.Module):
         self.dropout = nn.Dropout(dropout) if dropout > 0 else None
         # Conv1D (GPT-2) keeps its weight as (in × out).
         self.transposed = type(base).__name__ == "Conv1D"
+        self.kernel: Kernel = "plain"
+        self.ran: Kernel | None = None  # the path of the last pass in training: plain or composed
         self.out_features, self.in_features = linear_shape(base)
         self._original: tuple[Tensor, Tensor | None] | None = None
 
@@ -113,9 +123,15 @@ class AdapterLayer(nn.Module):
         return not self.base.weight.is_floating_point()
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.base(x)
         if self.merged:
-            return y
+            return self.base(x)
+        terms = self._terms(x)
+        if self.training:
+            self.ran = "plain" if terms is None else "composed"
+        if terms is not None:
+            weight = self.base.weight
+            return composed_linear(x, weight.T if self.transposed else weight, self.base.bias, terms)
+        y = self.base(x)
         if self.dropout is not None:
             x = self.dropout(x)
         if len(self.branches) == 1:
@@ -132,6 +148,16 @@ class AdapterLayer(nn.Module):
         if at < self.out_features:
             pieces.append(y[..., at:])
         return torch.cat(pieces, dim=-1)
+
+    def _terms(self, x: Tensor) -> list[Term] | None:
+        """What `composed_linear` takes, where this pass is to be composed."""
+        drops = self.dropout is not None and self.training
+        if self.kernel == "plain" or drops or self.quantised or torch.compiler.is_compiling():
+            return None
+        if self.kernel == "auto" and not worth_composing(x, self.base.weight):
+            return None
+        terms = [branch.term(*self.slices[kind]) for kind, branch in self.branches.items()]
+        return None if None in terms else terms  # type: ignore[return-value]
 
     @torch.no_grad()
     def delta_weight(self) -> Tensor:
@@ -339,6 +365,10 @@ class Method(ABC):
         """What goes to the record: plain values."""
         return {}
 
+    def kernels(self) -> dict[str, int]:
+        """How many wrapped maps took which path (plain, composed) in the last training pass."""
+        return dict(Counter(layer.ran for layer in self.layers.values() if layer.ran is not None))
+
     def merge(self) -> None:
         """Fold every layer's adapter into the frozen weights."""
         for layer in self.layers.values():
@@ -358,6 +388,7 @@ class Method(ABC):
                 parent_path, _, leaf = target.path.rpartition(".")
                 parent = model.get_submodule(parent_path)
                 layer = AdapterLayer(getattr(parent, leaf), dropout)
+                layer.kernel = getattr(self.config, "kernel", "plain")
                 setattr(parent, leaf, layer)
                 self.layers[target.path] = layer
             weight = layer.base.weight
@@ -393,8 +424,12 @@ def size_of(parameter: Tensor) -> int:
     return int(torch.Size(packed.shape).numel()) if packed is not None else parameter.numel()
 
 
-def check_adapter_options(rank: int, dropout: float, targets: tuple[str, ...] | None) -> None:
-    """Raise `UserError` for a rank, dropout or list of targets that no adapter can have."""
+def check_adapter_options(rank: int, dropout: float, targets: tuple[str, ...] | None, kernel: Kernel = "plain") -> None:
+    """Raise `UserError` for a rank, dropout, list of targets or kernel that no adapter can have."""
+    if kernel == "composed" and dropout > 0:
+        raise UserError(
+            "method.kernel=composed has no dropout on the adapter's input; set method.dropout=0 or kernel=auto"
+        )
     if rank < 1:
         raise UserError(f"method.rank={rank} must be at least 1")
     if not 0 <= dropout < 1:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from uora_bench.methods import functional
-from uora_bench.methods.base import Branch, Method, Target, TargetShape, check_adapter_options
+from uora_bench.methods.base import Branch, Kernel, Method, Target, TargetShape, check_adapter_options
+from uora_bench.methods.composed import Term
 
 
 @dataclass(frozen=True)
@@ -21,9 +22,10 @@ class LoRAConfig:
     alpha: float
     targets: tuple[str, ...] | None
     dropout: float
+    kernel: Kernel = field(default="auto", kw_only=True)
 
     def __post_init__(self) -> None:
-        check_adapter_options(self.rank, self.dropout, self.targets)
+        check_adapter_options(self.rank, self.dropout, self.targets, self.kernel)
 
 
 class LoRABranch(Branch):
@@ -38,6 +40,9 @@ class LoRABranch(Branch):
 
     def delta_weight(self) -> Tensor:
         return self.scale * (self.B @ self.A)
+
+    def term(self, start: int, stop: int) -> Term:
+        return Term(start, stop, self.A, self.B, scale=self.scale)
 
     def factors(self) -> tuple[Tensor, Tensor]:
         return self.A, self.scale * self.B

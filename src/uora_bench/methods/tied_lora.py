@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from uora_bench.errors import UserError
 from uora_bench.methods import functional
-from uora_bench.methods.base import Branch, Method, Target, TargetShape, check_adapter_options
+from uora_bench.methods.base import Branch, Kernel, Method, Target, TargetShape, check_adapter_options
+from uora_bench.methods.composed import Term
 from uora_bench.methods.projections import Init, draw
 
 FACTORS = ("A", "B", "u", "v")
@@ -48,9 +49,10 @@ class TiedLoRAConfig:
     u_initial: float
     v_initial: float
     zero: Literal["A", "B", "u", "v"] | None
+    kernel: Kernel = field(default="auto", kw_only=True)
 
     def __post_init__(self) -> None:
-        check_adapter_options(self.rank, self.dropout, self.targets)
+        check_adapter_options(self.rank, self.dropout, self.targets, self.kernel)
         if not self.trained:
             raise UserError("method.train_A, train_B, train_u and train_v are all false: nothing would be trained")
         if self.zero is not None and self.zero not in self.trained:
@@ -144,6 +146,9 @@ class TiedBranch(Branch):
 
     def delta(self, x: Tensor) -> Tensor:
         return functional.tied_pair(x, *self._parts(), self.scale)
+
+    def term(self, start: int, stop: int) -> Term:
+        return Term(start, stop, *self._parts(), scale=self.scale)
 
     def factors(self) -> tuple[Tensor, Tensor]:
         A, B, u, v = self._parts()

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from uora_bench.methods import functional
-from uora_bench.methods.base import Branch, Method, Target, TargetShape, check_adapter_options
+from uora_bench.methods.base import Branch, Kernel, Method, Target, TargetShape, check_adapter_options
+from uora_bench.methods.composed import Term
 from uora_bench.methods.projections import Init, ProjectionPair, Sharing, make_pairs, pair_key
 
 
@@ -27,9 +28,10 @@ class VeRAConfig:
     gain: float
     sharing: Sharing
     projection_seed: int | None
+    kernel: Kernel = field(default="auto", kw_only=True)
 
     def __post_init__(self) -> None:
-        check_adapter_options(self.rank, self.dropout, self.targets)
+        check_adapter_options(self.rank, self.dropout, self.targets, self.kernel)
 
 
 class VectorBranch(Branch):
@@ -60,6 +62,10 @@ class VectorBranch(Branch):
     def delta_weight(self) -> Tensor:
         A, B = self.matrices()
         return self.b[:, None] * (B @ (self.d[:, None] * A))
+
+    def term(self, start: int, stop: int) -> Term | None:
+        # a refresh in the forward pass would change A and B under the composed pass, which makes W a second time
+        return Term(start, stop, *self.matrices(), self.d, self.b) if self.on_forward is None else None
 
     def factors(self) -> tuple[Tensor, Tensor]:
         A, B = self.matrices()

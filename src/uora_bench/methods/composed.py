@@ -1,0 +1,224 @@
+"""The composed forward pass: y = W x + c with W = W0 + ΔW made once per call, in place of W0 x + ΔW x.
+
+Every adapter here is a list of `Term`s on rows of one frozen map: rows ``start`` to ``stop`` of
+
+    W = Λ_α W0 + s · Λ_v B Λ_u A,        c = α ⊙ bias                (A (r × in), B (out × r), u (r,), v, α (out,))
+
+with u, v, α as vectors of ones where they are None. LoRA has A and B, VeRA and UORA u = d and v = b, α-LoRA α.
+Nothing of size tokens × out is kept for the backward pass: with g = ∂L/∂y (tokens × out) and G = gᵀ x it needs
+
+    ∂x = g W,   ∂A = s (Λ_v B Λ_u)ᵀ G,   M = G Aᵀ (out × r),   ∂B = s Λ_v M Λ_u,
+    ∂u_k = s Σ_j v_j B_jk M_jk,   ∂v_j = s Σ_k B_jk u_k M_jk,   ∂α_j = Σ_i W0_ji G_ji + bias_j Σ_t g_tj
+
+where M and (Λ_v B Λ_u)ᵀ G are made without G, from gᵀ (x Aᵀ) and (g Λ_v B Λ_u)ᵀ x, where that is less work. The
+functions know no module: all they use is in their arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+class Term(NamedTuple):
+    """What an adapter adds to rows ``start`` to ``stop`` of a frozen map."""
+
+    start: int
+    stop: int
+    A: Tensor
+    B: Tensor
+    u: Tensor | None = None
+    v: Tensor | None = None
+    alpha: Tensor | None = None
+    scale: float = 1.0
+
+    @property
+    def tensors(self) -> tuple[Tensor | None, ...]:
+        return self.A, self.B, self.u, self.v, self.alpha
+
+
+_PER_TERM = 5  # tensors of a term
+_KEEP_FROM = 128  # rank from which on B Λ_u A is kept rather than made again
+
+
+def composed_linear(x: Tensor, weight: Tensor, bias: Tensor | None, terms: Sequence[Term]) -> Tensor:
+    """W x + c for x (…, in) and the frozen ``weight`` (out × in), ``bias`` (out,) or None; result (…, out).
+
+    W is made in the adapter's dtype, and rounded to autocast's where that is on (else to the weight's). Gradients flow
+    to x and to the terms' tensors that want one, never to ``weight`` and ``bias``.
+    """
+    tensors = [tensor for term in terms for tensor in term.tensors]
+    plan = tuple((term.start, term.stop, term.scale) for term in terms)
+    y: Tensor = _Composed.apply(x, weight, bias, plan, *tensors)  # type: ignore[no-untyped-call]
+    return y
+
+
+def compose(
+    weight: Tensor, bias: Tensor | None, terms: Sequence[Term], products: Sequence[Tensor | None] | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """(W, c) of a frozen (out × in) ``weight`` and its ``bias`` under ``terms``, in the adapter's dtype; ``products``:
+    B Λ_u A of the terms for which it is at hand."""
+    W = weight.to(terms[0].A.dtype, copy=True)
+    c = bias
+    for term, product in zip(terms, products or [None] * len(terms), strict=True):
+        rows = W[term.start : term.stop]
+        if term.alpha is not None:
+            rows.mul_(term.alpha[:, None])
+            if c is not None:
+                c = c.to(term.alpha.dtype, copy=c is bias)
+                c[term.start : term.stop] *= term.alpha
+        if product is None:
+            rows.addmm_(_left(term), term.A, alpha=term.scale)
+        elif term.v is None:
+            rows.add_(product, alpha=term.scale)
+        else:
+            rows.addcmul_(product, term.v[:, None], value=term.scale)
+    return W, c
+
+
+def _product(term: Term, tokens: int) -> Tensor | None:
+    """B Λ_u A, (out × in), where it is worth keeping for the backward pass: it costs as much as passing r tokens, and
+    is smaller than what the plain pass would keep."""
+    rank, inside = term.A.shape
+    out = len(term.B)
+    if rank < _KEEP_FROM or out * inside > tokens * (rank + out):
+        return None
+    return (term.B if term.u is None else term.B * term.u) @ term.A
+
+
+def _left(term: Term) -> Tensor:
+    """Λ_v B Λ_u, (out × r)."""
+    left = term.B
+    if term.u is not None:
+        left = left * term.u
+    if term.v is not None:
+        left = left * term.v[:, None]
+    return left
+
+
+def _terms(plan: Sequence[tuple[int, int, float]], tensors: Sequence[Tensor | None]) -> list[Term]:
+    found = []
+    for i, (start, stop, scale) in enumerate(plan):
+        A, B, u, v, alpha = tensors[i * _PER_TERM : (i + 1) * _PER_TERM]
+        assert A is not None
+        assert B is not None
+        found.append(Term(start, stop, A, B, u, v, alpha, scale))
+    return found
+
+
+class _Composed(torch.autograd.Function):
+    """`composed_linear`. Saved: x in the dtype it is multiplied in, the frozen map, the terms, B Λ_u A of high rank; W
+    is made again."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        plan: tuple[tuple[int, int, float], ...],
+        *tensors: Tensor | None,
+    ) -> Tensor:
+        kind = x.device.type
+        ctx.dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
+        ctx.plan, ctx.x_dtype = plan, x.dtype
+        x = x.to(ctx.dtype)
+        with torch.autocast(kind, enabled=False):
+            terms = _terms(plan, tensors)
+            products = [_product(term, x.numel() // x.shape[-1]) for term in terms]
+            W, c = compose(weight, bias, terms, products)
+            y = F.linear(x, W.to(ctx.dtype), None if c is None else c.to(ctx.dtype))
+        ctx.save_for_backward(x, weight, bias, *products, *tensors)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
+        x, weight, bias, *rest = ctx.saved_tensors
+        products, tensors = rest[: len(ctx.plan)], rest[len(ctx.plan) :]
+        wanted = ctx.needs_input_grad[4:]
+        terms = _terms(ctx.plan, tensors)
+        grads: list[Tensor | None] = []
+        with torch.autocast(x.device.type, enabled=False):
+            g = g.to(ctx.dtype)
+            flat_g, flat_x = g.reshape(-1, g.shape[-1]), x.reshape(-1, x.shape[-1])
+            for i, term in enumerate(terms):
+                own = wanted[i * _PER_TERM : (i + 1) * _PER_TERM]
+                rows = slice(term.start, term.stop)
+                part = None if bias is None else bias[rows]
+                grads += _gradients(term, flat_g[:, rows], flat_x, weight[rows], part, products[i], own)
+            grad_x = None
+            if ctx.needs_input_grad[0]:
+                W, _ = compose(weight, None, terms, products)
+                grad_x = (g @ W.to(ctx.dtype)).to(ctx.x_dtype)
+        return (grad_x, None, None, None, *grads)
+
+
+def _gradients(
+    term: Term,
+    g: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    product: Tensor | None,
+    wanted: Sequence[bool],
+) -> list[Tensor | None]:
+    """The gradients of A, B, u, v, α (None where not ``wanted``) from g (tokens × rows) and x (tokens × in)."""
+    want_A, want_B, want_u, want_v, want_alpha = wanted
+    want_M = want_B or want_u or want_v
+    found: list[Tensor | None] = [None] * _PER_TERM
+    if not any(wanted):
+        return found
+    dtype, A = term.A.dtype, term.A
+    out, inside = weight.shape
+    whole = want_alpha or through_weight(len(x), out, inside, A.shape[0], want_A + want_M)
+    G = (g.T @ x).to(dtype) if whole else None
+    if want_A:
+        left = _left(term)
+        thin = left.T @ G if G is not None else (g @ left.to(g.dtype)).T @ x
+        found[0] = _scaled(thin.to(dtype), term.scale)
+    if want_M:
+        M = G @ A.T if G is not None else (g.T @ (x @ A.T.to(x.dtype))).to(dtype)
+        if want_u or want_v:
+            both = M * term.B
+        if want_B:
+            grad = M if term.u is None else M * term.u
+            found[1] = _scaled(grad if term.v is None else grad * term.v[:, None], term.scale)
+        if want_u:
+            found[2] = _scaled(both.sum(0) if term.v is None else term.v @ both, term.scale)
+        if want_v:
+            found[3] = _scaled(both.sum(1) if term.u is None else both @ term.u, term.scale)
+    if want_alpha:
+        assert G is not None
+        grad = (weight.to(dtype) * G).sum(1)
+        found[4] = grad if bias is None else grad + bias.to(dtype) * g.sum(0, dtype=dtype)
+    return found
+
+
+def _scaled(grad: Tensor, scale: float) -> Tensor:
+    return grad if scale == 1.0 else grad * scale
+
+
+def worth_composing(x: Tensor, weight: Tensor) -> bool:
+    """Whether `kernel=auto` composes for input ``x`` of a map with this frozen weight: where W is not rounded below
+    float32 (ΔW would be rounded with it), and x has so many tokens that making W is less work than passing them
+    through A and B, tokens·rank·(out + in) against rank·out·in."""
+    kind = x.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
+    if dtype not in (torch.float32, torch.float64):
+        return False
+    first, second = weight.shape
+    return x.numel() // x.shape[-1] * (first + second) > first * second
+
+
+def through_weight(tokens: int, out: int, inside: int, rank: int, products: int) -> bool:
+    """Whether G = gᵀ x and ``products`` products with it are less work than ``products`` pairs of thin products.
+
+    Multiplications: tokens·out·in + products·rank·out·in against products·tokens·rank·(out + in).
+    """
+    return tokens * out * inside + products * rank * out * inside < products * tokens * rank * (out + inside)

@@ -1,0 +1,175 @@
+"""The composed forward pass against the naive one: values, gradients, dtypes, slices; in float64 to rounding."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.autograd import gradcheck
+from torch.utils.checkpoint import checkpoint
+
+from uora_bench.methods import composed
+from uora_bench.methods.composed import Term, compose, composed_linear, through_weight
+
+KINDS = {
+    "lora": {"u": False, "v": False, "alpha": False},
+    "vera": {"u": True, "v": True, "alpha": False},
+    "alpha": {"u": False, "v": False, "alpha": True},
+    "tied_u": {"u": True, "v": False, "alpha": False},
+    "tied_v": {"u": False, "v": True, "alpha": False},
+    "all": {"u": True, "v": True, "alpha": True},
+}
+
+
+def problem(
+    kind: str,
+    tokens: int,
+    inside: int,
+    out: int,
+    rank: int,
+    seed: int = 0,
+    slices: int = 1,
+    dtype: torch.dtype = torch.float64,
+) -> tuple[Tensor, Tensor, Tensor, list[Term]]:
+    """x, W0, bias and terms on ``slices`` disjoint row ranges with a gap before each."""
+    g = torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=g, dtype=torch.float64).to(dtype)
+
+    terms, at = [], 0
+    for i in range(slices):
+        at += 1 if slices > 1 else 0
+        has = KINDS[kind]
+        terms.append(
+            Term(
+                at,
+                at + out,
+                draw(rank, inside).requires_grad_(),
+                draw(out, rank).requires_grad_(),
+                draw(rank).requires_grad_() if has["u"] else None,
+                draw(out).requires_grad_() if has["v"] else None,
+                draw(out).requires_grad_() if has["alpha"] else None,
+                0.5 + i,
+            )
+        )
+        at += out
+    rows = at + (1 if slices > 1 else 0)
+    return draw(tokens, inside).requires_grad_(), draw(rows, inside), draw(rows), terms
+
+
+def naive(x: Tensor, weight: Tensor, bias: Tensor | None, terms: list[Term]) -> Tensor:
+    """α ⊙ (W0 x + bias) + s v ⊙ (B (u ⊙ (A x))), slice by slice, by autograd alone."""
+    y = x @ weight.T + (0 if bias is None else bias)
+    pieces, at = [], 0
+    for t in terms:
+        pieces.append(y[..., at : t.start])
+        part = y[..., t.start : t.stop]
+        h = x @ t.A.T
+        h = h if t.u is None else h * t.u
+        delta = t.scale * (h @ t.B.T)
+        delta = delta if t.v is None else delta * t.v
+        pieces.append((part if t.alpha is None else part * t.alpha) + delta)
+        at = t.stop
+    return torch.cat([*pieces, y[..., at:]], -1)
+
+
+def leaves(x: Tensor, terms: list[Term]) -> list[Tensor]:
+    return [x, *(t for term in terms for t in term.tensors if t is not None)]
+
+
+def both(x: Tensor, weight: Tensor, bias: Tensor | None, terms: list[Term]) -> tuple[list[Tensor], list[Tensor]]:
+    """Value and gradients (of a loss that weighs every output) of the naive and of the composed pass."""
+    found = []
+    for f in (naive, composed_linear):
+        y = f(x, weight, bias, terms)
+        loss = (y * torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y)).sum()
+        found.append([y.detach(), *torch.autograd.grad(loss, leaves(x, terms))])
+    return found[0], found[1]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(sorted(KINDS)), st.integers(1, 40), st.integers(1, 9), st.integers(1, 9), st.integers(1, 12),
+    st.integers(1, 3), st.booleans(), st.sampled_from([1, 128]),
+)  # fmt: skip
+def test_it_is_the_naive_pass_in_value_and_gradient(
+    kind: str, tokens: int, inside: int, out: int, rank: int, slices: int, with_bias: bool, keep_from: int
+) -> None:
+    x, weight, bias, terms = problem(kind, tokens, inside, out, rank, slices=slices)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(composed, "_KEEP_FROM", keep_from)  # 1: the product is kept for the backward pass
+        first, second = both(x, weight, bias if with_bias else None, terms)
+    for a, b in zip(first, second, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("rank", [2, 9])  # thin products, and through G
+def test_gradcheck(kind: str, rank: int) -> None:
+    x, weight, bias, terms = problem(kind, 12, 4, 3, rank)
+    assert through_weight(12, 3, 4, 2, 1) != through_weight(12, 3, 4, 9, 2)
+    tensors = leaves(x, terms)
+
+    def run(x: Tensor, *flat: Tensor) -> Tensor:
+        rest = iter(flat)
+        made = terms[0]._replace(
+            **{k: next(rest) for k in ("A", "B", "u", "v", "alpha") if getattr(terms[0], k) is not None}
+        )
+        return composed_linear(x, weight, bias, [made])
+
+    assert gradcheck(run, tensors)
+
+
+def test_only_what_wants_a_gradient_gets_one() -> None:
+    x, weight, bias, terms = problem("all", 5, 4, 3, 2)
+    frozen = terms[0]._replace(A=terms[0].A.detach(), alpha=terms[0].alpha.detach())  # type: ignore[union-attr]
+    weight.requires_grad_()  # of a layer somebody forgot to freeze: it stays without
+    composed_linear(x.detach(), weight, bias, [frozen]).sum().backward()
+    assert weight.grad is None
+    assert x.grad is None
+    assert all(t.grad is not None for t in (frozen.B, frozen.u, frozen.v))  # type: ignore[union-attr]
+
+
+def test_batches_of_any_shape_and_checkpointing_give_the_same() -> None:
+    x, weight, bias, terms = problem("vera", 12, 4, 3, 2)
+    flat = composed_linear(x, weight, bias, terms)
+    cube = composed_linear(x.reshape(2, 3, 2, 4), weight, bias, terms)
+    assert torch.equal(cube.reshape(12, 3), flat)
+    again = checkpoint(composed_linear, x, weight, bias, terms, use_reentrant=False)
+    wanted = torch.autograd.grad(flat.sum(), leaves(x, terms))
+    for a, b in zip(wanted, torch.autograd.grad(again.sum(), leaves(x, terms)), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("kind", ["lora", "vera", "alpha"])
+def test_under_autocast_it_is_the_naive_pass_to_the_rounding_of_bfloat16(kind: str) -> None:
+    x, weight, bias, terms = problem(kind, 64, 32, 24, 4, dtype=torch.float32)
+    exact, _ = both(x, weight, bias, terms)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = composed_linear(x, weight, bias, terms)
+    assert y.dtype == torch.bfloat16
+    (y.float() * torch.linspace(-1, 1, y.numel()).view_as(y)).sum().backward()
+    for wanted, got in zip(exact, [y.float().detach(), *(t.grad for t in leaves(x, terms))], strict=True):
+        assert got is not None
+        assert got.dtype == torch.float32
+        assert (got - wanted).norm() < 0.02 * wanted.norm()
+
+
+def test_composing_alone_gives_the_merged_map_and_leaves_the_frozen_one() -> None:
+    x, weight, bias, terms = problem("all", 5, 4, 3, 2, slices=2)
+    kept = weight.clone(), bias.clone()
+    with torch.no_grad():
+        W, c = compose(weight, bias, terms)
+        assert c is not None
+        torch.testing.assert_close(x @ W.T + c, naive(x, weight, bias, terms))
+    assert torch.equal(weight, kept[0])
+    assert torch.equal(bias, kept[1])
+
+
+@given(st.integers(1, 4096), st.integers(1, 1024), st.integers(1, 1024), st.integers(1, 1024), st.integers(1, 2))
+def test_the_way_through_g_is_taken_where_it_is_less_work(t: int, o: int, i: int, r: int, n: int) -> None:
+    thin, whole = n * t * r * (o + i), t * o * i + n * r * o * i
+    assert through_weight(t, o, i, r, n) == (whole < thin)
