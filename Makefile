@@ -48,7 +48,7 @@ tables: install  ## results/tables from the records, published numbers beside th
 	$(PY) -m uora_bench.report tables $(if $(RULE),rule=$(RULE)) $(ARGS)
 
 figures: install  ## results/figures from the records: SVG, PNG and the plotted numbers
-	$(PY) -m uora_bench.report figures $(ARGS)
+	$(PY) -m uora_bench.report figures $(if $(RULE),rule=$(RULE)) $(ARGS)
 
 report: install  ## results/report/index.html: tables, figures and every cell in one page
 	$(PY) -m uora_bench.report page $(if $(RULE),rule=$(RULE)) $(ARGS)

@@ -252,7 +252,7 @@ def test_printed_numbers_are_those_of_the_file(name: str) -> None:
             for entry in csv.DictReader(file):
                 printed = entry["value"] + (f" ± {entry['std']}" if entry["std"] else "")
                 rows.setdefault(tuple(entry[n] for n in names), []).append(printed)
-    lines = csv.DictReader(io.StringIO(csv_file.render(built(name))))
+    lines = [x for x in csv.DictReader(io.StringIO(csv_file.render(built(name)))) if x["column"] != "Avg"]
     for line, (part, row, column, place) in zip(lines, places(built(name)), strict=True):
         assert (line["block"], line["row"], line["column"]) == (part.label, row.label, column.label)
         number = place.published

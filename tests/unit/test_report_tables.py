@@ -10,7 +10,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,46 +18,12 @@ from hypothesis import strategies as st
 
 from tests.conftest import ROOT
 from tests.records import finished_record
+from tests.table_bench import GRID, Bench, place
 from uora_bench.errors import UserError
-from uora_bench.plan import grid, preset, request
-from uora_bench.record import CellRecord, EpochScores, RuleScore
+from uora_bench.plan import grid, request
+from uora_bench.record import RuleScore
 from uora_bench.report import collect, csv_file, explain, latex, markdown, published, table, write
 from uora_bench.report.published import Library, Published
-from uora_bench.report.table import Place, Table
-
-GRID = {
-    "axes": {"method": ["lora", "uora"], "task": ["glue/rte", "glue/mrpc"], "seed": [0, 1, 2]},
-    "set": {"backbone": "minilm"},
-}
-
-
-class Bench:
-    """One made-up experiment (under the name quickstart), its records and its tables."""
-
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.results, self.monkeypatch = folder / "results", monkeypatch
-
-    def preset(self, **values: object) -> None:
-        made = preset.build(preset.Experiment, {"name": "quickstart", "title": "T", "note": "", **GRID, **values})
-        self.monkeypatch.setattr(preset, "load", lambda name: made)
-
-    def record(self, words: str, score: float, metric: str = "accuracy", **changes: object) -> CellRecord:
-        """The record of the cell that ``words`` name, with ``score`` in its last epoch and a tenth more in its best."""
-        cell = grid.expand(["backbone=minilm", *words.split()]).items[0].cell
-        assert cell is not None
-        scores = {
-            "last": RuleScore({"dev": {metric: score}}, 2, ""),
-            "best_dev": RuleScore({"dev": {metric: score + 0.1}}, 1, ""),
-        }
-        epochs = (EpochScores(1, 1, 0.1, {"dev": {metric: score}}, 1.0),)
-        made = finished_record(cell, cell.cell_id(words), "quickstart", scores=scores, epochs=epochs)
-        made = replace(made, **changes)  # type: ignore[arg-type]
-        made.write(self.results / "records" / "quickstart")
-        return made
-
-    def table(self, *words: str, rule: str | None = None, library: Library | None = None) -> Table:
-        asked = request.read(["experiment=quickstart", *words])
-        return table.build(collect.collect(asked, self.results), library, rule)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -66,11 +31,6 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     made = Bench(tmp_path, monkeypatch)
     made.preset()
     return made
-
-
-def place(found: Table, row: str, column: str) -> Place:
-    ((_, line),) = found.row(row)
-    return line.places[[c.label for c in found.columns].index(column)]
 
 
 @settings(max_examples=20, deadline=None)
@@ -292,7 +252,9 @@ def test_rows_are_compared_with_the_reference_over_the_columns_both_have(bench: 
     assert one.columns == ("rte",)  # what every row that has seeds enough has
     assert {w.row: round(w.mean.point, 6) for w in one.wholes} == {"lora": 51, "uora": 61, "vera": 61}
     text = markdown.render(found)
-    assert "| lora | rte, mrpc | 6 | −10.00 [−10.00, −10.00] | 0.00 [0.00, 0.00] | 0.062 | not distinguished |" in text
+    assert (
+        "| lora | rte, mrpc | 6 | −10.00 [−10.00, −10.00] | 0.00 [0.00, 0.00] | 0.062 | too few pairs to tell |" in text
+    )
     assert "| full | – | 0 | – | – | – | too few seeds |" in text
     bench.preset(table={"reference": "uoar"})
     with pytest.raises(UserError, match="did you mean 'uora'"):

@@ -94,60 +94,17 @@ def load(folder: Path) -> Records:
     return Records(found, unreadable)
 
 
-class Comparison:
-    """States of planned cells. ``queued``: keys that a cluster holds, with what it says of them."""
+class Matcher:
+    """Which records are of which planned cell. ``done``: key of a cell -> cell_id of its finished record, as far as it
+    is known; the cells that others start from have to be entered before those."""
 
-    def __init__(self, records: Records, place: Path, run_folder: Path, queued: Mapping[str, str]) -> None:
-        self.records, self.place, self.runs, self.queued = records, place, run_folder, queued
-        self._hashes: dict[tuple[Any, ...], dict[str, str]] = {}
+    def __init__(self, records: Records) -> None:
+        self.records = records
+        self.done: dict[str, str] = {}
         self._paths: dict[str, str] = {}
-        names = {p.name for p in place.iterdir()} if place.is_dir() else set()
-        self._journals = {n.split(".", 1)[0] for n in names}
-        self._done: dict[str, str] = {}  # key of an item -> cell_id of its finished record
 
-    def item(self, planned: Planned, label: str, row: str, seed: int, processes: int) -> Item:
-        """``planned`` with its state. Items that others start from have to come before those."""
-        state, reason, cell_id = self._state(planned)
-        if state == "done" and cell_id is not None:
-            self._done[planned.key] = cell_id
-        return Item(
-            planned.key, label, planned.words, state, reason, cell_id, planned.after, processes, row=row, seed=seed
-        )
-
-    def _state(self, planned: Planned) -> tuple[State, str, str | None]:
-        if planned.cell is None:
-            return "skip", planned.reason, None
-        claim = journal.claimed(self.place, planned.key) if planned.key in self._journals else None
-        candidates = self._candidates(planned, planned.cell)
-        if claim is not None:  # the record that this very item made, where several could be meant
-            candidates.sort(key=lambda f: f.cell_id != claim.cell_id)
-        changed = ""
-        for found in candidates:
-            if found.status == "done":
-                changed = self._changed_data(planned, found)
-                if not changed or self._looked_since(planned):
-                    return "done", "", found.cell_id
-        if claim is not None and journal.held(self.runs.parent, self.runs.name, claim.cell_id):
-            return "running", f"process {claim.pid} on {claim.host}", claim.cell_id
-        if planned.key in self.queued:
-            return "queued", self.queued[planned.key], None
-        if changed:
-            return "stale", changed, None
-        failed = next((f for f in candidates if f.status == "failed"), None)
-        if failed is not None:
-            return "failed", failed.reason, failed.cell_id
-        tried = journal.attempts(self.place, planned.key) if planned.key in self._journals else []
-        if tried and tried[-1].kind not in ("done", "interrupted"):
-            return "failed", tried[-1].reason, None
-        why = self._outdated(planned, planned.cell)
-        if why:
-            return "stale", why, None
-        if claim is not None and (self.runs / claim.cell_id / "checkpoints" / "last.pt").is_file():
-            return "todo", "goes on from its checkpoint", None
-        return "todo", "", None
-
-    def _candidates(self, planned: Planned, cell: Cell) -> list[Found]:
-        """The records that are of this cell, as far as can be told without its data."""
+    def candidates(self, planned: Planned, cell: Cell) -> list[Found]:
+        """The records that are of this cell, as far as can be told without its data; the last written first."""
         begins = self._begins(planned)
         found = []
         for entry in self.records.by_key.get(key_of(planned.canonical), ()) if self.records.found else ():
@@ -176,9 +133,60 @@ class Comparison:
     def _begins(self, planned: Planned) -> str | None:
         """The cell_id it starts from: "" when that is not known yet, None for a cell that starts afresh."""
         if planned.after is not None:
-            return self._done.get(planned.after, "")
+            return self.done.get(planned.after, "")
         given = planned.settings.initialise_from if planned.settings is not None else None
         return Path(given).name if given is not None else None
+
+
+class Comparison:
+    """States of planned cells. ``queued``: keys that a cluster holds, with what it says of them."""
+
+    def __init__(self, records: Records, place: Path, run_folder: Path, queued: Mapping[str, str]) -> None:
+        self.matcher, self.place, self.runs, self.queued = Matcher(records), place, run_folder, queued
+        self._hashes: dict[tuple[Any, ...], dict[str, str]] = {}
+        names = {p.name for p in place.iterdir()} if place.is_dir() else set()
+        self._journals = {n.split(".", 1)[0] for n in names}
+
+    def item(self, planned: Planned, label: str, row: str, seed: int, processes: int) -> Item:
+        """``planned`` with its state. Items that others start from have to come before those."""
+        state, reason, cell_id = self._state(planned)
+        if state == "done" and cell_id is not None:
+            self.matcher.done[planned.key] = cell_id
+        return Item(
+            planned.key, label, planned.words, state, reason, cell_id, planned.after, processes, row=row, seed=seed
+        )
+
+    def _state(self, planned: Planned) -> tuple[State, str, str | None]:
+        if planned.cell is None:
+            return "skip", planned.reason, None
+        claim = journal.claimed(self.place, planned.key) if planned.key in self._journals else None
+        candidates = self.matcher.candidates(planned, planned.cell)
+        if claim is not None:  # the record that this very item made, where several could be meant
+            candidates.sort(key=lambda f: f.cell_id != claim.cell_id)
+        changed = ""
+        for found in candidates:
+            if found.status == "done":
+                changed = self._changed_data(planned, found)
+                if not changed or self._looked_since(planned):
+                    return "done", "", found.cell_id
+        if claim is not None and journal.held(self.runs.parent, self.runs.name, claim.cell_id):
+            return "running", f"process {claim.pid} on {claim.host}", claim.cell_id
+        if planned.key in self.queued:
+            return "queued", self.queued[planned.key], None
+        if changed:
+            return "stale", changed, None
+        failed = next((f for f in candidates if f.status == "failed"), None)
+        if failed is not None:
+            return "failed", failed.reason, failed.cell_id
+        tried = journal.attempts(self.place, planned.key) if planned.key in self._journals else []
+        if tried and tried[-1].kind not in ("done", "interrupted"):
+            return "failed", tried[-1].reason, None
+        why = self._outdated(planned, planned.cell)
+        if why:
+            return "stale", why, None
+        if claim is not None and (self.runs / claim.cell_id / "checkpoints" / "last.pt").is_file():
+            return "todo", "goes on from its checkpoint", None
+        return "todo", "", None
 
     def _changed_data(self, planned: Planned, found: Found) -> str:
         if not found.data_files or planned.cell is None or planned.settings is None:
@@ -205,7 +213,7 @@ class Comparison:
 
     def _outdated(self, planned: Planned, cell: Cell) -> str:
         """What has changed since a record of this row was made, other than what somebody set: "" if there is none."""
-        alike = self.records.by_row.get(_row(planned.canonical), ())
+        alike = self.matcher.records.by_row.get(_row(planned.canonical), ())
         if not alike:
             return ""
         mine, key, recipe = _flat(planned.canonical), key_of(planned.canonical), cell.recipe.name

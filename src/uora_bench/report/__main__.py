@@ -91,6 +91,8 @@ def _tables(results: Path, rule: Rule | None, words: list[str]) -> int:
         if flags:
             raise UserError("--check looks at all tables; leave the other words away")
         named = [w.partition("=")[2] for w in words if w.startswith("experiment=")]
+        if len(named) > 1:
+            raise UserError(f"one table at a time: {' '.join(named)}")
         if not named:
             raise UserError(f"'{words[0]}' needs an experiment: python -m uora_bench.report tables experiment=NAME …")
         request = replace(requests.read([w for w in words if not w.startswith("experiment=")]), experiment=named[0])

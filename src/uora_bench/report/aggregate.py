@@ -31,6 +31,13 @@ class Number:
         return len(self.by_seed)
 
     @property
+    def count(self) -> str:
+        """``3``, ``2 of 3``, ``2 of 3, 1 failed``: the seeds in it, of those planned."""
+        failed = sum(run.status == "failed" for run in self.runs)
+        text = str(self.n) if self.n == self.planned else f"{self.n} of {self.planned}"
+        return text + (f", {failed} failed" if failed else "")
+
+    @property
     def mean(self) -> float | None:
         return statistics.fmean(self.by_seed.values()) if self.by_seed else None
 

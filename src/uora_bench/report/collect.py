@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from uora_bench import registry
-from uora_bench.cell import MetricSpec, key_of
+from uora_bench import record, registry
+from uora_bench.cell import MetricSpec
 from uora_bench.errors import UserError, nearest
 from uora_bench.plan import diff, grid, preset
 from uora_bench.plan.preset import Experiment
@@ -20,7 +20,7 @@ from uora_bench.plan.request import Request
 from uora_bench.report import grades
 from uora_bench.schema import build
 
-_NO_ROW = ("seed", "task", "experiment_name", "data.root", "results.dir", "runs.dir", "tracker", "force")
+_NOT_SCIENCE = ("experiment_name", "data.root", "results.dir", "runs.dir", "tracker", "force", "dry_run")
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Run:
     seed: int
     row: dict[str, Any]  # the keys that tell this row from others
     metric: MetricSpec
-    has_test: bool  # else dev is all there is to score
+    splits: Mapping[str, Any]  # role -> what the data set calls it (or None)
     status: str = "missing"  # done | failed | missing
     reason: str = ""
     record: dict[str, Any] = field(default_factory=dict)
@@ -70,32 +70,52 @@ def collect(request: Request, results: Path) -> Collection:
     Raises:
         UserError: for an unknown experiment, a mistake in the grid, or record files that cannot be read.
     """
-    name = request.experiment or request.axes.get("experiment_name", [""])[0]
-    folder = results / "records" / name
+    given = request.axes.get("experiment_name", [""])[0]
+    name = request.experiment or given
+    folder = results / "records" / (given or name)
+    if folder.parent != results / "records":
+        raise UserError(f"experiment={name!r} must be a plain folder name, e.g. experiment=minilm_glue")
     records = diff.load(folder)
     diff.check_readable(records, folder)
     if name not in registry.choices("experiment"):
-        return _without_preset(name, records, results)
-    cells = grid.of(request)
-    mine = _row_keys(cells.experiment, request)
-    runs: dict[str, Run] = {}
-    done: dict[str, str] = {}
-    for planned in sorted(cells.items, key=lambda p: p.after is not None):
-        if planned.cell is None:
+        return _without_preset(name, records, folder)
+    experiment, planned_cells, shown = _cells(request, name)
+    mine = _row_keys(experiment, request)
+    matcher, runs, used = diff.Matcher(records), {}, set()
+    for planned in sorted(planned_cells, key=lambda p: p.after is not None):
+        cell = planned.cell
+        if cell is None:
             continue
         row = {k: preset.read_value(k, v) for k, v in planned.row.items() if k in mine}
-        task = planned.cell.task
-        run = Run(task.name, planned.cell.seed, row, task.metric, task.splits.test is not None, words=planned.words)
-        found = _match(planned, records, done.get(planned.after or ""))
+        run = Run(cell.task.name, cell.seed, row, cell.task.metric, vars(cell.task.splits), words=planned.words)
+        candidates = matcher.candidates(planned, cell)
+        used |= {entry.cell_id for entry in candidates}
+        found = next((c for c in candidates if c.status == "done"), candidates[0] if candidates else None)
         if found is not None:
-            raw = grades.graded(found.raw, folder) if found.status == "done" else found.raw
-            run = replace(run, status=found.status, reason=found.reason, record=raw)
+            run = replace(run, status=found.status, reason=found.reason, record=_usable(found, folder))
             if found.status == "done":
-                done[planned.key] = found.cell_id
-        runs[planned.key] = run
-    used = {run.cell_id for run in runs.values()}
+                matcher.done[planned.key] = found.cell_id
+        if planned.key in shown:
+            runs[planned.key] = run
     strangers = tuple(f.cell_id for f in records.found if f.cell_id not in used)
-    return Collection(cells.experiment, tuple(runs[p.key] for p in cells.items if p.key in runs), strangers)
+    return Collection(experiment, tuple(runs[p.key] for p in planned_cells if p.key in runs), strangers)
+
+
+def _cells(request: Request, name: str) -> tuple[Experiment, list[grid.Planned], set[str]]:
+    """The preset, all its cells and what else is asked for, and the keys of the cells to be shown. All, because a cell
+    that is shown may start from one that is not."""
+    whole = grid.of(replace(request, experiment=name, axes={}, options={}))
+    asked = {k: v for k, v in request.axes.items() if k not in _NOT_SCIENCE}
+    if not asked:
+        return whole.experiment, list(whole.items), {p.key for p in whole.items}
+    cells = {p.key: p for p in whole.items if not preset.matches(p.row, asked)}
+    shown = {p.key: p for p in whole.items if preset.matches(p.row, asked)}
+    try:
+        shown |= {p.key: p for p in grid.of(request).items if p.cell is not None}
+    except UserError:
+        if not shown:
+            raise
+    return whole.experiment, list((cells | shown).values()), set(shown)
 
 
 def _row_keys(experiment: Experiment, request: Request) -> set[str]:
@@ -103,43 +123,64 @@ def _row_keys(experiment: Experiment, request: Request) -> set[str]:
     keys = set(experiment.axes) | set(request.axes)
     for include in experiment.include:
         keys |= set(include)
-    return keys - set(_NO_ROW)
+    return keys - {"seed", "task", *_NOT_SCIENCE}
 
 
-def _match(planned: grid.Planned, records: diff.Records, begins: str | None) -> diff.Found | None:
-    """The record of ``planned``: a finished one before a failed one, the last written first."""
-    found = []
-    for entry in records.by_key.get(key_of(planned.canonical), ()):
-        if entry.micro_batch_size not in (None, planned.cell and planned.cell.trainer.micro_batch_size):
-            continue
-        if entry.started_from == (begins if planned.after is not None else None):
-            found.append(entry)
-    found.sort(key=lambda f: (f.status == "done", str(f.raw["provenance"].get("finished"))), reverse=True)
-    return found[0] if found else None
+def _usable(found: diff.Found, folder: Path) -> dict[str, Any]:
+    """The record, with grades that lie beside it.
+
+    Raises:
+        UserError: for a finished record that lacks what a table needs.
+    """
+    if found.status != "done":
+        return found.raw
+    raw = found.raw
+    try:
+        _ = (
+            raw["counts"]["adapter"],
+            raw["seconds"]["train"],
+            raw["splits"]["dev"],
+            raw["metric"],
+            raw["scores"]["last"],
+        )
+    except (KeyError, TypeError) as error:
+        path = folder / f"{found.cell_id}.json"
+        raise UserError(f"the record '{path}' is done and lacks {error}; remove it and run the cell again") from None
+    return grades.graded(raw, folder)
 
 
-def _without_preset(name: str, records: diff.Records, results: Path) -> Collection:
+def _without_preset(name: str, records: diff.Records, folder: Path) -> Collection:
     if not records.found:
-        root = results / "records"
-        known = {p.name for p in root.iterdir() if p.is_dir()} if root.is_dir() else set()
+        root = folder.parent
+        known = {p.name for p in root.iterdir() if record.paths(p)} if root.is_dir() else set()
         raise UserError(
             f"no experiment and no records called '{name}'{nearest(name, known | set(registry.choices('experiment')))}"
         )
-    flat = [
-        {**f.flat, "method": f.cell["method"]["name"], "backbone": f.cell["backbone"]["name"]} for f in records.found
-    ]
+    flat = [_settings(entry) for entry in records.found]
     varied = _varied(records.found, flat)
-    runs = []
+    runs: list[Run] = []
     for entry, settings in zip(records.found, flat, strict=True):
         row = {k: settings.get(k) for k in ("method", "backbone", *varied) if k in settings}
-        task = entry.cell["task"]
-        has_test = task["splits"]["test"] is not None
+        raw, task = _usable(entry, folder), entry.cell["task"]
         metric = build(MetricSpec, entry.raw["metric"], "metric")
-        raw = grades.graded(entry.raw, results / "records" / name) if entry.status == "done" else entry.raw
-        run = Run(task["name"], entry.cell["seed"], row, metric, has_test, entry.status, entry.reason, raw)
+        if any((r.row, r.task, r.seed) == (row, task["name"], entry.cell["seed"]) for r in runs):
+            row["record"] = entry.cell_id[:8]  # alike in all that has a name
+        run = Run(task["name"], entry.cell["seed"], row, metric, task["splits"], entry.status, entry.reason, raw)
         runs.append(replace(run, words=entry.command))
     runs.sort(key=lambda r: (str(r.row), r.task, r.seed))
     return Collection(Experiment(name, "", "", {}), tuple(runs), ())
+
+
+def _settings(entry: diff.Found) -> dict[str, Any]:
+    """All that may tell a record from another one of its folder."""
+    apart = {
+        "initialise_from": entry.started_from,
+        "weights": entry.weights,
+        "micro_batch_size": entry.micro_batch_size,
+        "data": entry.raw["provenance"].get("data", {}).get("dev"),
+    }
+    names = {"method": entry.cell["method"]["name"], "backbone": entry.cell["backbone"]["name"]}
+    return {**entry.flat, **{k: v for k, v in apart.items() if v is not None}, **names}
 
 
 def _varied(found: Iterable[diff.Found], flat: Iterable[Mapping[str, Any]]) -> list[str]:

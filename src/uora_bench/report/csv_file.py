@@ -7,7 +7,7 @@ import csv
 import io
 from typing import Any
 
-from uora_bench.report.table import Part, Place, Row, Score, Table
+from uora_bench.report.table import Average, Part, Place, Row, Score, Table
 
 COLUMNS = (
     "table", "block", "row", "column", "task", "metric", "split", "rule", "ours_mean", "ours_median", "ours_std", "n",
@@ -26,7 +26,46 @@ def render(table: Table) -> str:
         for row in part.rows:
             for column, place in zip(table.columns, row.places, strict=True):
                 writer.writerow(_line(table, part, row, column, place))
+            if row.average is not None:
+                writer.writerow(_average(table, part, row, row.average))
     return out.getvalue()
+
+
+def comparisons(table: Table) -> str:
+    """The comparisons with the reference row, as CSV text: a line per row and its p after Holm's correction."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(
+        ("table", "block", "reference", "row", "columns", "pairs", "difference", "low", "high", "p", "p_holm",
+         "verdict", "improvement", "improvement_low", "improvement_high")
+    )  # fmt: skip
+    for one in table.versus:
+        for line in one.lines:
+            found, better = line.comparison, line.improvement
+            numbers: list[Any] = [""] * 8
+            if found is not None and found.interval is not None and better is not None:
+                values = (found.interval.point, found.interval.low, found.interval.high, found.p, found.adjusted_p)
+                chances = (better.point, better.low, better.high)
+                numbers = [*(_number(v, 4) for v in values), *(_number(v, 4) for v in chances)]
+            pairs = 0 if found is None else found.n_pairs
+            verdict = line.texts(table.spec.decimals)[-1]
+            head = (table.name, one.block, one.reference, line.row, " ".join(line.columns), pairs)
+            writer.writerow((*head, *numbers[:5], verdict, *numbers[5:]))
+    return out.getvalue()
+
+
+def _average(table: Table, part: Part, row: Row, average: Average) -> dict[str, Any]:
+    digits = table.spec.decimals + 2
+    line = dict.fromkeys(COLUMNS, "")
+    line |= {"table": table.name, "block": part.label, "row": row.label, "column": "Avg", "rule": table.rule}
+    line |= {"task": " ".join(average.columns), "mark": average.mark, "aggregate": table.spec.aggregate}
+    line[f"ours_{table.spec.aggregate}"] = _number(average.ours, digits)
+    line["n"] = str(len(average.by_seed))
+    line["by_seed"] = " ".join(f"{seed}:{value:.{digits}f}" for seed, value in average.by_seed.items())
+    if average.published is not None:
+        line |= {"published": average.published.text.split(" ")[0], "published_source": average.published.source}
+        line |= {"published_confidence": average.published.confidence, "delta": _number(average.delta, digits)}
+    return line
 
 
 def _line(table: Table, part: Part, row: Row, column: Score, place: Place) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from uora_bench.errors import UserError, nearest
 from uora_bench.plan.request import Request
 from uora_bench.report import write
+from uora_bench.report.aggregate import Number
 from uora_bench.report.collect import Run
 from uora_bench.report.notes import RULES
 from uora_bench.report.spec import Rule
@@ -65,15 +66,16 @@ def _lines(table: Table, block: str, row: Row, column: Score, place: Place) -> l
         lines.append(f"  ours minus published: {place.delta:+.{column.decimals}f}")
     lines += [f"  note: {table.notes[i]}" for i in (*place.notes, *place.published_notes)]
     for run in sorted(ours.runs, key=lambda r: r.seed):
-        lines += ["", *_cell(run, ours.by_seed.get(run.seed), table.rule, column)]
+        lines += ["", *_cell(run, ours, table.rule, column)]
     return lines
 
 
-def _cell(run: Run, score: float | None, rule: str, column: Score) -> list[str]:
-    shown = "no score" if score is None else f"{score:.{column.decimals + 2}f}"
-    if run.status != "done":
-        shown = run.status + (f": {run.reason}" if run.reason else "")
-    lines = [f"  seed {run.seed}: {shown}"]
+def _cell(run: Run, number: Number, rule: str, column: Score) -> list[str]:
+    start = f"seed {run.seed}: "
+    if run.seed in number.by_seed:
+        lines = [f"  {start}{number.by_seed[run.seed]:.{column.decimals + 2}f}"]
+    else:
+        lines = [f"  {problem}" for problem in number.problems if problem.startswith(start)]
     if run.status == "done":
         record = run.record
         known = record["provenance"]

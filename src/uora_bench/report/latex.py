@@ -7,10 +7,9 @@ number of seeds where it is that of the table. A footnote to every number of a l
 
 from __future__ import annotations
 
-import unicodedata
+import re
 from collections.abc import Callable, Sequence
 
-from uora_bench.errors import UserError
 from uora_bench.report.table import Average, Place, Row, Table
 from uora_bench.report.words import letters, seconds, size
 
@@ -33,11 +32,8 @@ _NOT_IN_FONT = "ÐðÞþ×÷"  # among the Latin letters that LaTeX knows as UTF
 
 
 def escape(text: str) -> str:
-    """``text`` with everything that means something to LaTeX, or is not in its fonts, written out.
-
-    Raises:
-        UserError: for a character that LaTeX's own fonts do not have.
-    """
+    """``text`` with everything that means something to LaTeX written out; a character that its own fonts do not have
+    becomes its code, ``[U+0438]``."""
     return "".join(_character(c) for c in text)
 
 
@@ -46,10 +42,7 @@ def _character(c: str) -> str:
         return _SPECIAL[c]
     if " " <= c <= "~" or ("À" <= c <= "ÿ" and c not in _NOT_IN_FONT):
         return c
-    name = unicodedata.name(c, f"U+{ord(c):04X}")
-    raise UserError(
-        f"'{c}' ({name}) has no form in LaTeX; write it otherwise, or add it to _SPECIAL of report/latex.py"
-    )
+    return f"[U+{ord(c):04X}]"
 
 
 def render(table: Table) -> str:
@@ -81,7 +74,7 @@ def render(table: Table) -> str:
                 rf"\begin{{{environment}}}",
                 rf"\centering\{'scriptsize' if len(body) > TALL else 'footnotesize'}\setlength{{\tabcolsep}}{{4pt}}",
                 rf"\caption{{{escape(table.title)}}}",
-                rf"\label{{tab:{table.name.replace('_', '-')}}}",
+                rf"\label{{tab:{re.sub('[^A-Za-z0-9]+', '-', table.name)}}}",
                 r"\smallskip",
                 r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
                 rf"\begin{{tabular}}{{@{{}}{'l' * text_columns}{'r' * (len(heading) - text_columns)}@{{}}}}",
@@ -177,7 +170,7 @@ def _ours(place: Place, decimals: int, usual: int | None, said: tuple[int, ...])
     if number.std is not None:
         text += rf"$_{{\pm {number.std:.{decimals}f}}}$"
     if number.n != number.planned:
-        text += f" ({number.n} of {number.planned})"
+        text += f" ({number.count})"
     elif number.n != usual:
         text += f" ({number.n})"
     return _marked(text, place.mark) + _notes([i for i in place.notes if i not in said])

@@ -86,7 +86,7 @@ def _ours(place: Place, decimals: int) -> str:
     text = _number(number.value, decimals)
     if number.std is not None:
         text += f" ± {number.std:.{decimals}f}"
-    text += f" ({number.n})" if number.n == number.planned else f" ({number.n} of {number.planned})"
+    text += f" ({number.count})"
     return _mark(text, place.mark) + _notes(place.notes)
 
 

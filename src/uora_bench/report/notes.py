@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from uora_bench.plan import preset
-from uora_bench.report import grades
+from uora_bench.report import grades, measured
 from uora_bench.report.aggregate import Number
 from uora_bench.report.collect import Collection, Run
 from uora_bench.report.published import Published
@@ -14,8 +14,9 @@ from uora_bench.report.spec import TableSpec
 from uora_bench.report.stats import MINIMUM_SEEDS
 
 if TYPE_CHECKING:
-    from uora_bench.report.table import Table
+    from uora_bench.report.table import Part, Table
 
+LEVEL = 0.05  # of the tests behind the marks
 RULES = {
     "last": "the last epoch; dev did not choose it",
     "best_dev": "the epoch with the best dev score, which makes that dev score optimistic",
@@ -85,46 +86,99 @@ def about(table: Table, collection: Collection) -> tuple[str, ...]:
     lines = [f"Selection rule `{table.rule}`: {RULES[table.rule]}."]
     splits: dict[str, list[str]] = {}
     for column in table.columns:
-        splits.setdefault(_split(column.split, column.task, collection), []).append(column.label)
+        splits.setdefault(_split(column.split, column.task, collection.runs), []).append(column.label)
     named = [split if len(splits) == 1 else f"{split}: {', '.join(labels)}" for split, labels in splits.items()]
     lines.append(f"Scored on {'; '.join(named)}.")
+    lines += _different_data(table)
     done, planned = sum(p.ours.n for p in places), sum(p.ours.planned for p in places)
-    word = {"mean": "mean", "median": "median"}[table.spec.aggregate]
     lines.append(
-        f"Ours: {word} ± sample standard deviation over seeds (number of seeds); {done} of {planned} scores are there, "
-        "– is a missing one."
+        f"Ours: {table.spec.aggregate} ± sample standard deviation over seeds (number of seeds); {done} of {planned} "
+        "scores are there, – is a missing one."
     )
-    if any(row.has_published for part in table.parts for row in part.rows):
-        paper = table.spec.paper
-        how = [f"rule `{paper.rule}`" if paper.rule else "rule not known"]
-        if paper.seeds == 1:
-            how.append("one run")
-        else:
-            how.append(f"{paper.aggregate} over seeds" if paper.aggregate else "aggregate not known")
-            how.append(f"{paper.seeds} seeds" if paper.seeds else "number of seeds not known")
-        lines.append(f"Published ({table.paper}): {', '.join(how)}. Δ: ours minus published.")
-        if paper.rule not in (None, table.rule):
-            lines.append("**The two rules differ**: Δ holds that difference too.")
+    unscored = sum(run.status == "done" for p in places for run in p.ours.runs) - done
+    if unscored:
+        lines.append(f"{unscored} of the missing ones are of finished cells that have no such score under this rule.")
+    lines += _published(table)
     if any(row.average is not None for part in table.parts for row in part.rows):
         lines.append("Avg: mean over the columns, for rows that have all of them.")
-    marks = any(p.mark for p in places) or any(r.average and r.average.mark for b in table.parts for r in b.rows)
-    if marks:
+    if done:
+        finished = [run for part in table.parts for row in part.rows for run in row.runs if run.status == "done"]
         lines.append(
-            "Bold is best, underlined second, where paired sign-flip tests say so after Holm's correction "
-            "(docs/statistics.md)."
+            "Costs: the largest number of parameters, bytes and memory, and the median seconds of training and "
+            "evaluation, over the tasks that every row with results has."
         )
-    elif done:
-        few = max(p.ours.n for p in places) < MINIMUM_SEEDS
-        why = "too few seeds to tell" if few else "no difference survives the paired test"
-        lines.append(f"No place is marked best: {why} (docs/statistics.md).")
+        lines += [text for text in (measured.clock(finished), measured.memory(finished)) if text]
+        lines.append(_marks(table))
     return (*lines, *(" ".join(text.split()) for text in table.spec.about))
 
 
-def _split(role: str, task: str, collection: Collection) -> str:
-    """The role, and what the data set calls it where a record says so."""
-    for run in collection.runs:
-        if run.task == task and run.status == "done" and role in run.record["splits"]:
-            name = run.record["splits"][role]["name"]
-            shown = role if name == role else f"{role} ({name})"
-            return shown + (", which stands in for a test set" if role == "dev" else "")
-    return role + (", which stands in for a test set" if role == "dev" else "")
+def _published(table: Table) -> list[str]:
+    if not any(row.has_published for part in table.parts for row in part.rows):
+        return []
+    paper = table.spec.paper
+    how = [f"rule `{paper.rule}`" if paper.rule else "rule not known"]
+    if paper.seeds == 1:
+        how.append("one run")
+    else:
+        how.append(f"{paper.aggregate} over seeds" if paper.aggregate else "aggregate not known")
+        how.append(f"{paper.seeds} seeds" if paper.seeds else "number of seeds not known")
+    lines = [f"Published ({table.paper}): {', '.join(how)}. Δ: ours minus published."]
+    if paper.rule not in (None, table.rule):
+        lines.append("**The two rules differ**: Δ holds that difference too.")
+    return lines
+
+
+def _marks(table: Table) -> str:
+    """What the marks mean, or why there are none."""
+    averages = [row.average for part in table.parts for row in part.rows if row.average is not None]
+    if any(p.mark for part in table.parts for row in part.rows for p in row.places) or any(a.mark for a in averages):
+        return (
+            "Bold is best, underlined second, where paired sign-flip tests say so after Holm's correction "
+            "(docs/statistics.md)."
+        )
+    families = [f for part in table.parts for f in _families(part)]
+    if not families:
+        return f"No place is marked best: no column has two rows with {MINIMUM_SEEDS} seeds to compare."
+    if all(rows * (rows - 1) / 2 * 2 / 2**pairs > LEVEL for rows, pairs in families):
+        return "No place is marked best: with so few seeds the paired test cannot tell (docs/statistics.md)."
+    return "No place is marked best: no difference survives the paired test (docs/statistics.md)."
+
+
+def _families(part: Part) -> list[tuple[int, int]]:
+    """(rows, pairs of seeds) of every comparison that the marks of a part could come from."""
+    found = []
+    for places in zip(*(row.places for row in part.rows), strict=True):
+        counts = [p.ours.n for p in places if p.ours.n >= MINIMUM_SEEDS]
+        found.append((len(counts), min(counts, default=0)))
+    whole = [
+        len(r.average.by_seed) * len(r.average.columns) for r in part.rows if r.average and r.average.ours is not None
+    ]
+    found.append((len(whole), min(whole, default=0)))
+    return [(rows, pairs) for rows, pairs in found if rows > 1]
+
+
+def _different_data(table: Table) -> list[str]:
+    """A line for every column whose cells were not scored on the same rows."""
+    lines = []
+    for i, column in enumerate(table.columns):
+        runs = [run for part in table.parts for row in part.rows for run in row.places[i].ours.runs]
+        prints = {run.record["provenance"].get("data", {}).get(column.split) for run in runs if run.status == "done"}
+        if len(prints - {None}) > 1:
+            lines.append(f"**{column.label}: its cells were scored on {len(prints)} different sets of rows.**")
+    return lines
+
+
+def _split(role: str, task: str, runs: Sequence[Run]) -> str:
+    """The role, what the data set calls it, and what that means for a role other than test."""
+    own = [run for run in runs if run.task == task]
+    names = {run.record["splits"][role]["name"] for run in own if run.status == "done" and role in run.record["splits"]}
+    if not names:
+        names = {str(run.splits[role]) for run in own if run.splits.get(role)}
+    shown = role if names <= {role} else f"{role} ({', '.join(sorted(names))})"
+    if role != "dev":
+        return shown
+    if any(name.startswith("test") for name in names):
+        return f"{shown}: the test split in the role of dev, so what chooses by dev chooses on it"
+    if any(name.startswith("train") for name in names):
+        return f"{shown}, a part of the training set"
+    return f"{shown}, which stands in for a test set"

@@ -7,6 +7,7 @@ our own in every place.
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -58,10 +59,13 @@ class Place:
 
 @dataclass(frozen=True)
 class Average:
-    """The mean over all columns; ``ours`` is None while one of them has no number."""
+    """The mean over the averaged ``columns``; ``ours`` is None while one of them has no number. ``by_seed``: the same
+    for each seed that all of them have."""
 
     ours: float | None
     published: Published | None
+    columns: tuple[str, ...]
+    by_seed: dict[int, float]
     mark: str = ""
 
     @property
@@ -131,7 +135,7 @@ def build(collection: Collection, library: Library | None, rule: Rule | None = N
     experiment = collection.experiment
     spec = experiment.table or TableSpec()
     rule = rule or spec.rule
-    columns = _columns(collection, spec)
+    columns = _columns(collection, spec, rule)
     known: Sequence[Published] = ()
     if experiment.published is not None and library is not None:
         known = library.table(experiment.published.paper, experiment.published.table)
@@ -139,7 +143,9 @@ def build(collection: Collection, library: Library | None, rule: Rule | None = N
     parts = []
     for block in _blocks(collection, spec):
         runs = [run for run in collection.runs if _matches(run, block.when)]
-        rows = [_row(label, own, columns, spec, rule, known, block, footnotes) for label, own in _rows(runs, spec)]
+        grouped = list(_rows(runs, spec))
+        shared = _shared_tasks([own for _, own in grouped], columns)
+        rows = [_row(label, own, columns, spec, rule, known, block, footnotes, shared) for label, own in grouped]
         if rows:
             parts.append(Part(block.label, _marked(rows, columns)))
     if not parts:
@@ -161,7 +167,7 @@ def build(collection: Collection, library: Library | None, rule: Rule | None = N
     return replace(table, notes=footnotes.texts, about=notes.about(table, collection))
 
 
-def _columns(collection: Collection, spec: TableSpec) -> tuple[Score, ...]:
+def _columns(collection: Collection, spec: TableSpec, rule: Rule) -> tuple[Score, ...]:
     first = {run.task: run for run in reversed(collection.runs)}
     wanted = spec.columns or tuple(Column(task, task.removeprefix("glue/")) for task in collection.tasks)
     columns = []
@@ -170,13 +176,16 @@ def _columns(collection: Collection, spec: TableSpec) -> tuple[Score, ...]:
         if run is None:
             continue  # the grid was narrowed to other tasks
         own = column.metric in (None, run.metric.primary)
+        split = column.split or ("test" if run.splits.get("test") else "dev")
+        if rule == "heldout_dev" and split == "test":
+            split = "dev"  # all that this rule scores
         higher = run.metric.higher_is_better if own else True
         columns.append(
             Score(
                 column.label,
                 column.task,
                 column.metric or run.metric.primary,
-                column.split or ("test" if run.has_test else "dev"),
+                split,
                 column.scale if column.scale is not None else run.metric.scale,
                 column.higher_is_better if column.higher_is_better is not None else higher,
                 column.decimals if column.decimals is not None else spec.decimals,
@@ -240,6 +249,7 @@ def _row(
     known: Sequence[Published],
     block: Block,
     footnotes: notes.Footnotes,
+    shared: set[str],
 ) -> Row:
     places = []
     for column in columns:
@@ -263,27 +273,44 @@ def _row(
             )
         )
     counts = {p.published.trainable_params for p in places if p.published is not None} - {"", "-"}
-    shown = {run.task for run in runs} & {c.task for c in columns}
     return Row(
         named.label,
         tuple(places),
-        aggregate.costs([run for run in runs if run.task in shown]),
+        aggregate.costs([run for run in runs if run.task in shared]),
         " / ".join(sorted(counts)),
-        _average([p for p, c in zip(places, columns, strict=True) if c.averaged], spec, named, known, block),
+        _average(places, columns, spec, named, known, block),
     )
 
 
+def _shared_tasks(rows: Sequence[Sequence[Run]], columns: Sequence[Score]) -> set[str]:
+    """The tasks whose cells say what a row costs: those that every row with results has, so that rows compare."""
+    shown = {column.task for column in columns}
+    done = [{run.task for run in own if run.status == "done"} & shown for own in rows]
+    done = [tasks for tasks in done if tasks]
+    return set.intersection(*done) if done and set.intersection(*done) else shown
+
+
 def _average(
-    places: Sequence[Place], spec: TableSpec, named: RowSpec, known: Sequence[Published], block: Block
+    places: Sequence[Place],
+    columns: Sequence[Score],
+    spec: TableSpec,
+    named: RowSpec,
+    known: Sequence[Published],
+    block: Block,
 ) -> Average | None:
-    if not spec.average:
-        return None
-    values = [place.ours.value for place in places]
-    ours = None if None in values else sum(v for v in values if v is not None) / len(values)
+    wanted = {column.label for column in spec.columns if column.averaged}
+    if not spec.average or not wanted <= {column.label for column in columns}:
+        return None  # of fewer columns it would be another number than the published one, and than elsewhere
+    chosen = [(place, column) for place, column in zip(places, columns, strict=True) if column.averaged]
+    values = [place.ours.value for place, _ in chosen]
+    ours = None if None in values else statistics.fmean(v for v in values if v is not None)
     theirs = None
-    if named.published is not None and all(place.published is not None for place in places):
+    if named.published is not None and all(place.published is not None for place, _ in chosen):
         theirs = published.find(known, named.published, block.published, "Avg", None)
-    return Average(ours, theirs)
+    scores = [place.ours.by_seed for place, _ in chosen]
+    seeds = sorted(set.intersection(*map(set, scores)))
+    by_seed = {seed: statistics.fmean(one[seed] for one in scores) for seed in seeds}
+    return Average(ours, theirs, tuple(column.label for _, column in chosen), by_seed)
 
 
 def _marked(rows: Sequence[Row], columns: Sequence[Score]) -> tuple[Row, ...]:

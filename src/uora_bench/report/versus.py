@@ -36,7 +36,10 @@ class Line:
             return (self.row, MISSING, "0", MISSING, MISSING, MISSING, "too few seeds")
         p = MISSING if found.adjusted_p is None else f"{found.adjusted_p:.3f}"
         difference, improvement = shown(found.interval, decimals), shown(self.improvement, 2)
-        return (self.row, ", ".join(self.columns), str(found.n_pairs), difference, improvement, p, found.verdict)
+        verdict: str = found.verdict
+        if verdict == "not distinguished" and (found.smallest_p or 0) * found.family > 0.05:
+            verdict = "too few pairs to tell"  # the best possible p would not do
+        return (self.row, ", ".join(self.columns), str(found.n_pairs), difference, improvement, p, verdict)
 
 
 @dataclass(frozen=True)

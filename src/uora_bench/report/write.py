@@ -46,6 +46,7 @@ def files(tables: Iterable[Table], folder: Path) -> dict[Path, str]:
     """What is to be written, by path: every table in every format, and a list of them."""
     tables = list(tables)
     found = {folder / f"{t.name}.{kind}": render(t) for t in tables for kind, render in FORMATS.items()}
+    found |= {folder / f"{t.name}_comparisons.csv": csv_file.comparisons(t) for t in tables if t.versus}
     found[folder / "README.md"] = _index(tables)
     return found
 
@@ -60,11 +61,13 @@ def write(contents: dict[Path, str]) -> None:
 def check(contents: dict[Path, str]) -> None:
     """Raise `UserError` when the files of ``contents`` are not there as they should be, or others beside them."""
     wrong = [path for path, text in contents.items() if not path.is_file() or path.read_text("utf-8") != text]
-    folders = {path.parent for path in contents}
-    wrong += [p for folder in folders if folder.is_dir() for p in folder.iterdir() if p.is_file() and p not in contents]
     if wrong:
         more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
         raise UserError(f"'{wrong[0]}'{more} is not what the records give; run `make tables` and commit the result")
+    folders = {path.parent for path in contents}
+    others = [p for folder in folders if folder.is_dir() for p in folder.iterdir() if p.is_file() and p not in contents]
+    if others:
+        raise UserError(f"'{others[0]}' is of no table; remove it")
 
 
 def _index(tables: list[Table]) -> str:

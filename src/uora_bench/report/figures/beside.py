@@ -63,7 +63,7 @@ def _average(row: Row, look: Look) -> Pair | None:
     average = row.average
     if average is None or average.ours is None or average.published is None:
         return None
-    by_seed = facts.averages(row)
+    by_seed = average.by_seed
     cells = tuple(facts.ids(row.runs))
     return Pair(row, look, average.ours, facts.std(by_seed), by_seed, average.published, cells)
 

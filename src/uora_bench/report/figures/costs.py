@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from uora_bench.report import aggregate
+from uora_bench.report import aggregate, measured
 from uora_bench.report.aggregate import Costs
 from uora_bench.report.figures import facts, style
 from uora_bench.report.figures.front import front
@@ -92,7 +92,7 @@ def _average(row: Row, look: Look, kind: Kind) -> Point | None:
     cost = kind.of(row.costs)
     if row.average is None or row.average.ours is None or cost is None:
         return None
-    by_seed = facts.averages(row)
+    by_seed = row.average.by_seed
     return Point(row, look, cost, row.average.ours, facts.std(by_seed), by_seed, tuple(facts.ids(row.runs)))
 
 
@@ -141,9 +141,9 @@ def _caption(table: Table, part: Part, kind: Kind, panels: Sequence[Panel]) -> s
     if kind.name == "parameters":
         text.append("Logarithmic; no adapter (0) stands left of the dotted line.")
     if kind.name == "seconds":
-        text += ["Seconds of training and evaluation, median over cells.", facts.clock(runs)]
+        text += ["Seconds of training and evaluation, median over cells.", measured.clock(runs)]
     if kind.name == "memory":
-        text += ["Largest over cells.", facts.memory(runs)]
+        text += ["Largest over cells.", measured.memory(runs)]
     text.append("Rows of one cost and like scores stand side by side; the CSV has the exact cost.")
     return " ".join(sentence for sentence in text if sentence)
 

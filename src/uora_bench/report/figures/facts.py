@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from uora_bench.report.collect import Run
 from uora_bench.report.notes import RULES
-from uora_bench.report.table import Part, Row, Score, Table
+from uora_bench.report.table import Part, Score, Table
 
 
 def heading(table: Table, part: Part, what: str) -> str:
@@ -59,57 +58,6 @@ def seeds(counts: Iterable[int], of: str = "point") -> str:
     return f"n = {numbers[0]} to {numbers[-1]} seeds per {of}, as the CSV says."
 
 
-def averages(row: Row) -> dict[int, float]:
-    """The mean over all columns per seed, of the seeds that every column has."""
-    scores = [place.ours.by_seed for place in row.places]
-    common = sorted(set.intersection(*map(set, scores)))
-    return {seed: statistics.fmean(one[seed] for one in scores) for seed in common}
-
-
 def std(by_seed: dict[int, float]) -> float | None:
     """Sample standard deviation (n − 1); None under two seeds."""
     return statistics.stdev(by_seed.values()) if len(by_seed) > 1 else None
-
-
-def clock(runs: Iterable[Run]) -> str:
-    """Whether seconds can be compared at all."""
-    runs = done(runs)
-    launches = [run.record.get("provenance", {}).get("launch") for run in runs]
-    shared = sum(bool(launch and launch.get("shared")) for launch in launches)
-    unknown = sum(launch is None for launch in launches)
-    machines = _machines(runs)
-    text = []
-    if shared:
-        text.append(f"{shared} of {len(runs)} cells shared their machine with others")
-    if unknown:
-        some = "the cells" if unknown == len(runs) else f"{unknown} of {len(runs)} cells"
-        text.append(f"whether {some} had their machine to themselves is not recorded")
-    if len(machines) > 1:
-        text.append(f"the cells ran on {len(machines)} kinds of processor")
-    if not text:
-        return ""
-    verdict = "seconds are not to be compared" if shared or len(machines) > 1 else "compare seconds with care"
-    sentence = "; ".join(text)
-    return f"{sentence[0].upper()}{sentence[1:]}: {verdict}."
-
-
-def _machines(runs: Iterable[Run]) -> set[str]:
-    found = set()
-    for run in runs:
-        hardware: dict[str, Any] = run.record.get("provenance", {}).get("hardware", {})
-        found.add(str(hardware.get("gpus") or hardware.get("processor") or "unknown"))
-    return found
-
-
-KINDS = {
-    "resident": "resident memory of the whole process, in which the framework itself has a share",
-    "cuda_allocated": "memory allocated on the GPU",
-}
-
-
-def memory(runs: Iterable[Run]) -> str:
-    """What was measured as peak memory."""
-    kinds = sorted({str(run.record.get("peak_memory_kind")) for run in done(runs)} - {"None"})
-    if len(kinds) > 1:
-        return f"Memory was measured in several ways ({', '.join(kinds)}): it is not to be compared."
-    return f"Peak of {KINDS.get(kinds[0], kinds[0])}." if kinds else ""

@@ -42,8 +42,9 @@ def command(words: list[str], results: Path, rule: Rule | None = None) -> int:
         UserError: for an unknown word or experiment, without matplotlib, and for a difference that ``--check`` found.
     """
     name, check = _read(words)
-    if name is not None and name not in write.experiments(results):
-        raise UserError(f"no experiment '{name}' with records{nearest(name, write.experiments(results))}")
+    known = [*write.experiments(results), *write.TRIALS]
+    if name is not None and name not in known:
+        raise UserError(f"no experiment '{name}' with records{nearest(name, known)}")
     folder = results / "figures" if rule is None else results / "figures" / rule
     found: list[Sketch] = []
     library = write.library()

@@ -60,7 +60,7 @@ def strangers(collection: Collection, results: Path) -> list[Run]:
                 raw["cell"]["seed"],
                 {"method": raw["cell"]["method"]["name"]},
                 known.metric,
-                known.has_test,
+                known.splits,
                 raw["status"],
                 raw.get("reason") or "",
                 raw,

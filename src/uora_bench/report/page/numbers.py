@@ -110,7 +110,7 @@ class Numbers:
                 **self._common(table, block, row, "Avg"),
                 "value": plain(value),
                 "decimals": table.spec.decimals,
-                "of": [c.label for c in table.columns],
+                "of": list(row.average.columns),
                 "seeds": [[r.seed, None, self.cells.add(r, table.name), _why(r), r.task] for r in row.runs],
             }
             text = MISSING if value is None else f"{value:.{table.spec.decimals}f}"
@@ -190,7 +190,7 @@ def _headings(table: Table, averaged: bool) -> Iterable[Heading]:
         )
         yield Heading(column.label, title, "descending" if column.higher_is_better else "ascending")
     if averaged:
-        higher = all(column.higher_is_better for column in table.columns)
+        higher = all(column.higher_is_better for column in table.columns if column.averaged)
         yield Heading("Avg", "the mean over the columns", "descending" if higher else "ascending")
 
 
@@ -214,7 +214,7 @@ def _number(place: Place, decimals: int, name: str) -> Box:
     return Box(
         f"{ours.value:.{decimals}f}",
         "" if ours.std is None else f"± {ours.std:.{decimals}f}",
-        f"({ours.n})" if ours.n == ours.planned else f"({ours.n} of {ours.planned})",
+        f"({ours.count})",
         ours.value,
         name,
         mark=place.mark,
