@@ -64,8 +64,9 @@ test-slurm: install  ## only the tests on a one-node Slurm of our own (root; Deb
 
 test-all: test test-slow test-slurm  ## all tests
 
-bench: install  ## speed: how long a plan and a table of a thousand cells take
+bench: install  ## speed: a plan and a table of a thousand cells; a training step of every adapter (on a quiet machine, ten minutes)
 	$(PY) scripts/bench_start.py
+	$(PY) scripts/bench_step.py
 
 lint: install  ## formatting, style, types and import rules
 	$(PY) -m ruff check .

@@ -1,0 +1,234 @@
+"""One training step of every adapter against the same frozen backbone without one, and against PEFT's.
+
+The limit is a backbone whose activations' gradients flow from the first block on and whose weights have none. All
+cases take turns in one process, in a new order every round; a ratio is that of a case's and the limit's times in one
+round, printed as median and quartiles. Peak memory is measured apart, a process per case. `--out` keeps the result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+WIDTH = 768
+
+
+def cases(model: Callable[[], Any]) -> dict[str, Callable[[], Any]]:
+    """Name -> a function that makes the model of the case; ``model`` makes the bare one."""
+    found: dict[str, Callable[[], Any]] = {"limit": lambda: _limit(model())}
+    ours: list[tuple[str, str, dict[str, Any]]] = [
+        ("lora r=8", "lora", {"rank": 8}),
+        ("tied_lora tl6 r=8", "tied_lora", {"rank": 8}),
+        ("alpha_lora r=8", "alpha_lora", {"rank": 8}),
+        ("vera r=64", "vera", {"rank": 64}),
+        ("vera r=1024", "vera", {"rank": 1024}),
+        ("uora r=64", "uora", {"rank": 64}),
+        ("uora r=1024", "uora", {"rank": 1024}),
+    ]
+    for name, method, options in ours:
+        for kernel in ("plain", "composed", "auto"):
+            found[f"{name} {kernel}"] = lambda m=method, o={**options, "kernel": kernel}: _adapted(model(), m, o)
+    found["lora r=8 peft"] = lambda: _peft(model(), "LoraConfig", 8)
+    for rank in (64, 1024):
+        found[f"vera r={rank} peft"] = lambda r=rank: _peft(model(), "VeraConfig", r)
+    return found
+
+
+def _bare(layers: int, device: str) -> Any:
+    import torch
+    from transformers import RobertaConfig, RobertaForSequenceClassification
+
+    torch.manual_seed(0)
+    config = RobertaConfig(
+        num_hidden_layers=layers,
+        vocab_size=5000,
+        num_labels=2,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+    model = RobertaForSequenceClassification(config).train()
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    return model.to(device)
+
+
+def _open_head(model: Any) -> Any:
+    for name, parameter in model.named_parameters():
+        if "classifier" in name:
+            parameter.requires_grad_(True)
+    return model
+
+
+def _limit(model: Any) -> Any:
+    # the adapters of the first block want the gradient of its output: here the embeddings' last bias does
+    model.roberta.embeddings.LayerNorm.bias.requires_grad_(True)
+    return _open_head(model)
+
+
+def _adapted(model: Any, name: str, options: dict[str, Any]) -> Any:
+    import torch
+
+    from uora_bench import registry
+    from uora_bench.compose import compose
+    from uora_bench.methods.base import Target, TargetShape
+
+    values = compose([f"method={name}", "recipe=none"]).values["method"]
+    own = {k: v for k, v in values.items() if k not in ("name", "version")}
+    method = registry.method_class(name)({**own, **options}, 0)
+    targets = [
+        Target(f"roberta.encoder.layer.{i}.attention.self.{leaf}", TargetShape(WIDTH, WIDTH, kind, i), 0, WIDTH)
+        for i in range(model.config.num_hidden_layers)
+        for kind, leaf in (("q", "query"), ("v", "value"))
+    ]
+    method.inject(model, targets, torch.Generator().manual_seed(0))
+    return _open_head(model)
+
+
+def _peft(model: Any, kind: str, rank: int) -> Any:
+    import peft
+
+    config = getattr(peft, kind)(r=rank, target_modules=["query", "value"], task_type="SEQ_CLS")
+    return _open_head(peft.get_peft_model(model, config)).train()
+
+
+class Step:
+    """One forward and backward pass on a fixed batch."""
+
+    def __init__(self, model: Any, rows: int, tokens: int, precision: str, device: str) -> None:
+        import torch
+
+        self.model, self.device, self.bfloat16 = model, device, precision == "bfloat16"
+        generator = torch.Generator().manual_seed(0)
+        self.ids = torch.randint(5, 5000, (rows, tokens), generator=generator).to(device)
+        self.labels = torch.randint(0, 2, (rows,), generator=generator).to(device)
+
+    def __call__(self) -> float:
+        """Seconds of one pass."""
+        import torch
+
+        begun = time.perf_counter()
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.bfloat16):
+            loss = self.model(input_ids=self.ids, labels=self.labels).loss
+        loss.backward()
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+        taken = time.perf_counter() - begun
+        for parameter in self.model.parameters():
+            parameter.grad = None
+        return taken
+
+
+def _rounds(names: list[str], count: int) -> Iterator[list[str]]:
+    order = random.Random(0)
+    for _ in range(count):
+        order.shuffle(names)
+        yield list(names)
+
+
+def times(given: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Medians and quartiles of all cases, after two rounds that do not count."""
+    known = cases(lambda: _bare(given.layers, given.device))
+    chosen = [name for name in known if not given.only or name == "limit" or given.only in name]
+    steps = {name: Step(known[name](), given.rows, given.tokens, given.precision, given.device) for name in chosen}
+    taken: dict[str, list[float]] = {name: [] for name in chosen}
+    for i, names in enumerate(_rounds(chosen, given.runs + 2)):
+        for name in names:
+            seconds = steps[name]()
+            if i >= 2:
+                taken[name].append(seconds)
+    found = {}
+    for name in known:
+        if name in taken:
+            ratios = [a / b for a, b in zip(taken[name], taken["limit"], strict=True)]
+            low, middle, high = statistics.quantiles(ratios, n=4)
+            found[name] = {
+                "seconds": round(statistics.median(taken[name]), 4),
+                "ratio": round(middle, 4),
+                "ratio_q25": round(low, 4),
+                "ratio_q75": round(high, 4),
+            }
+    return found
+
+
+def memory_of(given: argparse.Namespace, name: str) -> int:
+    """Peak memory of three steps of one case in a process of its own, bytes."""
+    words = [
+        "--memory-of",
+        name,
+        "--layers",
+        str(given.layers),
+        "--rows",
+        str(given.rows),
+        "--tokens",
+        str(given.tokens),
+    ]
+    words += ["--precision", given.precision, "--device", given.device, "--threads", str(given.threads)]
+    done = subprocess.run([sys.executable, __file__, *words], check=True, capture_output=True, text=True)
+    return int(done.stdout.split()[-1])
+
+
+def _memory(given: argparse.Namespace) -> int:
+    import torch
+
+    model = cases(lambda: _bare(given.layers, given.device))[given.memory_of]()
+    step = Step(model, given.rows, given.tokens, given.precision, given.device)
+    for _ in range(3):
+        step()
+    if given.device == "cuda":
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=15)
+    parser.add_argument("--layers", type=int, default=3)
+    parser.add_argument("--rows", type=int, default=16)
+    parser.add_argument("--tokens", type=int, default=128)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--only", default="", help="cases whose name holds this")
+    parser.add_argument("--no-memory", action="store_true")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--memory-of", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    import torch
+
+    torch.set_num_threads(given.threads)
+    if given.memory_of:
+        print(_memory(given))
+        return
+    found = times(given)
+    for name, values in found.items():
+        if not given.no_memory:
+            values["peak_memory_bytes"] = memory_of(given, name)
+    from uora_bench import provenance
+
+    setting = {k: getattr(given, k) for k in ("runs", "layers", "rows", "tokens", "threads", "precision", "device")}
+    result = {"setting": {**setting, "width": WIDTH}, "cases": found, "provenance": provenance.collect()}
+    print(f"{'case':<28}{'seconds':>9}{'ratio':>8}   quartiles      memory / limit")
+    for name, values in found.items():
+        memory = values.get("peak_memory_bytes", 0) / found["limit"].get("peak_memory_bytes", 1)
+        print(
+            f"{name:<28}{values['seconds']:>9.3f}{values['ratio']:>8.3f}   {values['ratio_q25']:.3f} – "
+            f"{values['ratio_q75']:.3f}" + (f"   {memory:.2f}" if memory else "")
+        )
+    if given.out:
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+        given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
