@@ -64,7 +64,7 @@ test-slurm: install  ## only the tests on a one-node Slurm of our own (root; Deb
 
 test-all: test test-slow test-slurm  ## all tests
 
-bench: install  ## speed: a plan and a table of a thousand cells; a training step of every adapter (on a quiet machine, ten minutes)
+bench: install  ## speed: a plan and a table of a thousand cells; a training step of every adapter (on a quiet machine)
 	$(PY) scripts/bench_start.py
 	$(PY) scripts/bench_step.py
 

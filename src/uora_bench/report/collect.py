@@ -159,12 +159,15 @@ def _without_preset(name: str, records: diff.Records, folder: Path) -> Collectio
     flat = [_settings(entry) for entry in records.found]
     varied = _varied(records.found, flat)
     runs: list[Run] = []
+    taken: set[tuple[str, str, int]] = set()
     for entry, settings in zip(records.found, flat, strict=True):
         row = {k: settings.get(k) for k in ("method", "backbone", *varied) if k in settings}
         raw, task = _usable(entry, folder), entry.cell["task"]
         metric = build(MetricSpec, entry.raw["metric"], "metric")
-        if any((r.row, r.task, r.seed) == (row, task["name"], entry.cell["seed"]) for r in runs):
+        place = (str(row), task["name"], entry.cell["seed"])
+        if place in taken:
             row["record"] = entry.cell_id[:8]  # alike in all that has a name
+        taken.add(place)
         run = Run(task["name"], entry.cell["seed"], row, metric, task["splits"], entry.status, entry.reason, raw)
         runs.append(replace(run, words=entry.command))
     runs.sort(key=lambda r: (str(r.row), r.task, r.seed))

@@ -10,6 +10,7 @@ import numpy as np
 from uora_bench.report.bootstrap import MINIMUM_SEEDS, REPETITIONS, Interval, check_level, difference_interval
 from uora_bench.report.permutation import DRAWS, Scores, pair, sign_flip_test
 
+LEVEL = 0.05  # significance of what tables say and mark
 Verdict = Literal["better", "worse", "not distinguished", "too few seeds"]
 _REVERSED: dict[Verdict, Verdict] = {"better": "worse", "worse": "better"}
 
@@ -60,7 +61,7 @@ def compare(
     a: Scores,
     b: Scores,
     higher_is_better: bool = True,
-    level: float = 0.05,
+    level: float = LEVEL,
     repetitions: int = REPETITIONS,
     draws: int = DRAWS,
     *,

@@ -11,12 +11,11 @@ from uora_bench.report.aggregate import Number
 from uora_bench.report.collect import Collection, Run
 from uora_bench.report.published import Published
 from uora_bench.report.spec import TableSpec
-from uora_bench.report.stats import MINIMUM_SEEDS
+from uora_bench.report.stats import LEVEL, MINIMUM_SEEDS
 
 if TYPE_CHECKING:
     from uora_bench.report.table import Part, Table
 
-LEVEL = 0.05  # of the tests behind the marks
 RULES = {
     "last": "the last epoch; dev did not choose it",
     "best_dev": "the epoch with the best dev score, which makes that dev score optimistic",

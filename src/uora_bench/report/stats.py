@@ -24,11 +24,11 @@ from uora_bench.report.bootstrap import (
     paired_bootstrap,
     probability_of_improvement,
 )
-from uora_bench.report.comparison import Comparison, compare, verdict_of
+from uora_bench.report.comparison import LEVEL, Comparison, compare, verdict_of
 from uora_bench.report.permutation import DRAWS, PermutationTest, Scores, check_scores, holm, permutation_test
 
 __all__ = [
-    "MINIMUM_SEEDS", "Comparison", "Interval", "Marks", "PermutationTest", "Scores", "best_marks", "bootstrap",
+    "LEVEL", "MINIMUM_SEEDS", "Comparison", "Interval", "Marks", "PermutationTest", "Scores", "best_marks", "bootstrap",
     "compare", "compare_many", "holm", "interquartile_mean", "marks_of", "paired_bootstrap", "permutation_test",
     "probability_of_improvement",
 ]  # fmt: skip
@@ -47,7 +47,7 @@ def compare_many(
     scores_by_method: Mapping[str, Scores],
     reference: str | None = None,
     higher_is_better: bool = True,
-    level: float = 0.05,
+    level: float = LEVEL,
     repetitions: int = REPETITIONS,
     draws: int = DRAWS,
     *,
@@ -118,7 +118,7 @@ def marks_of(comparisons: Mapping[tuple[str, str], Comparison]) -> Marks:
 def best_marks(
     scores_by_method: Mapping[str, Scores],
     higher_is_better: bool = True,
-    level: float = 0.05,
+    level: float = LEVEL,
     draws: int = DRAWS,
     *,
     generator: np.random.Generator,

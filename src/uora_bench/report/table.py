@@ -177,8 +177,9 @@ def _columns(collection: Collection, spec: TableSpec, rule: Rule) -> tuple[Score
             continue  # the grid was narrowed to other tasks
         own = column.metric in (None, run.metric.primary)
         split = column.split or ("test" if run.splits.get("test") else "dev")
+        beside = {"task": column.label, **column.published}
         if rule == "heldout_dev" and split == "test":
-            split = "dev"  # all that this rule scores
+            split, beside = "dev", {}  # all that this rule scores; published was the test set
         higher = run.metric.higher_is_better if own else True
         columns.append(
             Score(
@@ -189,7 +190,7 @@ def _columns(collection: Collection, spec: TableSpec, rule: Rule) -> tuple[Score
                 column.scale if column.scale is not None else run.metric.scale,
                 column.higher_is_better if column.higher_is_better is not None else higher,
                 column.decimals if column.decimals is not None else spec.decimals,
-                {"task": column.label, **column.published},
+                beside,
                 column.averaged,
             )
         )
@@ -259,7 +260,7 @@ def _row(
             raise UserError(f"row '{named.label}' has two cells of one seed on {column.task}; `when` has to say more")
         number = aggregate.number(own, rule, column.split, column.metric, column.scale, spec.aggregate)
         theirs = None
-        if named.published is not None:
+        if named.published is not None and column.published:
             theirs = published.find(
                 known, named.published, block.published, column.published["task"], column.published.get("metric")
             )
@@ -286,8 +287,8 @@ def _shared_tasks(rows: Sequence[Sequence[Run]], columns: Sequence[Score]) -> se
     """The tasks whose cells say what a row costs: those that every row with results has, so that rows compare."""
     shown = {column.task for column in columns}
     done = [{run.task for run in own if run.status == "done"} & shown for own in rows]
-    done = [tasks for tasks in done if tasks]
-    return set.intersection(*done) if done and set.intersection(*done) else shown
+    shared = set.intersection(shown, *(tasks for tasks in done if tasks))
+    return shared or shown
 
 
 def _average(

@@ -13,7 +13,7 @@ import numpy as np
 
 from uora_bench.report import stats
 from uora_bench.report.comparison import verdict_of
-from uora_bench.report.stats import MINIMUM_SEEDS, Comparison, Interval
+from uora_bench.report.stats import LEVEL, MINIMUM_SEEDS, Comparison, Interval
 from uora_bench.report.words import MISSING
 
 Scores = Mapping[str, Mapping[int, float]]  # column -> seed -> score
@@ -37,7 +37,7 @@ class Line:
         p = MISSING if found.adjusted_p is None else f"{found.adjusted_p:.3f}"
         difference, improvement = shown(found.interval, decimals), shown(self.improvement, 2)
         verdict: str = found.verdict
-        if verdict == "not distinguished" and (found.smallest_p or 0) * found.family > 0.05:
+        if verdict == "not distinguished" and (found.smallest_p or 0) * found.family > LEVEL:
             verdict = "too few pairs to tell"  # the best possible p would not do
         return (self.row, ", ".join(self.columns), str(found.n_pairs), difference, improvement, p, verdict)
 
@@ -134,7 +134,7 @@ def _with_adjusted(line: Line, p: float, family: int, higher_is_better: bool) ->
     one = line.comparison
     assert one is not None
     assert one.difference is not None
-    verdict = verdict_of(one.difference, p, higher_is_better, 0.05)
+    verdict = verdict_of(one.difference, p, higher_is_better, LEVEL)
     return replace(line, comparison=replace(one, adjusted_p=p, family=family, verdict=verdict))
 
 

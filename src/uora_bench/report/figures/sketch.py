@@ -55,5 +55,5 @@ def _text(value: Any) -> Any:
 
 def stem(*parts: str) -> str:
     """A file name of ``parts``; empty ones are left out."""
-    plain = (re.sub(r"[^a-z0-9]+", "_", part.lower()).strip("_") for part in parts)
+    plain = (re.sub(r"[\W_]+", "_", part.lower()).strip("_") for part in parts)
     return "_".join(part for part in plain if part)
