@@ -7,6 +7,7 @@ Exit codes: 0 done (or already done), 1 the cell failed, 2 the user's mistake, 7
 from __future__ import annotations
 
 import sys
+import time
 
 from uora_bench import __version__, command_line, registry
 
@@ -51,6 +52,7 @@ def _main(words: list[str]) -> int:
 
 
 def _run(words: list[str]) -> int:
+    started = time.perf_counter()
     from uora_bench import offline
     from uora_bench.cell import Cell, Settings
     from uora_bench.compose import compose
@@ -68,7 +70,7 @@ def _run(words: list[str]) -> int:
         return 0
     from uora_bench.run import run_cell
 
-    return run_cell(cell, settings, composed, words, stop)
+    return run_cell(cell, settings, composed, words, stop, started)
 
 
 def _help() -> str:

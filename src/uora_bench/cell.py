@@ -19,6 +19,7 @@ HELD_OUT = "held_out"  # the role of the rows kept out of the training set for a
 # Trainer keys that change how the loop runs but not what it computes: in the record (provenance), not in the id.
 _NOT_SCIENCE = (
     "micro_batch_size", "eval_batch_size", "gradient_checkpointing", "checkpoint_every", "log_every", "sharding",
+    "passes",
 )  # fmt: skip
 
 
@@ -150,7 +151,8 @@ class TrainerConfig:
     decay_head_biases: bool
     warmup_steps: int | None
     evaluate: Literal["each_epoch", "last"]
-    sharding: Literal["none", "full"] = "none"  # run folders are older than the key
+    sharding: Literal["none", "full"] = "none"  # run folders are older than this key, and the next
+    passes: Literal["auto", "library"] = "auto"
 
     def __post_init__(self) -> None:
         positive = ("epochs", "batch_size", "eval_batch_size", "checkpoint_every", "log_every", "eps")

@@ -13,7 +13,8 @@ def describe(cell: Cell, composed: Composed) -> str:
     """The resolved recipe with the source of every value, the target modules, and exact parameter counts."""
 
     from uora_bench import backbones, quantisation, sharding
-    from uora_bench.run import check_holdout, check_packing, inject
+    from uora_bench.fitting import inject
+    from uora_bench.run import check_holdout, check_packing
 
     method = registry.method_class(cell.method.name)(cell.method.options, cell.seed)
     check_holdout(cell, method)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 
 class Stopwatch:
@@ -27,7 +27,8 @@ class Stopwatch:
 
 
 def peak_memory() -> tuple[int, str]:
-    """(bytes, kind): the most GPU memory allocated so far, or on a CPU the process's largest resident size."""
+    """(bytes, kind): the most GPU memory allocated, or on a CPU the process's largest resident size, since the last
+    `reset_peak_memory`, or since the start where the system cannot reset it."""
     import torch
 
     if torch.cuda.is_available():
@@ -37,3 +38,15 @@ def peak_memory() -> tuple[int, str]:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak * (1 if sys.platform == "darwin" else 1024), "resident"
+
+
+def reset_peak_memory() -> None:
+    """Let `peak_memory` begin anew, where the system can (GPUs; Linux)."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        return
+    # where it cannot, the figure stays an upper bound
+    with suppress(OSError), open("/proc/self/clear_refs", "w", encoding="ascii") as file:
+        file.write("5")

@@ -67,12 +67,14 @@ class Sizes:
 @dataclass(frozen=True)
 class Timing:
     """Wall-clock seconds: loading and set-up (of the last start), training steps and evaluations (summed over
-    restarts, without what a killed start did after its checkpoint), and all together."""
+    restarts, without what a killed start did after its checkpoint), and these three together. ``parts``: where the
+    whole time of the last start went (train, eval and save: of all starts), by name."""
 
     setup: float
     train: float
     eval: float
     total: float
+    parts: dict[str, float] = field(default_factory=dict)  # empty in records older than the field
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ class CellRecord:
     tokens_per_second: float | None = None  # training, without padding
     peak_memory_bytes: int | None = None
     peak_memory_kind: str | None = None  # cuda_allocated | resident
+    peak_memory_by_phase: dict[str, int] = field(default_factory=dict)  # setup, train, eval; empty in older records
     precision: str | None = None  # resolved
     processes: int | None = None
     micro_batch_size: int | None = None

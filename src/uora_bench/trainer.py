@@ -12,16 +12,15 @@ import math
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from uora_bench import atomic, batching, checkpoint, evaluation, sharding
+from uora_bench import atomic, batching, checkpoint, evaluation, measure, optimisation, sharding
 from uora_bench.auxiliary import AuxiliarySteps
-from uora_bench.cell import HELD_OUT, Cell, TrainerConfig
+from uora_bench.cell import HELD_OUT, Cell
 from uora_bench.errors import CellError, Interrupted, UserError
-from uora_bench.measure import Stopwatch, peak_memory
 from uora_bench.processes import Ballot
 from uora_bench.progress import Progress
 from uora_bench.seeds import derive
@@ -46,7 +45,7 @@ class History:
     best_epoch: int | None = None
     best_score: float | None = None
     restarts: int = 0
-    peak_bytes: int = 0
+    peaks: dict[str, int] = field(default_factory=dict)  # phase -> bytes
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -74,31 +73,6 @@ def fit(
     return _Fit(cell, model, head, method, task, splits, tracker, folder, accelerator, stop).run()
 
 
-def optimizer_groups(
-    trainer: TrainerConfig, method: Method, head: Mapping[str, torch.nn.Parameter]
-) -> list[dict[str, Any]]:
-    """Adapter groups from the method, then the head: decay on its matrices, and on biases and norms if asked for."""
-    groups = method.param_groups(trainer.lr_adapter, trainer.weight_decay_adapter)
-    for decay, members in (
-        (trainer.weight_decay_head, [p for p in head.values() if p.ndim > 1]),
-        (trainer.weight_decay_head * trainer.decay_head_biases, [p for p in head.values() if p.ndim <= 1]),
-    ):
-        if members:
-            groups.append({"params": members, "lr": trainer.lr_head, "weight_decay": decay})
-    return groups
-
-
-def learning_rate_factor(step: int, total: int, warmup: int, schedule: str) -> float:
-    """Factor on every learning rate in optimizer step ``step`` (from 0): linear warm-up, then linear or half a cosine
-    down to 0, or constant."""
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    if schedule == "constant":
-        return 1.0
-    left = max(0.0, (total - step) / max(1, total - warmup))
-    return left if schedule == "linear" else 0.5 * (1.0 - math.cos(math.pi * left))
-
-
 class _Fit:
     def __init__(
         self,
@@ -118,7 +92,7 @@ class _Fit:
         self.cell, self.config, self.task, self.method, self.head = cell, cell.trainer, task, method, head
         self.splits, self.tracker, self.folder, self.stop = splits, tracker, folder, stop
         self.accelerator, self.ballot = accelerator, Ballot(stop, accelerator)
-        self.watch, self.history = Stopwatch(), History()
+        self.watch, self.history = measure.Stopwatch(), History()
         self.train_set = splits["train"]
         if not len(self.train_set):
             raise CellError("the training split is empty")
@@ -128,8 +102,8 @@ class _Fit:
         warmup = config.warmup_steps
         if warmup is None:
             warmup = math.ceil(config.warmup_ratio * self.total)
-        groups = optimizer_groups(config, method, head)
-        optimizer = torch.optim.AdamW(groups, betas=config.betas, eps=config.eps)  # type: ignore[arg-type]
+        groups = optimisation.groups(config, method, head)
+        optimizer = optimisation.adamw(groups, config)
         self.parameters = [p for g in groups for p in g["params"]]  # of this optimizer: what is clipped
         in_head = {id(p) for p in head.values()}
         self.group_names = [
@@ -138,7 +112,7 @@ class _Fit:
         self.model, self.optimizer = sharding.prepare(model, accelerator), accelerator.prepare(optimizer)
         # not prepared: Accelerate would step it once per process
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda s: learning_rate_factor(s, self.total, warmup, config.schedule)
+            optimizer, lambda s: optimisation.learning_rate_factor(s, self.total, warmup, config.schedule)
         )
         method.bind(optimizer, self.total)
         spec = method.auxiliary()
@@ -167,12 +141,14 @@ class _Fit:
             self.progress.say(f"note: this run of {self.total} steps is too short for a single auxiliary step")
         self.stop.guard()
         self.model.train()
+        measure.reset_peak_memory()
         try:
             while history.steps < self.total or self.position:  # position: trained, not yet evaluated
                 self._epoch(len(history.epochs))
         finally:
             self.progress.close()
         self.stop.release()
+        history.seconds = dict(self.watch.totals)
         return history
 
     def _epoch(self, epoch: int) -> None:
@@ -288,6 +264,7 @@ class _Fit:
         loss = self._mean(self.running)
         entry: dict[str, Any] = {"epoch": epoch + 1, "step": history.steps, "train_loss": loss, "scores": {}}
         scored = config.evaluate == "each_epoch" or history.steps == self.total
+        self._peak("train")
         with self.watch.measure("eval"):
             for role, encoded in self.splits.items():
                 if role in ("train", HELD_OUT) or not scored:
@@ -300,6 +277,7 @@ class _Fit:
                 )
                 entry["scores"][role] = evaluation.scores(self.task, predictions, encoded, halves=role == "dev")
                 self._keep_outputs(role, epoch, predictions)
+        self._peak("eval")
         entry["method"] = self.method.snapshot()
         if self.auxiliary is not None:
             entry["method"]["auxiliary_steps"] = self.auxiliary.done
@@ -310,6 +288,12 @@ class _Fit:
         self.progress.say(f"epoch {epoch + 1}: loss {loss:.4f}, dev {shown}, {entry['seconds']:.0f} s so far")
         flat = {f"{r}/{k}": v for r, s in entry["scores"].items() for k, v in s.items() if isinstance(v, (int, float))}
         self.tracker.log({"epoch": epoch + 1, "train/epoch_loss": loss, **flat}, history.steps)
+
+    def _peak(self, phase: str) -> None:
+        """Note the most memory since the last call under ``phase``, and begin anew."""
+        peaks = self.history.peaks
+        peaks[phase] = max(peaks.get(phase, 0), measure.peak_memory()[0])
+        measure.reset_peak_memory()
 
     def _judge(self, epoch: int, scores: dict[str, Any]) -> str:
         """Keep the weights if this is the best epoch so far; returns its dev score for a person."""
@@ -388,7 +372,8 @@ class _Fit:
         running, window, auxiliary = map(
             self.accelerator.gather, (self.running[None], self.window[None], self.auxiliary_window[None])
         )
-        self.history.peak_bytes = max(self.history.peak_bytes, peak_memory()[0])
+        if self.position:
+            self._peak("train")
         self.history.seconds = dict(self.watch.totals)
         if self.accelerator.is_main_process:
             state = {
@@ -408,7 +393,9 @@ class _Fit:
             }
             checkpoint.save(self.folder, state)
         self.accelerator.wait_for_everyone()
-        self._mark = time.perf_counter()  # writing is not training
+        now = time.perf_counter()  # writing is not training
+        self.watch.add("save", now - self._mark)
+        self._mark = now
 
     def _resume(self) -> None:
         state = checkpoint.latest(self.folder)
@@ -427,7 +414,8 @@ class _Fit:
             parameter.data.copy_(state["head"][name])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
-        self.history = History(**state["history"])
+        known = {f.name for f in fields(History)}  # a checkpoint may be older than the code
+        self.history = History(**{k: v for k, v in state["history"].items() if k in known})
         self.history.restarts += 1
         self.watch.totals = dict(self.history.seconds)
         self.position = state["position"]

@@ -24,8 +24,8 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
 from tests.tinymodels import gpt2, inject, labelled, make_method, roberta, tokens
+from uora_bench import fitting as runner
 from uora_bench import registry, trainer
-from uora_bench import run as runner
 from uora_bench.cell import HELD_OUT, Cell
 from uora_bench.compose import compose
 from uora_bench.errors import Interrupted, UserError

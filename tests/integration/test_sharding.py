@@ -26,7 +26,7 @@ from tests.contract.harness import METHODS
 from tests.gloo import Group
 from tests.tinymodels import gpt2, make_method
 from uora_bench import backbones, batching, evaluation, registry, sharding, trainer
-from uora_bench import run as runner
+from uora_bench import fitting as runner
 from uora_bench.cell import HELD_OUT, Cell
 from uora_bench.compose import compose
 from uora_bench.describe import describe

@@ -19,7 +19,8 @@ from uora_bench.cell import Cell, DataSource, Hub, MetricSpec
 from uora_bench.compose import compose
 from uora_bench.data import Source
 from uora_bench.errors import UserError
-from uora_bench.tasks.base import Encoded, Ragged
+from uora_bench.tasks.base import Encoded
+from uora_bench.tasks.ragged import Ragged
 
 ROWS = [
     {"sentence1": f'A "quoted" line {i}: ü\u2028é', "sentence2": "b" * i, "label": float(i % 6), "idx": i}
@@ -366,7 +367,7 @@ def test_a_task_that_cannot_be_is_refused(changes: dict[str, Any], message: str)
 def test_rows_tokenised_in_parts_are_those_tokenised_at_once(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     task = task_of("glue/rte")
     whole = task.encode(rows_of(task), tokenizer)
-    monkeypatch.setattr("uora_bench.tasks.text_classification._ROWS_AT_A_TIME", 4)
+    monkeypatch.setattr("uora_bench.tokens._ROWS_AT_A_TIME", 4)
     parts = task.encode(rows_of(task), tokenizer)
     assert parts.lengths.tolist() == whole.lengths.tolist()
     assert [i.tolist() for i in parts.features["input_ids"]] == [i.tolist() for i in whole.features["input_ids"]]

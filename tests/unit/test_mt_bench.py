@@ -16,12 +16,12 @@ from uora_bench.cell import Cell
 from uora_bench.compose import compose
 from uora_bench.errors import CellError
 from uora_bench.export.loading import Loaded
+from uora_bench.fitting import inject
 from uora_bench.judge import answers
 from uora_bench.mt_bench import kept
 from uora_bench.mt_bench.generate import Writer
 from uora_bench.mt_bench.questions import Question
 from uora_bench.mt_bench.sampling import Ending, Sampler
-from uora_bench.run import inject
 from uora_bench.tasks.instruct import Instruct
 
 ASKED = (

@@ -16,8 +16,8 @@ from uora_bench import backbones, quantisation
 from uora_bench.cell import BackboneConfig, Cell
 from uora_bench.compose import compose
 from uora_bench.errors import UserError
+from uora_bench.fitting import inject
 from uora_bench.methods.base import size_of
-from uora_bench.run import inject
 from uora_bench.tasks.base import HeadSpec
 
 pytest.importorskip("bitsandbytes", reason="needs the extra qlora")

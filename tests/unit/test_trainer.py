@@ -11,7 +11,7 @@ import torch
 from accelerate import Accelerator
 
 from tests.tinymodels import inject, make_method, roberta
-from uora_bench import backbones, checkpoint, registry, trainer
+from uora_bench import backbones, checkpoint, optimisation, registry, trainer
 from uora_bench.cell import HELD_OUT, Cell
 from uora_bench.compose import compose
 from uora_bench.errors import CellError
@@ -157,7 +157,7 @@ def test_the_adapter_and_the_head_have_their_own_rates_and_decay(tmp_path):
     method = make_method("lora")
     inject(method, model)
     head = backbones.head_parameters(model)
-    groups = trainer.optimizer_groups(settings, method, head)
+    groups = optimisation.groups(settings, method, head)
     assert [(g["lr"], g["weight_decay"]) for g in groups] == [(1e-3, 0.2), (5e-4, 0.1), (5e-4, 0.0)]
     assert all(p.ndim == 1 for p in groups[2]["params"])
     assert sum(len(g["params"]) for g in groups) == len(method.parameters()) + len(head)
@@ -169,7 +169,7 @@ def test_the_adapter_and_the_head_have_their_own_rates_and_decay(tmp_path):
      (0, "constant", 1 / 3), (9, "constant", 1.0)],
 )  # fmt: skip
 def test_the_schedule_warms_up_then_falls_or_stays(step, schedule, expected):
-    assert trainer.learning_rate_factor(step, 10, 2, schedule) == pytest.approx(expected)
+    assert optimisation.learning_rate_factor(step, 10, 2, schedule) == pytest.approx(expected)
 
 
 def test_clipping_bounds_the_step(tmp_path):

@@ -1,4 +1,4 @@
-"""A finished cell as a model: backbone, adapter and head put together as `uora_bench.run` did."""
+"""A finished cell as a model: backbone, adapter and head put together as `uora_bench.fitting` did."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from uora_bench import backbones, checkpoint, offline, registry
 from uora_bench.cell import Cell
 from uora_bench.errors import CellError, UserError
 from uora_bench.export.source import Source
-from uora_bench.run import inject
+from uora_bench.fitting import inject
 
 if TYPE_CHECKING:
     from torch import Tensor

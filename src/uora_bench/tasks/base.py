@@ -1,9 +1,9 @@
-"""The wall between tasks and everything else: `Ragged`, `Encoded`, `HeadSpec`, `Task`."""
+"""The wall between tasks and everything else: `Encoded`, `HeadSpec`, `Task`."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -11,6 +11,8 @@ from uora_bench.cell import MetricSpec, TaskConfig
 from uora_bench.errors import UserError, nearest
 from uora_bench.metrics import SCORES
 from uora_bench.schema import build
+from uora_bench.tasks.ragged import Ragged
+from uora_bench.tokens import TokenCache
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,54 +31,6 @@ class HeadSpec:
 
     auto_class: Literal["AutoModelForSequenceClassification", "AutoModelForCausalLM", "AutoModelForImageClassification"]
     config: dict[str, Any]
-
-
-class Ragged:
-    """Integer sequences of different lengths in one int32 array: 4 bytes a number, where a list takes 8 and more."""
-
-    def __init__(self, flat: np.ndarray, offsets: np.ndarray) -> None:
-        self.flat, self.offsets = flat, offsets
-
-    @classmethod
-    def of(cls, sequences: Sequence[Sequence[int] | np.ndarray]) -> Ragged:
-        """``sequences``, one after the other."""
-        import numpy as np
-
-        offsets = np.zeros(len(sequences) + 1, dtype=np.int64)
-        np.cumsum([len(s) for s in sequences], out=offsets[1:])
-        parts = [np.asarray(s, dtype=np.int32) for s in sequences]
-        return cls(np.concatenate(parts) if parts else np.zeros(0, dtype=np.int32), offsets)
-
-    @classmethod
-    def join(cls, parts: Sequence[Ragged]) -> Ragged:
-        """The sequences of all ``parts``."""
-        import numpy as np
-
-        lengths = np.concatenate([part.lengths for part in parts])
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        return cls(np.concatenate([part.flat for part in parts]), offsets)
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """How long each sequence is."""
-        lengths: np.ndarray = self.offsets[1:] - self.offsets[:-1]
-        return lengths
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        start, stop = self.offsets[index : index + 2] if index >= 0 else self.offsets[len(self) + index :][:2]
-        return self.flat[start:stop]
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        return (self[i] for i in range(len(self)))
-
-    def gather(self, indices: Iterable[int]) -> np.ndarray:
-        """The sequences at ``indices``, one after the other."""
-        import numpy as np
-
-        return np.concatenate([self[int(i)] for i in indices])
 
 
 @dataclass(frozen=True)
@@ -118,6 +72,7 @@ class Task(ABC):
         self.spec = config
         self.metric: MetricSpec = config.metric
         self.config: Any = build(self.Config, config.options, "task")
+        self.tokens = TokenCache()  # `uora_bench.fitting` gives it a folder
 
     def splits(self, source: Source) -> dict[str, Dataset]:
         """Rows of ``train``, ``dev``, ``test`` when the task names one, and of every extra evaluation split.

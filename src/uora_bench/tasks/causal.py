@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from uora_bench.errors import UserError
-from uora_bench.tasks.base import Batch, Encoded, HeadSpec, Ragged, Task
+from uora_bench.tasks.base import Batch, Encoded, HeadSpec, Task
+from uora_bench.tasks.ragged import Ragged
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 IGNORED = -100  # the label of a token that the loss leaves out
 PAD_MULTIPLE = 8
-_ROWS_AT_A_TIME = 2_000
 
 
 @dataclass(frozen=True)
@@ -103,16 +103,10 @@ class CausalLM(Task):
 
     def _tokens(self, prompts: Sequence[str], targets: Sequence[str]) -> list[tuple[list[int], list[int]]]:
         start = [self.processor.bos_token_id] if self.starts_with_bos else []
-        pairs: list[tuple[list[int], list[int]]] = []
-        for at in range(0, len(prompts), _ROWS_AT_A_TIME):
-            part = slice(at, at + _ROWS_AT_A_TIME)
-            a, b = (self.processor(list(t[part]), add_special_tokens=False)["input_ids"] for t in (prompts, targets))
-            # a chat template may have written it already
-            pairs += [
-                (prompt if start and prompt[:1] == start else [*start, *prompt], target)
-                for prompt, target in zip(a, b, strict=True)
-            ]
-        return pairs
+        a, b = (self.tokens(self.processor, [t], add_special_tokens=False)["input_ids"] for t in (prompts, targets))
+        whole = [(prompt.tolist(), target.tolist()) for prompt, target in zip(a, b, strict=True)]
+        # a chat template may have written it already
+        return [(p if start and p[:1] == start else [*start, *p], target) for p, target in whole]
 
     @property
     def starts_with_bos(self) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from uora_bench.errors import UserError
-from uora_bench.tasks.base import Batch, Encoded, HeadSpec, Ragged, Task
+from uora_bench.tasks.base import Batch, Encoded, HeadSpec, Task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PAD_MULTIPLE = 8
-_ROWS_AT_A_TIME = 2_000  # tokenised; the tokenizer's lists are far larger than what is kept
 
 
 @dataclass(frozen=True)
@@ -71,15 +70,8 @@ class TextClassification(Task):
     def encode(self, rows: Dataset, processor: Any, training: bool = False) -> Encoded:
         self.check(rows)
         references = self._references(rows.with_format("arrow")[:]["label"])
-        parts: dict[str, list[Ragged]] = {}
-        for start in range(0, len(rows), _ROWS_AT_A_TIME):
-            part = rows[start : start + _ROWS_AT_A_TIME]
-            texts = [part[c] for c in self.config.columns]
-            encoded = processor(*texts, truncation=True, max_length=self.config.max_length)
-            for name in processor.model_input_names:
-                if name in encoded and name != "attention_mask":
-                    parts.setdefault(name, []).append(Ragged.of(encoded[name]))
-        features = {name: Ragged.join(column) for name, column in parts.items()}
+        columns = [rows[c][:] for c in self.config.columns]
+        features = self.tokens(processor, columns, truncation=True, max_length=self.config.max_length)
         return Encoded(features, references, features["input_ids"].lengths, {"input_ids": processor.pad_token_id})
 
     def _references(self, column: pa.ChunkedArray) -> np.ndarray:

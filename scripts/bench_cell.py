@@ -1,0 +1,117 @@
+"""A whole cell, from the command line to its record, against scripts/plain_trainer.py: MRPC + MiniLM, LoRA, one epoch.
+
+Every case is a process of its own, timed from outside; they take turns, in a new order every round. Ratios are to the
+plain script in float32 of the same round. Needs `make minilm`, GLUE files (--data or UORA_DATA_DIR)
+and a quiet machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+CELL = (
+    "method=lora", "task=glue/mrpc", "backbone=minilm", "trainer.epochs=1", "tracker=none", "force=true",
+    "experiment_name=bench_cell",
+)  # fmt: skip
+CASES: dict[str, tuple[str, ...]] = {
+    "plain float32": ("--precision", "float32"),
+    "plain bfloat16": ("--precision", "bfloat16"),
+    "cell float32": ("trainer.precision=float32",),
+    "cell auto": ("trainer.precision=auto",),
+    "cell auto, library's passes": ("trainer.precision=auto", "trainer.passes=library"),
+}
+REFERENCE = "plain float32"
+TRAINING = ("train", "eval", "merge check")  # of a cell's parts; the rest is what the suite adds around them
+
+
+def run(case: str, data: Path, folder: Path, steps: int | None) -> dict[str, Any]:
+    """Run ``case`` and return its seconds, its dev accuracy and, of a cell, where the time went."""
+    plain = case.startswith("plain")
+    if plain:
+        words = [str(ROOT / "scripts" / "plain_trainer.py"), "--data", str(data), *CASES[case]]
+        words += ["--steps", str(steps)] if steps else []
+    else:
+        words = ["-m", "uora_bench", *CELL, *CASES[case], f"data.root={data}", f"results.dir={folder}"]
+        words += [f"runs.dir={folder / 'runs'}", *([f"trainer.max_steps={steps}"] if steps else [])]
+    begun = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"}
+    )
+    seconds = time.perf_counter() - begun
+    if done.returncode:
+        raise SystemExit(f"{case} failed:\n{done.stderr[-3000:]}")
+    if plain:
+        last = next(line for line in reversed(done.stdout.splitlines()) if line.startswith('{"accuracy"'))
+        return {"seconds": seconds, **json.loads(last)}
+    (path,) = (folder / "records" / "bench_cell").glob("*.json")
+    record = json.loads(path.read_text(encoding="utf-8"))
+    path.unlink()
+    parts = record["seconds"]["parts"]
+    accuracy = record["scores"]["last"]["scores"]["dev"]["accuracy"]
+    around = sum(value for name, value in parts.items() if name not in TRAINING)
+    return {
+        "seconds": seconds,
+        "accuracy": accuracy,
+        "parts": parts,
+        "around": around,
+        "precision": record["precision"],
+    }
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=os.environ.get("UORA_DATA_DIR"))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, help="optimizer steps instead of one epoch, for a quick look")
+    parser.add_argument("--only", default="", help="cases whose name holds this, beside the reference")
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    if given.data is None:
+        raise SystemExit("bench_cell: skipped, it needs GLUE files: give --data <folder> or set UORA_DATA_DIR")
+    chosen = [case for case in CASES if case == REFERENCE or given.only in case]
+    results: dict[str, list[dict[str, Any]]] = {case: [] for case in chosen}
+    order = random.Random(0)
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(given.rounds):
+            for case in order.sample(chosen, len(chosen)):
+                found = run(case, given.data.resolve(), Path(folder), given.steps)
+                results[case].append(found)
+                print(f"{case:<30}{found['seconds']:8.1f} s  accuracy {found['accuracy']:.4f}", flush=True)
+    print(f"\n{'case':<30}{'median s':>9}{'ratio':>8}{'range':>16}{'around it, s':>14}")
+    summary = {}
+    for case, found in results.items():
+        ratios = [f["seconds"] / r["seconds"] for f, r in zip(found, results[REFERENCE], strict=True)]
+        around = [f["around"] for f in found if "around" in f]
+        summary[case] = {
+            "seconds": round(statistics.median(f["seconds"] for f in found), 2),
+            "ratio": round(statistics.median(ratios), 4),
+            "ratio_lowest": round(min(ratios), 4),
+            "ratio_highest": round(max(ratios), 4),
+            **({"around_seconds": round(statistics.median(around), 2)} if around else {}),
+        }
+        shown = f"{statistics.median(around):14.1f}" if around else ""
+        one = summary[case]
+        print(f"{case:<30}{one['seconds']:>9.1f}{one['ratio']:>8.3f}{min(ratios):>8.3f} –{max(ratios):6.3f}{shown}")
+    if given.out:
+        from uora_bench import provenance
+
+        setting = {"cell": list(CELL), "rounds": given.rounds, "steps": given.steps}
+        written = {"setting": setting, "cases": summary, "runs": results, "provenance": provenance.collect()}
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+        given.out.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
