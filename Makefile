@@ -12,7 +12,7 @@ ARGS ?=
 NAME ?= tiny_roberta
 
 .DEFAULT_GOAL := help
-.PHONY: help install minilm run plan sweep tables figures report test test-slow test-slurm test-all bench lint format prefetch pretrain-tiny clean
+.PHONY: help install minilm run plan sweep tables figures theory report test test-slow test-slurm test-all bench lint format prefetch pretrain-tiny clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -50,6 +50,11 @@ tables: install  ## results/tables from the records, published numbers beside th
 figures: install  ## results/figures from the records: SVG, PNG and the plotted numbers
 	$(PY) -m uora_bench.report figures $(if $(RULE),rule=$(RULE)) $(ARGS)
 
+theory: install  ## the high-dimensional experiments of the α-LoRA paper, their tables and figures: ARGS='data.root=…'
+	$(PY) -m uora_bench.theory all $(ARGS)
+	$(PY) -m uora_bench.report tables
+	$(PY) -m uora_bench.report figures
+
 report: install  ## results/report/index.html: tables, figures and every cell in one page
 	$(PY) -m uora_bench.report page $(if $(RULE),rule=$(RULE)) $(ARGS)
 
@@ -64,9 +69,10 @@ test-slurm: install  ## only the tests on a one-node Slurm of our own (root; Deb
 
 test-all: test test-slow test-slurm  ## all tests
 
-bench: install  ## speed: a plan and a table of a thousand cells; a training step of every adapter (on a quiet machine)
+bench: install  ## speed: a plan and a table of a thousand cells; a training step of every adapter; figure 1 of the theory (on a quiet machine)
 	$(PY) scripts/bench_start.py
 	$(PY) scripts/bench_step.py
+	$(PY) scripts/bench_theory.py
 
 lint: install  ## formatting, style, types and import rules
 	$(PY) -m ruff check .
