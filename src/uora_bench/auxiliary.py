@@ -35,6 +35,9 @@ class AuxiliarySteps:
         self.optimizer = accelerator.prepare(torch.optim.Adam(spec.param_groups, betas=spec.betas))
         self.per_pass = batching.steps_per_epoch(len(rows), spec.batch_size, self.window)
         self.done = 0
+        # DDP waits for the gradient of every parameter that had one when it was set up
+        alone = accelerator.num_processes == 1
+        self._restable = [p for group in spec.param_groups for p in group["params"]] if alone else []
         self._pass: tuple[int, list[np.ndarray]] = (-1, [])
 
     def due(self, step: int, position: int) -> bool:
@@ -42,6 +45,11 @@ class AuxiliarySteps:
         if self.spec.phase == "run":
             return step % self.spec.every == 0
         return (position - 1) % self.spec.every == 0
+
+    def rest(self, resting: bool) -> None:
+        """Spare the steps that leave this optimizer's parameters alone the work of their gradients, where it can."""
+        for parameter in self._restable:
+            parameter.requires_grad_(not resting)
 
     def next_batch(self) -> np.ndarray:
         """The row numbers of the next auxiliary batch; starts over when the rows are exhausted."""

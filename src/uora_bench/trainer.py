@@ -147,6 +147,8 @@ class _Fit:
                 self._epoch(len(history.epochs))
         finally:
             self.progress.close()
+            if self.auxiliary is not None:
+                self.auxiliary.rest(False)
         self.stop.release()
         history.seconds = dict(self.watch.totals)
         return history
@@ -232,6 +234,8 @@ class _Fit:
         import torch
 
         accelerator, config = self.accelerator, self.config
+        if self.auxiliary is not None:
+            self.auxiliary.rest(training)
         shares = batching.micro_batches(
             batch, accelerator.process_index, accelerator.num_processes, config.micro_batch_size
         )

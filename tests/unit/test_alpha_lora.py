@@ -145,6 +145,15 @@ def test_shuffled_rows_are_each_seen_once_in_a_pass_and_a_resume_goes_on_in_the_
         assert again.next_batch().tolist() == list(itertools.chain(*passes))[done]
 
 
+def test_alone_its_parameters_rest_while_others_train_and_wake_for_the_step():
+    stream = steps("run", 5)
+    (parameter,) = stream.spec.param_groups[0]["params"]
+    stream.rest(True)
+    assert not parameter.requires_grad
+    stream.rest(False)
+    assert parameter.requires_grad
+
+
 def test_the_mode_sets_the_switches_and_each_can_be_set_apart():
     def said(**options):
         config = make_method("alpha_lora", **options).config
