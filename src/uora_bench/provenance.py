@@ -69,7 +69,7 @@ def hardware() -> dict[str, Any]:
 
     facts: dict[str, Any] = {
         "machine": platform.machine(),
-        "processor": _processor(),
+        "processor": processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
     }
@@ -79,7 +79,7 @@ def hardware() -> dict[str, Any]:
     return facts
 
 
-def _processor() -> str:
+def processor() -> str:
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):

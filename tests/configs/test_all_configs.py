@@ -292,7 +292,7 @@ def test_a_dry_run_of_every_recipe_counts(name: str, monkeypatch: pytest.MonkeyP
 
 def test_every_file_can_be_chosen_or_is_part_of_one_that_can() -> None:
     files = {p.relative_to(CONFIGS).as_posix() for p in CONFIGS.rglob("*") if p.is_file()}
-    groups = (*registry.GROUPS, "experiment", "launcher")  # the last two are of grids
+    groups = (*registry.GROUPS, "experiment", "launcher", "theory")  # of grids, and of uora_bench.theory
     choices = {f"{group}/{name}.yaml" for group in groups for name in registry.choices(group)}
     assert choices <= files
     parts = {f for f in files - choices if Path(f).name.startswith("_")}

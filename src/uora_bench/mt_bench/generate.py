@@ -19,9 +19,9 @@ from uora_bench.mt_bench.kept import Asked
 from uora_bench.mt_bench.questions import Question
 from uora_bench.mt_bench.sampling import LENGTH, NEW_PROMPT, Ending, Sampler
 from uora_bench.seeds import derive
-from uora_bench.tasks.ragged import Ragged
 from uora_bench.tasks.causal import Prompts, pad_id
 from uora_bench.tasks.instruct import Instruct
+from uora_bench.tasks.ragged import Ragged
 
 
 class Writer:

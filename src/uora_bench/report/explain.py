@@ -7,7 +7,7 @@ from pathlib import Path
 
 from uora_bench.errors import UserError, nearest
 from uora_bench.plan.request import Request
-from uora_bench.report import write
+from uora_bench.report import theory, write
 from uora_bench.report.aggregate import Number
 from uora_bench.report.collect import Run
 from uora_bench.report.notes import RULES
@@ -24,10 +24,12 @@ def explain(words: list[str], results: Path, rule: Rule | None) -> str:
     if not 3 <= len(words) <= 4:
         raise UserError("explain needs TABLE ROW COLUMN [BLOCK], e.g. explain minilm_glue 'LoRA r=8' MRPC")
     name, row_label, column_label, *block = words
-    known = [*write.experiments(results), *write.TRIALS]
+    known = [*write.experiments(results), *write.TRIALS, *theory.names(results)]
     if name not in known:
         raise UserError(f"no table '{name}'{nearest(name, known)}")
     table = write.make(Request(name, "print"), results, write.library(), rule)
+    if theory.is_theory(name):
+        return "\n".join(theory.explain(table, words[1:], results))
     found = table.row(row_label, block[0] if block else None)
     if not found:
         labels = [r.label for part in table.parts for r in part.rows if not block or part.label == block[0]]

@@ -51,7 +51,7 @@ def render(table: Table) -> str:
     beside = any(row.has_published for row in rows)
     usual = _usual(rows)
     costs = _Costs(rows)
-    heading = ["method", *([""] if beside else []), *costs.heading]
+    heading = [table.heading, *([""] if beside else []), *costs.heading]
     heading += [column.label for column in table.columns]
     heading += ["Avg"] if any(row.average is not None for row in rows) else []
     body: list[str] = []
@@ -63,7 +63,7 @@ def render(table: Table) -> str:
             body += [r"\addlinespace[2pt]"] if beside and i else []
             body += [_line(cells) for cells in _cells(table, row, beside, costs, usual)]
     about = [line.replace("`", "").replace("**", "") for line in table.about]
-    if usual is not None:
+    if usual is not None and not table.plain:
         about.append(f"Where no number of seeds is given it is {usual}.")
     text_columns = 2 if beside else 1
     environment = "sidewaystable" if len(heading) > WIDE else "table"

@@ -9,12 +9,13 @@ from uora_bench.report.versus import Sheet
 from uora_bench.report.words import letters, seconds, size
 
 MISSING = "–"
+_COSTS = ("adapter parameters", "bytes to ship", "seconds", "peak memory")
 
 
 def render(table: Table) -> str:
     """The whole table with its title, the lines about it and its footnotes."""
     lines = [f"## {table.title}", "", *[f"{line}  " for line in table.about], ""]
-    heading = ["method", "", "adapter parameters", "bytes to ship", "seconds", "peak memory"]
+    heading = [table.heading, "", *([] if table.plain else _COSTS)]
     heading += [column.label for column in table.columns]
     averaged = any(row.average is not None for part in table.parts for row in part.rows)
     heading += ["Avg"] if averaged else []
@@ -25,7 +26,7 @@ def render(table: Table) -> str:
             lines += [f"### {part.label}", ""]
         lines += [_line(heading), _line(["---"] + ["---:"] * (len(heading) - 1))]
         for row in part.rows:
-            lines += [_line(cells) for cells in _cells(table, row, "method" in heading[0] and heading[1] == "")]
+            lines += [_line(cells) for cells in _cells(table, row, heading[1] == "")]
         lines.append("")
     for one in table.versus:
         for sheet in one.sheets(table.spec.decimals):
@@ -43,7 +44,8 @@ def _cells(table: Table, row: Row, beside: bool) -> list[list[str]]:
         size(costs.bytes_to_ship),
         seconds(costs.seconds),
         size(costs.memory),
-    ]
+    ][: 0 if table.plain else None]
+    blank = len(ours)
     decimals = [c.decimals for c in table.columns]
     ours += [_ours(p, d) for p, d in zip(row.places, decimals, strict=True)]
     ours += [_mark(_number(row.average.ours, table.spec.decimals), row.average.mark)] if row.average else []
@@ -52,10 +54,10 @@ def _cells(table: Table, row: Row, beside: bool) -> list[list[str]]:
         return [[label, *ours]]
     lines = [[label, "ours", *ours]]
     if row.has_published:
-        theirs = [row.published_parameters or MISSING, MISSING, MISSING, MISSING]
+        theirs = [row.published_parameters or MISSING, MISSING, MISSING, MISSING][:blank]
         theirs += [_theirs(p) for p in row.places]
         lines.append(["", "published", *theirs, *_last(row.average, _published_average)])
-        delta = ["", "", "", ""] + [_signed(p.delta, d) for p, d in zip(row.places, decimals, strict=True)]
+        delta = [""] * blank + [_signed(p.delta, d) for p, d in zip(row.places, decimals, strict=True)]
         delta += _last(row.average, lambda a: _signed(a.delta, table.spec.decimals))
         if any(text not in ("", MISSING) for text in delta):
             lines.append(["", "Δ", *delta])
@@ -86,7 +88,7 @@ def _ours(place: Place, decimals: int) -> str:
     text = _number(number.value, decimals)
     if number.std is not None:
         text += f" ± {number.std:.{decimals}f}"
-    text += f" ({number.count})"
+    text += f" ({number.count})" if number.count else ""
     return _mark(text, place.mark) + _notes(place.notes)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -102,12 +102,13 @@ class Part:
 
 @dataclass(frozen=True)
 class Table:
-    """``notes``: the footnotes, each once; places refer to them by index. ``about``: lines that hold for the whole."""
+    """``notes``: the footnotes, each once; places refer to them by index. ``about``: lines that hold for the whole.
+    ``heading``: what the rows are. ``plain``: they are no trained cells: there are no costs, and ``rule`` is ""."""
 
     name: str
     title: str
     spec: TableSpec
-    rule: Rule
+    rule: Rule | Literal[""]
     columns: tuple[Score, ...]
     parts: tuple[Part, ...]
     notes: tuple[str, ...]
@@ -115,6 +116,8 @@ class Table:
     strangers: tuple[str, ...]
     versus: tuple[Versus, ...] = ()  # per block, where the specification names a reference row
     paper: str = ""  # "VeRA, Table 2" where it stands beside one
+    heading: str = "method"
+    plain: bool = False
 
     def row(self, label: str, block: str | None = None) -> list[tuple[Part, Row]]:
         """The rows of that label (in a block of that label, where one is given)."""

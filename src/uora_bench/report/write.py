@@ -9,7 +9,7 @@ from uora_bench import atomic, registry
 from uora_bench.errors import UserError
 from uora_bench.plan import preset
 from uora_bench.plan.request import Request
-from uora_bench.report import collect, csv_file, latex, markdown, published, table
+from uora_bench.report import collect, csv_file, latex, markdown, published, table, theory
 from uora_bench.report.spec import Rule
 from uora_bench.report.table import Table
 
@@ -27,19 +27,25 @@ def experiments(results: Path) -> list[str]:
     records without a preset; not `TRIALS`."""
     root = results / "records"
     recorded = {p.name for p in root.iterdir() if any(p.glob("*.json"))} if root.is_dir() else set()
+    recorded = {name for name in recorded if not theory.is_theory(name)}
     specified = {name for name in registry.choices("experiment") if preset.load(name).table is not None}
     return sorted((recorded | specified) - set(TRIALS))
 
 
 def make(request: Request, results: Path, library: published.Library | None, rule: Rule | None = None) -> Table:
     """The table that ``request`` asks for."""
+    if theory.is_theory(request.experiment):
+        return theory.make(request, results, library)
     return table.build(collect.collect(request, results), library, rule)
 
 
 def all_tables(results: Path, rule: Rule | None = None, names: Iterable[str] | None = None) -> list[Table]:
     """The tables of ``names`` (all of `experiments` where None)."""
     known = library()
-    return [make(Request(name, "print"), results, known, rule) for name in (names or experiments(results))]
+    own = [make(Request(name, "print"), results, known, rule) for name in (names or experiments(results))]
+    if names is not None or rule is not None:  # nothing was chosen by a rule where nothing was trained
+        return own
+    return own + [one for name in theory.names(results) for one in theory.tables_of(name, results, known)]
 
 
 def files(tables: Iterable[Table], folder: Path) -> dict[Path, str]:
@@ -83,7 +89,6 @@ def _index(tables: list[Table]) -> str:
     for one in tables:
         places = [place.ours for part in one.parts for row in part.rows for place in row.places]
         done, planned = sum(n.n for n in places), sum(n.planned for n in places)
-        lines.append(
-            f"| [{one.name}]({one.name}.md): {one.title} | {one.paper or '(own)'} | {one.rule} | {done} of {planned} |"
-        )
+        beside, rule = one.paper or "(own)", one.rule or "–"
+        lines.append(f"| [{one.name}]({one.name}.md): {one.title} | {beside} | {rule} | {done} of {planned} |")
     return "\n".join(lines) + "\n"

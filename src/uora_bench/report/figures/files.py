@@ -8,7 +8,7 @@ from pathlib import Path
 from uora_bench import atomic
 from uora_bench.errors import UserError, nearest
 from uora_bench.plan.request import Request
-from uora_bench.report import collect, table, write
+from uora_bench.report import collect, table, theory, write
 from uora_bench.report.collect import Collection
 from uora_bench.report.figures import alpha, beside, canvas, costs, curves, refreshes
 from uora_bench.report.figures.sketch import Drawing, Sketch
@@ -42,13 +42,17 @@ def command(words: list[str], results: Path, rule: Rule | None = None) -> int:
         UserError: for an unknown word or experiment, without matplotlib, and for a difference that ``--check`` found.
     """
     name, check = _read(words)
-    known = [*write.experiments(results), *write.TRIALS]
+    own = theory.names(results) if rule is None else []  # nothing was chosen by a rule where nothing was trained
+    known = [*write.experiments(results), *write.TRIALS, *own]
     if name is not None and name not in known:
         raise UserError(f"no experiment '{name}' with records{nearest(name, known)}")
     folder = results / "figures" if rule is None else results / "figures" / rule
     found: list[Sketch] = []
     library = write.library()
-    for experiment in [name] if name else write.experiments(results):
+    for experiment in [name] if name else [*write.experiments(results), *own]:
+        if theory.is_theory(experiment):
+            found += theory.sketches_of(experiment, results)
+            continue
         collection = collect.collect(Request(experiment, "print"), results)
         if any(run.status == "done" for run in collection.runs):
             found += sketches(table.build(collection, library, rule), collection)

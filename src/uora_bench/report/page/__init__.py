@@ -38,7 +38,7 @@ def command(words: list[str], results: Path, rule: Rule | None) -> int:
 
 
 def _names(words: list[str], results: Path) -> list[str]:
-    from uora_bench.report import write
+    from uora_bench.report import theory, write
 
     root = results / "records"
     if not any(root.glob("*/*.json")):
@@ -49,6 +49,10 @@ def _names(words: list[str], results: Path) -> list[str]:
         if key != "experiment" or not value:
             raise UserError(
                 f"page does not know '{word}'{nearest(key, ['experiment=NAME', 'rule=…', 'results.dir=…'])}"
+            )
+        if theory.is_theory(value):
+            raise UserError(
+                f"the page has cells that were trained; '{value}' is in the tables and figures (report tables)"
             )
         wanted.append(value)
     return list(dict.fromkeys(wanted)) or write.experiments(results)

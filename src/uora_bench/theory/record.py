@@ -1,0 +1,182 @@
+"""`TheoryRecord`: one JSON per theory cell; the schema, its only writer and its only reader.
+
+A `CellRecord` says how training went; a theory cell trains nothing and has curves instead, so it has a record of its
+own (docs/decisions/0013-theory-cells.md). The rules are the same: the file is named by the hash of what decides it, is
+there whole or not at all, and a failure never replaces a result.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from uora_bench import atomic, provenance
+from uora_bench.errors import UserError
+from uora_bench.record import record_path
+from uora_bench.schema import build, plain
+from uora_bench.theory.presets import TheoryCell, cell_id
+
+SCHEMA = 1
+DIGITS, ERROR_DIGITS = 7, 4  # of values, and of standard errors
+_OPEN = ("cell", "provenance", "results")  # a line per key; what is below them stands on one line
+_COMPUTES = ("python", "uora_bench", "numpy", "scipy", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Simulated values: ``mean`` over ``repetitions`` and its standard ``error``, a list along the record's ``x`` (or
+    one number). null: not simulated there."""
+
+    mean: tuple[float | None, ...]
+    error: tuple[float | None, ...]
+    repetitions: int
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Counts of decision values at one α, per class, between ``edges``; ``mean`` and ``std``: of the Gaussian that the
+    theory predicts for class +1 (for −1 the mean has the other sign)."""
+
+    alpha: float
+    edges: tuple[float, ...]
+    negative: tuple[int, ...]
+    positive: tuple[int, ...]
+    mean: float
+    std: float
+    accuracy: float  # of the sign, on the points counted
+
+
+@dataclass(frozen=True)
+class Results:
+    """``x``: the values along ``axis`` (alpha, gamma, beta, …; "" where there is only one place). ``theory``: variant
+    -> quantity -> values along ``x``; ``simulated``: the same measured. ``facts``: single numbers, with theory's by
+    variant (``corrected.optimal_alpha``); ``special``: name -> a value of x that means something (α*, the worst α)."""
+
+    axis: str
+    x: tuple[float, ...]
+    theory: dict[str, dict[str, tuple[float | None, ...]]] = field(default_factory=dict)
+    simulated: dict[str, Estimate] = field(default_factory=dict)
+    special: dict[str, float] = field(default_factory=dict)
+    facts: dict[str, float | None] = field(default_factory=dict)
+    measured: dict[str, Estimate] = field(default_factory=dict)  # single numbers: a list of one each
+    histograms: tuple[Histogram, ...] = ()
+
+
+@dataclass(frozen=True)
+class TheoryRecord:
+    """A finished (``done``) or failed theory cell."""
+
+    schema: int
+    status: Literal["done", "failed"]
+    cell_id: str
+    experiment: str  # the folder
+    preset: str
+    label: str
+    cell: dict[str, Any]  # theory (the kind), version, parameters, repetitions, seed: what the id hashes
+    provenance: dict[str, Any]  # git, versions, hardware, data fingerprint, command, time
+    seconds: float
+    results: Results | None = None
+    reason: str | None = None  # of a failure, one line
+
+    def write(self, folder: Path) -> Path:
+        """Write to ``folder/<cell_id>.json`` atomically; a failure never replaces a finished record.
+
+        Raises:
+            UserError: for a record that `read` would refuse.
+            OSError: when the file system refuses; what was there is untouched.
+        """
+        path = record_path(folder, self.cell_id)
+        _check(self)
+        if self.status == "failed" and path.is_file():
+            try:
+                if read(path).status == "done":
+                    return path
+            except UserError:
+                pass  # what cannot be read may be replaced
+        atomic.write_text(path, _text(plain(self)) + "\n")
+        return path
+
+
+def read(path: Path) -> TheoryRecord:
+    """Read and validate a record.
+
+    Raises:
+        UserError: not JSON, another schema, an unknown or missing key, a wrong type, or an id of other content.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        said = str(error).splitlines()[0]
+        raise UserError(f"cannot read the record '{path}': {said}; remove it and run again") from None
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA or "preset" not in data:
+        raise UserError(f"'{path}' is no theory record of schema {SCHEMA}; remove it and run again")
+    try:
+        record = build(TheoryRecord, data)
+        _check(record)
+    except UserError as error:
+        raise UserError(f"the record '{path}' is not valid: {error}; remove it and run again") from None
+    return record
+
+
+def find(folder: Path, wanted: str) -> TheoryRecord | None:
+    """The record of that id in ``folder``, if there is one."""
+    path = record_path(folder, wanted)
+    return read(path) if path.is_file() else None
+
+
+def facts(cell: TheoryCell, data: Mapping[str, str], command: list[str], finished: str) -> dict[str, Any]:
+    """What a record says of where it came from: no machine names or paths, and no GPU (nothing here uses one)."""
+    versions = provenance.versions()
+    return {
+        "git": provenance.git_state(),
+        "versions": {name: versions[name] for name in _COMPUTES if name in versions},
+        "hardware": {"machine": platform.machine(), "processor": provenance.processor()},
+        "data": dict(data),
+        "command": [word for word in command if not word.startswith(provenance.PATHS)],
+        "finished": finished,
+    }
+
+
+def fingerprint(data: Mapping[str, str]) -> str:
+    """The part of the id that is the data's: "" for generated data."""
+    return "/".join(f"{name}:{digest}" for name, digest in sorted(data.items()))
+
+
+def _check(record: TheoryRecord) -> None:
+    if record.status == "done" and record.results is None:
+        raise UserError("a done record needs results")
+    if record.status == "failed" and not record.reason:
+        raise UserError("a failed record needs a reason")
+    if record.cell_id != cell_id(record.cell, fingerprint(record.provenance.get("data", {}))):
+        raise UserError("its cell_id is not that of its content")
+
+
+def _text(record: dict[str, Any]) -> str:
+    """The file: JSON that a person can read and a diff can show, without a line for every number."""
+    parts = []
+    for key, value in record.items():
+        if key in _OPEN and value is not None:
+            short = value if key != "results" else _short(value)
+            inner = ",\n".join(f"  {_json(k)}: {_json(v)}" for k, v in short.items())
+            parts.append(f" {_json(key)}: {{\n{inner}\n }}")
+        else:
+            parts.append(f" {_json(key)}: {_json(value)}")
+    return "{\n" + ",\n".join(parts) + "\n}"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, allow_nan=False, ensure_ascii=False)
+
+
+def _short(value: Any, digits: int = DIGITS) -> Any:
+    """Floats with that many significant digits; what is not finite (a negative variance has no root) is null."""
+    if isinstance(value, float):
+        return float(f"{value:.{digits}g}") if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {k: _short(v, ERROR_DIGITS if k == "error" else digits) for k, v in value.items()}
+    return [_short(v, digits) for v in value] if isinstance(value, list) else value
