@@ -83,8 +83,9 @@ def cider(predictions: Sequence[Words], references: Sequence[Sequence[Words]]) -
         for count in group:
             other, other_norms, other_bigrams = weigh(count)
             common = [0.0] * _ORDER
-            for ngram in vector.keys() & other.keys():
-                common[len(ngram) - 1] += min(vector[ngram], other[ngram]) * other[ngram]
+            for ngram, weight in vector.items():  # in the text's order: a set's order changes the sum's last bit
+                if ngram in other:
+                    common[len(ngram) - 1] += min(weight, other[ngram]) * other[ngram]
             norm = [a * b for a, b in zip(norms, other_norms, strict=True)]
             similar = math.fsum(c / n for c, n in zip(common, norm, strict=True) if n)
             score += similar * math.exp(-((bigrams - other_bigrams) ** 2) / (2 * _SIGMA**2))
