@@ -1,0 +1,112 @@
+"""What composing W0 + ΔW in bfloat16 costs in accuracy: the reason why `method.kernel=auto` does not do it.
+
+Two measurements. One layer: the error of the update's part of the output, relative to that part, of the plain and the
+composed pass against float64, for updates from large to small. A real task: the same cells (MRPC, MiniLM, bfloat16)
+with kernel=plain and kernel=composed, seed by seed: losses and dev scores of each epoch. --out keeps the numbers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+WIDTH, TOKENS, RANK = 768, 512, 8
+SIZES = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4)  # |ΔW| / |W0|, Frobenius
+
+
+def one_layer() -> list[dict[str, float]]:
+    """Per size of the update: relative errors of the update's part, plain and composed, both in bfloat16."""
+    import torch
+
+    from uora_bench.methods.composed import Term, composed_linear
+
+    torch.manual_seed(0)
+    weight = torch.randn(WIDTH, WIDTH) * 0.02
+    x = torch.randn(TOKENS, WIDTH)
+    A, B = torch.randn(RANK, WIDTH), torch.randn(WIDTH, RANK)
+    delta = B @ A
+    found = []
+    for size in SIZES:
+        scale = size * (weight.norm() / delta.norm()).item()
+        term = Term(0, WIDTH, A, B, scale=scale)
+        part = (x.double() @ delta.double().T) * scale
+        whole = x.double() @ weight.double().T + part
+        with torch.autocast("cpu", torch.bfloat16):
+            composed = composed_linear(x, weight, None, [term])
+            frozen = torch.nn.functional.linear(x, weight)
+            plain = frozen + scale * torch.nn.functional.linear(torch.nn.functional.linear(x, A), B)
+            # what a W rounded to bfloat16 holds of ΔW, without the rounding of the output, which both share
+            kept = (weight + scale * delta).bfloat16().double() - weight.bfloat16().double()
+        held = x.double() @ kept.T
+        found.append(
+            {
+                "size": size,
+                "plain_output": ((plain.double() - whole).norm() / whole.norm()).item(),
+                "composed_output": ((composed.double() - whole).norm() / whole.norm()).item(),
+                "composed_update": ((held - part).norm() / part.norm()).item(),
+            }
+        )
+    return found
+
+
+def cell(method: str, kernel: str, seed: int, data: Path) -> dict[str, Any]:
+    """The epochs of one cell."""
+    words = [f"method={method}", "task=glue/mrpc", "backbone=minilm", f"method.kernel={kernel}", f"seed={seed}"]
+    words += ["trainer.precision=bfloat16", "tracker=none", f"data.root={data}"]
+    with tempfile.TemporaryDirectory() as folder:
+        words += [f"results.dir={folder}", f"runs.dir={folder}/runs", "experiment_name=rounding"]
+        subprocess.run([sys.executable, "-m", "uora_bench", *words], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        (path,) = (Path(folder) / "records" / "rounding").glob("*.json")
+        record = json.loads(path.read_text(encoding="utf-8"))
+    ran = record["provenance"]["kernel"]
+    return {
+        "method": method,
+        "kernel": kernel,
+        "seed": seed,
+        "ran": ran,
+        "train_loss": [epoch["train_loss"] for epoch in record["epochs"]],
+        "dev_accuracy": [epoch["scores"]["dev"]["accuracy"] for epoch in record["epochs"]],
+    }
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=os.environ.get("UORA_DATA_DIR"), help="GLUE files; none: no cells")
+    parser.add_argument("--methods", nargs="+", default=["lora", "vera"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    layer = one_layer()
+    print("|ΔW|/|W0|   output: plain   composed   update: composed")
+    for row in layer:
+        print(
+            f"{row['size']:9.0e}{row['plain_output']:17.2e}{row['composed_output']:11.2e}{row['composed_update']:19.2e}"
+        )
+    cells = []
+    if given.data is not None:
+        for method in given.methods:
+            for seed in given.seeds:
+                for kernel in ("plain", "composed"):
+                    one = cell(method, kernel, seed, Path(given.data).resolve())
+                    cells.append(one)
+                    losses = " ".join(f"{value:.4f}" for value in one["train_loss"])
+                    scores = " ".join(f"{100 * value:.2f}" for value in one["dev_accuracy"])
+                    print(f"{method} {kernel} seed {seed}: loss {losses}; dev {scores}", flush=True)
+    if given.out:
+        from uora_bench import provenance
+
+        result = {"layer": layer, "cells": cells, "provenance": provenance.collect()}
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+        given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
