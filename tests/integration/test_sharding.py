@@ -258,7 +258,8 @@ def launch(folder: Path, launcher: list[str], *words: str) -> subprocess.Complet
         *launcher, "-m", "uora_bench", "task=tiny/instruct", "method=uora", "method.rank=8", "recipe=none",
         "task.splits.train=train[:40]", "task.splits.dev=validation[:11]", "task.splits.test=null", "trainer.epochs=2",
         "trainer.batch_size=15", "trainer.eval_batch_size=2", "trainer.precision=float32", "tracker=none",
-        "backbone.dtype=bfloat16", f"results.dir={folder}", f"runs.dir={folder / 'runs'}", *words,
+        "trainer.lr_adapter=0.3", "backbone.dtype=bfloat16", f"results.dir={folder}", f"runs.dir={folder / 'runs'}",
+        *words,
     ]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment, check=False)
