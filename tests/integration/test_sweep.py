@@ -25,7 +25,10 @@ CELL = (
 )  # fmt: skip
 GRID = (*CELL, "method=uora,alpha_lora", "seed=0,1", "trainer.epochs=20", "method.tau=0.02")
 # what two runs of one cell may differ in
-ITS_OWN = ("seconds", "examples_per_second", "tokens_per_second", "peak_memory_bytes", "restarts", "provenance")
+ITS_OWN = (
+    "seconds", "examples_per_second", "tokens_per_second", "peak_memory_bytes", "peak_memory_by_phase", "restarts",
+    "provenance",
+)  # fmt: skip
 
 
 def plan(folder: Path, *words: str) -> list[str]:
