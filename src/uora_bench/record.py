@@ -7,6 +7,7 @@ a field here, and reading a file checks it against them. ``SCHEMA`` rises when a
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -119,15 +120,20 @@ class CellRecord:
         """
         path = record_path(folder, self.cell_id)
         _check(self)
-        if self.status == "failed" and path.is_file():
-            try:
-                if read(path).status == "done":
-                    return path
-            except UserError:
-                pass  # what cannot be read may be replaced
         # NaN is not JSON: a record that holds one must not come into being
-        atomic.write_text(path, json.dumps(plain(self), indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+        put(path, self.status, json.dumps(plain(self), indent=1, allow_nan=False, ensure_ascii=False), read)
         return path
+
+
+def put(path: Path, status: str, text: str, reader: Callable[[Path], Any]) -> None:
+    """Write a record's ``text`` atomically, unless it is a failure's and ``reader`` finds a finished record there."""
+    if status == "failed" and path.is_file():
+        try:
+            if reader(path).status == "done":
+                return
+        except UserError:
+            pass  # what cannot be read may be replaced
+    atomic.write_text(path, text + "\n")
 
 
 def _refuse(constant: str) -> None:

@@ -26,6 +26,7 @@ class TokenCache:
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder
+        self._states: dict[int, tuple[Any, str | None]] = {}  # by the tokenizer's identity, which is kept alive
 
     def __call__(self, processor: Any, texts: Sequence[Sequence[str]], **options: Any) -> dict[str, Ragged]:
         """``processor(*texts, **options)``, every model input but the attention mask, one sequence per row.
@@ -33,7 +34,7 @@ class TokenCache:
         ``texts``: one list of strings, or two for pairs. A file that cannot be read is made again; one that cannot be
         written is left out, with a word on stderr.
         """
-        state = _state(processor) if self.folder is not None and len(texts[0]) >= _FEWEST_TEXTS else None
+        state = self._state(processor) if self.folder is not None and len(texts[0]) >= _FEWEST_TEXTS else None
         if state is None or self.folder is None:
             return _tokenise(processor, texts, options)
         path = self.folder / f"{_key(state, texts, options)}.npz"
@@ -45,6 +46,11 @@ class TokenCache:
             except OSError as error:
                 print(f"note: tokens are not kept in '{self.folder}': {error.strerror}", file=sys.stderr)
         return found
+
+    def _state(self, processor: Any) -> str | None:
+        if id(processor) not in self._states:
+            self._states[id(processor)] = processor, _state(processor)
+        return self._states[id(processor)][1]
 
 
 def _tokenise(processor: Any, texts: Sequence[Sequence[str]], options: dict[str, Any]) -> dict[str, Ragged]:
@@ -63,8 +69,10 @@ def _state(processor: Any) -> str | None:
     if backend is None:
         return None
     versions = [importlib.metadata.version(name) for name in ("tokenizers", "transformers")]
+    # truncation and padding are those of the last call; of this one they are among the options
+    said = {k: v for k, v in json.loads(backend.to_str()).items() if k not in ("truncation", "padding")}
     own = [type(processor).__name__, processor.truncation_side, list(processor.model_input_names), *versions]
-    return hashlib.sha256(f"{json.dumps(own)}\n{backend.to_str()}".encode()).hexdigest()
+    return hashlib.sha256(f"{json.dumps(own)}\n{json.dumps(said)}".encode()).hexdigest()
 
 
 def _key(state: str, texts: Sequence[Sequence[str]], options: dict[str, Any]) -> str:

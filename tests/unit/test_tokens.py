@@ -78,6 +78,17 @@ def test_another_text_option_or_tokenizer_is_another_file(tmp_path):
     assert len(list(tmp_path.glob("*.npz"))) == 6  # one text is not kept
 
 
+def test_another_process_finds_all_splits_whatever_it_was_asked_before(tmp_path):
+    splits, options = [["a b c", "d c b"], ["b", "c d a b"]], {"truncation": True, "max_length": 2}
+    first = Counted()
+    for rows in splits:
+        TokenCache(tmp_path)(first, [rows], **options)
+    again = Counted()
+    for rows in reversed(splits):
+        TokenCache(tmp_path)(again, [rows], **options)
+    assert (first.calls, again.calls) == (2, 0)
+
+
 def test_a_broken_file_is_made_again(tmp_path):
     cache, processor = TokenCache(tmp_path), Counted()
     first = lists(cache(processor, [["a b", "c"]]))

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from uora_bench import atomic, provenance
+from uora_bench import provenance
 from uora_bench.errors import UserError
-from uora_bench.record import record_path
+from uora_bench.record import put, record_path
 from uora_bench.schema import build, plain
 from uora_bench.theory.presets import TheoryCell, cell_id
 
@@ -92,13 +92,7 @@ class TheoryRecord:
         """
         path = record_path(folder, self.cell_id)
         _check(self)
-        if self.status == "failed" and path.is_file():
-            try:
-                if read(path).status == "done":
-                    return path
-            except UserError:
-                pass  # what cannot be read may be replaced
-        atomic.write_text(path, _text(plain(self)) + "\n")
+        put(path, self.status, _text(plain(self)), read)
         return path
 
 
