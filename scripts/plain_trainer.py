@@ -44,7 +44,7 @@ def main() -> None:
         per_device_train_batch_size=32,
         per_device_eval_batch_size=128,
         learning_rate=2e-3,
-        warmup_ratio=0.06,
+        warmup_steps=7,  # 6 % of an epoch's 115
         bf16=given.precision == "bfloat16",
         use_cpu=True,
         report_to=[],
