@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -88,6 +89,26 @@ def test_the_command(tmp_path):
     assert wrong.returncode == 2
     assert "lora" in wrong.stderr
     assert len(wrong.stderr.strip().splitlines()) == 1
+
+
+def test_a_plan_tells_what_its_cells_take(tmp_path):
+    def plan(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "uora_bench.plan", "method=lora,head_only", "task=tiny/nli", "seed=0,1", *words],
+            capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        )  # fmt: skip
+
+    done = plan("--memory", "trainer.precision=float32")
+    assert done.returncode == 0, done.stderr
+    told = {item["label"]: item for item in json.loads((tmp_path / "runs/scratch/plan.json").read_text())["items"]}
+    assert len(told) == 4
+    for method in ("lora", "head_only"):
+        cell = Cell.from_config(compose([f"method={method}", "task=tiny/nli", "trainer.precision=float32"]).values)
+        found = {item["memory_bytes"] for label, item in told.items() if label.startswith(method)}
+        assert found == {memory.predict(cell).peak}
+    wrong = plan("--memory", "launcher=local")
+    assert wrong.returncode == 2
+    assert "without a launcher" in wrong.stderr
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from tests.records import finished_record
 from uora_bench.cell import Cell
 from uora_bench.errors import UserError
 from uora_bench.launch import journal
-from uora_bench.plan import build, request
+from uora_bench.plan import build, foretell, request, show
 from uora_bench.plan.model import Plan
 from uora_bench.record import CellRecord
 
@@ -241,3 +241,32 @@ def test_failed_and_broken_records_estimate_nothing(place: Place) -> None:
     (folder / "broken.json").write_text("{")
     (folder / "list.json").write_text(json.dumps({"status": "done"}))
     assert estimate(place.plan(), "lora")[0] is None
+
+
+def test_a_trace_foretells_the_memory_of_rows_that_have_no_record_of_their_own(place: Place) -> None:
+    place.write(place.cell("lora", "trainer.epochs=2"), experiment="past")
+    where = [f"results.dir={place.results}", f"runs.dir={place.runs}"]
+    wanted = request.read(["method=lora,uora,vera,full", "task=tiny/nli", "seed=0,1", "experiment_name=x", *where])
+    plan, grid = build.build(wanted)
+    cells = {p.key: p.cell for p in grid.items}
+    asked: list[str] = []
+
+    def trace(cell: Cell) -> int:
+        asked.append(cell.method.name)
+        if cell.method.name == "full":
+            raise UserError("not this one")
+        return 5 * 10**9
+
+    told, notes = foretell.fill(plan, cells, trace)
+    assert sorted(asked) == ["full", "uora", "vera"]  # one of two seeds; LoRA has a record
+    assert notes == ["not traced: full tiny/nli tiny_roberta: not this one"]
+    sizes = {i.row.split()[0]: (i.memory_bytes, i.memory_traced) for i in told.items}
+    assert sizes == {
+        "lora": (10**9, False),
+        "uora": (5 * 10**9, True),
+        "vera": (5 * 10**9, True),
+        "full": (10**9, False),
+    }
+    assert all(now.seconds == before.seconds for now, before in zip(told.items, plan.items, strict=True))
+    assert show.totals(told)[-1].endswith("~5.0 GB at most")
+    assert "~" not in " ".join(show.totals(plan))

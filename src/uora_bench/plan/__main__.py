@@ -15,6 +15,7 @@ _HELP = """uora_bench.plan: a grid of cells, compared with the records there are
 
 usage: python -m uora_bench.plan experiment=NAME [key=v1,v2 …] [launcher=print|local|slurm] [launcher.key=…]
        python -m uora_bench -m method=lora,uora task=glue/rte,glue/mrpc seed=0,1,2        the same without a preset
+       python -m uora_bench.plan experiment=NAME --memory                 with the memory of cells no record foretells
        python -m uora_bench.plan experiment=NAME --status | --collect                     later, from any shell
 
 experiments (configs/experiment/)
@@ -51,7 +52,10 @@ def _run(words: list[str], launcher: str) -> int:
     from uora_bench.plan import build, request, show
 
     flags = [w for w in words if w in ("--status", "--collect")]
-    wanted = request.read([w for w in words if w not in flags], launcher)
+    trace = "--memory" in words
+    wanted = request.read([w for w in words if w not in (*flags, "--memory")], launcher)
+    if trace and (flags or wanted.launcher != "print"):
+        raise UserError("--memory traces before anything runs; give it without a launcher, --status and --collect")
     if wanted.options and wanted.launcher == "print":
         raise UserError(f"launcher.{next(iter(wanted.options))} needs launcher=local or launcher=slurm")
     console = Console(soft_wrap=False, width=None if sys.stdout.isatty() else 140)
@@ -65,6 +69,13 @@ def _run(words: list[str], launcher: str) -> int:
     plan, cells, notes = build.beside_slurm(wanted, options.processes if options is not None else None)
     if cells.doubles:
         notes.append(f"{cells.doubles} rows are the same cell as one before and were left out")
+    if trace:
+        from uora_bench import memory
+        from uora_bench.plan import foretell
+
+        known = {planned.key: planned.cell for planned in cells.items}
+        plan, untraced = foretell.fill(plan, known, lambda cell: memory.predict(cell).peak)
+        notes += untraced
     path = plan.write()
     show.show(plan, [*notes, f"plan: {path}"], console, cells.experiment.note)
     if options is None:

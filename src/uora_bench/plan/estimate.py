@@ -17,6 +17,8 @@ from typing import Any
 from uora_bench.cell import Cell
 from uora_bench.plan.model import Item
 
+OWN = "method, task and backbone"  # the nearest kind of record
+
 
 @dataclass(frozen=True)
 class _Past:
@@ -61,7 +63,7 @@ class Estimator:
         method, task, backbone = cell.method.name, cell.task.name, cell.backbone.name
         rows = self._rows.get(task)
         levels = (
-            ((method, task, backbone), "method, task and backbone"),
+            ((method, task, backbone), OWN),
             ((task, backbone), "task and backbone"),
             ((backbone,), "backbone"),
         )

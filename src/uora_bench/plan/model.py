@@ -28,7 +28,8 @@ class Item:
 
     ``state``: done; stale (a record of it is there, made with other settings, data or versions); failed; running (here
     or elsewhere); queued (in Slurm); todo; skip (the pair cannot be). ``seconds`` and ``memory_bytes`` are estimates
-    from records of like cells (``basis`` says which), None without one.
+    from records of like cells (``basis`` says which), None without one. ``memory_traced``: the memory is from a trace
+    of a training step instead (`foretell`).
     """
 
     key: str  # 16 hex digits: names the cell before its data is read
@@ -41,6 +42,7 @@ class Item:
     processes: int = 1
     seconds: float | None = None
     memory_bytes: int | None = None
+    memory_traced: bool = False
     basis: str = ""
     row: str = ""  # everything but the seed, for people
     seed: int = 0

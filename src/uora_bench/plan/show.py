@@ -27,9 +27,9 @@ def duration(seconds: float | None) -> str:
     return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours / 24:.1f} days"
 
 
-def memory(size: int | None) -> str:
-    """``1.2 GB``; ``?`` for None."""
-    return "?" if size is None else f"{size / 1e9:.1f} GB"
+def memory(size: int | None, traced: bool = False) -> str:
+    """``1.2 GB``; ``~1.2 GB`` for a trace; ``?`` for None."""
+    return "?" if size is None else f"{'~' if traced else ''}{size / 1e9:.1f} GB"
 
 
 def table(plan: Plan) -> RenderableType:
@@ -53,7 +53,9 @@ def table(plan: Plan) -> RenderableType:
         if reasons:
             text.append(f": {reasons[0]}" + (f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""))
         estimate = next((i for i in items if i.seconds is not None), items[0])
-        drawn.add_row(Text(name), str(len(items)), text, duration(estimate.seconds), memory(estimate.memory_bytes))
+        needed = next((i for i in items if i.memory_bytes is not None), items[0])
+        size = memory(needed.memory_bytes, needed.memory_traced)
+        drawn.add_row(Text(name), str(len(items)), text, duration(estimate.seconds), size)
     return drawn
 
 
@@ -85,6 +87,10 @@ def totals(plan: Plan) -> list[str]:
         )
     elif open_items:
         lines.append(f"to run: {len(open_items)} cells; no record of like cells to estimate their time from")
+    traced = [item.memory_bytes or 0 for item in open_items if item.memory_traced]
+    if traced:
+        most = memory(max(traced), True)
+        lines.append(f"memory with ~ is that of a training step traced at the longest input, no record: {most} at most")
     return lines
 
 

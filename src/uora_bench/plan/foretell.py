@@ -1,0 +1,37 @@
+"""``--memory``: the memory of cells that no record of their own kind foretells, from a trace of a training step.
+
+A trace takes seconds for every row and imports torch, so it is asked for; `uora_bench.memory` says what it counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from uora_bench.cell import Cell
+from uora_bench.errors import UserError
+from uora_bench.plan import estimate
+from uora_bench.plan.model import OPEN, Plan
+
+
+def fill(plan: Plan, cells: Mapping[str, Cell | None], trace: Callable[[Cell], int]) -> tuple[Plan, list[str]]:
+    """``plan`` with the bytes of ``trace(cell)`` in every cell to be run whose estimate is not that of records of its
+    method, task and backbone; one trace per row, since a seed changes none. And a line per reason why rows have none.
+    """
+    found: dict[str, int | None] = {}
+    refused: dict[str, list[str]] = {}
+    items = []
+    for item in plan.items:
+        cell = cells.get(item.key)
+        if item.state not in OPEN or cell is None or (item.memory_bytes is not None and estimate.OWN in item.basis):
+            items.append(item)
+            continue
+        if item.row not in found:
+            try:
+                found[item.row] = trace(cell)
+            except UserError as error:
+                found[item.row] = None
+                refused.setdefault(str(error), []).append(item.row)
+        size = found[item.row]
+        items.append(item if size is None else replace(item, memory_bytes=size, memory_traced=True))
+    return replace(plan, items=tuple(items)), [f"not traced: {', '.join(rows)}: {why}" for why, rows in refused.items()]
