@@ -1,8 +1,9 @@
-"""What composing W0 + ΔW in bfloat16 costs in accuracy: the reason why `method.kernel=auto` does not do it.
+"""What composing W0 + ΔW in bfloat16 costs in accuracy: the reason why `method.kernel=auto` does not do it there.
 
-Two measurements. One layer: the error of the update's part of the output, relative to that part, of the plain and the
-composed pass against float64, for updates from large to small. A real task: the same cells (MRPC, MiniLM, bfloat16)
-with kernel=plain and kernel=composed, seed by seed: losses and dev scores of each epoch. --out keeps the numbers.
+Two measurements, for the kernels plain, composed (W0 + ΔW is rounded) and apart (ΔW is rounded on its own). One layer,
+against float64, for updates from large to small: the error of the output, and the error of the update's part relative
+to that part, before the rounding of the output that all share. A real task: the same cells (MRPC, MiniLM, bfloat16)
+with each kernel, seed by seed: losses and dev scores of each epoch. --out keeps the numbers.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ SIZES = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4)  # |ΔW| / |W0|, Frobenius
 
 
 def one_layer() -> list[dict[str, float]]:
-    """Per size of the update: relative errors of the update's part, plain and composed, both in bfloat16."""
+    """Per size of the update: relative errors of the output and of the update's part of it, all in bfloat16."""
     import torch
 
     from uora_bench.methods.composed import Term, composed_linear
@@ -40,17 +41,23 @@ def one_layer() -> list[dict[str, float]]:
         whole = x.double() @ weight.double().T + part
         with torch.autocast("cpu", torch.bfloat16):
             composed = composed_linear(x, weight, None, [term])
+            apart = composed_linear(x, weight, None, [term], apart=True)
             frozen = torch.nn.functional.linear(x, weight)
-            plain = frozen + scale * torch.nn.functional.linear(torch.nn.functional.linear(x, A), B)
+            update = scale * torch.nn.functional.linear(torch.nn.functional.linear(x, A), B)
+            plain = frozen + update
             # what a W rounded to bfloat16 holds of ΔW, without the rounding of the output, which both share
             kept = (weight + scale * delta).bfloat16().double() - weight.bfloat16().double()
+            own = (scale * (B.bfloat16() @ A.bfloat16())).double()
         held = x.double() @ kept.T
         found.append(
             {
                 "size": size,
                 "plain_output": ((plain.double() - whole).norm() / whole.norm()).item(),
                 "composed_output": ((composed.double() - whole).norm() / whole.norm()).item(),
+                "apart_output": ((apart.double() - whole).norm() / whole.norm()).item(),
+                "plain_update": ((update.double() - part).norm() / part.norm()).item(),
                 "composed_update": ((held - part).norm() / part.norm()).item(),
+                "apart_update": ((x.double() @ own.T - part).norm() / part.norm()).item(),
             }
         )
     return found
@@ -85,16 +92,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     layer = one_layer()
-    print("|ΔW|/|W0|   output: plain   composed   update: composed")
+    print(f"{'|ΔW|/|W0|':<10}" + "".join(f"{name:>17}" for name in list(layer[0])[1:]))
     for row in layer:
-        print(
-            f"{row['size']:9.0e}{row['plain_output']:17.2e}{row['composed_output']:11.2e}{row['composed_update']:19.2e}"
-        )
+        print(f"{row['size']:<10.0e}" + "".join(f"{value:>17.2e}" for value in list(row.values())[1:]))
     cells = []
     if given.data is not None:
         for method in given.methods:
             for seed in given.seeds:
-                for kernel in ("plain", "composed"):
+                for kernel in ("plain", "composed", "apart"):
                     one = cell(method, kernel, seed, Path(given.data).resolve())
                     cells.append(one)
                     losses = " ".join(f"{value:.4f}" for value in one["train_loss"])

@@ -2,15 +2,17 @@
 
 The limit is a backbone whose activations' gradients flow from the first block on and whose weights have none. All
 cases take turns in one process, in a new order every round; a ratio is that of a case's and the limit's times in one
-round, printed as median and quartiles. Peak memory is measured apart, a process per case. `--out` keeps the result.
+round, printed as median and quartiles. Peak memory is measured apart, a process per case: what the model and three
+steps take beyond the libraries, which every process imports alike. In float32 auto is composed or plain; in bfloat16
+every kernel is measured. `--out` keeps the result.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
-import resource
 import statistics
 import subprocess
 import sys
@@ -23,8 +25,9 @@ ROOT = Path(__file__).resolve().parents[1]
 WIDTH = 768
 
 
-def cases(model: Callable[[], Any]) -> dict[str, Callable[[], Any]]:
+def cases(model: Callable[[], Any], precision: str) -> dict[str, Callable[[], Any]]:
     """Name -> a function that makes the model of the case; ``model`` makes the bare one."""
+    kernels = ("plain", "auto") if precision == "float32" else ("plain", "composed", "apart", "auto")
     found: dict[str, Callable[[], Any]] = {"limit": lambda: _limit(model())}
     ours: list[tuple[str, str, dict[str, Any]]] = [
         ("lora r=8", "lora", {"rank": 8}),
@@ -36,7 +39,7 @@ def cases(model: Callable[[], Any]) -> dict[str, Callable[[], Any]]:
         ("uora r=1024", "uora", {"rank": 1024}),
     ]
     for name, method, options in ours:
-        for kernel in ("plain", "composed", "auto"):
+        for kernel in kernels:
             found[f"{name} {kernel}"] = lambda m=method, o={**options, "kernel": kernel}: _adapted(model(), m, o)
     found["lora r=8 peft"] = lambda: _peft(model(), "LoraConfig", 8)
     for rank in (64, 1024):
@@ -137,7 +140,7 @@ def _rounds(names: list[str], count: int) -> Iterator[list[str]]:
 
 def times(given: argparse.Namespace) -> dict[str, dict[str, float]]:
     """Medians and quartiles of all cases, after two rounds that do not count."""
-    known = cases(lambda: _bare(given.layers, given.device))
+    known = cases(lambda: _bare(given.layers, given.device), given.precision)
     chosen = [name for name in known if not given.only or name == "limit" or given.only in name]
     steps = {name: Step(known[name](), given.rows, given.tokens, given.precision, given.device) for name in chosen}
     taken: dict[str, list[float]] = {name: [] for name in chosen}
@@ -161,7 +164,7 @@ def times(given: argparse.Namespace) -> dict[str, dict[str, float]]:
 
 
 def memory_of(given: argparse.Namespace, name: str) -> int:
-    """Peak memory of three steps of one case in a process of its own, bytes."""
+    """Peak memory of the model and three steps of one case in a process of its own, bytes."""
     words = [
         "--memory-of",
         name,
@@ -173,20 +176,31 @@ def memory_of(given: argparse.Namespace, name: str) -> int:
         str(given.tokens),
     ]
     words += ["--precision", given.precision, "--device", given.device, "--threads", str(given.threads)]
-    done = subprocess.run([sys.executable, __file__, *words], check=True, capture_output=True, text=True)
+    # glibc keeps freed blocks of up to 32 MB to itself unless the size is fixed: what is handed out is to be measured
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "1000000"}
+    done = subprocess.run(
+        [sys.executable, __file__, *words], check=True, capture_output=True, text=True, env=environment
+    )
     return int(done.stdout.split()[-1])
 
 
 def _memory(given: argparse.Namespace) -> int:
+    import peft  # noqa: F401 - for every case alike
     import torch
+    from transformers import RobertaForSequenceClassification  # noqa: F401
 
-    model = cases(lambda: _bare(given.layers, given.device))[given.memory_of]()
+    from uora_bench import measure
+    from uora_bench.methods import base, composed  # noqa: F401
+
+    measure.reset_peak_memory()
+    before = measure.peak_memory()[0]
+    model = cases(lambda: _bare(given.layers, given.device), given.precision)[given.memory_of]()
     step = Step(model, given.rows, given.tokens, given.precision, given.device)
     for _ in range(3):
         step()
     if given.device == "cuda":
         return int(torch.cuda.max_memory_allocated())
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return measure.peak_memory()[0] - before
 
 
 def main() -> None:

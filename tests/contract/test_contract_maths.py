@@ -147,7 +147,7 @@ def test_every_kernel_is_the_same_map_and_gives_the_same_gradients(name, make, d
     if "kernel" not in options_of(name):
         return  # one way to compute it
     found = {}
-    for kernel in ("plain", "composed"):
+    for kernel in ("plain", "composed", "apart"):
         it = adapted(name, make, dtype, prepare=prepare, kernel=kernel)
         perturb(it.method, 0.05)
         it.model.train()
@@ -156,8 +156,9 @@ def test_every_kernel_is_the_same_map_and_gives_the_same_gradients(name, make, d
         assert it.method.kernels() == {kernel: len(it.method.layers)}
         it.model.eval()
         found[kernel] = [loss.detach(), it.logits(), *(p.grad for p in it.method.parameters())]
-    for plain, composed in zip(found["plain"], found["composed"], strict=True):
+    for plain, composed, apart in zip(*found.values(), strict=True):
         torch.testing.assert_close(composed, plain, atol=tolerance, rtol=100 * tolerance)
+        torch.testing.assert_close(apart, plain, atol=tolerance, rtol=100 * tolerance)
 
 
 @pytest.mark.parametrize("make", [roberta, gpt2])
@@ -169,16 +170,22 @@ def test_auto_composes_where_it_is_exact_and_pays(make):
             it.model(input_ids=torch.arange(6).repeat(rows, 1) + 5)
         return set(it.method.kernels())
 
-    assert ran() == {"composed"}  # 48 tokens; (32 × 32) maps want 16, the fused (96 × 32) one 24
+    assert ran() == {"composed"}  # 48 tokens; (32 × 32) maps want more than 16
     assert ran(torch.float32) == {"composed"}
     assert ran(rows=2) == {"plain"}
     assert ran(torch.float32, autocast=True) == {"plain"}
     assert ran(torch.bfloat16) == {"plain"}
     assert ran(dropout=0.1) == {"plain"}
     assert ran(kernel="plain") == {"plain"}
+    # rank 64 on (32 × 32): 2 · 48 · 64 · 64 multiplications against (3 · 48 + 2 · 64) · 32 · 32
+    assert ran(torch.float32, autocast=True, rank=64) == {"apart"}
+    assert ran(torch.float32, autocast=True, rank=64, dropout=0.1) == {"plain"}
+    assert ran(torch.bfloat16, rank=64) == {"plain"}
+    assert ran(rank=64) == {"composed"}
     assert ran(torch.float32, autocast=True, kernel="composed") == {"composed"}
-    with pytest.raises(UserError, match="kernel=composed has no dropout"):
-        ran(kernel="composed", dropout=0.1)
+    for kernel in ("composed", "apart"):
+        with pytest.raises(UserError, match=f"kernel={kernel} has no dropout"):
+            ran(kernel=kernel, dropout=0.1)
 
 
 # --- merging ----------------------------------------------------------------------------------------------------------

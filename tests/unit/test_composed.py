@@ -1,6 +1,9 @@
-"""The composed forward pass against the naive one: values, gradients, dtypes, slices; in float64 to rounding."""
+"""The composed pass, and that with ΔW apart, against the naive one: values, gradients, dtypes, slices; in float64 to
+rounding."""
 
 from __future__ import annotations
+
+from functools import partial
 
 import pytest
 import torch
@@ -80,10 +83,12 @@ def leaves(x: Tensor, terms: list[Term]) -> list[Tensor]:
     return [x, *(t for term in terms for t in term.tensors if t is not None)]
 
 
-def both(x: Tensor, weight: Tensor, bias: Tensor | None, terms: list[Term]) -> tuple[list[Tensor], list[Tensor]]:
+def both(
+    x: Tensor, weight: Tensor, bias: Tensor | None, terms: list[Term], apart: bool = False
+) -> tuple[list[Tensor], list[Tensor]]:
     """Value and gradients (of a loss that weighs every output) of the naive and of the composed pass."""
     found = []
-    for f in (naive, composed_linear):
+    for f in (naive, partial(composed_linear, apart=apart)):
         y = f(x, weight, bias, terms)
         loss = (y * torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y)).sum()
         found.append([y.detach(), *torch.autograd.grad(loss, leaves(x, terms))])
@@ -93,22 +98,31 @@ def both(x: Tensor, weight: Tensor, bias: Tensor | None, terms: list[Term]) -> t
 @settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from(sorted(KINDS)), st.integers(1, 40), st.integers(1, 9), st.integers(1, 9), st.integers(1, 12),
-    st.integers(1, 3), st.booleans(), st.sampled_from([1, 128]),
+    st.integers(1, 3), st.booleans(), st.sampled_from([1, 128]), st.booleans(),
 )  # fmt: skip
 def test_it_is_the_naive_pass_in_value_and_gradient(
-    kind: str, tokens: int, inside: int, out: int, rank: int, slices: int, with_bias: bool, keep_from: int
+    kind: str,
+    tokens: int,
+    inside: int,
+    out: int,
+    rank: int,
+    slices: int,
+    with_bias: bool,
+    keep_from: int,
+    apart: bool,
 ) -> None:
     x, weight, bias, terms = problem(kind, tokens, inside, out, rank, slices=slices)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(composed, "_KEEP_FROM", keep_from)  # 1: the product is kept for the backward pass
-        first, second = both(x, weight, bias if with_bias else None, terms)
+        first, second = both(x, weight, bias if with_bias else None, terms, apart)
     for a, b in zip(first, second, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 @pytest.mark.parametrize("rank", [2, 9])  # thin products, and through G
-def test_gradcheck(kind: str, rank: int) -> None:
+@pytest.mark.parametrize("apart", [False, True], ids=["composed", "apart"])
+def test_gradcheck(kind: str, rank: int, apart: bool) -> None:
     x, weight, bias, terms = problem(kind, 12, 4, 3, rank)
     assert through_weight(12, 3, 4, 2, 1) != through_weight(12, 3, 4, 9, 2)
     tensors = leaves(x, terms)
@@ -118,44 +132,60 @@ def test_gradcheck(kind: str, rank: int) -> None:
         made = terms[0]._replace(
             **{k: next(rest) for k in ("A", "B", "u", "v", "alpha") if getattr(terms[0], k) is not None}
         )
-        return composed_linear(x, weight, bias, [made])
+        return composed_linear(x, weight, bias, [made], apart)
 
     assert gradcheck(run, tensors)
 
 
-def test_only_what_wants_a_gradient_gets_one() -> None:
+@pytest.mark.parametrize("apart", [False, True], ids=["composed", "apart"])
+def test_only_what_wants_a_gradient_gets_one(apart: bool) -> None:
     x, weight, bias, terms = problem("all", 5, 4, 3, 2)
     frozen = terms[0]._replace(A=terms[0].A.detach(), alpha=terms[0].alpha.detach())  # type: ignore[union-attr]
     weight.requires_grad_()  # of a layer somebody forgot to freeze: it stays without
-    composed_linear(x.detach(), weight, bias, [frozen]).sum().backward()
+    composed_linear(x.detach(), weight, bias, [frozen], apart).sum().backward()
     assert weight.grad is None
     assert x.grad is None
     assert all(t.grad is not None for t in (frozen.B, frozen.u, frozen.v))  # type: ignore[union-attr]
 
 
-def test_batches_of_any_shape_and_checkpointing_give_the_same() -> None:
+@pytest.mark.parametrize("apart", [False, True], ids=["composed", "apart"])
+def test_batches_of_any_shape_and_checkpointing_give_the_same(apart: bool) -> None:
     x, weight, bias, terms = problem("vera", 12, 4, 3, 2)
-    flat = composed_linear(x, weight, bias, terms)
-    cube = composed_linear(x.reshape(2, 3, 2, 4), weight, bias, terms)
+    flat = composed_linear(x, weight, bias, terms, apart)
+    cube = composed_linear(x.reshape(2, 3, 2, 4), weight, bias, terms, apart)
     assert torch.equal(cube.reshape(12, 3), flat)
-    again = checkpoint(composed_linear, x, weight, bias, terms, use_reentrant=False)
+    again = checkpoint(composed_linear, x, weight, bias, terms, apart, use_reentrant=False)
     wanted = torch.autograd.grad(flat.sum(), leaves(x, terms))
     for a, b in zip(wanted, torch.autograd.grad(again.sum(), leaves(x, terms)), strict=True):
         assert torch.equal(a, b)
 
 
 @pytest.mark.parametrize("kind", ["lora", "vera", "alpha"])
-def test_under_autocast_it_is_the_naive_pass_to_the_rounding_of_bfloat16(kind: str) -> None:
-    x, weight, bias, terms = problem(kind, 64, 32, 24, 4, dtype=torch.float32)
+@pytest.mark.parametrize(("apart", "rank"), [(False, 4), (True, 4), (True, 128)])
+def test_under_autocast_it_is_the_naive_pass_to_the_rounding_of_bfloat16(kind: str, apart: bool, rank: int) -> None:
+    x, weight, bias, terms = problem(kind, 64, 32, 24, rank, dtype=torch.float32)
     exact, _ = both(x, weight, bias, terms)
     with torch.autocast("cpu", torch.bfloat16):
-        y = composed_linear(x, weight, bias, terms)
+        y = composed_linear(x, weight, bias, terms, apart)
     assert y.dtype == torch.bfloat16
     (y.float() * torch.linspace(-1, 1, y.numel()).view_as(y)).sum().backward()
     for wanted, got in zip(exact, [y.float().detach(), *(t.grad for t in leaves(x, terms))], strict=True):
         assert got is not None
         assert got.dtype == torch.float32
         assert (got - wanted).norm() < 0.02 * wanted.norm()
+
+
+@pytest.mark.parametrize("size", [1e-1, 1e-3, 1e-5])
+def test_apart_a_small_update_keeps_its_precision_in_bfloat16_and_composed_it_does_not(size: float) -> None:
+    # |ΔW| / |W0| = size; the frozen part is taken away again: what is left is the update's, to bfloat16's 0.4 % of it
+    _, weight, _, (term,) = problem("vera", 64, 32, 24, 16, dtype=torch.float32)
+    delta = composed._update(term, None, torch.float32).detach()
+    term = term._replace(scale=0.5 * size * float(weight.norm() / delta.norm()))
+    wanted = term.scale / 0.5 * delta
+    apart = composed._update(term, None, torch.bfloat16).float()
+    together = (weight + wanted).bfloat16().float() - weight.bfloat16().float()
+    assert (apart - wanted).norm() < 0.01 * wanted.norm()
+    assert (together - wanted).norm() > 0.01 * wanted.norm()
 
 
 def test_composing_alone_gives_the_merged_map_and_leaves_the_frozen_one() -> None:

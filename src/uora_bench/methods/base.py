@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from uora_bench.errors import UserError
-from uora_bench.methods.composed import Term, composed_linear, worth_composing
+from uora_bench.methods.composed import Term, choose, composed_linear
 from uora_bench.schema import build
 
-Kernel = Literal["plain", "composed", "auto"]
+Kernel = Literal["plain", "composed", "apart", "auto"]
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class AdapterLayer(nn.Module):
         # Conv1D (GPT-2) keeps its weight as (in × out).
         self.transposed = type(base).__name__ == "Conv1D"
         self.kernel: Kernel = "plain"
-        self.ran: Kernel | None = None  # the path of the last pass in training: plain or composed
+        self.ran: Kernel | None = None  # the path of the last pass in training: never auto
         self.out_features, self.in_features = linear_shape(base)
         self._original: tuple[Tensor, Tensor | None] | None = None
 
@@ -125,12 +125,12 @@ class AdapterLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.merged:
             return self.base(x)
-        terms = self._terms(x)
+        kernel, terms = self._path(x)
         if self.training:
-            self.ran = "plain" if terms is None else "composed"
-        if terms is not None:
+            self.ran = kernel
+        if kernel != "plain":
             weight = self.base.weight
-            return composed_linear(x, weight.T if self.transposed else weight, self.base.bias, terms)
+            return composed_linear(x, weight.T if self.transposed else weight, self.base.bias, terms, kernel == "apart")
         y = self.base(x)
         if self.dropout is not None:
             x = self.dropout(x)
@@ -149,15 +149,16 @@ class AdapterLayer(nn.Module):
             pieces.append(y[..., at:])
         return torch.cat(pieces, dim=-1)
 
-    def _terms(self, x: Tensor) -> list[Term] | None:
-        """What `composed_linear` takes, where this pass is to be composed."""
+    def _path(self, x: Tensor) -> tuple[Kernel, list[Term]]:
+        """The path of this pass, and what `composed_linear` takes where it is not the plain one."""
         drops = self.dropout is not None and self.training
         if self.kernel == "plain" or drops or self.quantised or torch.compiler.is_compiling():
-            return None
-        if self.kernel == "auto" and not worth_composing(x, self.base.weight):
-            return None
+            return "plain", []
         terms = [branch.term(*self.slices[kind]) for kind, branch in self.branches.items()]
-        return None if None in terms else terms  # type: ignore[return-value]
+        known = [term for term in terms if term is not None]
+        if len(known) < len(terms):
+            return "plain", []
+        return (choose(x, self.base.weight, known) if self.kernel == "auto" else self.kernel), known
 
     @torch.no_grad()
     def delta_weight(self) -> Tensor:
@@ -366,7 +367,7 @@ class Method(ABC):
         return {}
 
     def kernels(self) -> dict[str, int]:
-        """How many wrapped maps took which path (plain, composed) in the last training pass."""
+        """How many wrapped maps took which path (plain, composed, apart) in the last training pass."""
         return dict(Counter(layer.ran for layer in self.layers.values() if layer.ran is not None))
 
     def merge(self) -> None:
@@ -426,9 +427,9 @@ def size_of(parameter: Tensor) -> int:
 
 def check_adapter_options(rank: int, dropout: float, targets: tuple[str, ...] | None, kernel: Kernel = "plain") -> None:
     """Raise `UserError` for a rank, dropout, list of targets or kernel that no adapter can have."""
-    if kernel == "composed" and dropout > 0:
+    if kernel in ("composed", "apart") and dropout > 0:
         raise UserError(
-            "method.kernel=composed has no dropout on the adapter's input; set method.dropout=0 or kernel=auto"
+            f"method.kernel={kernel} has no dropout on the adapter's input; set method.dropout=0 or kernel=auto"
         )
     if rank < 1:
         raise UserError(f"method.rank={rank} must be at least 1")

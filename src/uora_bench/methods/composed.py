@@ -1,4 +1,4 @@
-"""The composed forward pass: y = W x + c with W = W0 + ΔW made once per call, in place of W0 x + ΔW x.
+"""Forward passes that make ΔW once per call: y = W x + c with W = W0 + ΔW, or W0 x + ΔW x with ΔW apart.
 
 Every adapter here is a list of `Term`s on rows of one frozen map: rows ``start`` to ``stop`` of
 
@@ -10,14 +10,14 @@ Nothing of size tokens × out is kept for the backward pass: with g = ∂L/∂y 
     ∂x = g W,   ∂A = s (Λ_v B Λ_u)ᵀ G,   M = G Aᵀ (out × r),   ∂B = s Λ_v M Λ_u,
     ∂u_k = s Σ_j v_j B_jk M_jk,   ∂v_j = s Σ_k B_jk u_k M_jk,   ∂α_j = Σ_i W0_ji G_ji + bias_j Σ_t g_tj
 
-where M and (Λ_v B Λ_u)ᵀ G are made without G, from gᵀ (x Aᵀ) and (g Λ_v B Λ_u)ᵀ x, where that is less work. The
-functions know no module: all they use is in their arguments.
+where M and (Λ_v B Λ_u)ᵀ G are made without G, from gᵀ (x Aᵀ) and (g Λ_v B Λ_u)ᵀ x, where that is less work. Apart,
+g W is (g Λ_α) W0 + g ΔW. The functions know no module: all they use is in their arguments.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -46,15 +46,19 @@ _PER_TERM = 5  # tensors of a term
 _KEEP_FROM = 128  # rank from which on B Λ_u A is kept rather than made again
 
 
-def composed_linear(x: Tensor, weight: Tensor, bias: Tensor | None, terms: Sequence[Term]) -> Tensor:
+def composed_linear(
+    x: Tensor, weight: Tensor, bias: Tensor | None, terms: Sequence[Term], apart: bool = False
+) -> Tensor:
     """W x + c for x (…, in) and the frozen ``weight`` (out × in), ``bias`` (out,) or None; result (…, out).
 
-    W is made in the adapter's dtype, and rounded to autocast's where that is on (else to the weight's). Gradients flow
-    to x and to the terms' tensors that want one, never to ``weight`` and ``bias``.
+    W is made in the adapter's dtype, and rounded to autocast's where that is on (else to the weight's). ``apart``: W0
+    and ΔW are never added up, so neither is rounded at the other's precision, and ΔW is made in autocast's dtype, as
+    the plain pass makes A x. Gradients flow to x and to the terms' tensors that want one, never to ``weight`` and
+    ``bias``.
     """
     tensors = [tensor for term in terms for tensor in term.tensors]
     plan = tuple((term.start, term.stop, term.scale) for term in terms)
-    y: Tensor = _Composed.apply(x, weight, bias, plan, *tensors)  # type: ignore[no-untyped-call]
+    y: Tensor = _Composed.apply(x, weight, bias, plan, apart, *tensors)  # type: ignore[no-untyped-call]
     return y
 
 
@@ -81,14 +85,49 @@ def compose(
     return W, c
 
 
-def _product(term: Term, tokens: int) -> Tensor | None:
-    """B Λ_u A, (out × in), where it is worth keeping for the backward pass: it costs as much as passing r tokens, and
-    is smaller than what the plain pass would keep."""
+def _update(term: Term, product: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """ΔW of a term, s · Λ_v B Λ_u A (out × in), in ``dtype``."""
+    if product is None:
+        delta = _left(term).to(dtype) @ term.A.to(dtype)
+    else:
+        delta = product if term.v is None else product * term.v[:, None].to(dtype)
+    return delta if term.scale == 1.0 else delta * term.scale
+
+
+def _apart(x: Tensor, weight: Tensor, bias: Tensor | None, terms: Sequence[Term], deltas: Sequence[Tensor]) -> Tensor:
+    """Λ_α (W0 x + bias) + ΔW x, row range by row range, for x (…, in) in the dtype of ``deltas``."""
+    y = F.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
+    flat_y, flat_x = y.view(-1, y.shape[-1]), x.reshape(-1, x.shape[-1])
+    for term, delta in zip(terms, deltas, strict=True):
+        rows = flat_y[:, term.start : term.stop]
+        if term.alpha is not None:
+            rows.mul_(term.alpha.to(y.dtype))
+        rows.addmm_(flat_x, delta.T)
+    return y
+
+
+def _apart_backward(g: Tensor, weight: Tensor, terms: Sequence[Term], deltas: Sequence[Tensor]) -> Tensor:
+    """(g Λ_α) W0 + g ΔW, (tokens × in), for g (tokens × out)."""
+    through = g
+    if any(term.alpha is not None for term in terms):
+        through = g.clone()
+        for term in terms:
+            if term.alpha is not None:
+                through[:, term.start : term.stop] *= term.alpha.to(g.dtype)
+    grad = through @ weight.to(g.dtype)
+    for term, delta in zip(terms, deltas, strict=True):
+        grad.addmm_(g[:, term.start : term.stop], delta)
+    return grad
+
+
+def _product(term: Term, tokens: int, dtype: torch.dtype) -> Tensor | None:
+    """B Λ_u A, (out × in) in ``dtype``, where it is worth keeping for the backward pass: it costs as much as passing r
+    tokens, and is smaller than what the plain pass would keep."""
     rank, inside = term.A.shape
     out = len(term.B)
     if rank < _KEEP_FROM or out * inside > tokens * (rank + out):
         return None
-    return (term.B if term.u is None else term.B * term.u) @ term.A
+    return (term.B if term.u is None else term.B * term.u).to(dtype) @ term.A.to(dtype)
 
 
 def _left(term: Term) -> Tensor:
@@ -122,17 +161,23 @@ class _Composed(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor | None,
         plan: tuple[tuple[int, int, float], ...],
+        apart: bool,
         *tensors: Tensor | None,
     ) -> Tensor:
         kind = x.device.type
         ctx.dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
-        ctx.plan, ctx.x_dtype = plan, x.dtype
+        ctx.plan, ctx.apart, ctx.x_dtype = plan, apart, x.dtype
         x = x.to(ctx.dtype)
         with torch.autocast(kind, enabled=False):
             terms = _terms(plan, tensors)
-            products = [_product(term, x.numel() // x.shape[-1]) for term in terms]
-            W, c = compose(weight, bias, terms, products)
-            y = F.linear(x, W.to(ctx.dtype), None if c is None else c.to(ctx.dtype))
+            made = ctx.dtype if apart else terms[0].A.dtype
+            products = [_product(term, x.numel() // x.shape[-1], made) for term in terms]
+            if apart:
+                deltas = [_update(term, product, made) for term, product in zip(terms, products, strict=True)]
+                y = _apart(x, weight, bias, terms, deltas)
+            else:
+                W, c = compose(weight, bias, terms, products)
+                y = F.linear(x, W.to(ctx.dtype), None if c is None else c.to(ctx.dtype))
         ctx.save_for_backward(x, weight, bias, *products, *tensors)
         return y
 
@@ -141,7 +186,7 @@ class _Composed(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
         x, weight, bias, *rest = ctx.saved_tensors
         products, tensors = rest[: len(ctx.plan)], rest[len(ctx.plan) :]
-        wanted = ctx.needs_input_grad[4:]
+        wanted = ctx.needs_input_grad[5:]
         terms = _terms(ctx.plan, tensors)
         grads: list[Tensor | None] = []
         with torch.autocast(x.device.type, enabled=False):
@@ -153,10 +198,13 @@ class _Composed(torch.autograd.Function):
                 part = None if bias is None else bias[rows]
                 grads += _gradients(term, flat_g[:, rows], flat_x, weight[rows], part, products[i], own)
             grad_x = None
-            if ctx.needs_input_grad[0]:
+            if ctx.needs_input_grad[0] and ctx.apart:
+                deltas = [_update(term, product, g.dtype) for term, product in zip(terms, products, strict=True)]
+                grad_x = _apart_backward(flat_g, weight, terms, deltas).view_as(x).to(ctx.x_dtype)
+            elif ctx.needs_input_grad[0]:
                 W, _ = compose(weight, None, terms, products)
                 grad_x = (g @ W.to(ctx.dtype)).to(ctx.x_dtype)
-        return (grad_x, None, None, None, *grads)
+        return (grad_x, None, None, None, None, *grads)
 
 
 def _gradients(
@@ -177,13 +225,14 @@ def _gradients(
     dtype, A = term.A.dtype, term.A
     out, inside = weight.shape
     whole = want_alpha or through_weight(len(x), out, inside, A.shape[0], want_A + want_M)
-    G = (g.T @ x).to(dtype) if whole else None
+    G = g.T @ x if whole else None
     if want_A:
-        left = _left(term)
-        thin = left.T @ G if G is not None else (g @ left.to(g.dtype)).T @ x
+        left = _left(term).to(g.dtype)
+        thin = left.T @ G if G is not None else (g @ left).T @ x
         found[0] = _scaled(thin.to(dtype), term.scale)
     if want_M:
-        M = G @ A.T if G is not None else (g.T @ (x @ A.T.to(x.dtype))).to(dtype)
+        thin_A = A.T.to(x.dtype)
+        M = (G @ thin_A if G is not None else g.T @ (x @ thin_A)).to(dtype)
         if want_u or want_v:
             both = M * term.B
         if want_B:
@@ -195,7 +244,7 @@ def _gradients(
             found[3] = _scaled(both.sum(1) if term.u is None else both @ term.u, term.scale)
     if want_alpha:
         assert G is not None
-        grad = (weight.to(dtype) * G).sum(1)
+        grad = (weight.to(dtype) * G.to(dtype)).sum(1)
         found[4] = grad if bias is None else grad + bias.to(dtype) * g.sum(0, dtype=dtype)
     return found
 
@@ -204,16 +253,28 @@ def _scaled(grad: Tensor, scale: float) -> Tensor:
     return grad if scale == 1.0 else grad * scale
 
 
-def worth_composing(x: Tensor, weight: Tensor) -> bool:
-    """Whether `kernel=auto` composes for input ``x`` of a map with this frozen weight: where W is not rounded below
-    float32 (ΔW would be rounded with it), and x has so many tokens that making W is less work than passing them
-    through A and B, tokens·rank·(out + in) against rank·out·in."""
+def choose(x: Tensor, weight: Tensor, terms: Sequence[Term]) -> Literal["plain", "composed", "apart"]:
+    """The pass that `kernel=auto` takes for input ``x`` of a map with this frozen weight under ``terms``.
+
+    Multiplications of a step, forward and backward, for t tokens and a term of rank r on ``out`` rows:
+
+    - composed, only where W is not rounded below float32 (ΔW would be rounded with it): r·out·in for W against
+      t·r·(out + in) for A and B; what else differs is in its favour.
+    - apart, only under autocast to bfloat16 (without autocast the plain pass works in the adapter's dtype, and small
+      ΔW have no float16): 2·r·out·in for ΔW and M and 3·t·out·in for ΔW x, g ΔW and G, against 2·t·r·(out + in).
+    """
     kind = x.device.type
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
-    if dtype not in (torch.float32, torch.float64):
-        return False
-    first, second = weight.shape
-    return x.numel() // x.shape[-1] * (first + second) > first * second
+    cast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+    tokens, inside = x.numel() // x.shape[-1], x.shape[-1]
+    thin = whole = apart = 0
+    for term in terms:
+        out, rank = term.stop - term.start, len(term.A)
+        thin += tokens * rank * (out + inside)
+        whole += rank * out * inside
+        apart += (3 * tokens + 2 * rank) * out * inside
+    if (cast or weight.dtype) in (torch.float32, torch.float64):
+        return "composed" if thin > whole else "plain"
+    return "apart" if cast is torch.bfloat16 and 2 * thin > apart else "plain"
 
 
 def through_weight(tokens: int, out: int, inside: int, rank: int, products: int) -> bool:
