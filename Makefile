@@ -8,6 +8,7 @@ PIP := $(PY) -m pip install -q $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 TASK ?= glue/rte
 BACKBONE ?= roberta_base
 DATA_ROOT ?= data
+BENCH ?= results/bench
 ARGS ?=
 NAME ?= tiny_roberta
 
@@ -69,10 +70,13 @@ test-slurm: install  ## only the tests on a one-node Slurm of our own (root; Deb
 
 test-all: test test-slow test-slurm  ## all tests
 
-bench: install  ## speed: a plan and a table of a thousand cells; a training step of every adapter; figure 1 of the theory (on a quiet machine)
-	$(PY) scripts/bench_start.py
-	$(PY) scripts/bench_step.py
-	$(PY) scripts/bench_theory.py
+bench: install $(VENV)/.minilm  ## speed, into BENCH=results/bench (an hour on a quiet machine; with UORA_DATA_DIR whole cells too: two hours)
+	$(PY) scripts/bench_start.py --out $(BENCH)/start.json
+	$(PY) scripts/bench_step.py --out $(BENCH)/step_cpu_float32.json
+	$(PY) scripts/bench_step.py --precision bfloat16 --out $(BENCH)/step_cpu_bfloat16.json
+	$(PY) scripts/bench_theory.py --out $(BENCH)/theory.json
+	$(PY) scripts/bench_cell.py --out $(BENCH)/cell.json
+	$(PY) scripts/bench_rounding.py --out $(BENCH)/rounding.json
 
 lint: install  ## formatting, style, types and import rules
 	$(PY) -m ruff check .

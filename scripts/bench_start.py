@@ -1,7 +1,8 @@
-"""How long planning and tabulating a thousand cells take: fresh processes, no record or one per cell. `make bench`.
+"""How long the help, a dry run, and planning and tabulating a thousand cells take: fresh processes. `make bench`.
 
 Prints medians over interleaved runs, and their ratio to a process that only imports what a plan needs (Hydra's parser,
-rich), which is the noise floor of the machine. Records are copies of a committed one in a temporary folder.
+rich), which is the noise floor of the machine. Plans are of no record and of one per cell; records are copies of a
+committed one in a temporary folder. `--out` keeps the result.
 """
 
 from __future__ import annotations
@@ -26,12 +27,17 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
-    runs = parser.parse_args().runs
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    runs = given.runs
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         count = write_records(folder / "full" / "records" / "scratch")
         cases = {
             "imports alone": ["-c", "import hydra.core.override_parser.overrides_parser, rich.table, yaml"],
+            "help": ["-m", "uora_bench", "--help"],
+            "dry run": ["-m", "uora_bench", "method=uora", "task=tiny/nli", "dry_run=true"],
+            "import torch, transformers": ["-c", "import torch; from transformers import RobertaModel"],
             "no records": ["-m", "uora_bench.plan", *WORDS, f"results.dir={folder}", f"runs.dir={folder}"],
             f"{count} records": [
                 "-m",
@@ -51,9 +57,21 @@ def main() -> None:
                 times[name].append(time.perf_counter() - begun)
     floor = statistics.median(times["imports alone"])
     print(f"{count} cells, median of {runs} runs")
+    found = {}
     for name, values in times.items():
         middle = statistics.median(values)
-        print(f"  {name:<18} {middle:6.2f} s  {middle / floor:5.1f} x imports  (fastest {min(values):.2f} s)")
+        found[name] = {
+            "seconds": round(middle, 3),
+            "fastest": round(min(values), 3),
+            "ratio": round(middle / floor, 2),
+        }
+        print(f"  {name:<26} {middle:6.2f} s  {middle / floor:5.1f} x imports  (fastest {min(values):.2f} s)")
+    if given.out:
+        from uora_bench import provenance
+
+        result = {"setting": {"runs": runs, "cells": count}, "cases": found, "provenance": provenance.collect()}
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+        given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 def write_records(folder: Path) -> int:
