@@ -402,6 +402,7 @@ def test_without_matplotlib_one_line_names_the_extra_and_check_still_works(small
         (["--chek"], "did you mean '--check'"),
         (["experiment=minilm_glu"], "did you mean 'minilm_glue'"),
         (["experiment=vera_table2"], "no finished record"),
+        (["experiment=minilm_glue", "experiment=vera_table2"], "one experiment or all"),
     ],
 )
 def test_mistakes_are_one_line(small, words, message):

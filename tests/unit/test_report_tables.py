@@ -227,6 +227,47 @@ def test_best_is_marked_only_where_the_test_can_tell(bench: Bench) -> None:
     assert "**61.00**" in markdown.render(found)
 
 
+def test_an_average_is_marked_by_its_own_columns_alone_and_taken_apart(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = ["glue/rte", "glue/mrpc", "glue/qnli", "glue/sst2"]
+    columns = [{"task": t, "label": t[5:], "averaged": t != "glue/sst2"} for t in tasks]
+    bench.preset(
+        axes={"method": ["lora", "uora"], "task": tasks, "seed": [0, 1, 2]},
+        table={"average": True, "columns": columns},
+    )
+    for task in tasks:
+        for seed in range(3):
+            bench.record(f"method=lora task={task} seed={seed}", 0.5 + seed / 100)
+            # as much worse outside the average as better inside it
+            bench.record(f"method=uora task={task} seed={seed}", (0.2 if task == "glue/sst2" else 0.6) + seed / 100)
+    marks = {row.label: row.average.mark for row in bench.table().parts[0].rows if row.average is not None}
+    assert marks == {"lora": "", "uora": "best"}
+    monkeypatch.setattr(write, "library", lambda *_: Library(()))
+    text = explain.explain(["quickstart", "uora", "Avg"], bench.results, None)
+    assert text.splitlines()[:2] == ["quickstart · uora · Avg: 61.00", "  mean over rte, mrpc, qnli; mean over seeds"]
+    assert "  mrpc: 61.0000 (3 of 3 seeds; explain quickstart uora mrpc)" in text.splitlines()
+    assert "sst2" not in text
+    assert "seed 0: 60.0000, seed 1: 61.0000, seed 2: 62.0000" in text
+
+
+def test_what_is_compared_is_there_for_a_paper(bench: Bench) -> None:
+    bench.preset(table={"reference": "uora"})
+    assert latex.comparisons(bench.table()) == ""  # nothing to compare yet
+    for method, score in (("lora", 0.5), ("uora", 0.6)):
+        for seed in range(3):
+            for task in ("glue/rte", "glue/mrpc"):
+                bench.record(f"method={method} task={task} seed={seed}", score + seed / 100)
+    found = bench.table()
+    text = latex.comparisons(found)
+    assert "lora & rte, mrpc & 6 & $-$10.00 [$-$10.00, $-$10.00] & 0.00 [0.00, 0.00] & 0.031 & worse" in text
+    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 2
+    assert r"\label{tab:quickstart-comparisons-2}" in text
+    assert "*" not in text
+    names = {path.name for path in write.files([found], bench.results / "tables")}
+    assert {"quickstart_comparisons.tex", "quickstart_comparisons.csv"} <= names
+
+
 def test_rows_are_compared_with_the_reference_over_the_columns_both_have(bench: Bench) -> None:
     methods = ["lora", "uora", "vera", "full"]
     bench.preset(axes={**GRID["axes"], "method": methods}, table={"reference": "uora"})

@@ -12,7 +12,7 @@ from uora_bench.report.aggregate import Number
 from uora_bench.report.collect import Run
 from uora_bench.report.notes import RULES
 from uora_bench.report.spec import Rule
-from uora_bench.report.table import Place, Row, Score, Table
+from uora_bench.report.table import Average, Place, Row, Score, Table
 
 
 def explain(words: list[str], results: Path, rule: Rule | None) -> str:
@@ -41,8 +41,11 @@ def explain(words: list[str], results: Path, rule: Rule | None) -> str:
         raise UserError(f"row '{row_label}' is in {len(found)} blocks of '{name}'; add one of {blocks}")
     part, row = found[0]
     labels = [column.label for column in table.columns]
+    if column_label == "Avg" and row.average is not None:
+        return "\n".join(_average_lines(table, part.label, row, row.average))
+    valid = [*labels, *(["Avg"] if row.average is not None else [])]
     if column_label not in labels:
-        raise UserError(f"no column '{column_label}' in '{name}'{nearest(column_label, labels)}")
+        raise UserError(f"no column '{column_label}' in '{name}'{nearest(column_label, valid)}")
     index = labels.index(column_label)
     return "\n".join(_lines(table, part.label, row, table.columns[index], row.places[index]))
 
@@ -69,6 +72,28 @@ def _lines(table: Table, block: str, row: Row, column: Score, place: Place) -> l
     lines += [f"  note: {table.notes[i]}" for i in (*place.notes, *place.published_notes)]
     for run in sorted(ours.runs, key=lambda r: r.seed):
         lines += ["", *_cell(run, ours, table.rule, column)]
+    return lines
+
+
+def _average_lines(table: Table, block: str, row: Row, average: Average) -> list[str]:
+    decimals = table.spec.decimals
+    place_name = " · ".join(p for p in (table.name, block, row.label, "Avg") if p)
+    value = "missing" if average.ours is None else f"{average.ours:.{decimals}f}"
+    lines = [f"{place_name}: {value}", f"  mean over {', '.join(average.columns)}; {table.spec.aggregate} over seeds"]
+    lines.append(f"  rule {table.rule}: {RULES[table.rule]}")
+    for column, place in zip(table.columns, row.places, strict=True):
+        if column.label in average.columns:
+            one = "missing" if place.ours.value is None else f"{place.ours.value:.{column.decimals + 2}f}"
+            seeds = f"{place.ours.n} of {place.ours.planned} seeds"
+            words = shlex.join([table.name, row.label, column.label, *([block] if block else [])])
+            lines.append(f"  {column.label}: {one} ({seeds}; explain {words})")
+    if average.by_seed:
+        each = ", ".join(f"seed {seed}: {one:.{decimals + 2}f}" for seed, one in average.by_seed.items())
+        lines.append(f"  of each seed that all have: {each}")
+    if average.published is not None:
+        lines.append(f"  published: {average.published.text} ({average.published.source})")
+    if average.delta is not None:
+        lines.append(f"  ours minus published: {average.delta:+.{decimals}f}")
     return lines
 
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from uora_bench.report.table import Average, Place, Row, Table
+from uora_bench.report.versus import TEXT
 from uora_bench.report.words import letters, seconds, size
 
 PACKAGES = ("booktabs", "graphicx", "rotating")
@@ -93,6 +94,34 @@ def render(table: Table) -> str:
         )
         + "\n"
     )
+
+
+def comparisons(table: Table) -> str:
+    """The sheets of ``table.versus`` as a `table` environment each; empty where nothing could be compared."""
+    sheets = [sheet for one in table.versus for sheet in one.sheets(table.spec.decimals) if sheet.rows]
+    if not sheets:
+        return ""
+    name = re.sub("[^A-Za-z0-9]+", "-", table.name)
+    lines = [f"% made by `make tables` from results/records; needs \\usepackage{{{','.join(PACKAGES)}}}"]
+    for number, sheet in enumerate(sheets, 1):
+        columns = "".join("l" if heading in TEXT else "r" for heading in sheet.heading)
+        lines += [
+            r"\begin{table}",
+            r"\centering\footnotesize\setlength{\tabcolsep}{4pt}",
+            rf"\caption{{{escape(table.title)}. {escape(sheet.caption.replace('`', '').replace('**', ''))}}}",
+            rf"\label{{tab:{name}-comparisons-{number}}}",
+            r"\smallskip",
+            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+            rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}",
+            r"\toprule",
+            _line([escape(heading) for heading in sheet.heading]),
+            r"\midrule",
+            *[_line([escape(text) for text in row]) for row in sheet.rows],
+            r"\bottomrule",
+            r"\end{tabular}}",
+            r"\end{table}",
+        ]
+    return "\n".join(lines) + "\n"
 
 
 def _usual(rows: Sequence[Row]) -> int | None:

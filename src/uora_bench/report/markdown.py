@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from uora_bench.report.table import Average, Place, Row, Table
-from uora_bench.report.versus import Sheet
+from uora_bench.report.versus import TEXT, Sheet
 from uora_bench.report.words import letters, seconds, size
 
 MISSING = "–"
@@ -71,7 +71,7 @@ def _published_average(average: Average) -> str:
 def _sheet(sheet: Sheet) -> list[str]:
     lines = [sheet.caption, ""]
     if sheet.rows:
-        aligned = ["---" if heading in ("row", "columns", "verdict") else "---:" for heading in sheet.heading]
+        aligned = ["---" if heading in TEXT else "---:" for heading in sheet.heading]
         lines += [_line(sheet.heading), _line(aligned), *(_line(row) for row in sheet.rows), ""]
     return lines
 

@@ -16,6 +16,7 @@ from uora_bench.report.comparison import verdict_of
 from uora_bench.report.stats import LEVEL, MINIMUM_SEEDS, Comparison, Interval
 from uora_bench.report.words import MISSING
 
+TEXT = ("row", "columns", "verdict")  # headings of a sheet whose columns are words, not numbers
 Scores = Mapping[str, Mapping[int, float]]  # column -> seed -> score
 
 

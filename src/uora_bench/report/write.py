@@ -53,6 +53,8 @@ def files(tables: Iterable[Table], folder: Path) -> dict[Path, str]:
     tables = list(tables)
     found = {folder / f"{t.name}.{kind}": render(t) for t in tables for kind, render in FORMATS.items()}
     found |= {folder / f"{t.name}_comparisons.csv": csv_file.comparisons(t) for t in tables if t.versus}
+    papers = {folder / f"{t.name}_comparisons.tex": latex.comparisons(t) for t in tables}
+    found |= {path: text for path, text in papers.items() if text}
     found[folder / "README.md"] = _index(tables)
     return found
 
@@ -81,7 +83,8 @@ def _index(tables: list[Table]) -> str:
         "# Tables",
         "",
         "Made by `make tables` from `results/records` and `results/paper`; not to be edited. Each is here as Markdown,",
-        "as CSV (with every seed's score and the ids of the cells) and as LaTeX (booktabs).",
+        "as CSV (with every seed's score and the ids of the cells) and as LaTeX (booktabs). Rows are compared with a",
+        "reference row below the Markdown, and in `*_comparisons` as CSV and LaTeX.",
         "",
         "| table | beside | rule | scores there |",
         "| --- | --- | --- | ---: |",

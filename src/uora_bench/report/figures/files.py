@@ -75,6 +75,8 @@ def _read(words: Iterable[str]) -> tuple[str | None, bool]:
     name, check = None, False
     for word in words:
         key, _, value = word.partition("=")
+        if key == "experiment" and value and name is not None:
+            raise UserError(f"figures: one experiment or all of them: experiment={name} experiment={value}")
         if key == "experiment" and value:
             name = value
         elif word == "--check":
