@@ -185,13 +185,13 @@ def memory_of(given: argparse.Namespace, name: str) -> int:
 
 
 def _memory(given: argparse.Namespace) -> int:
-    import peft  # noqa: F401 - for every case alike
     import torch
-    from transformers import RobertaForSequenceClassification  # noqa: F401
 
     from uora_bench import measure
-    from uora_bench.methods import base, composed  # noqa: F401
 
+    small = cases(lambda: _bare(1, given.device), given.precision)
+    for name in ("lora r=8 peft", "vera r=64 peft", "lora r=8 plain", "vera r=64 plain", "alpha_lora r=8 plain"):
+        small[name]()  # imports what each library imports only when it is used
     measure.reset_peak_memory()
     before = measure.peak_memory()[0]
     model = cases(lambda: _bare(given.layers, given.device), given.precision)[given.memory_of]()
