@@ -70,13 +70,15 @@ test-slurm: install  ## only the tests on a one-node Slurm of our own (root; Deb
 
 test-all: test test-slow test-slurm  ## all tests
 
-bench: install $(VENV)/.minilm  ## speed, into BENCH=results/bench (an hour on a quiet machine; with UORA_DATA_DIR whole cells too: two hours)
+bench: install $(if $(UORA_DATA_DIR),$(VENV)/.minilm)  ## speed, into BENCH=results/bench (half an hour on a quiet machine; with UORA_DATA_DIR whole cells too: 90 minutes)
 	$(PY) scripts/bench_start.py --out $(BENCH)/start.json
 	$(PY) scripts/bench_step.py --out $(BENCH)/step_cpu_float32.json
 	$(PY) scripts/bench_step.py --precision bfloat16 --out $(BENCH)/step_cpu_bfloat16.json
 	$(PY) scripts/bench_theory.py --out $(BENCH)/theory.json
+ifdef UORA_DATA_DIR
 	$(PY) scripts/bench_cell.py --out $(BENCH)/cell.json
 	$(PY) scripts/bench_rounding.py --out $(BENCH)/rounding.json
+endif
 
 lint: install  ## formatting, style, types and import rules
 	$(PY) -m ruff check .

@@ -192,15 +192,15 @@ def _memory(given: argparse.Namespace) -> int:
     small = cases(lambda: _bare(1, given.device), given.precision)
     for name in ("lora r=8 peft", "vera r=64 peft", "lora r=8 plain", "vera r=64 plain", "alpha_lora r=8 plain"):
         small[name]()  # imports what each library imports only when it is used
-    measure.reset_peak_memory()
-    before = measure.peak_memory()[0]
+    measure.reset_resident_peak()
+    before = measure.resident_peak()
     model = cases(lambda: _bare(given.layers, given.device), given.precision)[given.memory_of]()
     step = Step(model, given.rows, given.tokens, given.precision, given.device)
     for _ in range(3):
         step()
     if given.device == "cuda":
         return int(torch.cuda.max_memory_allocated())
-    return measure.peak_memory()[0] - before
+    return measure.resident_peak() - before
 
 
 def main() -> None:
@@ -232,16 +232,16 @@ def main() -> None:
 
     setting = {k: getattr(given, k) for k in ("runs", "layers", "rows", "tokens", "threads", "precision", "device")}
     result = {"setting": {**setting, "width": WIDTH}, "cases": found, "provenance": provenance.collect()}
+    if given.out:
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+        given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(f"{'case':<28}{'seconds':>9}{'ratio':>8}   quartiles      memory / limit")
     for name, values in found.items():
-        memory = values.get("peak_memory_bytes", 0) / found["limit"].get("peak_memory_bytes", 1)
+        memory = values.get("peak_memory_bytes", 0) / (found["limit"].get("peak_memory_bytes") or 1)
         print(
             f"{name:<28}{values['seconds']:>9.3f}{values['ratio']:>8.3f}   {values['ratio_q25']:.3f} – "
             f"{values['ratio_q75']:.3f}" + (f"   {memory:.2f}" if memory else "")
         )
-    if given.out:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

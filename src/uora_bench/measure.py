@@ -33,6 +33,11 @@ def peak_memory() -> tuple[int, str]:
 
     if torch.cuda.is_available():
         return int(torch.cuda.max_memory_allocated()), "cuda_allocated"
+    return resident_peak(), "resident"
+
+
+def resident_peak() -> int:
+    """Bytes: this process's largest resident size, since the last `reset_resident_peak` where that is possible."""
     import resource
     import sys
 
@@ -40,9 +45,8 @@ def peak_memory() -> tuple[int, str]:
     with suppress(OSError), open("/proc/self/status", encoding="ascii", errors="replace") as file:
         for line in file:
             if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024, "resident"
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak * (1 if sys.platform == "darwin" else 1024), "resident"
+                return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def reset_peak_memory() -> None:
@@ -52,6 +56,11 @@ def reset_peak_memory() -> None:
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
         return
+    reset_resident_peak()
+
+
+def reset_resident_peak() -> None:
+    """Let `resident_peak` begin anew, on Linux."""
     # where it cannot, the figure stays an upper bound
     with suppress(OSError), open("/proc/self/clear_refs", "w", encoding="ascii") as file:
         file.write("5")

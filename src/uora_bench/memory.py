@@ -71,7 +71,7 @@ def predict(cell: Cell, rows: int | None = None, tokens: int | None = None) -> P
     limit = backbones.max_tokens(model)
     if limit is not None and tokens:
         tokens = min(tokens, limit - method.extra_tokens)
-    low = precision.ACCELERATE_NAMES[precision.resolve(cell.trainer.precision)] != "no"
+    cast: torch.dtype = getattr(torch, precision.resolve(cell.trainer.precision))
     with FakeTensorMode() as mode:
         _give_storage(model)
         trained = [p for p in model.parameters() if p.requires_grad]
@@ -83,7 +83,7 @@ def predict(cell: Cell, rows: int | None = None, tokens: int | None = None) -> P
         weights = ledger.live
         with ledger, mode:
             for _ in range(_STEPS):
-                with torch.autocast("cpu", torch.bfloat16, enabled=low):
+                with torch.autocast("cpu", cast, enabled=cast is not torch.float32):
                     loss, weight = task.loss(model, _batch(cell, model, task, rows, tokens))
                 (loss / weight).backward()
                 optimizer.step()

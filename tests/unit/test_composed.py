@@ -175,17 +175,34 @@ def test_under_autocast_it_is_the_naive_pass_to_the_rounding_of_bfloat16(kind: s
         assert (got - wanted).norm() < 0.02 * wanted.norm()
 
 
-@pytest.mark.parametrize("size", [1e-1, 1e-3, 1e-5])
+@pytest.mark.parametrize("size", [1e-2, 1e-3, 1e-4])
 def test_apart_a_small_update_keeps_its_precision_in_bfloat16_and_composed_it_does_not(size: float) -> None:
-    # |ΔW| / |W0| = size; the frozen part is taken away again: what is left is the update's, to bfloat16's 0.4 % of it
-    _, weight, _, (term,) = problem("vera", 64, 32, 24, 16, dtype=torch.float32)
-    delta = composed._update(term, None, torch.float32).detach()
-    term = term._replace(scale=0.5 * size * float(weight.norm() / delta.norm()))
-    wanted = term.scale / 0.5 * delta
-    apart = composed._update(term, None, torch.bfloat16).float()
-    together = (weight + wanted).bfloat16().float() - weight.bfloat16().float()
-    assert (apart - wanted).norm() < 0.01 * wanted.norm()
-    assert (together - wanted).norm() > 0.01 * wanted.norm()
+    # |ΔW| / |W0| = size; W0 maps to 0 what is passed through, so that the output is the update's alone
+    _, weight, _, (term,) = problem("vera", 1, 32, 24, 16, dtype=torch.float32)
+    half = weight[:, :16]
+    weight = torch.cat([half, half], 1)
+    ones = torch.cat([torch.eye(16), -torch.eye(16)], 1)  # (16 × 32): W0 x = 0
+    with torch.no_grad():
+        delta = composed._update(term, None, torch.float32)
+        term = term._replace(scale=term.scale * size * float(weight.norm() / delta.norm()))
+        wanted = ones @ composed._update(term, None, torch.float32).T
+        with torch.autocast("cpu", torch.bfloat16):
+            apart, together = (composed_linear(ones, weight, None, [term], a).float() for a in (True, False))
+    assert (apart - wanted).norm() < 0.02 * wanted.norm()
+    assert (together - wanted).norm() > 0.1 * wanted.norm()
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["composed", "apart"])
+def test_an_alpha_near_one_is_not_lost_in_bfloat16(apart: bool) -> None:
+    # bfloat16 has no number between 0.996 and 1, and none between 1 and 1.0078
+    x, weight, bias, (term,) = problem("alpha", 64, 32, 24, 4, dtype=torch.float32)
+    assert term.alpha is not None
+    for alpha in (0.9985, 1.003):
+        with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+            frozen = torch.nn.functional.linear(x, weight, bias).float()
+            flat = term._replace(alpha=torch.full_like(term.alpha, alpha), B=torch.zeros_like(term.B))
+            y = composed_linear(x, weight, bias, [flat], apart).float()
+        assert float((y * frozen).sum() / frozen.square().sum()) == pytest.approx(alpha, abs=7e-4)
 
 
 def test_composing_alone_gives_the_merged_map_and_leaves_the_frozen_one() -> None:

@@ -258,11 +258,12 @@ def test_a_trace_foretells_the_memory_of_rows_that_have_no_record_of_their_own(p
         return 5 * 10**9
 
     told, notes = foretell.fill(plan, cells, trace)
-    assert sorted(asked) == ["full", "uora", "vera"]  # one of two seeds; LoRA has a record
+    # one of two seeds; LoRA's record may be of another rank or batch
+    assert sorted(asked) == ["full", "lora", "uora", "vera"]
     assert notes == ["not traced: full tiny/nli tiny_roberta: not this one"]
     sizes = {i.row.split()[0]: (i.memory_bytes, i.memory_traced) for i in told.items}
     assert sizes == {
-        "lora": (10**9, False),
+        "lora": (5 * 10**9, True),
         "uora": (5 * 10**9, True),
         "vera": (5 * 10**9, True),
         "full": (10**9, False),

@@ -246,9 +246,12 @@ def test_an_average_is_marked_by_its_own_columns_alone_and_taken_apart(
     monkeypatch.setattr(write, "library", lambda *_: Library(()))
     text = explain.explain(["quickstart", "uora", "Avg"], bench.results, None)
     assert text.splitlines()[:2] == ["quickstart · uora · Avg: 61.00", "  mean over rte, mrpc, qnli; mean over seeds"]
-    assert "  mrpc: 61.0000 (3 of 3 seeds; explain quickstart uora mrpc)" in text.splitlines()
+    where = f"results.dir={bench.results}"
+    assert f"  mrpc: 61.0000 (3 of 3 seeds; explain quickstart uora mrpc {where})" in text.splitlines()
     assert "sst2" not in text
     assert "seed 0: 60.0000, seed 1: 61.0000, seed 2: 62.0000" in text
+    text = explain.explain(["quickstart", "uora", "Avg"], bench.results, "best_dev")
+    assert f"explain quickstart uora mrpc rule=best_dev {where})" in text
 
 
 def test_what_is_compared_is_there_for_a_paper(bench: Bench) -> None:
@@ -262,7 +265,8 @@ def test_what_is_compared_is_there_for_a_paper(bench: Bench) -> None:
     text = latex.comparisons(found)
     assert "lora & rte, mrpc & 6 & $-$10.00 [$-$10.00, $-$10.00] & 0.00 [0.00, 0.00] & 0.031 & worse" in text
     assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 2
-    assert r"\label{tab:quickstart-comparisons-2}" in text
+    assert r"\label{tab:quickstart-against}" in text
+    assert r"\label{tab:quickstart-over}" in text
     assert "*" not in text
     names = {path.name for path in write.files([found], bench.results / "tables")}
     assert {"quickstart_comparisons.tex", "quickstart_comparisons.csv"} <= names

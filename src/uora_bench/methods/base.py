@@ -95,7 +95,7 @@ class AdapterLayer(nn.Module):
         # Conv1D (GPT-2) keeps its weight as (in × out).
         self.transposed = type(base).__name__ == "Conv1D"
         self.kernel: Kernel = "plain"
-        self.ran: Kernel | None = None  # the path of the last pass in training: never auto
+        self.ran: tuple[Kernel, ...] = ()  # the paths of the passes in training: never auto
         self.out_features, self.in_features = linear_shape(base)
         self._original: tuple[Tensor, Tensor | None] | None = None
 
@@ -126,8 +126,8 @@ class AdapterLayer(nn.Module):
         if self.merged:
             return self.base(x)
         kernel, terms = self._path(x)
-        if self.training:
-            self.ran = kernel
+        if self.training and kernel not in self.ran:
+            self.ran += (kernel,)
         if kernel != "plain":
             weight = self.base.weight
             return composed_linear(x, weight.T if self.transposed else weight, self.base.bias, terms, kernel == "apart")
@@ -367,8 +367,9 @@ class Method(ABC):
         return {}
 
     def kernels(self) -> dict[str, int]:
-        """How many wrapped maps took which path (plain, composed, apart) in the last training pass."""
-        return dict(Counter(layer.ran for layer in self.layers.values() if layer.ran is not None))
+        """How many wrapped maps took which path in training: plain, composed, apart, or ``apart+plain``, where it was
+        not the same for batches of all sizes."""
+        return dict(Counter("+".join(sorted(layer.ran)) for layer in self.layers.values() if layer.ran))
 
     def merge(self) -> None:
         """Fold every layer's adapter into the frozen weights."""

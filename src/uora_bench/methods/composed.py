@@ -11,7 +11,7 @@ Nothing of size tokens × out is kept for the backward pass: with g = ∂L/∂y 
     ∂u_k = s Σ_j v_j B_jk M_jk,   ∂v_j = s Σ_k B_jk u_k M_jk,   ∂α_j = Σ_i W0_ji G_ji + bias_j Σ_t g_tj
 
 where M and (Λ_v B Λ_u)ᵀ G are made without G, from gᵀ (x Aᵀ) and (g Λ_v B Λ_u)ᵀ x, where that is less work. Apart,
-g W is (g Λ_α) W0 + g ΔW. The functions know no module: all they use is in their arguments.
+g W is g Λ_α W0 + g ΔW. The functions know no module: all they use is in their arguments.
 """
 
 from __future__ import annotations
@@ -67,15 +67,9 @@ def compose(
 ) -> tuple[Tensor, Tensor | None]:
     """(W, c) of a frozen (out × in) ``weight`` and its ``bias`` under ``terms``, in the adapter's dtype; ``products``:
     B Λ_u A of the terms for which it is at hand."""
-    W = weight.to(terms[0].A.dtype, copy=True)
-    c = bias
+    W, c = _weighed(weight.to(terms[0].A.dtype, copy=True), bias, terms)
     for term, product in zip(terms, products or [None] * len(terms), strict=True):
         rows = W[term.start : term.stop]
-        if term.alpha is not None:
-            rows.mul_(term.alpha[:, None])
-            if c is not None:
-                c = c.to(term.alpha.dtype, copy=c is bias)
-                c[term.start : term.stop] *= term.alpha
         if product is None:
             rows.addmm_(_left(term), term.A, alpha=term.scale)
         elif term.v is None:
@@ -83,6 +77,28 @@ def compose(
         else:
             rows.addcmul_(product, term.v[:, None], value=term.scale)
     return W, c
+
+
+def _weighed(W: Tensor, bias: Tensor | None, terms: Sequence[Term]) -> tuple[Tensor, Tensor | None]:
+    """Λ_α W0 in the place of ``W``, and α ⊙ bias."""
+    c = bias
+    for term in terms:
+        if term.alpha is not None:
+            W[term.start : term.stop] *= term.alpha[:, None]
+            if c is not None:
+                c = c.to(term.alpha.dtype, copy=c is bias)
+                c[term.start : term.stop] *= term.alpha
+    return W, c
+
+
+def _frozen(
+    weight: Tensor, bias: Tensor | None, terms: Sequence[Term], dtype: torch.dtype
+) -> tuple[Tensor, Tensor | None]:
+    """Λ_α W0 and α ⊙ bias in ``dtype``; α, close to 1, is applied before it is rounded."""
+    W, c = weight, bias
+    if any(term.alpha is not None for term in terms):
+        W, c = _weighed(weight.to(terms[0].A.dtype, copy=True), bias, terms)
+    return W.to(dtype), None if c is None else c.to(dtype)
 
 
 def _update(term: Term, product: Tensor | None, dtype: torch.dtype) -> Tensor:
@@ -96,25 +112,16 @@ def _update(term: Term, product: Tensor | None, dtype: torch.dtype) -> Tensor:
 
 def _apart(x: Tensor, weight: Tensor, bias: Tensor | None, terms: Sequence[Term], deltas: Sequence[Tensor]) -> Tensor:
     """Λ_α (W0 x + bias) + ΔW x, row range by row range, for x (…, in) in the dtype of ``deltas``."""
-    y = F.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
+    y = F.linear(x, *_frozen(weight, bias, terms, x.dtype))
     flat_y, flat_x = y.view(-1, y.shape[-1]), x.reshape(-1, x.shape[-1])
     for term, delta in zip(terms, deltas, strict=True):
-        rows = flat_y[:, term.start : term.stop]
-        if term.alpha is not None:
-            rows.mul_(term.alpha.to(y.dtype))
-        rows.addmm_(flat_x, delta.T)
+        flat_y[:, term.start : term.stop].addmm_(flat_x, delta.T)
     return y
 
 
 def _apart_backward(g: Tensor, weight: Tensor, terms: Sequence[Term], deltas: Sequence[Tensor]) -> Tensor:
-    """(g Λ_α) W0 + g ΔW, (tokens × in), for g (tokens × out)."""
-    through = g
-    if any(term.alpha is not None for term in terms):
-        through = g.clone()
-        for term in terms:
-            if term.alpha is not None:
-                through[:, term.start : term.stop] *= term.alpha.to(g.dtype)
-    grad = through @ weight.to(g.dtype)
+    """g Λ_α W0 + g ΔW, (tokens × in), for g (tokens × out)."""
+    grad = g @ _frozen(weight, None, terms, g.dtype)[0]
     for term, delta in zip(terms, deltas, strict=True):
         grad.addmm_(g[:, term.start : term.stop], delta)
     return grad

@@ -9,13 +9,14 @@ from __future__ import annotations
 import sys
 
 from uora_bench import command_line, registry
+from uora_bench.cell import Cell
 from uora_bench.errors import UserError
 
 _HELP = """uora_bench.plan: a grid of cells, compared with the records there are, estimated, and run.
 
 usage: python -m uora_bench.plan experiment=NAME [key=v1,v2 …] [launcher=print|local|slurm] [launcher.key=…]
        python -m uora_bench -m method=lora,uora task=glue/rte,glue/mrpc seed=0,1,2        the same without a preset
-       python -m uora_bench.plan experiment=NAME --memory                 with the memory of cells no record foretells
+       python -m uora_bench.plan experiment=NAME --memory                 with the memory each row will take
        python -m uora_bench.plan experiment=NAME --status | --collect                     later, from any shell
 
 experiments (configs/experiment/)
@@ -74,7 +75,12 @@ def _run(words: list[str], launcher: str) -> int:
         from uora_bench.plan import foretell
 
         known = {planned.key: planned.cell for planned in cells.items}
-        plan, untraced = foretell.fill(plan, known, lambda cell: memory.predict(cell).peak)
+
+        def trace_one(cell: Cell) -> int:
+            print(f"tracing {cell.label}", file=sys.stderr, flush=True)
+            return memory.predict(cell).peak
+
+        plan, untraced = foretell.fill(plan, known, trace_one)
         notes += untraced
     path = plan.write()
     show.show(plan, [*notes, f"plan: {path}"], console, cells.experiment.note)

@@ -17,8 +17,6 @@ from typing import Any
 from uora_bench.cell import Cell
 from uora_bench.plan.model import Item
 
-OWN = "method, task and backbone"  # the nearest kind of record
-
 
 @dataclass(frozen=True)
 class _Past:
@@ -63,7 +61,7 @@ class Estimator:
         method, task, backbone = cell.method.name, cell.task.name, cell.backbone.name
         rows = self._rows.get(task)
         levels = (
-            ((method, task, backbone), OWN),
+            ((method, task, backbone), "method, task and backbone"),
             ((task, backbone), "task and backbone"),
             ((backbone,), "backbone"),
         )

@@ -1,6 +1,7 @@
-"""``--memory``: the memory of cells that no record of their own kind foretells, from a trace of a training step.
+"""``--memory``: the memory of cells to be run, from a trace of a training step.
 
-A trace takes seconds for every row and imports torch, so it is asked for; `uora_bench.memory` says what it counts.
+Records of like cells may have had another rank, batch or precision; a trace is of this cell. It takes seconds for every
+row and imports torch, so it is asked for; `uora_bench.memory` says what it counts.
 """
 
 from __future__ import annotations
@@ -10,20 +11,18 @@ from dataclasses import replace
 
 from uora_bench.cell import Cell
 from uora_bench.errors import UserError
-from uora_bench.plan import estimate
 from uora_bench.plan.model import OPEN, Plan
 
 
 def fill(plan: Plan, cells: Mapping[str, Cell | None], trace: Callable[[Cell], int]) -> tuple[Plan, list[str]]:
-    """``plan`` with the bytes of ``trace(cell)`` in every cell to be run whose estimate is not that of records of its
-    method, task and backbone; one trace per row, since a seed changes none. And a line per reason why rows have none.
-    """
+    """``plan`` with the bytes of ``trace(cell)`` in every cell to be run; one trace per row, since a seed changes none.
+    And a line per reason why rows have none."""
     found: dict[str, int | None] = {}
     refused: dict[str, list[str]] = {}
     items = []
     for item in plan.items:
         cell = cells.get(item.key)
-        if item.state not in OPEN or cell is None or (item.memory_bytes is not None and estimate.OWN in item.basis):
+        if item.state not in OPEN or cell is None:
             items.append(item)
             continue
         if item.row not in found:

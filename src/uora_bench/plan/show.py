@@ -28,8 +28,10 @@ def duration(seconds: float | None) -> str:
 
 
 def memory(size: int | None, traced: bool = False) -> str:
-    """``1.2 GB``; ``~1.2 GB`` for a trace; ``?`` for None."""
-    return "?" if size is None else f"{'~' if traced else ''}{size / 1e9:.1f} GB"
+    """``1.2 GB``, ``38 MB``; ``~1.2 GB`` for a trace; ``?`` for None."""
+    if size is None:
+        return "?"
+    return ("~" if traced else "") + (f"{size / 1e9:.1f} GB" if size >= 10**8 else f"{size / 1e6:.0f} MB")
 
 
 def table(plan: Plan) -> RenderableType:
@@ -53,7 +55,7 @@ def table(plan: Plan) -> RenderableType:
         if reasons:
             text.append(f": {reasons[0]}" + (f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""))
         estimate = next((i for i in items if i.seconds is not None), items[0])
-        needed = next((i for i in items if i.memory_bytes is not None), items[0])
+        needed = max(items, key=lambda i: (i.memory_traced, i.memory_bytes is not None))
         size = memory(needed.memory_bytes, needed.memory_traced)
         drawn.add_row(Text(name), str(len(items)), text, duration(estimate.seconds), size)
     return drawn
@@ -80,9 +82,10 @@ def totals(plan: Plan) -> list[str]:
         hours = f"{total / 3600:.1f} device hours" if total >= 3600 else f"{duration(total)} on one device"
         unknown = len(open_items) - len(known)
         more = f", and {unknown} cells that no record foretells" if unknown else ""
-        largest = max((i.memory_bytes or 0 for i in known), default=0)
+        recorded = [i.memory_bytes for i in known if i.memory_bytes is not None and not i.memory_traced]
+        largest = f"; the largest takes {memory(max(recorded))}" if recorded else ""
         lines.append(
-            f"to run: {len(open_items)} cells, {hours}{more}; the largest takes {memory(largest)}; "
+            f"to run: {len(open_items)} cells, {hours}{more}{largest}; "
             f"estimated from {known[0].basis}" + (" and others" if len({i.basis for i in known}) > 1 else "")
         )
     elif open_items:

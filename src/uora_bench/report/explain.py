@@ -42,7 +42,9 @@ def explain(words: list[str], results: Path, rule: Rule | None) -> str:
     part, row = found[0]
     labels = [column.label for column in table.columns]
     if column_label == "Avg" and row.average is not None:
-        return "\n".join(_average_lines(table, part.label, row, row.average))
+        own = [f"rule={rule}"] if rule is not None else []
+        own += [f"results.dir={results}"] if results != Path("results") else []
+        return "\n".join(_average_lines(table, part.label, row, row.average, own))
     valid = [*labels, *(["Avg"] if row.average is not None else [])]
     if column_label not in labels:
         raise UserError(f"no column '{column_label}' in '{name}'{nearest(column_label, valid)}")
@@ -75,7 +77,8 @@ def _lines(table: Table, block: str, row: Row, column: Score, place: Place) -> l
     return lines
 
 
-def _average_lines(table: Table, block: str, row: Row, average: Average) -> list[str]:
+def _average_lines(table: Table, block: str, row: Row, average: Average, own: list[str]) -> list[str]:
+    """``own``: the words that the commands for its numbers need to see the same table."""
     decimals = table.spec.decimals
     place_name = " · ".join(p for p in (table.name, block, row.label, "Avg") if p)
     value = "missing" if average.ours is None else f"{average.ours:.{decimals}f}"
@@ -85,7 +88,7 @@ def _average_lines(table: Table, block: str, row: Row, average: Average) -> list
         if column.label in average.columns:
             one = "missing" if place.ours.value is None else f"{place.ours.value:.{column.decimals + 2}f}"
             seeds = f"{place.ours.n} of {place.ours.planned} seeds"
-            words = shlex.join([table.name, row.label, column.label, *([block] if block else [])])
+            words = shlex.join([table.name, row.label, column.label, *([block] if block else []), *own])
             lines.append(f"  {column.label}: {one} ({seeds}; explain {words})")
     if average.by_seed:
         each = ", ".join(f"seed {seed}: {one:.{decimals + 2}f}" for seed, one in average.by_seed.items())

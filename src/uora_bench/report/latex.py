@@ -103,13 +103,13 @@ def comparisons(table: Table) -> str:
         return ""
     name = re.sub("[^A-Za-z0-9]+", "-", table.name)
     lines = [f"% made by `make tables` from results/records; needs \\usepackage{{{','.join(PACKAGES)}}}"]
-    for number, sheet in enumerate(sheets, 1):
+    for sheet in sheets:
         columns = "".join("l" if heading in TEXT else "r" for heading in sheet.heading)
         lines += [
             r"\begin{table}",
-            r"\centering\footnotesize\setlength{\tabcolsep}{4pt}",
+            rf"\centering\{'scriptsize' if len(sheet.rows) > TALL else 'footnotesize'}\setlength{{\tabcolsep}}{{4pt}}",
             rf"\caption{{{escape(table.title)}. {escape(sheet.caption.replace('`', '').replace('**', ''))}}}",
-            rf"\label{{tab:{name}-comparisons-{number}}}",
+            rf"\label{{tab:{name}-{sheet.label}}}",
             r"\smallskip",
             r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
             rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}",

@@ -6,6 +6,7 @@ as having too few. `docs/statistics.md` explains the numbers.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -57,6 +58,7 @@ class Sheet:
     """A small table of text with what it shows (`code` and **bold** as in Markdown), the same in every format."""
 
     caption: str
+    label: str = ""  # names it among those of its table: "against", "over", with the block's name before
     heading: tuple[str, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()
 
@@ -85,11 +87,14 @@ class Versus:
             f"correction over {len(tested)} comparisons."
         )
         heading = ("row", "columns", "pairs", "difference", "P(improvement)", "p", "verdict")
-        found = [Sheet(caption, heading, tuple(line.texts(decimals) for line in self.lines))]
+        name = "-".join(re.findall("[A-Za-z0-9]+", self.block))
+        against, of_all = (f"{name}-{kind}".lstrip("-") for kind in ("against", "over"))
+        found = [Sheet(caption, against, heading, tuple(line.texts(decimals) for line in self.lines))]
         if self.wholes:
-            over = f"Over {', '.join(self.columns)}: mean and interquartile mean, 95 % bootstrap intervals over seeds."
+            over = f"Over {', '.join(self.columns)}{block}: mean and interquartile mean, 95 % bootstrap intervals "
+            over += "over seeds."
             rows = tuple((w.row, shown(w.mean, decimals), shown(w.iqm, decimals)) for w in self.wholes)
-            found.append(Sheet(over, ("row", "mean", "IQM"), rows))
+            found.append(Sheet(over, of_all, ("row", "mean", "IQM"), rows))
         return found
 
 
