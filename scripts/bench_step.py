@@ -41,6 +41,8 @@ def cases(model: Callable[[], Any], precision: str) -> dict[str, Callable[[], An
     for name, method, options in ours:
         for kernel in kernels:
             found[f"{name} {kernel}"] = lambda m=method, o={**options, "kernel": kernel}: _adapted(model(), m, o)
+    # what a cell does in all steps but the auxiliary ones, in which alone α learns
+    found["alpha_lora r=8 auto, α rests"] = lambda: _resting(_adapted(model(), "alpha_lora", {"rank": 8}))
     found["lora r=8 peft"] = lambda: _peft(model(), "LoraConfig", 8)
     for rank in (64, 1024):
         found[f"vera r={rank} peft"] = lambda r=rank: _peft(model(), "VeraConfig", r)
@@ -95,6 +97,13 @@ def _adapted(model: Any, name: str, options: dict[str, Any]) -> Any:
     ]
     method.inject(model, targets, torch.Generator().manual_seed(0))
     return _open_head(model)
+
+
+def _resting(model: Any) -> Any:
+    for name, parameter in model.named_parameters():
+        if name.endswith(".alpha"):
+            parameter.requires_grad_(False)
+    return model
 
 
 def _peft(model: Any, kind: str, rank: int) -> Any:
@@ -235,11 +244,11 @@ def main() -> None:
     if given.out:
         given.out.parent.mkdir(parents=True, exist_ok=True)
         given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(f"{'case':<28}{'seconds':>9}{'ratio':>8}   quartiles      memory / limit")
+    print(f"{'case':<32}{'seconds':>9}{'ratio':>8}   quartiles      memory / limit")
     for name, values in found.items():
         memory = values.get("peak_memory_bytes", 0) / (found["limit"].get("peak_memory_bytes") or 1)
         print(
-            f"{name:<28}{values['seconds']:>9.3f}{values['ratio']:>8.3f}   {values['ratio_q25']:.3f} – "
+            f"{name:<32}{values['seconds']:>9.3f}{values['ratio']:>8.3f}   {values['ratio_q25']:.3f} – "
             f"{values['ratio_q75']:.3f}" + (f"   {memory:.2f}" if memory else "")
         )
 
