@@ -99,7 +99,7 @@ def about(table: Table, collection: Collection) -> tuple[str, ...]:
         lines.append(f"{unscored} of the missing ones are of finished cells that have no such score under this rule.")
     lines += _published(table)
     if any(row.average is not None for part in table.parts for row in part.rows):
-        lines.append("Avg: mean over the columns, for rows that have all of them.")
+        lines.append(f"Avg: mean over the columns, for rows that have all of them{_unlike_seeds(table)}.")
     if done:
         finished = [run for part in table.parts for row in part.rows for run in row.runs if run.status == "done"]
         lines.append(
@@ -109,6 +109,19 @@ def about(table: Table, collection: Collection) -> tuple[str, ...]:
         lines += [text for text in (measured.clock(finished), measured.memory(finished)) if text]
         lines.append(_marks(table))
     return (*lines, *(" ".join(text.split()) for text in table.spec.about))
+
+
+def _unlike_seeds(table: Table) -> str:
+    """What is to be known of averages over columns of different numbers of seeds."""
+    counts = {
+        place.ours.n
+        for part in table.parts
+        for row in part.rows
+        if row.average is not None and row.average.ours is not None
+        for column, place in zip(table.columns, row.places, strict=True)
+        if column.label in row.average.columns
+    }
+    return f"; the columns have from {min(counts)} to {max(counts)} seeds" if len(counts) > 1 else ""
 
 
 def _published(table: Table) -> list[str]:
