@@ -188,6 +188,28 @@ def test_auto_composes_where_it_is_exact_and_pays(make):
             ran(kernel=kernel, dropout=0.1)
 
 
+@pytest.mark.slow
+@every_method
+@pytest.mark.parametrize("kernel", ["plain", "composed", "apart", "auto"])
+def test_a_compiled_model_is_the_same_map_and_gives_the_same_gradients(name, kernel):
+    if "kernel" not in options_of(name):
+        return  # one way to compute it
+    torch.compiler.reset()
+    found = []
+    for compiled in (False, True):
+        it = adapted(name, roberta, torch.float32, kernel=kernel if compiled else "plain")
+        perturb(it.method, 0.05)
+        it.model.train()
+        if compiled:
+            it.model.compile(backend="aot_eager")  # traced forward and backward, without a compiler of C++
+        loss = it.loss()
+        loss.backward()
+        assert it.method.kernels() == {"plain": len(it.method.layers)}  # what the others come to there
+        found.append([loss.detach(), *(p.grad for p in it.method.parameters())])
+    for plain, other in zip(*found, strict=True):
+        torch.testing.assert_close(other, plain, atol=1e-5, rtol=1e-3)
+
+
 # --- merging ----------------------------------------------------------------------------------------------------------
 
 

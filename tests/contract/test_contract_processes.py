@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.conftest import ROOT
 from tests.contract import worker
-from tests.contract.harness import METHODS, every_method, having, train
+from tests.contract.harness import METHODS, every_method, having, options_of, train
 from tests.gloo import Group
 from uora_bench import evaluation
 
@@ -124,6 +124,18 @@ def test_any_batch_size_gives_the_losses_of_one_process(two, name, batch_size, m
         assert each == pytest.approx(alone, rel=1e-5)
         assert counted == scored
         assert set(scored) == {21}
+
+
+@pytest.mark.slow
+@every_method
+@pytest.mark.parametrize("kernel", ["composed", "apart", "auto"])
+def test_every_kernel_gives_the_losses_of_the_plain_one_in_two_processes(two, name, kernel):
+    if "kernel" not in options_of(name):
+        return  # one way to compute it
+    options = {**worker.SETTINGS["options"], "kernel": "plain"}
+    alone, _ = losses(name, options=options, max_steps=6)
+    for each, _ in two(losses_of, name, {"options": {**options, "kernel": kernel}, "max_steps": 6}):
+        assert each == pytest.approx(alone, rel=1e-4)
 
 
 @pytest.mark.slow
