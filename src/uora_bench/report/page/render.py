@@ -25,7 +25,7 @@ from uora_bench.report.page.numbers import Block, Numbers
 from uora_bench.report.published import Library
 from uora_bench.report.spec import Rule
 from uora_bench.report.table import Table
-from uora_bench.report.versus import Sheet
+from uora_bench.report.versus import TEXT, Sheet
 from uora_bench.report.words import letters
 
 _HERE = Path(__file__).parent
@@ -210,6 +210,7 @@ def _html(sections: list[Section], data: dict[str, Any], **facts: Any) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["inline"] = inline
+    environment.globals["words"] = TEXT
     environment.filters["address"] = lambda text: quote(str(text), safe="")
     environment.filters["time"] = lambda text: text.replace("T", " ").replace("+00:00", " UTC")
     style = (_HERE / "style.css").read_text(encoding="utf-8")
