@@ -70,7 +70,7 @@ test-slurm: install  ## only the tests on a one-node Slurm of our own (root; Deb
 
 test-all: test test-slow test-slurm  ## all tests
 
-bench: install $(if $(UORA_DATA_DIR),$(VENV)/.minilm)  ## speed, into BENCH=results/bench (half an hour on a quiet machine; with UORA_DATA_DIR whole cells too: 90 minutes)
+bench: install $(if $(UORA_DATA_DIR),$(VENV)/.minilm)  ## speed, into BENCH=results/bench (a quiet machine, half an hour or so; with UORA_DATA_DIR whole cells too, an hour more)
 	$(PY) scripts/bench_start.py --out $(BENCH)/start.json
 	$(PY) scripts/bench_step.py --out $(BENCH)/step_cpu_float32.json
 	$(PY) scripts/bench_step.py --precision bfloat16 --out $(BENCH)/step_cpu_bfloat16.json

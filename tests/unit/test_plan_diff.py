@@ -243,7 +243,7 @@ def test_failed_and_broken_records_estimate_nothing(place: Place) -> None:
     assert estimate(place.plan(), "lora")[0] is None
 
 
-def test_a_trace_foretells_the_memory_of_rows_that_have_no_record_of_their_own(place: Place) -> None:
+def test_a_trace_foretells_the_memory_of_every_row_that_can_be_traced(place: Place) -> None:
     place.write(place.cell("lora", "trainer.epochs=2"), experiment="past")
     where = [f"results.dir={place.results}", f"runs.dir={place.runs}"]
     wanted = request.read(["method=lora,uora,vera,full", "task=tiny/nli", "seed=0,1", "experiment_name=x", *where])

@@ -73,17 +73,13 @@ def render(table: Table) -> str:
             [
                 f"% made by `make tables` from results/records; needs \\usepackage{{{','.join(PACKAGES)}}}",
                 rf"\begin{{{environment}}}",
-                rf"\centering\{'scriptsize' if len(body) > TALL else 'footnotesize'}\setlength{{\tabcolsep}}{{4pt}}",
-                rf"\caption{{{escape(table.title)}}}",
-                rf"\label{{tab:{re.sub('[^A-Za-z0-9]+', '-', table.name)}}}",
-                r"\smallskip",
-                r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-                rf"\begin{{tabular}}{{@{{}}{'l' * text_columns}{'r' * (len(heading) - text_columns)}@{{}}}}",
-                r"\toprule",
-                _line([escape(h) for h in heading]),
-                *body,
-                r"\bottomrule",
-                r"\end{tabular}}",
+                *_framed(
+                    escape(table.title),
+                    _slug(table.name),
+                    "l" * text_columns + "r" * (len(heading) - text_columns),
+                    heading,
+                    body,
+                ),
                 "",
                 r"\smallskip\raggedright\scriptsize",
                 *[escape(line) for line in about],
@@ -101,27 +97,35 @@ def comparisons(table: Table) -> str:
     sheets = [sheet for one in table.versus for sheet in one.sheets(table.spec.decimals) if sheet.rows]
     if not sheets:
         return ""
-    name = re.sub("[^A-Za-z0-9]+", "-", table.name)
     lines = [f"% made by `make tables` from results/records; needs \\usepackage{{{','.join(PACKAGES)}}}"]
     for sheet in sheets:
+        caption = f"{escape(table.title)}. {escape(sheet.caption.replace('`', '').replace('**', ''))}"
         columns = "".join("l" if heading in TEXT else "r" for heading in sheet.heading)
-        lines += [
-            r"\begin{table}",
-            rf"\centering\{'scriptsize' if len(sheet.rows) > TALL else 'footnotesize'}\setlength{{\tabcolsep}}{{4pt}}",
-            rf"\caption{{{escape(table.title)}. {escape(sheet.caption.replace('`', '').replace('**', ''))}}}",
-            rf"\label{{tab:{name}-{sheet.label}}}",
-            r"\smallskip",
-            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-            rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}",
-            r"\toprule",
-            _line([escape(heading) for heading in sheet.heading]),
-            r"\midrule",
-            *[_line([escape(text) for text in row]) for row in sheet.rows],
-            r"\bottomrule",
-            r"\end{tabular}}",
-            r"\end{table}",
-        ]
+        body = [r"\midrule", *[_line([escape(text) for text in row]) for row in sheet.rows]]
+        frame = _framed(caption, f"{_slug(table.name)}-{sheet.label}", columns, sheet.heading, body)
+        lines += [r"\begin{table}", *frame, r"\end{table}"]
     return "\n".join(lines) + "\n"
+
+
+def _framed(caption: str, label: str, columns: str, heading: Sequence[str], body: Sequence[str]) -> list[str]:
+    """The lines of a float from its caption to the end of its `tabular`; ``body`` follows the line of headings."""
+    return [
+        rf"\centering\{'scriptsize' if len(body) > TALL else 'footnotesize'}\setlength{{\tabcolsep}}{{4pt}}",
+        rf"\caption{{{caption}}}",
+        rf"\label{{tab:{label}}}",
+        r"\smallskip",
+        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+        rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}",
+        r"\toprule",
+        _line([escape(h) for h in heading]),
+        *body,
+        r"\bottomrule",
+        r"\end{tabular}}",
+    ]
+
+
+def _slug(name: str) -> str:
+    return re.sub("[^A-Za-z0-9]+", "-", name)
 
 
 def _usual(rows: Sequence[Row]) -> int | None:
