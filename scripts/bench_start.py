@@ -38,16 +38,17 @@ def main() -> None:
             "help": ["-m", "uora_bench", "--help"],
             "dry run": ["-m", "uora_bench", "method=uora", "task=tiny/nli", "dry_run=true"],
             "import torch, transformers": ["-c", "import torch; from transformers import RobertaModel"],
-            "no records": ["-m", "uora_bench.plan", *WORDS, f"results.dir={folder}", f"runs.dir={folder}"],
+            "no records": ["-m", "uora_bench", "plan", *WORDS, f"results.dir={folder}", f"runs.dir={folder}"],
             f"{count} records": [
                 "-m",
-                "uora_bench.plan",
+                "uora_bench",
+                "plan",
                 *WORDS,
                 f"results.dir={folder / 'full'}",
                 f"runs.dir={folder}",
             ],
         }
-        tables = ["-m", "uora_bench.report", "tables", "experiment=scratch", f"results.dir={folder / 'full'}"]
+        tables = ["-m", "uora_bench", "tables", "experiment=scratch", f"results.dir={folder / 'full'}"]
         cases[f"table of {count}"] = tables
         times: dict[str, list[float]] = {name: [] for name in cases}
         for _ in range(runs):

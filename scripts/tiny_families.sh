@@ -39,7 +39,7 @@ done
 # MT-Bench's questions, answered by the cells trained on Alpaca; kept beside the records without the questions
 case " $FAMILIES " in *" alpaca "*)
   for run in runs/tiny_alpaca/*/; do
-    "$PY" -m uora_bench.mt_bench "$run" data.root="$DATA" max_new_tokens=256 batch_size=16 &&
+    "$PY" -m uora_bench mt-bench answer "$run" data.root="$DATA" max_new_tokens=256 batch_size=16 &&
       "$PY" scripts/strip_questions.py "$run" results/records/tiny_alpaca || failed=1
   done
   ;;

@@ -6,10 +6,13 @@ Exit codes: 0 done (or already done), 1 the cell failed, 2 the user's mistake, 7
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import sys
 import time
 
 from uora_bench import __version__, command_line, registry
+from uora_bench.errors import UserError
 
 _HELP = """uora_bench {version}: one cell of a PEFT benchmark (method x task x backbone x seed), from recipe to record.
 
@@ -25,7 +28,7 @@ examples
   python -m uora_bench                                          UORA on generated text, no download
   python -m uora_bench method=vera task=glue/rte dry_run=true   recipe and parameter counts, no weights
   python -m uora_bench method=uora task=glue/mrpc backbone=minilm data.root=<folder>
-  python -m uora_bench -m method=lora,uora task=tiny/nli seed=0,1,2     a grid: see python -m uora_bench.plan --help
+  python -m uora_bench -m method=lora,uora task=tiny/nli seed=0,1,2     a grid: see python -m uora_bench plan --help
 
 every key and its default: configs/; exit codes: 0 done, 1 failed, 2 your mistake, 75 being run by another process,
 128+n signal n"""
@@ -37,7 +40,22 @@ def main(words: list[str] | None = None) -> int:
     return command_line.run(lambda: _main(given), "the same command goes on from the checkpoint")
 
 
+# sub-command -> the module whose `main` takes the words after it (with the command itself where one takes several)
+_COMMANDS = {
+    "plan": "plan", "theory": "theory", "export": "export", "memory": "memory", "prefetch": "prefetch",
+    "tables": "report", "explain": "report", "figures": "report", "page": "report",
+}  # fmt: skip
+_MT_BENCH = {"answer": "mt_bench", "judge": "judge"}
+
+
 def _main(words: list[str]) -> int:
+    if words and words[0] in _COMMANDS:
+        module = _COMMANDS[words[0]]
+        return _command(module, words if module == "report" else words[1:])
+    if words and words[0] == "mt-bench":
+        if len(words) < 2 or words[1] not in _MT_BENCH:
+            raise UserError("mt-bench needs to know what to do: mt-bench answer, or mt-bench judge")
+        return _command(_MT_BENCH[words[1]], words[2:])
     if any(w in ("-h", "--help", "help") for w in words):
         print(_help(), flush=True)
         return 0
@@ -49,6 +67,13 @@ def _main(words: list[str]) -> int:
         print(__version__)
         return 0
     return _run(words)
+
+
+def _command(module: str, words: list[str]) -> int:
+    for name in (f"uora_bench.{module}.__main__", f"uora_bench.{module}"):
+        if importlib.util.find_spec(name) is not None:
+            return int(importlib.import_module(name).main(words))
+    raise AssertionError(module)
 
 
 def _run(words: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""``python -m uora_bench.memory method=… task=… backbone=…``: the memory a cell's training step takes, before it runs.
+"""``python -m uora_bench memory method=… task=… backbone=…``: the memory a cell's training step takes, before it runs.
 
 Two optimizer steps of the cell are traced with tensors that have shapes and no content (torch's fake tensors), at the
 longest input the task allows, and every allocation and release is added up. Nothing is loaded, and the answer takes

@@ -141,7 +141,17 @@ def serving(script: Script = lambda n, body: None, delay: float = 0.0) -> Iterat
 
 
 def start(folder: Path, server: Server, root: Path, *words: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "uora_bench.judge", str(folder), f"judge.base_url={server.url}", *QUICK, *words]
+    command = [
+        sys.executable,
+        "-m",
+        "uora_bench",
+        "mt-bench",
+        "judge",
+        str(folder),
+        f"judge.base_url={server.url}",
+        *QUICK,
+        *words,
+    ]
     env = {**os.environ, "PYTHONPATH": str(root / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
 

@@ -1,4 +1,4 @@
-"""`python -m uora_bench.export` on a run of the real command line: every format, reloaded by the library it is for."""
+"""`python -m uora_bench export` on a run of the real command line: every format, reloaded by the library it is for."""
 
 from __future__ import annotations
 
@@ -32,17 +32,18 @@ WORDS = [
 Call = Callable[..., tuple[int, str, str]]
 
 
-def start(folder: Path, root: Path, *words: str, module: str = "uora_bench.export") -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", module, *words]
+def start(folder: Path, root: Path, *words: str, command: tuple[str, ...] = ("export",)) -> subprocess.Popen[str]:
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
-    return subprocess.Popen(command, cwd=folder, env=environment(root), text=True, **pipes)
+    return subprocess.Popen(
+        [sys.executable, "-m", "uora_bench", *command, *words], cwd=folder, env=environment(root), text=True, **pipes
+    )
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
     """A folder in which one UORA cell has been trained, and another has been killed before its end."""
     folder = tmp_path_factory.mktemp("trained")
-    result = finish(start(folder, root, *WORDS, module="uora_bench"))
+    result = finish(start(folder, root, *WORDS, command=()))
     assert result.returncode == 0, result.stderr
     return folder
 

@@ -113,7 +113,7 @@ def test_a_family_without_such_texts_names_none(task: str, undisturbed: Any) -> 
 def test_an_export_is_loaded_by_the_code_on_its_card(task: str, form: str, undisturbed: Any, tmp_path: Path) -> None:
     folder = undisturbed(task)
     run_folder = folder / "runs" / "family" / record(folder)["cell_id"]
-    command = [sys.executable, "-m", "uora_bench.export", str(run_folder), "--format", form]
+    command = [sys.executable, "-m", "uora_bench", "export", str(run_folder), "--format", form]
     command += ["--output", str(tmp_path / "exported")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr

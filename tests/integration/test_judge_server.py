@@ -1,4 +1,4 @@
-"""`python -m uora_bench.judge` against a real HTTP server on loopback, in its good hours and its bad ones."""
+"""`python -m uora_bench mt-bench judge` against a real HTTP server on loopback, in its good hours and its bad ones."""
 
 from __future__ import annotations
 

@@ -77,13 +77,13 @@ def test_what_cannot_be_traced_is_refused():
 
 def test_the_command(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "uora_bench.memory", "method=lora", *TINY, "trainer.batch_size=8"],
+        [sys.executable, "-m", "uora_bench", "memory", "method=lora", *TINY, "trainer.batch_size=8"],
         capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT / "src")}, check=True,
     )  # fmt: skip
     assert "at the peak of a training step, 8 × " in done.stdout
     assert not list(tmp_path.iterdir())
     wrong = subprocess.run(
-        [sys.executable, "-m", "uora_bench.memory", "method=lorra"],
+        [sys.executable, "-m", "uora_bench", "memory", "method=lorra"],
         capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
     )  # fmt: skip
     assert wrong.returncode == 2
@@ -94,7 +94,7 @@ def test_the_command(tmp_path):
 def test_a_plan_tells_what_its_cells_take(tmp_path):
     def plan(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "uora_bench.plan", "method=lora,head_only", "task=tiny/nli", "seed=0,1", *words],
+            [sys.executable, "-m", "uora_bench", "plan", "method=lora,head_only", "task=tiny/nli", "seed=0,1", *words],
             capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
         )  # fmt: skip
 

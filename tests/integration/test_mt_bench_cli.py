@@ -1,4 +1,4 @@
-"""`python -m uora_bench.mt_bench` on a cell of the real command line: answers, kills, what the judge reads."""
+"""`python -m uora_bench mt-bench answer` on a cell of the real command line: answers, kills, what the judge reads."""
 
 from __future__ import annotations
 

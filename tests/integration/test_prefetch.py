@@ -163,7 +163,7 @@ def test_an_experiment_is_fetched_whole(hub: Hub, tmp_path: Path, capsys: pytest
     assert prefetch.main([*given, "--check"]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 * len(tasks) + 2
-    assert all(f"python -m uora_bench.prefetch experiment=uora_glue data.root={tmp_path}" in line for line in lines)
+    assert all(f"python -m uora_bench prefetch experiment=uora_glue data.root={tmp_path}" in line for line in lines)
     assert prefetch.main(given) == 0
     assert prefetch.main([*given, "--check=full"]) == 0
     files = offline.Manifest.read(tmp_path).files
@@ -222,7 +222,7 @@ def test_check_and_an_unknown_option_import_nothing_heavy(hub: Hub, tmp_path: Pa
 
 def test_two_prefetches_into_one_folder_fetch_every_file_once(hub: Hub, tmp_path: Path, root: Path) -> None:
     hub.spoil("model.safetensors", pause=1.5)  # the first to come holds the folder for so long
-    command = [sys.executable, "-m", "uora_bench.prefetch", *words(hub, f"data.root={tmp_path}")]
+    command = [sys.executable, "-m", "uora_bench", "prefetch", *words(hub, f"data.root={tmp_path}")]
     surroundings = {**os.environ, "PYTHONPATH": str(root / "src")}
     both = [
         subprocess.Popen(command, env=surroundings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

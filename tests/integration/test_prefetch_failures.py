@@ -153,7 +153,7 @@ def test_a_process_killed_in_the_middle_is_gone_on_from(
     hub.spoil(STORED, pause=60)
     given = net(hub, f"data.root={tmp_path}")
     process = subprocess.Popen(
-        [sys.executable, "-m", "uora_bench.prefetch", *given], env={**os.environ, "PYTHONPATH": str(root / "src")},
+        [sys.executable, "-m", "uora_bench", "prefetch", *given], env={**os.environ, "PYTHONPATH": str(root / "src")},
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     limit = time.monotonic() + 60

@@ -96,9 +96,9 @@ class Grid:
         self.runs = folder / "runs" / "x"
 
     def plan(self, *words: str, code: int = 0) -> str:
-        """The output of ``python -m uora_bench.plan`` with our words and ``words``."""
+        """The output of ``python -m uora_bench plan`` with our words and ``words``."""
         done = subprocess.run(
-            [sys.executable, "-m", "uora_bench.plan", *self.words, *words],
+            [sys.executable, "-m", "uora_bench", "plan", *self.words, *words],
             cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=150,
         )  # fmt: skip
         assert done.returncode == code, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""`python -m uora_bench.plan … launcher=local` for real: cells in child processes, killed and taken up again."""
+"""`python -m uora_bench plan … launcher=local` for real: cells in child processes, killed and taken up again."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ITS_OWN = (
 
 def plan(folder: Path, *words: str) -> list[str]:
     where = (f"results.dir={folder / 'results'}", f"runs.dir={folder / 'runs'}")
-    return [sys.executable, "-m", "uora_bench.plan", *words, *where, "launcher=local"]
+    return [sys.executable, "-m", "uora_bench", "plan", *words, *where, "launcher=local"]
 
 
 def environment() -> dict[str, str]:

@@ -26,10 +26,10 @@ def environment(root: Path) -> dict[str, str]:
     return {**kept, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root / "src")}
 
 
-def start(folder: Path, root: Path, *words: str, module: str = "uora_bench.theory") -> subprocess.Popen[str]:
+def start(folder: Path, root: Path, *words: str, command: tuple[str, ...] = ("theory",)) -> subprocess.Popen[str]:
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
     return subprocess.Popen(
-        [sys.executable, "-m", module, *words], cwd=folder, env=environment(root), text=True, **pipes
+        [sys.executable, "-m", "uora_bench", *command, *words], cwd=folder, env=environment(root), text=True, **pipes
     )
 
 
@@ -37,8 +37,8 @@ def start(folder: Path, root: Path, *words: str, module: str = "uora_bench.theor
 def run(tmp_path: Path, root: Path) -> Run:
     """Run the command in the test's folder; no traceback may show."""
 
-    def go(*words: str, module: str = "uora_bench.theory") -> Result:
-        process = start(tmp_path, root, *words, module=module)
+    def go(*words: str, command: tuple[str, ...] = ("theory",)) -> Result:
+        process = start(tmp_path, root, *words, command=command)
         out, err = process.communicate(timeout=240)
         assert "Traceback" not in out + err, err
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
@@ -63,14 +63,14 @@ def test_a_figure_runs_once_and_is_tabulated_and_drawn(run: Run, tmp_path: Path)
     assert (again.returncode, again.stderr) == (0, "")
     assert "0 computed, 3 already done of 3 cells (force=true reruns)" in again.stdout
     assert records(tmp_path, "theory_mine") == made
-    shown = run("tables", "experiment=theory_mine", module="uora_bench.report")
+    shown = run("tables", "experiment=theory_mine", command=())
     assert "| α = 1 (LoRA) | 1.000 |" in shown.stdout
     assert "N=200, n=20, p=40, μ=0.8" in shown.stdout
     assert "| published" not in shown.stdout, "the paper's numbers are of other settings"
-    drawn = run("figures", "experiment=theory_mine", module="uora_bench.report")
+    drawn = run("figures", "experiment=theory_mine", command=())
     assert drawn.returncode == 0, drawn.stderr
     assert {p.suffix for p in (tmp_path / "results" / "figures").glob("theory_mine.*")} == {".svg", ".png", ".csv"}
-    assert run("figures", "experiment=theory_mine", "--check", module="uora_bench.report").returncode == 0
+    assert run("figures", "experiment=theory_mine", "--check", command=()).returncode == 0
 
 
 def test_a_dry_run_names_values_sources_and_ids_and_writes_nothing(run: Run, tmp_path: Path) -> None:

@@ -283,7 +283,7 @@ def test_grades_beside_a_record_are_a_score_of_their_own_split(bench: Bench) -> 
 
 def report(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "uora_bench.report", *words], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "uora_bench", *words], cwd=ROOT, capture_output=True, text=True, check=False
     )
 
 

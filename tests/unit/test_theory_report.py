@@ -206,7 +206,7 @@ def test_reports_of_trained_cells_leave_theory_alone(results: Path, capsys: pyte
 def test_explain_names_the_record_and_the_command(results: Path) -> None:
     text = explain.explain(["theory_mine", "α = 1 (LoRA)", "simulated", "β=0.5"], results, None)
     assert " ± " in text.splitlines()[0]
-    assert "python -m uora_bench.theory experiment=accuracy_alpha n=20" in text
+    assert "python -m uora_bench theory experiment=accuracy_alpha n=20" in text
     (path,) = [word for word in text.split() if word.endswith(".json")]
     assert record.read(Path(path)).cell["parameters"]["beta"] == 0.5
     for words, said in (

@@ -1,4 +1,4 @@
-"""``python -m uora_bench.export <cell_id | run folder> --format peft|merged|native``: a finished cell for others.
+"""``python -m uora_bench export <cell_id | run folder> --format peft|merged|native``: a finished cell for others.
 
 Exit codes: 0 done, 1 the written folder did not pass its check (nothing is left), 2 the user's mistake, 128 + n stopped
 by signal n.
@@ -27,12 +27,12 @@ exit codes: 0 done, 1 the check failed (nothing is left), 2 your mistake, 128+n 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see python -m uora_bench.export --help")
+        raise UserError(f"{message}; see python -m uora_bench export --help")
 
 
 def _parser() -> _Parser:
     parser = _Parser(
-        prog="python -m uora_bench.export",
+        prog="python -m uora_bench export",
         description="Export a finished cell.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

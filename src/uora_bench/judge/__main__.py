@@ -1,4 +1,4 @@
-"""``python -m uora_bench.judge <run folder | answers.jsonl> judge.base_url=… judge.model=…``: MT-Bench answers, graded.
+"""``python -m uora_bench mt-bench judge <run folder | answers.jsonl> judge.base_url=… judge.model=…``: MT-Bench answers, graded.
 
 Exit codes: 0 done (or nothing left to do), 1 some judgements could not be had, 2 the user's mistake (a refused key
 among them), 128 + n stopped by signal n. Whatever the end, the judgements that arrived are kept.
@@ -17,9 +17,9 @@ from uora_bench.judge.pool import judge_all
 from uora_bench.judge.secret import Secret
 from uora_bench.signals import StopRequest
 
-_HELP = """uora_bench.judge: MT-Bench answers graded 1-10 by a model behind any OpenAI-compatible server
+_HELP = """uora_bench mt-bench judge: MT-Bench answers graded 1-10 by a model behind any OpenAI-compatible server
 
-usage: python -m uora_bench.judge <run folder | answers.jsonl> judge.base_url=… judge.model=… [key=value …]
+usage: python -m uora_bench mt-bench judge <run folder | answers.jsonl> judge.base_url=… judge.model=… [key=value …]
 
   judge.base_url=https://api.openai.com/v1   the server; /chat/completions is added
   judge.model=gpt-4                          the judge, as its server names it

@@ -101,7 +101,7 @@ def parse(words: list[str]) -> Request:
     if len(places) != 1:
         raise UserError(
             f"give one run folder (with its {FILE_NAME}) or one file of answers, not {len(places)}; "
-            "see python -m uora_bench.judge --help"
+            "see python -m uora_bench mt-bench judge --help"
         )
     if f"{PREFIX}model" not in values:
         raise UserError("'judge.model' is missing; name the judge as its server does, e.g. judge.model=gpt-4")

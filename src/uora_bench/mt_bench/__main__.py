@@ -1,4 +1,4 @@
-"""``python -m uora_bench.mt_bench <run folder | cell_id> data.root=…``: a finished cell answers MT-Bench's questions.
+"""``python -m uora_bench mt-bench answer <run folder | cell_id> data.root=…``: a finished cell answers MT-Bench's questions.
 
 Exit codes: 0 done (or already done), 1 the model could not answer, 2 the user's mistake, 128 + n stopped by signal n.
 Whatever the end, the answers of finished batches are kept.
@@ -16,9 +16,9 @@ from uora_bench.mt_bench import config, kept, questions
 from uora_bench.mt_bench.subject import Subject
 from uora_bench.signals import StopRequest
 
-_HELP = """uora_bench.mt_bench: a finished instruction-tuning cell answers the questions of MT-Bench
+_HELP = """uora_bench mt-bench answer: a finished instruction-tuning cell answers the questions of MT-Bench
 
-usage: python -m uora_bench.mt_bench <run folder | cell_id> data.root=<folder> [key=value …]
+usage: python -m uora_bench mt-bench answer <run folder | cell_id> data.root=<folder> [key=value …]
 
   data.root=<folder> (or UORA_DATA_DIR)  has mt_bench/question/test.jsonl.gz (or .jsonl)
   output=<file>              default: mt_bench_answers.jsonl in the run folder
@@ -35,7 +35,7 @@ usage: python -m uora_bench.mt_bench <run folder | cell_id> data.root=<folder> [
   results.dir=…              where the cell's record is (default: what the run had)
   backbone.path=<folder>     the folder of the backbone's weights, where the run's own is gone
 
-Answers are kept batch by batch; the same command goes on where it stopped. python -m uora_bench.judge grades them.
+Answers are kept batch by batch; the same command goes on where it stopped. python -m uora_bench mt-bench judge grades them.
 docs/mt_bench.md
 exit codes: 0 done, 1 the model could not answer, 2 your mistake, 128+n signal n"""
 
@@ -82,7 +82,9 @@ def _run(request: config.Request) -> None:
             print(f"{len(answers.answers)} are there already, of a call that did not end", flush=True)
         _answer(subject, settings, answers)
         answers.finish()
-        print(f"written: {output}\ngraded by: python -m uora_bench.judge {output} judge.model=… judge.base_url=…")
+        print(
+            f"written: {output}\ngraded by: python -m uora_bench mt-bench judge {output} judge.model=… judge.base_url=…"
+        )
 
 
 def _answer(subject: Subject, settings: config.AnswerConfig, answers: kept.Kept) -> None:

@@ -83,7 +83,9 @@ def parse(words: list[str]) -> Request:
         else:
             values[key] = _value(hints[key], text)
     if len(cells) != 1:
-        raise UserError(f"give one run folder or cell_id, not {len(cells)}; see python -m uora_bench.mt_bench --help")
+        raise UserError(
+            f"give one run folder or cell_id, not {len(cells)}; see python -m uora_bench mt-bench answer --help"
+        )
     places["data.root"] = places["data.root"] or os.environ.get("UORA_DATA_DIR") or None
     return Request(cells[0], build(AnswerConfig, values), places)
 

@@ -1,4 +1,4 @@
-"""``python -m uora_bench.plan experiment=NAME [axis=v1,v2 …] [launcher=print|local|slurm]``: a grid, planned and run.
+"""``python -m uora_bench plan experiment=NAME [axis=v1,v2 …] [launcher=print|local|slurm]``: a grid, planned and run.
 
 Exit codes: 0 (everything to be run is done, or was submitted or printed), 1 some cells failed, 2 the user's mistake,
 75 Slurm still holds some (``--collect``), 128 + n stopped by signal n.
@@ -12,12 +12,12 @@ from uora_bench import command_line, registry
 from uora_bench.cell import Cell
 from uora_bench.errors import UserError
 
-_HELP = """uora_bench.plan: a grid of cells, compared with the records there are, estimated, and run.
+_HELP = """uora_bench plan: a grid of cells, compared with the records there are, estimated, and run.
 
-usage: python -m uora_bench.plan experiment=NAME [key=v1,v2 …] [launcher=print|local|slurm] [launcher.key=…]
+usage: python -m uora_bench plan experiment=NAME [key=v1,v2 …] [launcher=print|local|slurm] [launcher.key=…]
        python -m uora_bench -m method=lora,uora task=glue/rte,glue/mrpc seed=0,1,2        the same without a preset
-       python -m uora_bench.plan experiment=NAME --memory                 with the memory each row will take
-       python -m uora_bench.plan experiment=NAME --status | --collect                     later, from any shell
+       python -m uora_bench plan experiment=NAME --memory                 with the memory each row will take
+       python -m uora_bench plan experiment=NAME --status | --collect                     later, from any shell
 
 experiments (configs/experiment/)
 {experiments}

@@ -1,4 +1,4 @@
-"""``python -m uora_bench.prefetch experiment=NAME data.root=<folder>`` (or ``task=… backbone=… data.root=<folder>``):
+"""``python -m uora_bench prefetch experiment=NAME data.root=<folder>`` (or ``task=… backbone=… data.root=<folder>``):
 fetch what a grid or a cell needs into one folder, for machines without a network.
 
 Run on a connected machine; afterwards cells with that ``data.root`` need no Hub. ``--check`` fetches nothing and says

@@ -1,4 +1,4 @@
-"""``python -m uora_bench.prefetch``: see `uora_bench.prefetch`."""
+"""``python -m uora_bench prefetch``: see `uora_bench.prefetch`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""``python -m uora_bench.report tables|explain|figures|page …``: what records say, for people.
+"""``python -m uora_bench tables|explain|figures|page …``: what records say, for people.
 
 Exit codes: 0, 1 something could not be drawn or written, 2 the user's mistake (also: ``--check`` found a difference).
 """
@@ -14,12 +14,12 @@ from uora_bench import command_line
 from uora_bench.errors import UserError, nearest
 from uora_bench.report.spec import Rule
 
-_HELP = """uora_bench.report: tables, figures and pages from the records in results/records.
+_HELP = """uora_bench tables, explain, figures, page: tables, figures and pages from the records in results/records.
 
-usage: python -m uora_bench.report tables [experiment=NAME [axis=v1,v2 …]] [rule=last|best_dev|heldout_dev] [--check]
-       python -m uora_bench.report explain TABLE ROW COLUMN [BLOCK] [rule=…]
-       python -m uora_bench.report figures [experiment=NAME] [rule=…] [--check]
-       python -m uora_bench.report page [experiment=NAME …] [rule=…]
+usage: python -m uora_bench tables [experiment=NAME [axis=v1,v2 …]] [rule=last|best_dev|heldout_dev] [--check]
+       python -m uora_bench explain TABLE ROW COLUMN [BLOCK] [rule=…]
+       python -m uora_bench figures [experiment=NAME] [rule=…] [--check]
+       python -m uora_bench page [experiment=NAME …] [rule=…]
 
 tables    all of them into results/tables, or one to the screen; --check: are the files there what the records give
 explain   the cells, scores, rule and commands behind one number: explain minilm_glue 'LoRA r=8' MRPC
@@ -94,7 +94,7 @@ def _tables(results: Path, rule: Rule | None, words: list[str]) -> int:
         if len(named) > 1:
             raise UserError(f"one table at a time: {' '.join(named)}")
         if not named:
-            raise UserError(f"'{words[0]}' needs an experiment: python -m uora_bench.report tables experiment=NAME …")
+            raise UserError(f"'{words[0]}' needs an experiment: python -m uora_bench tables experiment=NAME …")
         request = replace(requests.read([w for w in words if not w.startswith("experiment=")]), experiment=named[0])
         print(markdown.render(write.make(request, results, write.library(), rule)), end="", flush=True)
         return 0

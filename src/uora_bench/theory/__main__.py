@@ -1,4 +1,4 @@
-"""``python -m uora_bench.theory figure=1 …``: the high-dimensional experiments of the α-LoRA paper, as cells.
+"""``python -m uora_bench theory figure=1 …``: the high-dimensional experiments of the α-LoRA paper, as cells.
 
 Exit codes: 0 all cells are done, 1 some failed, 2 the user's mistake, 75 another process has some of them, 128 + n
 stopped by signal n.
@@ -11,11 +11,11 @@ import sys
 from uora_bench import command_line
 from uora_bench.errors import UserError
 
-_HELP = """uora_bench.theory: transfer with ridge classifiers in high dimension, theory beside simulation.
+_HELP = """uora_bench theory: transfer with ridge classifiers in high dimension, theory beside simulation.
 
-usage: python -m uora_bench.theory figure=1 | table=1 | experiment=NAME [key=v1,v2 …]
-       python -m uora_bench.theory all          every experiment with its own values
-       python -m uora_bench.theory list         what there is
+usage: python -m uora_bench theory figure=1 | table=1 | experiment=NAME [key=v1,v2 …]
+       python -m uora_bench theory all          every experiment with its own values
+       python -m uora_bench theory list         what there is
 
 experiments (configs/theory/)
 {experiments}
@@ -30,7 +30,7 @@ keys
   results.dir=results  experiment_name=…           records go to <results.dir>/records/theory_<name>/
   force=true   dry_run=true                        run again; say what would run
 
-Finished cells are not run again. Tables and figures: python -m uora_bench.report tables | figures.
+Finished cells are not run again. Tables and figures: python -m uora_bench tables | figures.
 exit codes: 0 done, 1 failed, 2 your mistake, 75 being run by another process, 128+n signal n"""
 
 

@@ -1,4 +1,4 @@
-"""``python -m uora_bench.report page``: results/report/index.html, tables, figures and a page per cell in one file.
+"""``python -m uora_bench page``: results/report/index.html, tables, figures and a page per cell in one file.
 
 The file loads nothing: style, script, data and figures are inside it. It says only what records and the papers' CSV
 files say, so that the same records give the same bytes.
