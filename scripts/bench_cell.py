@@ -106,7 +106,7 @@ def main() -> None:
         one = summary[case]
         print(f"{case:<30}{one['seconds']:>9.1f}{one['ratio']:>8.3f}{min(ratios):>8.3f} –{max(ratios):6.3f}{shown}")
     if given.out:
-        from uora_bench import provenance
+        from uora_bench.records import provenance
 
         setting = {"cell": list(CELL), "rounds": given.rounds, "steps": given.steps}
         written = {"setting": setting, "cases": summary, "runs": results, "provenance": provenance.collect()}

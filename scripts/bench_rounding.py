@@ -106,7 +106,7 @@ def main() -> None:
                     scores = " ".join(f"{100 * value:.2f}" for value in one["dev_accuracy"])
                     print(f"{method} {kernel} seed {seed}: loss {losses}; dev {scores}", flush=True)
     if given.out:
-        from uora_bench import provenance
+        from uora_bench.records import provenance
 
         result = {"layer": layer, "cells": cells, "provenance": provenance.collect()}
         given.out.parent.mkdir(parents=True, exist_ok=True)

@@ -16,8 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from uora_bench.plan.grid import expand
-from uora_bench.schema import plain
+from uora_bench.config.schema import plain
+from uora_bench.grid.expand import expand
 
 WORDS = ["method=lora,vera,uora,tied_lora,alpha_lora", "task=glue/*", "seed=range(0,23)"]
 ROOT = Path(__file__).resolve().parents[1]
@@ -68,7 +68,7 @@ def main() -> None:
         }
         print(f"  {name:<26} {middle:6.2f} s  {middle / floor:5.1f} x imports  (fastest {min(values):.2f} s)")
     if given.out:
-        from uora_bench import provenance
+        from uora_bench.records import provenance
 
         result = {"setting": {"runs": runs, "cells": count}, "cases": found, "provenance": provenance.collect()}
         given.out.parent.mkdir(parents=True, exist_ok=True)

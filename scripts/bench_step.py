@@ -83,8 +83,8 @@ def _limit(model: Any) -> Any:
 def _adapted(model: Any, name: str, options: dict[str, Any]) -> Any:
     import torch
 
-    from uora_bench import registry
-    from uora_bench.compose import compose
+    from uora_bench.config import registry
+    from uora_bench.config.compose import compose
     from uora_bench.methods.base import Target, TargetShape
 
     values = compose([f"method={name}", "recipe=none"]).values["method"]
@@ -196,20 +196,20 @@ def memory_of(given: argparse.Namespace, name: str) -> int:
 def _memory(given: argparse.Namespace) -> int:
     import torch
 
-    from uora_bench import measure
+    from uora_bench.training import peak_memory
 
     small = cases(lambda: _bare(1, given.device), given.precision)
     for name in ("lora r=8 peft", "vera r=64 peft", "lora r=8 plain", "vera r=64 plain", "alpha_lora r=8 plain"):
         small[name]()  # imports what each library imports only when it is used
-    measure.reset_resident_peak()
-    before = measure.resident_peak()
+    peak_memory.reset_resident_peak()
+    before = peak_memory.resident_peak()
     model = cases(lambda: _bare(given.layers, given.device), given.precision)[given.memory_of]()
     step = Step(model, given.rows, given.tokens, given.precision, given.device)
     for _ in range(3):
         step()
     if given.device == "cuda":
         return int(torch.cuda.max_memory_allocated())
-    return measure.resident_peak() - before
+    return peak_memory.resident_peak() - before
 
 
 def main() -> None:
@@ -237,7 +237,7 @@ def main() -> None:
     for name, values in found.items():
         if not given.no_memory:
             values["peak_memory_bytes"] = memory_of(given, name)
-    from uora_bench import provenance
+    from uora_bench.records import provenance
 
     setting = {k: getattr(given, k) for k in ("runs", "layers", "rows", "tokens", "threads", "precision", "device")}
     result = {"setting": {**setting, "width": WIDTH}, "cases": found, "provenance": provenance.collect()}

@@ -103,7 +103,7 @@ def main() -> None:
     with threadpool_limits(given.threads):
         found = times(given)
         whole = seconds(lambda: [simulate(s, np.linspace(-10, 10, given.alphas), 300, 0) for s in SETTINGS])
-    from uora_bench import provenance
+    from uora_bench.records import provenance
 
     setting = {k: getattr(given, k) for k in ("runs", "repetitions", "alphas", "refit_alphas", "threads")}
     result = {

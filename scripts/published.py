@@ -17,8 +17,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
-from uora_bench import atomic, command_line  # noqa: E402
+from uora_bench.cli import exits  # noqa: E402
 from uora_bench.report import published  # noqa: E402
+from uora_bench.util import atomic  # noqa: E402
 
 
 def files(source: Path) -> dict[str, str]:
@@ -58,4 +59,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(command_line.run(main, "run the script again"))
+    sys.exit(exits.run(main, "run the script again"))

@@ -1,7 +1,7 @@
 """The carried language model `tiny_gpt2`: a byte-level tokenizer and a small GPT-2.
 
 This file owns the recipe of `src/uora_bench/assets/tiny_gpt2`: model sizes, tokenizer, loss, schedule. The text comes
-from `uora_bench.generated.restaurants.corpus`, without a download and without the meanings of the task's splits.
+from `uora_bench.data.generated.restaurants.corpus`, without a download and without the meanings of the task's splits.
 """
 
 import random
@@ -11,7 +11,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from uora_bench.generated import restaurants
+from uora_bench.data.generated import restaurants
 
 END = "<|endoftext|>"
 STEPS, BATCH, PEAK_LR, SEED = 3000, 32, 3e-3, 29
@@ -22,7 +22,7 @@ README = """# tiny_gpt2
 
 A GPT-2 of 4 blocks and width 112 (4 heads, 256 positions, float32, output layer tied to the embedding) with a
 byte-level tokenizer of 1,200 tokens, embedded so that the suite runs without a download. It knows only the generated
-text of `uora_bench.generated.restaurants`: made-up restaurants, hotels, museums, shops and things. Scores reached with
+text of `data/generated/restaurants.py`: made-up restaurants, hotels, museums, shops and things. Scores reached with
 it say nothing about natural language and must never be put in one table with published results.
 
 Made by `python scripts/pretrain_tiny.py tiny_gpt2` on one CPU thread: {steps} steps of language modelling on generated

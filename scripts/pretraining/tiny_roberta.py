@@ -1,7 +1,8 @@
 """The embedded encoder `tiny_roberta`: a word tokenizer and a small masked language model.
 
 This file owns the recipe of `src/uora_bench/assets/tiny_roberta`: model sizes, pretraining text, masking, schedule.
-The text comes from `uora_bench.generated.nli.corpus`, without a download and without the pairs of the task's splits.
+The text comes from `uora_bench.data.generated.nli.corpus`, without a download and without the pairs of the task's
+splits.
 """
 
 import random
@@ -11,7 +12,7 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast, RobertaConfig, RobertaForMaskedLM
 
-from uora_bench.generated import nli
+from uora_bench.data.generated import nli
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 BOS, PAD, EOS, UNK, MASK = range(5)
@@ -22,7 +23,7 @@ README = """# tiny_roberta
 
 A RoBERTa encoder of 4 layers and width 96 (4 heads, inner width 192, float32) with a tokenizer of whole words,
 embedded so that the suite runs without a download. It knows only the generated sentences of
-`uora_bench.generated.nli`; scores reached with it say nothing about natural language and must never be put in one
+`data/generated/nli.py`; scores reached with it say nothing about natural language and must never be put in one
 table with published results.
 
 Made by `python scripts/pretrain_tiny.py tiny_roberta` on one CPU thread: {steps} steps of masked language modelling

@@ -1,7 +1,7 @@
 """The embedded vision backbone `tiny_vit`: a small ViT for pictures of 32 x 32, and its image processor.
 
 This file owns the recipe of `src/uora_bench/assets/tiny_vit`: sizes, pretraining pictures, augmentation, schedule. The
-pictures are the digits 0 to 4 of `uora_bench.generated.digits`, the half of the data that the task does not have.
+pictures are the digits 0 to 4 of `uora_bench.data.generated.digits`, the half of the data that the task does not have.
 """
 
 import random
@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil
 
-from uora_bench import images
-from uora_bench.generated import digits
+from uora_bench.data import images
+from uora_bench.data.generated import digits
 
 SIDE, CLASSES = 32, 5
 STEPS, BATCH, PEAK_LR, SEED = 1000, 64, 2e-3, 17
@@ -27,7 +27,7 @@ with its image processor, embedded so that the suite runs without a download. It
 handwritten digits and nothing else; scores reached with it must never be put in one table with published results.
 
 Made by `python scripts/pretrain_tiny.py tiny_vit` on one CPU thread: {steps} steps of classifying the digits 0 to 4 of
-scikit-learn's bundled 8 x 8 pictures (`uora_bench.generated.digits.pretraining_rows`), enlarged to 32 x 32. They are
+scikit-learn's bundled 8 x 8 pictures (`pretraining_rows` of `data/generated/digits.py`), enlarged to 32 x 32. They are
 turned, scaled, shifted and made noisy at random, and most have ink and ground in two random colours of random contrast,
 so that the weights are not blind to colour. The task `tiny/digits` has the digits 5 to 9: no picture and no class of it
 was seen here. The head for the digits 0 to 4 is in the file; the suite draws a new one from the cell's seed.

@@ -1,7 +1,7 @@
 """Finished cells leave the suite: as a PEFT adapter, as a plain merged model, or in our own format.
 
 `load` is the way back in: a run folder, or a folder of ``--format native``, becomes a model ready for inference.
-``python -m uora_bench export`` is the command line (`uora_bench.export.__main__`); nothing that trains imports this.
+``python -m uora_bench export`` is the command line (`uora_bench.cli.export`); nothing that trains imports this.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from uora_bench.cell import Cell
+    from uora_bench.config.cell import Cell
 
 
 def load(

@@ -12,7 +12,7 @@ from uora_bench.errors import UserError
 from uora_bench.export.place import TAG
 from uora_bench.export.source import HALF, Source
 from uora_bench.metrics import UNSCALED
-from uora_bench.record import CellRecord
+from uora_bench.records.record import CellRecord
 
 if TYPE_CHECKING:
     from uora_bench.export.formats import Request

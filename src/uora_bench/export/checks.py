@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from uora_bench import backbones
 from uora_bench.errors import CellError
+from uora_bench.models import backbones
 
 if TYPE_CHECKING:
     import torch

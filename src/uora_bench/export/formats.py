@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from uora_bench import atomic
-from uora_bench.artifacts import ADAPTER, CONFIGURATION, HEAD
 from uora_bench.errors import UserError, nearest
 from uora_bench.export import place
 from uora_bench.export.source import HALF, Source, read
+from uora_bench.run.artifacts import ADAPTER, CONFIGURATION, HEAD
+from uora_bench.util import atomic
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -132,8 +132,8 @@ def base_place(loaded: Loaded, recorded: Mapping[str, Any]) -> Place:
 
 def _fresh(loaded: Loaded) -> Any:
     """The plain backbone as a user loads it, with a head nobody trained, in the dtype exports are stored in."""
-    from uora_bench import backbones
     from uora_bench.export import checks
+    from uora_bench.models import backbones
 
     cell = loaded.cell
     model: Any = backbones.load(cell.backbone, loaded.head, cell.seed + 1).model
@@ -221,8 +221,8 @@ def save_merged(loaded: Loaded, dtype: Any, folder: Path) -> None:
 def _native(source: Source, loaded: Loaded, request: Request, folder: Path) -> float:
     from safetensors.torch import save_file
 
-    from uora_bench import backbones
     from uora_bench.export import checks, loading
+    from uora_bench.models import backbones
 
     model, method = loaded.model, loaded.method
     inputs = checks.probe(model)

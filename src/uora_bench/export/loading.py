@@ -1,4 +1,4 @@
-"""A finished cell as a model: backbone, adapter and head put together as `uora_bench.fitting` did."""
+"""A finished cell as a model: backbone, adapter and head put together as `uora_bench.run.fitting` did."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from uora_bench import backbones, checkpoint, offline, registry
-from uora_bench.cell import Cell
+from uora_bench.config import registry
+from uora_bench.config.cell import Cell
+from uora_bench.data import offline
 from uora_bench.errors import CellError, UserError
 from uora_bench.export.source import Source
-from uora_bench.fitting import inject
+from uora_bench.models import backbones
+from uora_bench.run.fitting import inject
+from uora_bench.training import checkpoint
 
 if TYPE_CHECKING:
     from torch import Tensor

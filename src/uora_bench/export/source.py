@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from uora_bench import record as records
-from uora_bench.artifacts import ADAPTER, CONFIGURATION, HEAD
-from uora_bench.cell import Cell
-from uora_bench.checkpoint import BEST
+from uora_bench.config.cell import Cell
 from uora_bench.errors import UserError, nearest
-from uora_bench.record import CellRecord
+from uora_bench.records import record as records
+from uora_bench.records.record import CellRecord
+from uora_bench.run.artifacts import ADAPTER, CONFIGURATION, HEAD
+from uora_bench.training.checkpoint import BEST
 
 WEIGHTS = ("last", "best")
 HALF = ("float16", "bfloat16")

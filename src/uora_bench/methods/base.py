@@ -11,9 +11,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from uora_bench.config.schema import build
 from uora_bench.errors import UserError
 from uora_bench.methods.composed import Term, choose, composed_linear
-from uora_bench.schema import build
 
 Kernel = Literal["plain", "composed", "apart", "auto"]
 

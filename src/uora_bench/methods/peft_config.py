@@ -19,8 +19,8 @@ from typing import Any
 from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PeftConfig, PromptLearningConfig
 from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
 
+from uora_bench.config.schema import convert
 from uora_bench.errors import UserError, nearest
-from uora_bench.schema import convert
 
 ADAPTER = "default"  # PEFT's name of its first adapter; a cell has no second
 # what PEFT raises on values and models it does not take

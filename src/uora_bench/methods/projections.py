@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from uora_bench.methods.base import Target
-from uora_bench.seeds import derive
+from uora_bench.util.seeds import derive
 
 Init = Literal["kaiming_uniform", "xavier_uniform", "uniform", "normal", "orthogonal", "orthogonal_qr"]
 Sharing = Literal["all", "shape", "layer"]

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from uora_bench.errors import UserError
 from uora_bench.methods.projections import Init, ProjectionPair, draw_pair
-from uora_bench.seeds import derive
+from uora_bench.util.seeds import derive
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from uora_bench.errors import UserError
 from uora_bench.methods.base import Target
 from uora_bench.methods.refresh import RefreshConfig, Refresher
 from uora_bench.methods.vera import VeRA, VeRAConfig
-from uora_bench.seeds import derive
+from uora_bench.util.seeds import derive
 
 
 @dataclass(frozen=True)

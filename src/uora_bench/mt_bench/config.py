@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from uora_bench.config.schema import build
 from uora_bench.errors import UserError, nearest
-from uora_bench.judge.answers import CATEGORIES
-from uora_bench.schema import build
+from uora_bench.mt_bench.judge.answers import CATEGORIES
 from uora_bench.tasks.instruct import TEMPLATES
 
 TEMPERATURE = "temperature."  # temperature.<category>=x

@@ -10,18 +10,19 @@ import numpy as np
 import torch
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
-from uora_bench import backbones, batching
+from uora_bench.data import batching
+from uora_bench.data.ragged import Ragged
 from uora_bench.errors import UserError
 from uora_bench.export.loading import Loaded
 from uora_bench.export.source import HALF
-from uora_bench.judge.answers import Answer
+from uora_bench.models import backbones
+from uora_bench.mt_bench.judge.answers import Answer
 from uora_bench.mt_bench.kept import Asked
 from uora_bench.mt_bench.questions import Question
 from uora_bench.mt_bench.sampling import LENGTH, NEW_PROMPT, Ending, Sampler
-from uora_bench.seeds import derive
 from uora_bench.tasks.causal import Prompts, pad_id
 from uora_bench.tasks.instruct import Instruct
-from uora_bench.tasks.ragged import Ragged
+from uora_bench.util.seeds import derive
 
 
 class Writer:

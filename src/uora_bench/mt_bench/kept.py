@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from uora_bench.errors import UserError
-from uora_bench.judge import answers
-from uora_bench.judge.answers import Answer
+from uora_bench.mt_bench.judge import answers
+from uora_bench.mt_bench.judge.answers import Answer
 from uora_bench.mt_bench.questions import Question
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from uora_bench.config.schema import build
 from uora_bench.errors import UserError
-from uora_bench.judge.answers import json_lines, temperature_of
-from uora_bench.schema import build
+from uora_bench.mt_bench.judge.answers import json_lines, temperature_of
 
 PUBLISHED = 80  # how many questions MT-Bench has
 _PLACE = "mt_bench/question"

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from uora_bench import record as records
-from uora_bench import registry
+from uora_bench.config import registry
 from uora_bench.errors import UserError
 from uora_bench.export import source
 from uora_bench.mt_bench.config import AnswerConfig, Request
+from uora_bench.records import record as records
 
 if TYPE_CHECKING:
     from uora_bench.export.loading import Loaded

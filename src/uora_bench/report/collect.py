@@ -11,14 +11,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from uora_bench import record, registry
-from uora_bench.cell import MetricSpec
+from uora_bench.config import registry
+from uora_bench.config.cell import MetricSpec
+from uora_bench.config.schema import build
 from uora_bench.errors import UserError, nearest
-from uora_bench.plan import diff, grid, preset
-from uora_bench.plan.preset import Experiment
-from uora_bench.plan.request import Request
+from uora_bench.grid import diff, expand, preset
+from uora_bench.grid.preset import Experiment
+from uora_bench.grid.request import Request
+from uora_bench.records import record
 from uora_bench.report import grades
-from uora_bench.schema import build
 
 _NOT_SCIENCE = ("experiment_name", "data.root", "results.dir", "runs.dir", "tracker", "force", "dry_run")
 
@@ -101,17 +102,17 @@ def collect(request: Request, results: Path) -> Collection:
     return Collection(experiment, tuple(runs[p.key] for p in planned_cells if p.key in runs), strangers)
 
 
-def _cells(request: Request, name: str) -> tuple[Experiment, list[grid.Planned], set[str]]:
+def _cells(request: Request, name: str) -> tuple[Experiment, list[expand.Planned], set[str]]:
     """The preset, all its cells and what else is asked for, and the keys of the cells to be shown. All, because a cell
     that is shown may start from one that is not."""
-    whole = grid.of(replace(request, experiment=name, axes={}, options={}))
+    whole = expand.of(replace(request, experiment=name, axes={}, options={}))
     asked = {k: v for k, v in request.axes.items() if k not in _NOT_SCIENCE}
     if not asked:
         return whole.experiment, list(whole.items), {p.key for p in whole.items}
     cells = {p.key: p for p in whole.items if not preset.matches(p.row, asked)}
     shown = {p.key: p for p in whole.items if preset.matches(p.row, asked)}
     try:
-        shown |= {p.key: p for p in grid.of(request).items if p.cell is not None}
+        shown |= {p.key: p for p in expand.of(request).items if p.cell is not None}
     except UserError:
         if not shown:
             raise

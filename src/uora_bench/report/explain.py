@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 from uora_bench.errors import UserError, nearest
-from uora_bench.plan.request import Request
+from uora_bench.grid.request import Request
 from uora_bench.report import theory, write
 from uora_bench.report.aggregate import Number
 from uora_bench.report.collect import Run

@@ -1,4 +1,4 @@
-"""MT-Bench grades beside a record: ``<cell_id>.mt_bench_scores.json``, as `uora_bench.judge` writes them.
+"""MT-Bench grades beside a record: ``<cell_id>.mt_bench_scores.json``, as `uora_bench.mt_bench.judge` writes them.
 
 They are a score of the finished cell like any other, of the split ``mt_bench`` under the rule ``last``, once every
 question has been judged and the answers are those of the last epoch.

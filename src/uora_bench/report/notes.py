@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from uora_bench.plan import preset
+from uora_bench.grid import preset
 from uora_bench.report import grades, measured
 from uora_bench.report.aggregate import Number
 from uora_bench.report.collect import Collection, Run

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from uora_bench.errors import UserError, nearest
-from uora_bench.plan import preset
+from uora_bench.grid import preset
 from uora_bench.report import aggregate, notes, published, stats, versus
 from uora_bench.report.aggregate import Costs, Number
 from uora_bench.report.collect import Collection, Run

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from uora_bench import atomic, registry
+from uora_bench.config import registry
 from uora_bench.errors import UserError
-from uora_bench.plan import preset
-from uora_bench.plan.request import Request
+from uora_bench.grid import preset
+from uora_bench.grid.request import Request
 from uora_bench.report import collect, csv_file, latex, markdown, published, table, theory
 from uora_bench.report.spec import Rule
 from uora_bench.report.table import Table
+from uora_bench.util import atomic
 
 TRIALS = ("quickstart", "scratch")  # everybody's own: a table of them is there when asked for, and in no list
 FORMATS: dict[str, Callable[[Table], str]] = {"md": markdown.render, "csv": csv_file.render, "tex": latex.render}

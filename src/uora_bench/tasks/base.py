@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from uora_bench.cell import MetricSpec, TaskConfig
+from uora_bench.config.cell import MetricSpec, TaskConfig
+from uora_bench.config.schema import build
+from uora_bench.data.ragged import Ragged
+from uora_bench.data.tokens import TokenCache
 from uora_bench.errors import UserError, nearest
 from uora_bench.metrics import SCORES
-from uora_bench.schema import build
-from uora_bench.tasks.ragged import Ragged
-from uora_bench.tokens import TokenCache
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from torch import Tensor
 
-    from uora_bench.data import Source
+    from uora_bench.data.sources import Source
 
 Batch = dict[str, "Tensor"]
 
@@ -72,7 +72,7 @@ class Task(ABC):
         self.spec = config
         self.metric: MetricSpec = config.metric
         self.config: Any = build(self.Config, config.options, "task")
-        self.tokens = TokenCache()  # `uora_bench.fitting` gives it a folder
+        self.tokens = TokenCache()  # `uora_bench.run.fitting` gives it a folder
 
     def splits(self, source: Source) -> dict[str, Dataset]:
         """Rows of ``train``, ``dev``, ``test`` when the task names one, and of every extra evaluation split.
@@ -111,7 +111,7 @@ class Task(ABC):
     @property
     @abstractmethod
     def head(self) -> HeadSpec:
-        """What `uora_bench.backbones` puts on the backbone."""
+        """What `uora_bench.models.backbones` puts on the backbone."""
 
     @abstractmethod
     def encode(self, rows: Dataset, processor: Any, training: bool = False) -> Encoded:

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from uora_bench.data.ragged import Ragged
 from uora_bench.errors import UserError
 from uora_bench.tasks.base import Batch, Encoded, HeadSpec, Task
-from uora_bench.tasks.ragged import Ragged
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from uora_bench import images
-from uora_bench.cell import TaskConfig
+from uora_bench.config.cell import TaskConfig
+from uora_bench.data import images
 from uora_bench.errors import UserError, nearest
-from uora_bench.seeds import derive
 from uora_bench.tasks.base import Batch, Encoded, HeadSpec, Task
+from uora_bench.util.seeds import derive
 
 if TYPE_CHECKING:
     import numpy as np

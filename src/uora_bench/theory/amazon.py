@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 
 from uora_bench.errors import UserError, nearest
-from uora_bench.judge.answers import json_lines
-from uora_bench.seeds import derive
+from uora_bench.mt_bench.judge.answers import json_lines
 from uora_bench.theory import empirical
 from uora_bench.theory.empirical import Domain, Transfer
+from uora_bench.util.seeds import derive
 
 BENCHMARK = "amazon_blitzer"
 DOMAINS = ("books", "dvd", "electronics", "kitchen")

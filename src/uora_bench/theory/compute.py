@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from uora_bench.seeds import derive
 from uora_bench.theory import classification, regression
 from uora_bench.theory import simulate as simulation
 from uora_bench.theory.classification import VARIANTS, Source
@@ -33,6 +32,7 @@ from uora_bench.theory.presets import TheoryCell
 from uora_bench.theory.record import Estimate, Histogram, Results
 from uora_bench.theory.settings import Setting
 from uora_bench.theory.simulate import Simulation
+from uora_bench.util.seeds import derive
 
 Array = np.ndarray
 # the parts of the second moment and of the mean along α, from which α* follows

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from uora_bench.errors import UserError
-from uora_bench.seeds import derive
 from uora_bench.theory import empirical
 from uora_bench.theory.empirical import Domain, Transfer
+from uora_bench.util.seeds import derive
 
 Pair = tuple[int, int]
 TRANSFERS: tuple[tuple[Pair, Pair], ...] = (

@@ -15,9 +15,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from uora_bench import registry
+from uora_bench.config import registry
+from uora_bench.config.schema import build, plain
 from uora_bench.errors import UserError, nearest
-from uora_bench.schema import build, plain
 from uora_bench.theory.parameters import KINDS, VERSIONS
 
 GROUP = "theory"

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from uora_bench import provenance
+from uora_bench.config.schema import build, plain
 from uora_bench.errors import UserError
-from uora_bench.record import put, record_path
-from uora_bench.schema import build, plain
+from uora_bench.records import provenance
+from uora_bench.records.record import put, record_path
 from uora_bench.theory.presets import TheoryCell, cell_id
 
 SCHEMA = 1

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from uora_bench.errors import UserError
-from uora_bench.seeds import derive
 from uora_bench.theory import ridge
 from uora_bench.theory.equivalents import constants
+from uora_bench.util.seeds import derive
 
 Array = np.ndarray
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from uora_bench.config.schema import convert
 from uora_bench.errors import UserError, nearest
-from uora_bench.schema import convert
 from uora_bench.theory import presets
 from uora_bench.theory.parameters import KINDS
 from uora_bench.theory.presets import Preset
@@ -97,7 +97,7 @@ def _split(word: str) -> tuple[str, str]:
 
 def _values(key: str, text: str) -> list[Any]:
     """The values that ``text`` gives ``key``."""
-    from uora_bench import compose
+    from uora_bench.config import compose
 
     override = compose.read_override(f"{key}={text}")
     if not override.is_sweep_override():

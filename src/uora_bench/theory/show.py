@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from uora_bench.schema import plain
+from uora_bench.config.schema import plain
 from uora_bench.theory import data, presets
 from uora_bench.theory import record as records
 from uora_bench.theory.parameters import VERSIONS

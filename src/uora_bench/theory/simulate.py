@@ -20,10 +20,10 @@ from typing import Any, Literal
 import numpy as np
 
 from uora_bench.errors import UserError
-from uora_bench.seeds import derive
 from uora_bench.theory import ridge
 from uora_bench.theory.classification import Source, normal_cdf
 from uora_bench.theory.settings import Setting
+from uora_bench.util.seeds import derive
 
 Array = np.ndarray
 Draw = Literal["law", "data"]

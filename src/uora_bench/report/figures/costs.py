@@ -149,6 +149,6 @@ def _caption(table: Table, part: Part, kind: Kind, panels: Sequence[Panel]) -> s
 
 
 def _draw(kind: Kind, panels: Sequence[Panel], rows: Sequence[tuple[str, Look]]) -> Any:
-    from uora_bench.report.figures import scatter  # which names the types of this module
+    from uora_bench.report.figures import scatter
 
     return scatter.draw(kind, panels, rows)

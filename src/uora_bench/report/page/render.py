@@ -15,7 +15,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from uora_bench.errors import UserError
-from uora_bench.plan.request import Request
+from uora_bench.grid.request import Request
 from uora_bench.report import collect, explain, table
 from uora_bench.report.collect import Collection, Run
 from uora_bench.report.notes import RULES

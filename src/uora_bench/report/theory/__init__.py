@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from uora_bench.errors import UserError
-from uora_bench.plan.request import Request
+from uora_bench.grid.request import Request
 from uora_bench.report.figures.sketch import Sketch
 from uora_bench.report.published import Library
 from uora_bench.report.table import Table

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from uora_bench import record
-from uora_bench.cell import MetricSpec
+from uora_bench.config.cell import MetricSpec
 from uora_bench.errors import UserError, nearest
+from uora_bench.records import record
 from uora_bench.report.collect import Run
 from uora_bench.theory import presets
 from uora_bench.theory import record as records

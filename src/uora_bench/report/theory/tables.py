@@ -300,7 +300,7 @@ def values_of(study: Study, key: str) -> tuple[float, ...]:
     Raises:
         UserError: where they have several.
     """
-    from uora_bench.schema import convert
+    from uora_bench.config.schema import convert
     from uora_bench.theory.parameters import Values
 
     first, *rest = [group.parameters[key] for group in study.groups]

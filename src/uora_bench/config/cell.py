@@ -1,0 +1,345 @@
+"""What one cell *is*: frozen dataclasses, the strict way into them, and the id that names it everywhere.
+
+A `Cell` says what defines the experiment; `Settings` says where and how this call runs it. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from uora_bench.config.schema import build, convert, plain
+from uora_bench.errors import ImpossiblePair, UserError
+
+HELD_OUT = "held_out"  # the role of the rows kept out of the training set for a method's auxiliary step
+# Trainer keys that change how the loop runs but not what it computes: in the record (provenance), not in the id.
+_NOT_SCIENCE = (
+    "micro_batch_size", "eval_batch_size", "gradient_checkpointing", "checkpoint_every", "log_every", "sharding",
+    "passes",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Options:
+    """A method or a task family: its name, semantic version and own options (typed where they are used)."""
+
+    name: str
+    version: int
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class MetricSpec:
+    """Which metric set scores a task, which of its values is the primary one, and how it is printed."""
+
+    name: str
+    primary: str
+    higher_is_better: bool = True
+    scale: float = 100.0
+
+
+@dataclass(frozen=True)
+class Hub:
+    """A dataset on the Hugging Face Hub, pinned."""
+
+    id: str
+    revision: str | None = None
+    config: str | None = None
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """Where a task's rows are: ``<data.root>/<benchmark>/<dataset>/<split>.*``, else the Hub, else generated."""
+
+    benchmark: str
+    dataset: str
+    hub: Hub | None = None
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Names of the splits; ``name[a:b]`` takes rows a to b (numbers or percentages) of one."""
+
+    train: str
+    dev: str
+    test: str | None = None
+    extra: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in self.extra.keys() & {"train", "dev", "test", HELD_OUT}:
+            raise UserError(f"task.splits.extra must not name a split '{name}'; set task.splits.{name}")
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    name: str
+    family: str
+    version: int
+    kind: Literal["encoder", "causal_lm", "vision"]
+    source: DataSource
+    splits: Splits
+    metric: MetricSpec
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TargetModule:
+    """Where one adapter kind sits: the tail of a module's name and, in a fused projection, which part of its output."""
+
+    path: str
+    part: int = 0
+    of: int = 1
+
+
+@dataclass(frozen=True)
+class TargetsConfig:
+    default: tuple[str, ...]
+    modules: dict[str, TargetModule]
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    name: str
+    kind: Literal["encoder", "causal_lm", "vision"]
+    id: str | None
+    revision: str
+    package: str | None
+    path: str | None
+    dtype: Literal["float32", "bfloat16", "float16", "float64"]
+    head: tuple[str, ...]
+    targets: TargetsConfig
+    architecture: dict[str, Any] | None
+    quantisation: Literal["none", "nf4"] = "none"
+
+
+@dataclass(frozen=True)
+class RecipeConfig:
+    name: str
+    status: Literal["published", "inferred", "own"]
+    note: str
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """The training loop's settings; each is explained in ``configs/trainer/default.yaml``."""
+
+    epochs: int
+    max_steps: int | None
+    batch_size: int
+    micro_batch_size: int | None
+    eval_batch_size: int
+    lr_adapter: float
+    lr_head: float
+    weight_decay_adapter: float
+    weight_decay_head: float
+    betas: tuple[float, ...]
+    eps: float
+    schedule: Literal["linear", "cosine", "constant"]
+    warmup_ratio: float
+    max_grad_norm: float | None
+    precision: Literal["auto", "float32", "bfloat16", "float16"]
+    padding: Literal["dynamic", "max_length"]
+    length_window: int
+    gradient_checkpointing: bool
+    checkpoint_every: int
+    log_every: int
+    holdout: float | None
+    decay_head_biases: bool
+    warmup_steps: int | None
+    evaluate: Literal["each_epoch", "last"]
+    sharding: Literal["none", "full"] = "none"  # run folders are older than this key, and the next
+    passes: Literal["auto", "library"] = "auto"
+
+    def __post_init__(self) -> None:
+        positive = ("epochs", "batch_size", "eval_batch_size", "checkpoint_every", "log_every", "eps")
+        for name in (*positive, "micro_batch_size", "max_steps", "max_grad_norm"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise UserError(f"trainer.{name}={value} must be finite and above zero")
+        for name in ("lr_adapter", "lr_head", "weight_decay_adapter", "weight_decay_head", "length_window"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UserError(f"trainer.{name}={getattr(self, name)} must be finite and not negative")
+        if not 0 <= self.warmup_ratio < 1:
+            raise UserError(f"trainer.warmup_ratio={self.warmup_ratio} must be at least 0 and below 1")
+        if self.warmup_steps is not None and self.warmup_steps < 0:
+            raise UserError(f"trainer.warmup_steps={self.warmup_steps} must not be negative (null: warmup_ratio)")
+        if self.holdout is not None and not 0 <= self.holdout <= 1:
+            raise UserError(f"trainer.holdout={self.holdout} is a share of the training set: 0 to 1")
+        if len(self.betas) != 2 or not all(0 <= b < 1 for b in self.betas):
+            raise UserError(f"trainer.betas={list(self.betas)} must be two numbers in [0, 1)")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """method × task × backbone × recipe × seed."""
+
+    method: Options
+    task: TaskConfig
+    backbone: BackboneConfig
+    recipe: RecipeConfig
+    trainer: TrainerConfig
+    seed: int
+    initialise_from: str | None = None  # sha256 of the adapter file it starts from
+    weights: str | None = None  # sha256 of the weight files in backbone.path, where one is given
+    micro_batch_size: int | None = None  # set for a method that acts inside the forward pass
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Cell:
+        """The only way in: strict conversion of a composed configuration (`uora_bench.config.compose`).
+
+        Raises:
+            UserError: for an unknown key, a wrong type, or a pair that cannot be (a text task on a vision backbone).
+        """
+        method = dict(config["method"])
+        own = {f.name for f in fields(TaskConfig)} - {"options"}
+        task = {k: v for k, v in config["task"].items() if k in own}
+        task["options"] = {k: v for k, v in config["task"].items() if k not in own}
+        cell = cls(
+            method=Options(method.pop("name"), method.pop("version"), method),
+            task=build(TaskConfig, task, "task"),
+            backbone=build(BackboneConfig, config["backbone"], "backbone"),
+            recipe=build(RecipeConfig, config["recipe"], "recipe"),
+            trainer=build(TrainerConfig, config["trainer"], "trainer"),
+            seed=convert(int, config["seed"], "seed"),
+        )
+        check_kinds(config["task"], config["backbone"])
+        if cell.seed < 0:
+            raise UserError(f"seed={cell.seed} must not be negative")
+        return cell
+
+    @property
+    def holdout(self) -> float:
+        """The held-out share of the training set: ``trainer.holdout``, else what the method's options ask for."""
+        if self.trainer.holdout is not None:
+            return self.trainer.holdout
+        return convert(float, self.method.options.get("holdout", 0.0), "method.holdout")
+
+    @property
+    def label(self) -> str:
+        """A name for people, e.g. ``uora · glue/mrpc · minilm · seed 0``."""
+        return f"{self.method.name} · {self.task.name} · {self.backbone.name} · seed {self.seed}"
+
+    def canonical(self) -> dict[str, Any]:
+        """What defines the experiment, as plain data: no paths, no recipe name, nothing about where it runs."""
+        trainer = {k: v for k, v in plain(self.trainer).items() if k not in _NOT_SCIENCE}
+        if self.trainer.max_steps is not None:
+            trainer["epochs"] = None  # without effect then
+        # records are older than these keys: at what was always done they leave no trace
+        trainer["holdout"] = self.holdout  # one share, whoever asked for it
+        if trainer["warmup_steps"] is not None:
+            trainer["warmup_ratio"] = None  # without effect then
+        for key, always in (
+            ("holdout", 0.0),
+            ("decay_head_biases", False),
+            ("warmup_steps", None),
+            ("evaluate", "each_epoch"),
+        ):
+            if trainer[key] == always:
+                del trainer[key]
+        task = plain(self.task)
+        task["source"] = {k: task["source"][k] for k in ("benchmark", "dataset")}
+        del task["metric"]["scale"]  # how a score is printed
+        method = plain(self.method)
+        # the targets by what they are: naming the default ones, or a kind nobody uses, is no other experiment
+        method["options"].pop("holdout", None)
+        method["options"].pop("kernel", None)  # how the same map is computed
+        kinds = method["options"].pop("targets", ()) or ()
+        if "targets" in self.method.options and not kinds:
+            kinds = self.backbone.targets.default
+        if method["options"].get("only"):  # BitFit's word for them, whose null means every module
+            kinds = method["options"]["only"]
+            method["options"]["only"] = [k for k in self.backbone.targets.modules if k in kinds]
+        backbone = {k: getattr(self.backbone, k) for k in ("name", "id", "revision", "dtype")}
+        if self.backbone.quantisation != "none":
+            backbone["quantisation"] = self.backbone.quantisation
+        backbone["head"] = list(self.backbone.head)
+        backbone["targets"] = {k: plain(m) for k, m in self.backbone.targets.modules.items() if k in kinds}
+        return {
+            "method": method,
+            "task": task,
+            "backbone": backbone,
+            "trainer": trainer,
+            "seed": self.seed,
+            "initialise_from": self.initialise_from,
+            "weights": self.weights,
+            "micro_batch_size": self.micro_batch_size,
+        }
+
+    @property
+    def key(self) -> str:
+        """`key_of` this cell: its name before data and weights are read."""
+        return key_of(self.canonical())
+
+    def cell_id(self, fingerprint: str) -> str:
+        """16 hex digits: the hash of `canonical` (method and task versions are in it) and the data's fingerprint."""
+        text = json.dumps([self.canonical(), fingerprint], sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def check_kinds(task: Mapping[str, Any], backbone: Mapping[str, Any]) -> None:
+    """Raise `ImpossiblePair` for a task on a backbone of another kind."""
+    if task["kind"] != backbone["kind"]:
+        raise ImpossiblePair(
+            f"task={task['name']} needs a backbone of kind {task['kind']}, but backbone={backbone['name']} is of kind "
+            f"{backbone['kind']}; choose another backbone= (see --help)"
+        )
+
+
+def key_of(canonical: Mapping[str, Any]) -> str:
+    """16 hex digits for `Cell.canonical` without what only a look at data, weights and method can tell: a grid is
+    planned, and its records are found again, by this name."""
+    known = {k: v for k, v in canonical.items() if k not in ("initialise_from", "weights", "micro_batch_size")}
+    text = json.dumps(known, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class TrackerConfig:
+    name: Literal["wandb", "none"]
+    mode: Literal["auto", "online", "offline"] = "auto"
+    project: str = "uora_bench"
+    entity: str | None = None
+    timeout: float = 15.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where and how this call runs a cell; none of it is in the id."""
+
+    experiment_name: str
+    data_root: str | None
+    results_dir: str
+    runs_dir: str
+    tracker: TrackerConfig
+    initialise_from: str | None
+    force: bool
+    dry_run: bool
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Settings:
+        """Strict conversion of the part of the configuration that is not the cell."""
+        hints: dict[str, Any] = {
+            "data.root": str | None,
+            "results.dir": str,
+            "runs.dir": str,
+            "experiment_name": str,
+            "initialise_from": str | None,
+            "force": bool,
+            "dry_run": bool,
+        }
+        given: dict[str, Any] = {}
+        for key, value in config.items():
+            given |= {f"{key}.{k}": v for k, v in value.items()} if isinstance(value, Mapping) else {key: value}
+        for key in hints:
+            if key not in given:
+                raise UserError(f"'{key}' is missing")
+        flat = {k.replace(".", "_"): convert(hint, given[k], k) for k, hint in hints.items()}
+        flat["tracker"] = build(TrackerConfig, config["tracker"], "tracker")
+        name = str(flat["experiment_name"])
+        if not name or name != name.strip("./ ") or "/" in name or "\\" in name:
+            raise UserError(f"experiment_name={name!r} must be a plain folder name, e.g. experiment_name=minilm_glue")
+        return cls(**flat)

@@ -1,0 +1,254 @@
+"""From the words on the command line to one plain, fully resolved configuration.
+
+Hydra composes the groups, the recipe of method × backbone is laid over them, the command line over that. This module
+owns the order of those layers and the errors about keys; it knows nothing of what the values mean and imports no torch.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from uora_bench.config import registry
+from uora_bench.config.cell import check_kinds
+from uora_bench.errors import ImpossiblePair, UserError, nearest
+
+COMMAND_LINE = "command line"
+# method=peft takes the fields of whatever PEFT type it is: a mapping that any key may enter, checked by the method
+_OPEN, _PEFT = "method.fields.", "peft."
+# What a record is labelled with: a command line that could set these could make a record say what is not so.
+_LABELS = {
+    f"{group}.{key}" for group in ("method", "task", "backbone") for key in ("name", "version", "family", "kind")
+}
+# Values of these keys are text as it stands: a cell_id such as 17175e3302008168 or a folder 2024 is no number.
+_TEXT = ("data.root", "results.dir", "runs.dir", "experiment_name", "initialise_from", "backbone.path")
+
+
+@dataclass(frozen=True)
+class Composed:
+    """The resolved configuration; ``sources`` labels every key that is not a plain default with where its value comes
+    from, and ``legend`` says what the recipe's labels stand for."""
+
+    values: dict[str, Any]
+    sources: dict[str, str]
+    legend: dict[str, str]
+
+
+def compose(words: list[str], put_together: Callable[[dict[str, str]], dict[str, Any]] | None = None) -> Composed:
+    """Resolve ``words`` (``key=value``, Hydra's grammar) into one configuration.
+
+    ``put_together``: what makes one configuration of the chosen groups; Hydra, unless a grid brings `quick`.
+
+    Raises:
+        UserError: for a ``+``, ``++`` or ``~`` prefix, a sweep, an unknown group value or key, or a value of another
+            type than the default's.
+    """
+    groups, values = _parse(words)
+    config = (put_together or _compose_groups)(groups)
+    recipe = config.pop("recipe", None)
+    sources: dict[str, str] = {}
+    if recipe is None:
+        choice = f"{config['method']['name']}/{config['backbone']['name']}"
+        config["recipe"] = {"name": "none", "status": "own", "note": f"no recipe {choice}: plain defaults"}
+    else:
+        if recipe["name"] != "none" and recipe["name"].split("/")[0] != config["method"]["name"]:
+            raise UserError(
+                f"recipe={recipe['name']} is made for method={recipe['name'].split('/')[0]}, not "
+                f"{config['method']['name']}; choose method={recipe['name'].split('/')[0]} or recipe=none"
+            )
+        config["recipe"] = {k: recipe[k] for k in ("name", "status", "note")}
+        for key, entry in recipe_values(recipe, config["task"]["name"]).items():
+            key = _own_key(key, config["method"]["name"], f"recipe {recipe['name']}: ")
+            try:
+                _assign(config, key, entry["value"], f"recipe {recipe['name']}: ")
+            except UserError:
+                check_kinds(config["task"], config["backbone"])  # a text recipe's keys are not a vision task's
+                raise
+            sources[key] = entry["source"]
+    for key, value in values.items():
+        key = _own_key(key, config["method"]["name"], "")
+        if key.startswith(("recipe.", "method.aliases", "method.needs_head")) or key in _LABELS:
+            raise UserError(
+                f"'{key}' says what a file of configs/ is, so only that file can set it; choose another file"
+            )
+        _assign(config, key, value, "")
+        sources[key] = COMMAND_LINE
+    _resolve_aliases(config["method"])
+    if config["method"].pop("needs_head", False) and not config["backbone"]["head"]:
+        check_kinds(config["task"], config["backbone"])
+        raise ImpossiblePair(
+            f"method={config['method']['name']} trains nothing on backbone={config['backbone']['name']}, "
+            "which has no task head; for the scores of the un-adapted model take method=lora trainer.lr_adapter=0 "
+            "trainer.max_steps=1"
+        )
+    legend = {k: v for k, v in ((recipe or {}).get("sources") or {}).items() if k in sources.values()}
+    return Composed(config, sources, legend)
+
+
+def _own_key(key: str, method: str, who: str) -> str:
+    """``peft.type`` and ``peft.<field>`` by the name they have in the configuration; any other key as it is."""
+    if not key.startswith(_PEFT):
+        return key
+    if method != "peft":
+        raise UserError(
+            f"{who}'{key}' is for method=peft, and this is method={method}; add method=peft, or drop the key"
+        )
+    field = key.removeprefix(_PEFT)
+    return "method.type" if field == "type" else f"{_OPEN}{field}"
+
+
+def _resolve_aliases(method: dict[str, Any]) -> None:
+    """Replace other names of a value by its own (``aliases: {option: {other name: name}}`` in a method's YAML), so that
+    one experiment has one id."""
+    for option, names in (method.pop("aliases", None) or {}).items():
+        method[option] = names.get(method[option], method[option])
+
+
+def recipe_values(recipe: Mapping[str, Any], task: str) -> dict[str, Mapping[str, Any]]:
+    """``{dotted key: {value, source}}`` of a recipe for ``task``: the common part, then what the task changes."""
+    return {**(recipe["common"] or {}), **((recipe["per_task"] or {}).get(task) or {})}
+
+
+def leaves(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """All dotted keys of ``config`` with their values; an empty mapping counts as a leaf."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            found.update(leaves(value, f"{prefix}{key}."))
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+def _parse(words: list[str]) -> tuple[dict[str, str], dict[str, Any]]:
+    groups: dict[str, str] = {}
+    values: dict[str, Any] = {}
+    for word in words:
+        key, value = _parse_word(word)
+        if key in registry.GROUPS:
+            groups[key] = value
+        else:
+            values[key] = copy.deepcopy(value)
+    return groups, values
+
+
+@functools.lru_cache(maxsize=4096)  # a grid says the same words again and again, and the parser is slow
+def _parse_word(word: str) -> tuple[str, Any]:
+    """Key and value of ``word``; a group's value is a name that it has."""
+    override = read_override(word)
+    key = override.key_or_group
+    if word[0] in "+~":
+        raise UserError(f"'{word}': keys are set, never added or removed, so drop the '{word[0]}'{_tail(key)}")
+    if override.package is not None:
+        raise UserError(f"'{word}': a package (@…) has no place here; write {key}=…")
+    if override.is_sweep_override():
+        raise UserError(
+            f"'{word}' is a grid, and this is one cell: give one value (quote a comma in text), or run the grid with -m"
+        )
+    if key in registry.GROUPS:
+        return key, registry.check_choice(key, override.get_value_element_as_str().strip("'\""))
+    value = override.value()
+    if key in _TEXT and isinstance(value, (int, float)):
+        value = word.split("=", 1)[1]
+    return key, value
+
+
+def read_override(word: str) -> Any:
+    """``word`` as Hydra's parser reads it (`hydra.core.override_parser.types.Override`); text outside its grammar is
+    taken as it stands.
+
+    Raises:
+        UserError: for a word that is not ``key=value``.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    parser = OverridesParser.create()
+    if word in _known_keys():
+        raise UserError(f"'{word}' needs a value: write {word}=…, see --help")
+    if "=" not in word:
+        raise UserError(f"'{word}' is not of the form key=value{nearest(word, _known_keys())}")
+    try:
+        return parser.parse_override(word)
+    except HydraException as error:
+        key, text = word.split("=", 1)
+        if text[:1] in "[{\"'" or not key.lstrip("+~"):
+            raise UserError(f"cannot read '{word}': {str(error).splitlines()[0]}") from None
+        # text outside Hydra's grammar (a path with blanks, train[:80%]) is taken as it stands
+        escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+        try:
+            return parser.parse_override(f'{key}="{escaped}"')
+        except HydraException:
+            raise UserError(f"unknown key '{key}'{nearest(key.lstrip('-'), _known_keys())}") from None
+
+
+def _tail(key: str) -> str:
+    return "" if key in registry.GROUPS else nearest(key, _known_keys())
+
+
+@functools.cache
+def _known_keys() -> tuple[str, ...]:
+    return (*registry.GROUPS, *leaves(_compose_groups({})))
+
+
+def _compose_groups(groups: Mapping[str, str]) -> dict[str, Any]:
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        with initialize_config_dir(str(registry.configs_dir()), version_base="1.3"):
+            config = hydra_compose("config", overrides=[f"{k}='{v}'" for k, v in groups.items()])
+        return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(f"the configuration does not compose: {str(error).splitlines()[0]}") from None
+
+
+def _assign(config: dict[str, Any], key: str, value: Any, who: str) -> None:
+    node = config
+    *parents, last = key.split(".")
+    if key.startswith(_OPEN) and isinstance(config["method"].get("fields"), dict):
+        if not all((*parents, last)):
+            raise UserError(f"{who}'{key}' names no field of PEFT's configuration")
+        node = config["method"]["fields"]
+        for part in parents[2:]:
+            if not isinstance(node.get(part), dict):
+                node[part] = {}
+            node = node[part]
+        node[last] = value
+        return
+    for i, part in enumerate(parents):
+        node = node.get(part)  # type: ignore[assignment]
+        if not isinstance(node, dict):
+            # a whole optional mapping may be null (task.source.hub): say which one
+            if node is None and ".".join(parents[: i + 1]) in leaves(config):
+                raise UserError(f"{who}'{key}' cannot be set: '{'.'.join(parents[: i + 1])}' is null")
+            raise UserError(f"{who}unknown key '{key}'{nearest(key, [*registry.GROUPS, *leaves(config)])}")
+    if last not in node:
+        raise UserError(f"{who}unknown key '{key}'{nearest(key, [*registry.GROUPS, *leaves(config)])}")
+    node[last] = _like(node[last], value, who + key)
+
+
+def _like(default: Any, value: Any, key: str) -> Any:
+    """``value`` with the type of ``default``: YAML says which type a key has, a null default or value says nothing."""
+    if default is None or value is None:
+        return value
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(default, str) and isinstance(value, (int, float, bool)):
+        return str(value)  # a name that looks like a number
+    if type(default) is not type(value):
+        kinds = {
+            bool: "true or false",
+            int: "a whole number",
+            float: "a number",
+            list: "a list [a,b]",
+            dict: "a mapping",
+        }
+        raise UserError(f"{key}={value!r} must be {kinds.get(type(default), 'text')} (now {default!r})")
+    return value

@@ -1,0 +1,72 @@
+"""Names to things by convention: a YAML in configs/<group>/ and a module of the same name.
+
+Listing reads file names only, so that ``--help`` needs neither Hydra nor torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from uora_bench.errors import UserError, nearest
+
+GROUPS = ("method", "task", "backbone", "recipe", "trainer", "tracker")
+
+
+def configs_dir() -> Path:
+    """The folder of YAML files: inside an installed package, else the checkout's top-level ``configs/``."""
+    here = Path(__file__).resolve().parents[1]
+    packaged = here / "configs"
+    return packaged if packaged.is_dir() else here.parents[1] / "configs"
+
+
+def paper_dir() -> Path:
+    """The folder of published numbers: inside an installed package, else the checkout's ``results/paper``."""
+    here = Path(__file__).resolve().parents[1]
+    packaged = here / "paper"
+    return packaged if packaged.is_dir() else here.parents[1] / "results" / "paper"
+
+
+def choices(group: str) -> list[str]:
+    """Names that ``group=`` accepts, e.g. ``glue/rte``; files starting with ``_`` are building blocks, no choices."""
+    root = configs_dir() / group
+    names = (p.relative_to(root).with_suffix("").as_posix() for p in root.rglob("*.yaml"))
+    return sorted(n for n in names if not n.rsplit("/", 1)[-1].startswith("_"))
+
+
+def check_choice(group: str, name: str) -> str:
+    """``name`` itself if ``group`` has it; else one line with the nearest valid name."""
+    names = choices(group)
+    if name not in names:
+        raise UserError(f"unknown {group} '{name}'{nearest(name, names, limit=20)}")
+    return name
+
+
+def method_class(name: str) -> Any:
+    """The `Method` subclass defined in ``uora_bench/methods/<name>.py``."""
+    from uora_bench.methods.base import Method
+
+    return _only_subclass(f"uora_bench.methods.{check_choice('method', name)}", Method)
+
+
+def task_class(family: str) -> Any:
+    """The `Task` subclass defined in ``uora_bench/tasks/<family>.py``."""
+    from uora_bench.tasks.base import Task
+
+    return _only_subclass(f"uora_bench.tasks.{family}", Task)
+
+
+def _only_subclass(module_name: str, base: type) -> Any:
+    module = importlib.import_module(module_name)
+    found = [
+        v
+        for v in vars(module).values()
+        if isinstance(v, type)
+        and issubclass(v, base)
+        and v.__module__ == module_name
+        and not v.__name__.startswith("_")
+    ]
+    if len(found) != 1:
+        raise TypeError(f"{module_name} must define exactly one {base.__name__}, it defines {len(found)}")
+    return found[0]

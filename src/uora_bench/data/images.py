@@ -1,0 +1,310 @@
+"""Pictures: from compressed bytes or files to the numbers a vision backbone takes, a batch ahead of the model.
+
+Pictures stay compressed (in Arrow, or on disk) until a batch is made: threads decode, resize and normalise, and what is
+decoded at any time is at most the batch in use and the next. This module knows nothing of tasks and models.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from uora_bench.errors import CellError, UserError
+from uora_bench.util.seeds import derive
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from datasets import Dataset
+
+Augmentation = Literal["none", "flip", "crop_flip"]
+Source = bytes | str  # a compressed picture, or the path of a file that holds one
+_ROWS_AT_A_TIME = 500  # compressed pictures looked at together
+_MOST_THREADS = 8
+# crop_flip, own choice: a window of 50 to 100 % of the area, 3:4 to 4:3, as pretraining crops but gentler
+_AREA, _RATIO = (0.5, 1.0), (3 / 4, 4 / 3)
+
+
+@dataclass(frozen=True, eq=False)
+class Preparation:
+    """What is done to a decoded picture: resize to ``height`` x ``width`` with the PIL filter ``resample``, then take
+    for each of the 256 values of each channel the number in ``table`` (3, 256), float32: rescaled and normalised.
+
+    ``resized``: the size is not the backbone's own.
+    """
+
+    height: int
+    width: int
+    resample: int
+    table: np.ndarray
+    resized: bool = False
+
+    @classmethod
+    def of(cls, processor: Any, image_size: int | None = None) -> Preparation:
+        """What transformers' image ``processor`` does, for square pictures of ``image_size`` pixels (None: its own).
+
+        Raises:
+            UserError: when the processor does something else as well (crops, pads), or does not resize.
+        """
+        import numpy as np
+
+        for name in ("do_center_crop", "do_pad"):
+            if getattr(processor, name, None):
+                raise UserError(
+                    f"the backbone's image processor has {name}=true, which this suite does not do; use a ViT, whose "
+                    "processor only resizes and normalises"
+                )
+        size = dict(getattr(processor, "size", None) or {})
+        if not getattr(processor, "do_resize", True) or not {"height", "width"} <= set(size):
+            raise UserError(
+                f"the backbone's image processor does not resize to a height and a width (size: {size}); mend the "
+                'preprocessor_config.json of a local copy: "size": {"height": 224, "width": 224}'
+            )
+        own = (int(size["height"]), int(size["width"]))
+        # the same steps at the same precision as the processor takes for every pixel
+        values = np.arange(256, dtype=np.float64)
+        if processor.do_rescale:
+            values = values * processor.rescale_factor
+        table = np.repeat(values.astype(np.float32)[None], 3, axis=0)
+        if processor.do_normalize:
+            mean, std = (_per_channel(getattr(processor, name), name) for name in ("image_mean", "image_std"))
+            table = (table - mean[:, None]) / std[:, None]
+        height, width = own if image_size is None else (image_size, image_size)
+        return cls(height, width, int(processor.resample), table, (height, width) != own)
+
+    def pixels(self, image: Any, augmentation: Augmentation, seed: int | None) -> np.ndarray:
+        """The RGB picture ``image`` at its final size, (height, width, 3) uint8; changed at random where ``seed`` is
+        given and ``augmentation`` says how."""
+        import numpy as np
+
+        box, flip = None, False
+        if seed is not None and augmentation != "none":
+            generator = np.random.default_rng(seed)
+            flip = bool(generator.random() < 0.5)
+            if augmentation == "crop_flip":
+                box = _window(image.width, image.height, generator)
+        if box is not None or image.size != (self.width, self.height):
+            image = image.resize((self.width, self.height), self.resample, box=box)
+        pixels = np.asarray(image)
+        return pixels[:, ::-1] if flip else pixels
+
+    def normalised(self, pixels: np.ndarray, out: np.ndarray) -> None:
+        """Write ``pixels`` (height, width, 3) uint8 into ``out`` (3, height, width) as the backbone's numbers."""
+        for channel in range(3):
+            self.table[channel].take(pixels[..., channel], out=out[channel], mode="clip")
+
+
+def _per_channel(values: Any, name: str) -> np.ndarray:
+    import numpy as np
+
+    found: np.ndarray = np.asarray(values, dtype=np.float32).reshape(-1)
+    if len(found) not in (1, 3):
+        raise UserError(f"the backbone's image processor has {len(found)} values of {name}; pictures have 3 channels")
+    return np.broadcast_to(found, (3,))
+
+
+def _window(width: int, height: int, generator: Any) -> tuple[float, float, float, float]:
+    """A random window (left, upper, right, lower) of a picture, in pixels."""
+    area = width * height * generator.uniform(*_AREA)
+    ratio = (width / height) * _RATIO[0] ** generator.uniform(-1.0, 1.0)  # 3:4 to 4:3, evenly on a log scale
+    w, h = min((area * ratio) ** 0.5, width), min((area / ratio) ** 0.5, height)
+    left, upper = generator.uniform(0.0, width - w), generator.uniform(0.0, height - h)
+    return left, upper, min(left + w, width), min(upper + h, height)
+
+
+def decode(source: Source) -> Any:
+    """The picture as a PIL image in RGB, turned upright where its EXIF data says so. Transparency is dropped."""
+    from PIL import Image, ImageOps
+
+    with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+        ImageOps.exif_transpose(image, in_place=True)
+        if image.mode == "RGB":
+            return image.copy()
+        if image.mode == "I" or image.mode.startswith("I;16"):  # 16-bit grey; PIL would clip it to white
+            import numpy as np
+
+            return Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+        if "transparency" in image.info:
+            return image.convert("RGBA").convert("RGB")
+        return image.convert("RGB")
+
+
+def header_fault(source: Source) -> str | None:
+    """Why ``source`` cannot be a picture, from its first bytes; None when they look right. Decodes nothing."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source):
+            return None
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - PIL's plugins raise whatever a broken file leads them into
+        return _reason(error)
+
+
+def _reason(error: Exception) -> str:
+    from PIL import UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):
+        return "it is no picture in a known format"
+    return str(error) or type(error).__name__
+
+
+# --- columns of pictures ------------------------------------------------------------------------------------------
+
+
+def is_picture(kind: pa.DataType) -> bool:
+    """Whether an Arrow column of type ``kind`` can hold pictures: bytes, or the datasets library's {bytes, path}."""
+    import pyarrow as pa
+
+    if pa.types.is_struct(kind):
+        return {kind.field(i).name for i in range(kind.num_fields)} == {"bytes", "path"}
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+def sources(rows: Dataset, column: str) -> Iterator[tuple[Source | None, str | None]]:
+    """(bytes or the path of a file, the name it has if any) of every picture of ``rows``; None for a null."""
+    for part in rows.select_columns([column]).with_format("arrow").iter(_ROWS_AT_A_TIME):
+        yield from _unpacked(part[column])
+
+
+def _unpacked(column: pa.ChunkedArray) -> list[tuple[Source | None, str | None]]:
+    unpacked = []
+    for value in column.to_pylist():
+        data, path = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
+        unpacked.append((path if data is None else data, path))
+    return unpacked
+
+
+def hashes(rows: Dataset, column: str) -> list[str | None]:
+    """The sha256 of every picture's compressed bytes, wherever they are.
+
+    Raises:
+        UserError: for a file that cannot be read.
+    """
+    found: list[str | None] = []
+    for source, path in sources(rows, column):
+        try:
+            if isinstance(source, str):
+                with open(source, "rb") as handle:
+                    found.append(hashlib.file_digest(handle, "sha256").hexdigest())
+            else:
+                found.append(None if source is None else hashlib.sha256(source).hexdigest())
+        except OSError as error:
+            raise UserError(f"cannot read picture '{path}': {error.strerror or error}") from None
+    return found
+
+
+# --- batches ------------------------------------------------------------------------------------------------------
+
+
+def threads() -> int:
+    """How many threads decode: one per core that this process may use, at most 8."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on Linux
+        cores = os.cpu_count() or 1
+    return max(1, min(_MOST_THREADS, cores // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))))
+
+
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads(), thread_name_prefix="decode")
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """A batch in the making; ``out`` is whole when all of ``parts`` are done."""
+
+    indices: np.ndarray
+    out: np.ndarray
+    parts: list[Future[None]]
+
+    def result(self) -> np.ndarray:
+        for part in self.parts:
+            part.result()
+        return self.out
+
+
+class Loader:
+    """Batches of the pictures in ``column`` of ``rows``, (n, 3, height, width) float32, decoded by threads.
+
+    Where the order of the batches is known (`along`), the next one is decoded while one is used; nothing that was
+    decoded is kept longer. What a batch holds depends on its indices and on ``draw`` alone, never on threads, order or
+    on which process asks.
+    """
+
+    def __init__(
+        self, rows: Dataset, column: str, preparation: Preparation, augmentation: Augmentation = "none"
+    ) -> None:
+        self._rows = rows.select_columns([column]).with_format("arrow")
+        self._column, self.preparation, self._augmentation = column, preparation, augmentation
+        self._draw: int | None = None
+        self._order: Iterator[np.ndarray] = iter(())
+        self._ahead: _Job | None = None
+
+    def along(self, batches: Iterable[Sequence[int] | np.ndarray], draw: int | None) -> Loader:
+        """A loader of the same pictures for one pass in the order of ``batches``; each picture is augmented by a seed
+        of its own, made of ``draw`` and its row number (None: not augmented)."""
+        import numpy as np
+
+        fresh = Loader.__new__(Loader)
+        fresh.__dict__.update(self.__dict__)
+        fresh._draw = draw
+        fresh._order = (np.asarray(indices) for indices in batches)
+        fresh._ahead = fresh._next()
+        return fresh
+
+    def batch(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """The pictures at ``indices``.
+
+        Raises:
+            CellError: for a picture that cannot be decoded, with its row number.
+        """
+        import numpy as np
+
+        wanted = np.asarray(indices)
+        if self._ahead is None or not np.array_equal(self._ahead.indices, wanted):
+            return self._start(wanted).result()  # not what was announced, e.g. a look at the first rows
+        job, self._ahead = self._ahead, self._next()
+        return job.result()
+
+    def _next(self) -> _Job | None:
+        indices = next(self._order, None)
+        return None if indices is None else self._start(indices)
+
+    def _start(self, indices: np.ndarray) -> _Job:
+        import numpy as np
+
+        preparation = self.preparation
+        found = _unpacked(self._rows[indices.tolist()][self._column]) if len(indices) else []
+        out = np.empty((len(indices), 3, preparation.height, preparation.width), dtype=np.float32)
+        size = max(1, -(-len(indices) // (4 * threads())))
+        parts = []
+        for start in range(0, len(indices), size):
+            part = slice(start, start + size)
+            parts.append(_pool().submit(self._fill, found[part], indices[part], out[part]))
+        return _Job(indices, out, parts)
+
+    def _fill(self, found: list[tuple[Source | None, str | None]], indices: np.ndarray, out: np.ndarray) -> None:
+        for (source, path), index, numbers in zip(found, indices.tolist(), out, strict=True):
+            seed = None if self._draw is None else derive(self._draw, index)
+            try:
+                if source is None:
+                    raise ValueError("it is null")
+                pixels = self.preparation.pixels(decode(source), self._augmentation, seed)
+            except MemoryError:
+                raise
+            except Exception as error:  # noqa: BLE001 - PIL's plugins raise whatever a broken file leads them into
+                name = f", '{path}'" if path else ""
+                raise CellError(
+                    f"the picture in row {index} (from 0, of {len(self._rows)}{name}) cannot be decoded: "
+                    f"{_reason(error)}; replace or remove it"
+                ) from None
+            self.preparation.normalised(pixels, numbers)

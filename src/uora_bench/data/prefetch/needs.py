@@ -1,0 +1,106 @@
+"""What the cells of a command line need from the Hub: models at a revision, and splits of data sets. No torch here."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from uora_bench.config import compose, quick, registry
+from uora_bench.config.cell import Cell, DataSource, Settings
+from uora_bench.data.sources import IMAGE_FOLDER
+from uora_bench.errors import UserError
+from uora_bench.util import package_folder
+
+_ELSEWHERE = ("generated", IMAGE_FOLDER)  # rows that are made, or the user's own pictures
+
+
+@dataclass(frozen=True)
+class Model:
+    """The configuration, the tokenizer or image processor, and the weights of ``repo`` at ``revision``."""
+
+    repo: str
+    revision: str
+
+    def __str__(self) -> str:
+        return f"model {self.repo} at {self.revision}"
+
+    @property
+    def partial(self) -> str:
+        """The folder of what is not whole yet."""
+        return f"models--{self.repo.replace('/', '--')}"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One whole split of a data set."""
+
+    source: DataSource
+    split: str
+
+    def __str__(self) -> str:
+        return f"split {self.split} of {self.source.benchmark}/{self.source.dataset}"
+
+    @property
+    def partial(self) -> str:
+        """The folder of what is not whole yet."""
+        return f"datasets--{self.source.hub.id.replace('/', '--')}" if self.source.hub is not None else "none"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be in the folder ``root``; ``label`` names the experiment or cell in the manifest, ``command`` is what
+    fetches it."""
+
+    root: Path
+    models: tuple[Model, ...]
+    rows: tuple[Rows, ...]
+    label: str
+    command: str
+
+    @property
+    def needs(self) -> list[Model | Rows]:
+        """All of them, the small ones first."""
+        return [*self.rows, *self.models]
+
+
+def of(words: list[str]) -> Request:
+    """The needs of the grid (``experiment=…``) or the cell that ``words`` describe.
+
+    Raises:
+        UserError: for words that describe neither, or name no ``data.root``.
+    """
+    if any(word.startswith("experiment=") for word in words):
+        from uora_bench.grid.expand import expand
+
+        items = [item for item in expand(words).items if item.cell is not None and item.settings is not None]
+        pairs = [(item.cell, item.settings) for item in items if item.cell and item.settings]
+    else:
+        composed = compose.compose(words, quick.put_together)
+        pairs = [(Cell.from_config(composed.values), Settings.from_config(composed.values))]
+    roots = {settings.data_root for _, settings in pairs}
+    if roots == {None} or len(roots) != 1:
+        raise UserError("name the folder to fill: data.root=<folder> (make prefetch DATA_ROOT=<folder>)")
+    root = str(roots.pop())
+    given = [word for word in words if not word.startswith("data.root=")]
+    command = shlex.join(["python", "-m", "uora_bench", "prefetch", *given, f"data.root={root}"])
+    models = dict.fromkeys(need for cell, _ in pairs for need in _models(cell))
+    rows = dict.fromkeys(need for cell, _ in pairs for need in _rows(cell))
+    return Request(Path(root), tuple(models), tuple(rows), " ".join(given) or "the default cell", command)
+
+
+def _models(cell: Cell) -> Iterable[Model]:
+    backbone = cell.backbone
+    if backbone.path is None and backbone.id is not None and package_folder.folder(backbone.package) is None:
+        yield Model(backbone.id, backbone.revision)
+
+
+def _rows(cell: Cell) -> Iterable[Rows]:
+    source = cell.task.source
+    if source.benchmark in _ELSEWHERE:
+        return
+    task = registry.task_class(cell.task.family)(cell.task)
+    for name in task.to_load().values():
+        for part in name.split("+"):
+            yield Rows(source, part.split("[")[0])

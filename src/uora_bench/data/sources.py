@@ -1,0 +1,221 @@
+"""Where a dataset's rows come from: a local folder, the Hub, or a generator of this package.
+
+Local rows are ``<root>/<benchmark>/<dataset>/<split>.{jsonl.gz,jsonl,parquet}`` with the Hub's column names, or class
+folders (`uora_bench.data.image_folders`). This module knows nothing of tasks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import pkgutil
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from uora_bench.config.cell import DataSource
+from uora_bench.data import hub, image_folders, images, offline
+from uora_bench.errors import UserError, nearest
+from uora_bench.util.seeds import derive
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+IMAGE_FOLDER = "imagefolder"  # the benchmark of tasks whose data.root is a folder of class folders
+SUFFIXES = (".jsonl.gz", ".jsonl", ".parquet")
+_SLICE = re.compile(r"^(?P<name>[^\[\]]+)(?:\[(?P<a>(?:\d+%?)?):(?P<b>(?:\d+%?)?)\])?$")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A place to load from; ``root`` is ``data.root`` or None. This process takes its models from there too."""
+
+    root: Path | None = None
+
+    def __post_init__(self) -> None:
+        file = self.root is not None and self.root.suffix == ".parquet" and self.root.is_file()
+        if self.root is not None and not self.root.is_dir() and not file:
+            raise UserError(f"data.root='{self.root}' is not a folder; see the README for its layout")
+        offline.use(self.root)
+
+    def load(self, source: DataSource, split: str) -> Dataset:
+        """The rows of ``split``; ``name[a:b]`` takes a part of one (row numbers or percentages, as ``train[:80%]``),
+        ``a+b`` the rows of two.
+
+        Raises:
+            UserError: when neither the folder nor the Hub has it, naming the ways out; or for an empty part.
+        """
+        parts = [self._part(source, name) for name in split.split("+")]
+        if len(parts) == 1:
+            return parts[0]
+        from datasets import concatenate_datasets
+
+        try:
+            return concatenate_datasets(parts)
+        except ValueError as error:
+            raise UserError(f"the parts of split '{split}' do not fit together: {hub.reason(error)}") from None
+
+    def _part(self, source: DataSource, split: str) -> Dataset:
+        match = _SLICE.match(split)
+        if match is None:
+            raise UserError(f"split '{split}' is not of the form name or name[a:b], e.g. train[:80%]")
+        rows = self._whole(source, match["name"])
+        if match["a"] is None:
+            return rows
+        start, stop = _edge(match["a"], 0, len(rows)), _edge(match["b"], len(rows), len(rows))
+        if start >= stop:
+            raise UserError(
+                f"split '{split}' of {source.benchmark}/{source.dataset} holds no rows ({len(rows)} in all)"
+            )
+        return rows.select(range(start, stop))
+
+    def _whole(self, source: DataSource, split: str) -> Dataset:
+        if source.benchmark == "generated":
+            from datasets import Dataset
+
+            generator = _generator(source.dataset)
+            try:
+                made = generator.rows(split)
+            except ValueError as error:
+                raise UserError(str(error)) from None
+            return Dataset.from_list(made)
+        if source.benchmark == IMAGE_FOLDER:
+            return image_folders.read(self.root, split)
+        if self.root is not None:
+            for suffix in SUFFIXES:
+                path = self.root / source.benchmark / source.dataset / f"{split}{suffix}"
+                if path.is_file():
+                    return read(path)
+        return self._from_hub(source, split)
+
+    def _from_hub(self, source: DataSource, split: str) -> Dataset:
+        what = f"{source.benchmark}/{source.dataset} split '{split}'"
+        held = self._held(source)
+        folder = f"'{self.root}' holds {', '.join(held) or 'nothing'} of it" if self.root else "data.root is not set"
+        out = (
+            "set data.root=<folder> (or UORA_DATA_DIR) to one that has it, run `make prefetch` on a connected machine, "
+            "or use a tiny task (task=tiny/nli) that needs no download"
+        )
+        if source.hub is None:
+            raise UserError(f"no data for {what}: {folder} and it is not on the Hub{nearest(split, held)}; {out}")
+        online = hub.reachable(source.hub.id, "dataset", source.hub.revision)
+        import datasets
+
+        try:
+            return datasets.load_dataset(
+                source.hub.id, source.hub.config or source.dataset, revision=source.hub.revision, split=split
+            )
+        except Exception as error:  # noqa: BLE001 - the libraries below raise a dozen types for "not there"
+            why = f"the Hub says: {hub.reason(error)}" if online else "the Hub cannot be reached"
+            raise UserError(f"no data for {what}: {folder} and {why}; {out}") from None
+
+    def hashes(self, source: DataSource, splits: Iterable[str]) -> dict[str, str]:
+        """``{file name: 16 hex digits of its sha256}`` of the local files that hold ``splits``; empty for rows from
+        elsewhere. A look at the files, not at the rows: what a grid can afford to tell whether data has changed."""
+        found: dict[str, str] = {}
+        if self.root is None or source.benchmark in ("generated", IMAGE_FOLDER):
+            return found
+        for name in dict.fromkeys(part.split("[")[0] for split in splits for part in split.split("+")):
+            paths = [self.root / source.benchmark / source.dataset / f"{name}{suffix}" for suffix in SUFFIXES]
+            path = next((p for p in paths if p.is_file()), None)
+            if path is not None:
+                with open(path, "rb") as handle:
+                    found[path.name] = hashlib.file_digest(handle, "sha256").hexdigest()[:16]
+        return found
+
+    def _held(self, source: DataSource) -> list[str]:
+        folder = (self.root or Path("/nonexistent")) / source.benchmark / source.dataset
+        names = [p.name for p in folder.glob("*")] if folder.is_dir() else []
+        return sorted(n[: -len(s)] for n in names for s in SUFFIXES if n.endswith(s))
+
+
+def hold_out(rows: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
+    """(the rest, the held-out part) of ``rows``: ``share`` of them drawn with ``seed``, both in their old order.
+
+    Raises:
+        UserError: when the held-out part would be empty.
+    """
+    import numpy as np
+
+    count = round(len(rows) * share)
+    if not count:
+        raise UserError(f"holdout={share:g} of {len(rows)} training rows is none; enlarge trainer.holdout")
+    order = np.random.default_rng(derive(seed, "holdout")).permutation(len(rows))
+    return rows.select(np.sort(order[count:])), rows.select(np.sort(order[:count]))
+
+
+def read(path: Path) -> Dataset:
+    """A local file as an in-memory dataset, without the caches of the datasets library.
+
+    A parquet file keeps the column types it was written with (images, class labels).
+
+    Raises:
+        UserError: for a file that is cut, of another format, or not UTF-8.
+    """
+    import pyarrow as pa
+    from datasets import Dataset
+
+    try:
+        if path.suffix == ".parquet":
+            from pyarrow import parquet
+
+            # no partitioning: a folder called a=b would become a column
+            table = parquet.read_table(path, partitioning=None)
+        else:
+            table = _read_lines(path)
+            # arrow takes a column of dates for times: in these files text is text
+            times = [field.name for field in table.schema if pa.types.is_temporal(field.type)]
+            if times:
+                table = _read_lines(path, pa.schema([(name, pa.string()) for name in times]))
+        table.validate(full=True)  # text is UTF-8: arrow does not look while reading
+        return Dataset(table)
+    except (pa.ArrowException, OSError, EOFError, ValueError) as error:
+        raise UserError(f"cannot read '{path}': {hub.reason(error)}; copy or prefetch it again") from None
+
+
+def _read_lines(path: Path, schema: Any = None) -> Any:
+    import pyarrow as pa
+    from pyarrow import json as lines
+
+    with pa.input_stream(str(path), compression="gzip" if path.suffix == ".gz" else None) as stream:
+        blocks = lines.ReadOptions(block_size=1 << 26)  # a row has to fit into one
+        return lines.read_json(stream, blocks, lines.ParseOptions(explicit_schema=schema) if schema else None)
+
+
+def fingerprint(rows: Dataset) -> str:
+    """A hash of the rows' content (every column but ``idx``), the same for every file format and place."""
+    digest = hashlib.sha256()
+    arrow = rows.with_format("arrow")
+    for name in sorted(rows.column_names):
+        if name != "idx":
+            pictures = images.is_picture(arrow.data.schema.field(name).type)
+            # a picture is its bytes, wherever they are and whatever the file is called
+            content = images.hashes(rows, name) if pictures else arrow.select_columns([name])[:][name].to_pylist()
+            values = json.dumps(content, default=_plain, ensure_ascii=True, separators=(",", ":"))
+            digest.update(f"{name}={values};".encode())
+    return digest.hexdigest()[:16]
+
+
+def _generator(name: str) -> Any:
+    """The module of `uora_bench.data.generated` that makes the rows of dataset ``name``."""
+    package = importlib.import_module("uora_bench.data.generated")
+    found = {m.name: f"{package.__name__}.{m.name}" for m in pkgutil.iter_modules(package.__path__)}
+    module = importlib.import_module(found[name]) if name in found else None
+    if not hasattr(module, "rows"):
+        makers = [n for n, path in found.items() if hasattr(importlib.import_module(path), "rows")]
+        raise UserError(f"no generated dataset '{name}' (task.source.dataset){nearest(name, makers)}")
+    return module
+
+
+def _plain(value: Any) -> str:
+    return hashlib.sha256(value).hexdigest() if isinstance(value, bytes) else str(value)
+
+
+def _edge(text: str, default: int, total: int) -> int:
+    if not text:
+        return default
+    value = round(total * int(text[:-1]) / 100) if text.endswith("%") else int(text)
+    return min(value, total)

@@ -1,0 +1,77 @@
+"""From a request to a `Plan`: expand, compare, estimate, order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from uora_bench.errors import UserError
+from uora_bench.grid import diff, expand, model
+from uora_bench.grid.estimate import Estimator, read_all
+from uora_bench.grid.expand import Grid, Planned
+from uora_bench.grid.model import Plan
+from uora_bench.grid.request import Request
+from uora_bench.records import attempts
+
+
+def build(request: Request, processes: int | None = None, queued: Mapping[str, str] | None = None) -> tuple[Plan, Grid]:
+    """The plan of ``request``; ``queued``: what a cluster holds, by key; ``processes`` per cell, where not the
+    preset's.
+
+    Raises:
+        UserError: for a mistake in the grid, or records that cannot be read.
+    """
+    cells = expand.of(request)
+    settings = next(p.settings for p in cells.items if p.settings is not None)
+    name, results, runs = settings.experiment_name, Path(settings.results_dir), Path(settings.runs_dir)
+    records = diff.load(results / "records" / name)
+    diff.check_readable(records, results / "records" / name)
+    compared = diff.Comparison(records, attempts.folder(runs, name), runs / name, queued or {})
+    count = processes or cells.experiment.processes
+    # what others start from first: a start is only known once its own state is
+    items = [
+        compared.item(planned, _label(planned, cells), _row(planned, cells), _seed(planned), count)
+        for planned in sorted(cells.items, key=lambda p: p.after is not None)
+    ]
+    if settings.force:
+        items = [model.with_state(i, "stale", "force=true") if i.state == "done" else i for i in items]
+    past = Estimator(read_all(results, name, (f.raw for f in records.found)))
+    by_key = {p.key: p.cell for p in cells.items}
+    items = model.in_launch_order(past.fill(item, by_key[item.key]) for item in items)
+    title = cells.experiment.title or "a grid of the command line"
+    return Plan(model.SCHEMA, name, title, str(results), str(runs), tuple(items)), cells
+
+
+def beside_slurm(request: Request, processes: int | None = None) -> tuple[Plan, Grid, list[str]]:
+    """`build`, with what Slurm holds of this experiment where some of it was submitted; and notes for the reader."""
+    from uora_bench.grid.launch import slurm_queue
+
+    plan, cells = build(request, processes)
+    runs, name = Path(plan.runs_dir), plan.experiment
+    if not slurm_queue.submitted(slurm_queue.folder(runs, name)):
+        return plan, cells, []
+    try:
+        held = slurm_queue.queued(runs, name)
+    except UserError as error:
+        return plan, cells, [f"what Slurm holds of it is not known: {error}"]
+    return (*build(request, processes, held), [])
+
+
+def _own(planned: Planned, cells: Grid) -> list[str]:
+    return [f"{k}={planned.row[k]}" for k in cells.varied if k in planned.row]
+
+
+def _row(planned: Planned, cells: Grid) -> str:
+    if planned.cell is None:
+        names = [str(planned.row.get(k, "")) for k in ("method", "task", "backbone")]
+    else:
+        names = [planned.cell.method.name, planned.cell.task.name, planned.cell.backbone.name]
+    return " ".join([*(n for n in names if n), *_own(planned, cells)])
+
+
+def _label(planned: Planned, cells: Grid) -> str:
+    return f"{_row(planned, cells)} seed={_seed(planned)}"
+
+
+def _seed(planned: Planned) -> int:
+    return planned.cell.seed if planned.cell is not None else 0

@@ -1,0 +1,293 @@
+"""A grid against what is there: which cells are done, stale, failed, running, or to do.
+
+Records are read as plain JSON (a thousand of them in a moment); a cell is found again by `cell.key_of` what its record
+says it was. Nothing is hashed or loaded but the local data files.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from uora_bench.config.cell import Cell, key_of
+from uora_bench.config.compose import leaves
+from uora_bench.errors import UserError
+from uora_bench.grid.expand import Planned
+from uora_bench.grid.model import Item, State
+from uora_bench.models import weights
+from uora_bench.records import attempts, record
+
+# what a record calls a setting, by the key that sets it
+_RENAMED = (("method.options.", "method."), ("task.options.", "task."))
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a plan wants to know of a record file."""
+
+    key: str
+    cell_id: str
+    status: str
+    reason: str
+    cell: dict[str, Any]
+    started_from: str | None  # cell_id of the run whose adapter it began with
+    micro_batch_size: int | None
+    weights: str | None
+    data_files: dict[str, str]
+    command: tuple[str, ...]
+    recipe: str
+    raw: dict[str, Any]
+
+    @functools.cached_property
+    def flat(self) -> dict[str, Any]:
+        """Every setting by the key that sets it."""
+        return _flat(self.cell)
+
+
+@dataclass
+class Records:
+    """The records of one experiment; ``unreadable`` names the files that are none."""
+
+    found: list[Found]
+    unreadable: list[str]
+
+    def __post_init__(self) -> None:
+        self.by_key: dict[str, list[Found]] = {}
+        self.by_row: dict[tuple[Any, ...], list[Found]] = {}
+        for entry in self.found:
+            self.by_key.setdefault(entry.key, []).append(entry)
+            self.by_row.setdefault(_row(entry.cell), []).append(entry)
+
+
+def load(folder: Path) -> Records:
+    """Every record in ``folder``."""
+    found, unreadable = [], []
+    for path in record.paths(folder):
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            if data["schema"] != record.SCHEMA:
+                raise ValueError
+            known = data["provenance"]
+            found.append(
+                Found(
+                    key_of(data["cell"]),
+                    data["cell_id"],
+                    data["status"],
+                    data.get("reason") or "",
+                    data["cell"],
+                    known.get("initialise_from") if data["cell"].get("initialise_from") else None,
+                    data["cell"].get("micro_batch_size"),
+                    data["cell"].get("weights"),
+                    known.get("data_files") or {},
+                    tuple(known.get("command", ())),
+                    data["recipe"]["name"],
+                    data,
+                )
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            unreadable.append(path.name)
+    return Records(found, unreadable)
+
+
+class Matcher:
+    """Which records are of which planned cell. ``done``: key of a cell -> cell_id of its finished record, as far as it
+    is known; the cells that others start from have to be entered before those."""
+
+    def __init__(self, records: Records) -> None:
+        self.records = records
+        self.done: dict[str, str] = {}
+        self._paths: dict[str, str] = {}
+
+    def candidates(self, planned: Planned, cell: Cell) -> list[Found]:
+        """The records that are of this cell, as far as can be told without its data; the last written first."""
+        begins = self._begins(planned)
+        found = []
+        for entry in self.records.by_key.get(key_of(planned.canonical), ()) if self.records.found else ():
+            same_start = entry.started_from == begins if begins is not None else entry.started_from is None
+            if (
+                same_start
+                and entry.weights == self._weights(cell)
+                and entry.micro_batch_size in (None, cell.trainer.micro_batch_size)
+            ):
+                found.append(entry)
+        # the last written first: several are there when the data changed
+        return sorted(found, key=lambda f: str(f.raw["provenance"].get("finished")), reverse=True)
+
+    def _weights(self, cell: Cell) -> str | None:
+        """The hash of the weights in ``backbone.path``, as a record has it; None where there is no path."""
+        path = cell.backbone.path
+        if path is None:
+            return None
+        if path not in self._paths:
+            try:
+                self._paths[path] = weights.sha256_of(Path(path)) or "none there"
+            except OSError as error:
+                raise UserError(f"backbone.path='{path}': cannot read its weights: {error.strerror}") from None
+        return self._paths[path]
+
+    def _begins(self, planned: Planned) -> str | None:
+        """The cell_id it starts from: "" when that is not known yet, None for a cell that starts afresh."""
+        if planned.after is not None:
+            return self.done.get(planned.after, "")
+        given = planned.settings.initialise_from if planned.settings is not None else None
+        return Path(given).name if given is not None else None
+
+
+class Comparison:
+    """States of planned cells. ``queued``: keys that a cluster holds, with what it says of them."""
+
+    def __init__(self, records: Records, place: Path, run_folder: Path, queued: Mapping[str, str]) -> None:
+        self.matcher, self.place, self.runs, self.queued = Matcher(records), place, run_folder, queued
+        self._hashes: dict[tuple[Any, ...], dict[str, str]] = {}
+        names = {p.name for p in place.iterdir()} if place.is_dir() else set()
+        self._journals = {n.split(".", 1)[0] for n in names}
+
+    def item(self, planned: Planned, label: str, row: str, seed: int, processes: int) -> Item:
+        """``planned`` with its state. Items that others start from have to come before those."""
+        state, reason, cell_id = self._state(planned)
+        if state == "done" and cell_id is not None:
+            self.matcher.done[planned.key] = cell_id
+        return Item(
+            planned.key, label, planned.words, state, reason, cell_id, planned.after, processes, row=row, seed=seed
+        )
+
+    def _state(self, planned: Planned) -> tuple[State, str, str | None]:
+        if planned.cell is None:
+            return "skip", planned.reason, None
+        claim = attempts.claimed(self.place, planned.key) if planned.key in self._journals else None
+        candidates = self.matcher.candidates(planned, planned.cell)
+        if claim is not None:  # the record that this very item made, where several could be meant
+            candidates.sort(key=lambda f: f.cell_id != claim.cell_id)
+        changed = ""
+        for found in candidates:
+            if found.status == "done":
+                changed = self._changed_data(planned, found)
+                if not changed or self._looked_since(planned):
+                    return "done", "", found.cell_id
+        if claim is not None and attempts.held(self.runs.parent, self.runs.name, claim.cell_id):
+            return "running", f"process {claim.pid} on {claim.host}", claim.cell_id
+        if planned.key in self.queued:
+            return "queued", self.queued[planned.key], None
+        if changed:
+            return "stale", changed, None
+        failed = next((f for f in candidates if f.status == "failed"), None)
+        if failed is not None:
+            return "failed", failed.reason, failed.cell_id
+        tried = attempts.attempts(self.place, planned.key) if planned.key in self._journals else []
+        if tried and tried[-1].kind not in ("done", "interrupted"):
+            return "failed", tried[-1].reason, None
+        why = self._outdated(planned, planned.cell)
+        if why:
+            return "stale", why, None
+        if claim is not None and (self.runs / claim.cell_id / "checkpoints" / "last.pt").is_file():
+            return "todo", "goes on from its checkpoint", None
+        return "todo", "", None
+
+    def _changed_data(self, planned: Planned, found: Found) -> str:
+        if not found.data_files or planned.cell is None or planned.settings is None:
+            return ""
+        source = planned.cell.task.source
+        where = (planned.settings.data_root, source.benchmark, source.dataset)
+        names = tuple(sorted(found.data_files))
+        if (*where, names) not in self._hashes:
+            self._hashes[*where, names] = _hashes(planned.settings.data_root, where[1:], names)
+        now = self._hashes[*where, names]
+        other = [n for n, digest in now.items() if digest != found.data_files[n]]
+        return f"data changed: {', '.join(other)}" if other else ""
+
+    def _looked_since(self, planned: Planned) -> bool:
+        """Whether the cell itself has looked at its data as it is now, and found its record good: a file may be written
+        anew with the same rows."""
+        tried = attempts.attempts(self.place, planned.key) if planned.key in self._journals else []
+        if not tried or tried[-1].kind != "done" or planned.cell is None or planned.settings is None:
+            return False
+        source, root = planned.cell.task.source, planned.settings.data_root
+        folder = Path(root or ".") / source.benchmark / source.dataset
+        begun = datetime.fromisoformat(tried[-1].started).timestamp()
+        return all(p.stat().st_mtime < begun for p in folder.glob("*") if p.is_file())
+
+    def _outdated(self, planned: Planned, cell: Cell) -> str:
+        """What has changed since a record of this row was made, other than what somebody set: "" if there is none."""
+        alike = self.matcher.records.by_row.get(_row(planned.canonical), ())
+        if not alike:
+            return ""
+        mine, key, recipe = _flat(planned.canonical), key_of(planned.canonical), cell.recipe.name
+        ours = _chosen(planned.words)
+        best: tuple[list[str], dict[str, Any]] | None = None
+        for entry in alike:
+            if entry.status != "done" or entry.key == key or (entry.started_from is None) != (not planned.after):
+                continue
+            theirs = entry.flat
+            differ = [k for k in mine.keys() | theirs.keys() if mine.get(k) != theirs.get(k)]
+            chosen = ours | _chosen(entry.command)
+            if (entry.recipe != recipe and "recipe" in chosen) or any(_by_hand(k, chosen) for k in differ):
+                continue  # another cell, not an older state of this one
+            if best is None or len(differ) < len(best[0]):
+                best = differ, theirs
+        if best is None:
+            return ""
+        keys, theirs = best
+        said = sorted(f"{k} {_short(theirs.get(k))} → {_short(mine.get(k))}" for k in keys)
+        return "made with other settings: " + ", ".join(said[:3]) + (" …" if len(said) > 3 else "")
+
+
+def _chosen(words: Iterable[str]) -> set[str]:
+    """The keys that ``words`` set, as a record calls them."""
+    keys = {w.split("=", 1)[0] for w in words}
+    peft = {k.removeprefix("peft.") for k in keys if k.startswith("peft.")}
+    return keys | {"method.type" if k == "type" else f"method.fields.{k}" for k in peft}
+
+
+def _by_hand(key: str, chosen: set[str]) -> bool:
+    """Whether a difference in ``key`` was asked for by one of ``chosen``."""
+    if key.startswith("backbone.targets.") and chosen & {"method.targets", "method.only"}:
+        return True
+    return key in chosen or any(key.startswith(f"{c}.") for c in chosen if "." in c)  # a whole mapping was set
+
+
+def _row(cell: Mapping[str, Any]) -> tuple[Any, ...]:
+    return cell["method"]["name"], cell["task"]["name"], cell["backbone"]["name"], cell["seed"]
+
+
+def _flat(cell: Mapping[str, Any]) -> dict[str, Any]:
+    flat = {}
+    for key, value in leaves({k: v for k, v in cell.items() if isinstance(v, Mapping)}).items():
+        for theirs, ours in _RENAMED:
+            if key.startswith(theirs):
+                key = ours + key.removeprefix(theirs)
+        flat[key] = value
+    return flat
+
+
+def _short(value: Any) -> str:
+    text = "null" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= 24 else text[:23] + "…"
+
+
+def _hashes(root: str | None, dataset: Iterable[str], names: tuple[str, ...]) -> dict[str, str]:
+    """The files' hashes as `data.Source.hashes` gives them, of those that are there."""
+    import hashlib
+
+    found: dict[str, str] = {}
+    if root is None:
+        return found
+    for name in names:
+        path = Path(root).joinpath(*dataset, name)
+        if path.is_file():
+            with open(path, "rb") as handle:
+                found[name] = hashlib.file_digest(handle, "sha256").hexdigest()[:16]
+    return found
+
+
+def check_readable(records: Records, folder: Path) -> None:
+    """Raise `UserError` for record files that cannot be read: the cells behind them would refuse to run."""
+    if records.unreadable:
+        raise UserError(
+            f"{len(records.unreadable)} record(s) in '{folder}' cannot be read, the first: {records.unreadable[0]}; "
+            "remove them and plan again"
+        )

@@ -1,0 +1,209 @@
+"""From a request to cells: the preset's rows and the command line's axes, multiplied, composed and named.
+
+An impossible pair (a vision task on a text backbone) is kept with its reason, to be shown and skipped; any other
+mistake (an unknown key, a wrong type) is the whole grid's and ends it.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from uora_bench.config import compose, quick
+from uora_bench.config.cell import Cell, Settings, key_of
+from uora_bench.errors import ImpossiblePair, UserError
+from uora_bench.grid import preset
+from uora_bench.grid.preset import Experiment
+from uora_bench.grid.request import Request, word
+from uora_bench.grid.request import read as read_request
+
+FIRST = ("backbone", "method", "task", "recipe", "trainer", "tracker")  # groups come before keys in a command line
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One cell of the grid. ``cell`` is None, and ``reason`` says why, where the pair cannot be. ``canonical``: what
+    `Cell.canonical` says of it; ``key`` names the cell and, where there is one, the row it starts from."""
+
+    key: str
+    words: tuple[str, ...]
+    row: dict[str, Any]
+    cell: Cell | None
+    settings: Settings | None
+    canonical: dict[str, Any]
+    reason: str = ""
+    after: str | None = None
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All cells of a request, each once, in the order of its axes."""
+
+    experiment: Experiment
+    items: tuple[Planned, ...]
+    varied: tuple[str, ...]  # the keys that have more than one value, without the seed
+    doubles: int  # rows that were the same cell as one before
+
+
+def expand(words: list[str]) -> Grid:
+    """The grid that ``words`` ask for (see `request.read`).
+
+    Raises:
+        UserError: for a mistake in a word, an axis without values, or when no cell is left.
+    """
+    return of(read_request(words))
+
+
+def of(request: Request) -> Grid:
+    """The grid of ``request``; without ``experiment=`` the axes alone are the grid."""
+    if request.experiment is None:
+        name = request.axes.get("experiment_name", ["scratch"])[0]
+        experiment = Experiment(name=name, title="", note="", axes={})
+    else:
+        experiment = preset.load(request.experiment)
+    rows = list(_rows(experiment, request.axes))
+    for rule in experiment.exclude:
+        left = [row for row in rows if not preset.matches(row, rule)]
+        if len(left) == len(rows) and not _narrowed(rule, request.axes):
+            raise UserError(f"experiment {experiment.name}: exclude {rule} matches no row")
+        rows = left
+    if not rows:
+        raise UserError(f"the grid of experiment {experiment.name} is empty: nothing is left of its rows")
+    items, doubles = _composed(experiment, rows, request.axes)
+    if not any(item.cell is not None for item in items):
+        raise UserError(f"no cell of this grid can be: {items[0].reason}")
+    seen: dict[str, set[str]] = {}
+    for row in rows:
+        for key, value in row.items():
+            seen.setdefault(key, set()).add(str(value))
+    varied = [k for k, v in seen.items() if k not in ("seed", *_FIXED) and len(v | _absent(k, rows)) > 1]
+    return Grid(experiment, items, tuple(varied), doubles)
+
+
+_FIXED = ("method", "task", "backbone")
+
+
+def _absent(key: str, rows: list[dict[str, Any]]) -> set[str]:
+    return set() if all(key in row for row in rows) else {""}
+
+
+def _narrowed(rule: dict[str, Any], axes: dict[str, list[str]]) -> bool:
+    return any(key in axes for key in rule)
+
+
+def _rows(experiment: Experiment, asked: dict[str, list[str]]) -> Iterator[dict[str, Any]]:
+    """Every row once per combination; what was asked for on the command line replaces the preset's values of an axis
+    and narrows those a row of ``include`` names."""
+    axes = {k: preset.values(k, v) for k, v in experiment.axes.items()}
+    axes |= {k: v for k, v in asked.items() if k in axes}
+    rest = {k: v for k, v in asked.items() if k not in axes}
+    fixed = {k: [v] for k, v in experiment.set.items() if k not in asked}
+    if experiment.axes or not experiment.include:
+        yield from _product(axes | rest | fixed)
+    for include in experiment.include:
+        own: dict[str, list[Any]] = {}
+        for key, given in include.items():
+            if given is None and key in axes:
+                own[key] = []
+                continue
+            found = preset.values(key, given)
+            if key in asked:
+                found = [v for v in found if any(preset.same(key, v, w) for w in asked[key])]
+                if not found:
+                    break
+            own[key] = found
+        else:
+            merged = {k: v for k, v in (axes | fixed | rest | own).items() if v}
+            yield from _product(merged)
+
+
+def _product(axes: dict[str, list[Any]]) -> Iterator[dict[str, Any]]:
+    for combination in itertools.product(*axes.values()):
+        yield dict(zip(axes, combination, strict=True))
+
+
+def _composed(
+    experiment: Experiment, rows: Iterable[dict[str, Any]], asked: dict[str, list[str]]
+) -> tuple[tuple[Planned, ...], int]:
+    items: dict[str, Planned] = {}
+    doubles = 0
+    by_row: dict[tuple[tuple[str, str], ...], str] = {}
+    starts: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    for row in rows:
+        start = next((s for s in experiment.starts if preset.matches(row, s.when)), None)
+        more = [rule.set for rule in experiment.rules if preset.matches(row, rule.when)]
+        full = dict(row)
+        for values in more:
+            full |= {k: v for k, v in values.items() if k not in asked}
+        planned = _plan_row(experiment.name, full)
+        if start is not None and planned.cell is not None:
+            starts.append((row, {**row, **start.like}))
+            planned = _with(planned, key=_started(planned.key, {**row, **start.like}))
+        if planned.key in items:
+            doubles += 1
+            by_row[_frozen(row)] = planned.key
+            continue
+        items[planned.key] = planned
+        by_row[_frozen(row)] = planned.key
+    for row, like in starts:
+        key, first = by_row.get(_frozen(row)), by_row.get(_frozen(like))
+        if key is None:
+            continue
+        if first is None or items[first].cell is None:
+            shown = ", ".join(f"{k}={v}" for k, v in like.items())
+            items[key] = _with(items[key], cell=None, reason=f"the row it starts from is not in the grid: {shown}")
+        else:
+            items[key] = _with(items[key], after=first)
+    return tuple(items.values()), doubles
+
+
+def _plan_row(name: str, row: dict[str, Any]) -> Planned:
+    groups = [k for k in FIRST if k in row]
+    keys = [*groups, *(k for k in row if k not in groups)]
+    words = [word(k, row[k]) for k in keys]
+    if "experiment_name" not in row:
+        words.append(f"experiment_name={name}")
+    seed = str(row.get("seed", ""))
+    try:
+        # cells of one row differ in nothing else, and composing is what takes time
+        if seed.isdecimal() and str(int(seed)) == seed:
+            first, settings, known = _resolved(tuple(w for w in words if not w.startswith("seed=")))
+            cell, canonical = replace(first, seed=int(seed)), {**known, "seed": int(seed)}
+        else:
+            cell, settings, canonical = _resolved(tuple(words))
+    except ImpossiblePair as error:
+        key = hashlib.sha256(" ".join(words).encode()).hexdigest()[:16]
+        return Planned(key, tuple(words), row, None, None, {}, str(error))
+    key = key_of(canonical)
+    apart = {k: str(row[k]) for k in _APART if k in row}
+    if apart:
+        key = hashlib.sha256(f"{key} {apart}".encode()).hexdigest()[:16]
+    return Planned(key, tuple(words), row, cell, settings, canonical)
+
+
+# what may make another cell, and only a look at files or at the method tells
+_APART = ("backbone.path", "initialise_from", "trainer.micro_batch_size")
+
+
+@functools.lru_cache(maxsize=4096)
+def _resolved(words: tuple[str, ...]) -> tuple[Cell, Settings, dict[str, Any]]:
+    composed = compose.compose(list(words), quick.put_together)
+    cell = Cell.from_config(composed.values)
+    return cell, Settings.from_config(composed.values), cell.canonical()
+
+
+def _started(key: str, like: dict[str, Any]) -> str:
+    """The name of a cell that starts from the adapter of another row."""
+    return hashlib.sha256(f"{key} from {_frozen(like)}".encode()).hexdigest()[:16]
+
+
+def _frozen(row: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((k, str(v)) for k, v in row.items()))
+
+
+def _with(planned: Planned, **changes: Any) -> Planned:
+    return replace(planned, **changes)

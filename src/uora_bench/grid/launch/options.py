@@ -1,0 +1,26 @@
+"""A launcher's options: configs/launcher/<name>.yaml with the command line's ``launcher.*`` laid over it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from uora_bench.config import registry
+from uora_bench.config.schema import build
+
+T = TypeVar("T")
+
+
+def read(cls: type[T], name: str, given: Mapping[str, Any]) -> T:
+    """The options of launcher ``name`` as a ``cls``; raises `UserError` for an unknown key or a wrong type."""
+    import yaml
+
+    path = registry.configs_dir() / "launcher" / f"{name}.yaml"
+    data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for key, value in given.items():
+        node = data
+        *parents, last = key.split(".")
+        for part in parents:
+            node = node.setdefault(part, {}) if isinstance(node.get(part), dict) or part not in node else node
+        node[last] = value
+    return build(cls, data, "launcher")

@@ -1,0 +1,118 @@
+"""What a plan is made of: `Item`, one cell of a grid with its state, and `Plan`, which is written as plan.json.
+
+The launchers know a grid only by these. An item's ``words`` are a whole command line of ``python -m uora_bench``, so
+that anyone can run one cell of a plan by hand.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from uora_bench.config.schema import build, plain
+from uora_bench.errors import UserError
+from uora_bench.util import atomic
+
+SCHEMA = 1
+PLAN = "plan.json"
+State = Literal["done", "stale", "failed", "running", "queued", "todo", "skip"]
+OPEN = ("todo", "stale", "failed")  # what a launcher runs
+
+
+@dataclass(frozen=True)
+class Item:
+    """One cell of a grid.
+
+    ``state``: done; stale (a record of it is there, made with other settings, data or versions); failed; running (here
+    or elsewhere); queued (in Slurm); todo; skip (the pair cannot be). ``seconds`` and ``memory_bytes`` are estimates
+    from records of like cells (``basis`` says which), None without one. ``memory_traced``: the memory is from a trace
+    of a training step instead (`foretell`).
+    """
+
+    key: str  # 16 hex digits: names the cell before its data is read
+    label: str
+    words: tuple[str, ...]
+    state: State = "todo"
+    reason: str = ""  # of stale, failed, skip; who runs it; "from step 200" where a checkpoint waits
+    cell_id: str | None = None  # known once the cell has run
+    after: str | None = None  # key of the item whose adapter it starts from
+    processes: int = 1
+    seconds: float | None = None
+    memory_bytes: int | None = None
+    memory_traced: bool = False
+    basis: str = ""
+    row: str = ""  # everything but the seed, for people
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A grid, compared with the records there are; ``items`` in the order they are to be launched in."""
+
+    schema: int
+    experiment: str
+    title: str
+    results_dir: str
+    runs_dir: str
+    items: tuple[Item, ...]
+
+    def to_run(self) -> list[Item]:
+        """What a launcher starts, in launch order."""
+        return [item for item in self.items if item.state in OPEN]
+
+    def in_state(self, *states: State) -> list[Item]:
+        return [item for item in self.items if item.state in states]
+
+    def item(self, key: str) -> Item:
+        """The item of ``key``; raises `UserError` when the plan has none."""
+        for item in self.items:
+            if item.key == key:
+                return item
+        raise UserError(f"the plan of '{self.experiment}' has no item {key}; plan again")
+
+    @property
+    def folder(self) -> Path:
+        """Where the grid's own files are: the plan, logs, journals (``<runs_dir>/<experiment>``)."""
+        return Path(self.runs_dir) / self.experiment
+
+    @property
+    def records(self) -> Path:
+        return Path(self.results_dir) / "records" / self.experiment
+
+    def write(self, path: Path | None = None) -> Path:
+        """Write plan.json (to the grid's folder unless told otherwise), whole or not at all."""
+        path = path or self.folder / PLAN
+        atomic.write_text(path, json.dumps(plain(self), indent=1, ensure_ascii=False) + "\n")
+        return path
+
+
+def read(path: Path) -> Plan:
+    """The plan in ``path``; raises `UserError` for a file that is no plan of this version."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read the plan '{path}': {str(error).splitlines()[0]}; plan again") from None
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+        raise UserError(f"'{path}' is not a plan of this version; plan again")
+    return build(Plan, data)
+
+
+def in_launch_order(items: Iterable[Item]) -> list[Item]:
+    """One seed of every row before the second, so that a broken row shows early and a stopped grid is a whole smaller
+    one; within a seed those that others start from first, then the long ones, unknown lengths before known."""
+    items = list(items)
+    seeds = sorted({item.seed for item in items})
+    needed = {item.after for item in items if item.after is not None}
+
+    def place(item: Item) -> tuple[int, bool, bool, float]:
+        known = item.seconds is not None
+        return seeds.index(item.seed), item.key not in needed, known, -(item.seconds or 0.0)
+
+    return sorted(items, key=place)
+
+
+def with_state(item: Item, state: State, reason: str = "", cell_id: str | None = None) -> Item:
+    return replace(item, state=state, reason=reason, cell_id=cell_id or item.cell_id)

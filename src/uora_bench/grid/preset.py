@@ -1,0 +1,131 @@
+"""Experiments: the YAML files of configs/experiment/, one per published table and our own.
+
+A preset is axes (every combination is a row), settings for all rows, rules that set more where they apply, rows to add
+and rows to leave out. `uora_bench.grid.expand` makes cells of it.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import functools
+from dataclasses import dataclass, field
+from typing import Any
+
+from uora_bench.config import compose, registry
+from uora_bench.config.schema import build
+from uora_bench.errors import UserError, nearest
+from uora_bench.report.spec import TableSpec
+
+
+@dataclass(frozen=True)
+class Published:
+    """The published table that an experiment reruns."""
+
+    paper: str
+    table: str
+
+
+@dataclass(frozen=True)
+class Rule:
+    """``set``: what else is set in rows that match ``when`` (axis: value, list of values, or patterns with ``*``)."""
+
+    when: dict[str, Any]
+    set: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Start:
+    """Rows that match ``when`` start from the adapter of the row that has the values of ``like`` instead."""
+
+    when: dict[str, Any]
+    like: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One file of configs/experiment/. ``include``: more rows, each a grid of its own over the axes it names with the
+    values of ``axes`` for those it does not (null: that axis is left to its default)."""
+
+    name: str
+    title: str
+    note: str
+    axes: dict[str, Any]
+    published: Published | None = None
+    set: dict[str, Any] = field(default_factory=dict)
+    rules: tuple[Rule, ...] = ()
+    include: tuple[dict[str, Any], ...] = ()
+    exclude: tuple[dict[str, Any], ...] = ()
+    starts: tuple[Start, ...] = ()
+    processes: int = 1  # per cell
+    table: TableSpec | None = None  # how `uora_bench.report` shows it; None: as the axes suggest
+
+
+@functools.cache
+def load(name: str) -> Experiment:
+    """The experiment ``name``; raises `UserError` for an unknown one or a file that does not fit `Experiment`."""
+    import yaml
+
+    registry.check_choice("experiment", name)
+    path = registry.configs_dir() / "experiment" / f"{name}.yaml"
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise UserError(f"configs/experiment/{name}.yaml is not YAML: {' '.join(str(error).split())[:200]}") from None
+    experiment = build(Experiment, data, f"experiment {name}")
+    if experiment.name != name:
+        raise UserError(f"configs/experiment/{name}.yaml says name: {experiment.name}; the two must be the same")
+    return experiment
+
+
+def values(key: str, given: Any) -> list[Any]:
+    """The values of an axis: a list or one value; of a group (method, task, …) patterns with ``*`` are looked up.
+
+    Raises:
+        UserError: for an axis without values and a pattern that matches nothing.
+    """
+    found: list[Any] = []
+    for value in given if isinstance(given, list) else [given]:
+        if key in registry.GROUPS and isinstance(value, str) and any(c in value for c in "*?"):
+            names = registry.choices(key)
+            matching = fnmatch.filter(names, value)
+            if not matching:
+                raise UserError(f"{key}={value} matches nothing{nearest(value.strip('*'), names)}")
+            found += matching
+        else:
+            found.append(value)
+    if not found:
+        raise UserError(f"the axis '{key}' has no values")
+    return list(dict.fromkeys(found))
+
+
+def matches(row: dict[str, Any], when: dict[str, Any]) -> bool:
+    """Whether ``row`` has every value that ``when`` asks for (one of a list; ``*`` stands for anything in text)."""
+    for key, wanted in when.items():
+        options = wanted if isinstance(wanted, list) else [wanted]
+        if not any(same(key, row.get(key), option) for option in options):
+            return False
+    return True
+
+
+def same(key: str, value: Any, pattern: Any) -> bool:
+    """Whether ``value`` of ``key`` is ``pattern``; either may be text of a command line (``"1e-1"`` is 0.1)."""
+    value, pattern = read_value(key, value), read_value(key, pattern)
+    if isinstance(value, str) and isinstance(pattern, str):
+        return fnmatch.fnmatchcase(value, pattern)
+    return bool(value == pattern) and isinstance(value, bool) == isinstance(pattern, bool)
+
+
+def read_value(key: str, value: Any) -> Any:
+    """``value`` of ``key`` as what it means: text of a command line (``"1e-1"``) becomes the value it stands for."""
+    if not isinstance(value, str) or key in registry.GROUPS or "*" in value:
+        return value
+    return _value(str(value))
+
+
+@functools.lru_cache(maxsize=4096)
+def _value(text: str) -> Any:
+    try:
+        override = compose.read_override(f"seed={text}")
+    except UserError:
+        return text
+    return text if override.is_sweep_override() else override.value()

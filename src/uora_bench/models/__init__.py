@@ -1,0 +1,1 @@
+"""Backbones, their task heads and target modules."""

@@ -1,0 +1,318 @@
+"""Backbones: where their weights are, the head a task puts on them, and the targets an adapter may take.
+
+`load` gives a model ready to train, `skeleton` the same model without weights (meta device), for exact counts offline.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from uora_bench.config.cell import BackboneConfig
+from uora_bench.data import hub, offline
+from uora_bench.errors import CellError, UserError, nearest
+from uora_bench.methods.base import Target, TargetShape, linear_shape
+from uora_bench.models import quantisation, weights
+from uora_bench.tasks.base import HeadSpec
+from uora_bench.util import package_folder
+from uora_bench.util.seeds import derive
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_FEWEST_TOKENS = 8  # beside the special ones
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model with its head, the tokenizer or image processor, and where the weights came from (for the record)."""
+
+    model: nn.Module
+    processor: Any
+    origin: dict[str, Any]
+
+
+def load(backbone: BackboneConfig, head: HeadSpec, seed: int) -> Loaded:
+    """Load the weights, put the task's head on, and initialise the head from ``seed`` alone.
+
+    The head is float32 even on a half-precision backbone: it is trained, and half precision would round its steps away.
+
+    Raises:
+        UserError: when the weights, the tokenizer or the image processor are nowhere to be had, cannot be read, or do
+            not fit together; or when a tensor is missing that is not the head's.
+    """
+    import torch
+    import transformers
+
+    place, arguments = _locate(backbone)
+    auto = getattr(transformers, head.auto_class)
+    dtype = getattr(torch, backbone.dtype)
+    transformers.utils.logging.disable_progress_bar()  # 100 tensors need no bar
+    verbosity = transformers.utils.logging.get_verbosity()
+    transformers.utils.logging.set_verbosity_error()  # "newly initialized: classifier" is checked below, by name
+    try:
+        with _loading(backbone, place, arguments):
+            model, info = auto.from_pretrained(
+                place,
+                dtype=dtype,
+                output_loading_info=True,
+                use_safetensors=True,
+                # a vision model is often saved with a head of its own; the head is drawn anew in any case
+                ignore_mismatched_sizes=backbone.kind == "vision",
+                **arguments,
+                **head.config,
+                **quantisation.loading(backbone),
+            )
+            processor = _processor(backbone, place, arguments)
+    finally:
+        transformers.utils.logging.set_verbosity(verbosity)
+    # a file may hold what the model does not use (a masked-LM head); the reverse is only right for the head
+    prefixes = tuple(f"{name}." for name in backbone.head)
+    lost = [key for key in info["missing_keys"] if not key.startswith(prefixes)]
+    lost += [key for key, *_ in info["mismatched_keys"] if not key.startswith(prefixes)]
+    if lost:
+        absent = lost[0]
+        raise UserError(
+            f"backbone={backbone.name}: the weights at '{place}' lack {absent}; they are another architecture's"
+        )
+    model.head_modules = tuple(backbone.head)
+    quantisation.keep_layout(model)
+    _check_architecture(backbone, model)
+    _check_picture_size(backbone, model, processor)
+    _widen_head(model)
+    _initialise_head(model, derive(seed, "head"))
+    return Loaded(model, processor, _origin(backbone, place, arguments))
+
+
+def _processor(backbone: BackboneConfig, place: str, arguments: dict[str, Any]) -> Any:
+    """The tokenizer, or the image processor of a vision backbone; raises what the library raises, or ValueError."""
+    import transformers
+
+    if backbone.kind == "vision":
+        # torchvision's variant, which the library takes where it finds it, resizes to other values
+        return transformers.AutoImageProcessor.from_pretrained(place, backend="pil", **arguments)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(place, **arguments)
+    # where the files are missing the library makes an empty tokenizer and says nothing
+    if len(tokenizer) < len(tokenizer.all_special_tokens) + _FEWEST_TOKENS:
+        raise ValueError("it holds no tokenizer (tokenizer.json)")
+    return tokenizer
+
+
+def skeleton(backbone: BackboneConfig, head: HeadSpec) -> nn.Module:
+    """The model with its head on the meta device: shapes and counts without weights or network.
+
+    Raises:
+        UserError: when the architecture is not carried and its config.json is nowhere to be had, or not of this kind.
+    """
+    import torch
+    import transformers
+
+    def build(config: Any) -> Any:
+        with torch.device("meta"):
+            return getattr(transformers, head.auto_class).from_config(config)
+
+    if backbone.architecture is not None:
+        model = build(transformers.AutoConfig.for_model(**backbone.architecture, **head.config))
+    else:
+        place, arguments = _locate(backbone)
+        with _loading(backbone, place, arguments):
+            model = build(transformers.AutoConfig.from_pretrained(place, **arguments, **head.config))
+    model.head_modules = tuple(backbone.head)
+    return model
+
+
+def targets(model: nn.Module, backbone: BackboneConfig, kinds: Sequence[str] | None) -> list[Target]:
+    """The targets of ``kinds`` (None: the backbone's default), by block and then in the order of the backbone's YAML:
+    in whatever order they are asked for, the same random numbers go to the same target.
+
+    Raises:
+        UserError: for a kind the backbone does not have.
+    """
+    check_kinds(backbone, kinds)
+    found: list[tuple[int, int, Target]] = []
+    names = [n for n, _ in model.named_modules()]
+    asked = backbone.targets.default if kinds is None else kinds
+    for order, kind in enumerate(k for k in backbone.targets.modules if k in asked):
+        module = backbone.targets.modules[kind]
+        pattern = re.compile(r"(?:^|\.)" + re.escape(module.path).replace(r"\{layer\}", r"(?P<layer>\d+)") + "$")
+        matches = [(n, m) for n in names if (m := pattern.search(n))]
+        if not matches:
+            raise CellError(f"backbone={backbone.name}: no module matches target {kind} ('{module.path}')")
+        for name, match in matches:
+            rows, columns = linear_shape(model.get_submodule(name))
+            width = rows // module.of
+            layer = int(match["layer"])
+            shape = TargetShape(columns, width, kind, layer)
+            found.append((layer, order, Target(name, shape, module.part * width, (module.part + 1) * width)))
+    return [target for _, _, target in sorted(found, key=lambda f: f[:2])]
+
+
+def check_kinds(backbone: BackboneConfig, kinds: Sequence[str] | None) -> None:
+    """Raise `UserError` for a kind the backbone does not have, or one asked for twice; needs no weights."""
+    for kind in kinds or ():
+        if kind not in backbone.targets.modules:
+            raise UserError(
+                f"method.targets: backbone={backbone.name} has no '{kind}'{nearest(kind, backbone.targets.modules)}"
+            )
+        if list(kinds or ()).count(kind) > 1:
+            raise UserError(f"method.targets names '{kind}' twice; each kind once")
+
+
+def max_tokens(model: Any) -> int | None:
+    """How many tokens the model has positions for; None when it has no such limit."""
+    table: Any = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
+    if hasattr(table, "num_embeddings"):
+        # RoBERTa counts positions from its padding index on
+        return int(table.num_embeddings - (table.padding_idx + 1 if table.padding_idx is not None else 0))
+    return getattr(model.config, "max_position_embeddings", None)
+
+
+def head_parameters(model: Any) -> dict[str, Any]:
+    """Named parameters of the task head, in the model's order."""
+    prefixes = tuple(f"{name}." for name in model.head_modules)
+    return {n: p for n, p in model.named_parameters() if prefixes and n.startswith(prefixes)}
+
+
+def weights_sha256(backbone: BackboneConfig) -> str:
+    """The hash of the weight files in ``backbone.path``; raises `UserError` when there are none."""
+    place, _ = _locate(backbone)
+    return _hash_weights(Path(place))
+
+
+def _hash_weights(folder: Path) -> str:
+    try:
+        digest = weights.sha256_of(folder)
+    except OSError as error:
+        raise UserError(f"backbone.path='{folder}': cannot read its weights: {error.strerror}") from None
+    if digest is None:
+        raise UserError(f"backbone.path='{folder}' holds no weights (*.safetensors)")
+    return digest
+
+
+def _locate(backbone: BackboneConfig) -> tuple[str, dict[str, Any]]:
+    """Folder or Hub id, and what ``from_pretrained`` is to be told of it (revision, whether only local files count)."""
+    if backbone.path is not None:
+        if not Path(backbone.path).is_dir():
+            raise UserError(f"backbone.path='{backbone.path}' is not a folder")
+        return backbone.path, {"local_files_only": True}
+    folder = package_folder.folder(backbone.package)
+    if folder is not None:
+        return str(folder), {"local_files_only": True}
+    if backbone.id is None and backbone.package is None:
+        raise UserError(f"backbone={backbone.name} is a model of your own: name its folder with backbone.path=<folder>")
+    if backbone.id is None:
+        raise UserError(
+            f"backbone={backbone.name} is carried by the package {backbone.package}, which lacks it; reinstall"
+        )
+    cache = offline.cache()
+    if cache is not None and not offline.lacking(backbone.id, backbone.revision, cache.parent):
+        # read, never written: the library then asks nothing of the Hub and makes no file
+        return backbone.id, {"local_files_only": True, "revision": backbone.revision, "cache_dir": str(cache)}
+    online = hub.reachable(backbone.id, "model", backbone.revision)
+    return backbone.id, {"local_files_only": not online, "revision": backbone.revision}
+
+
+@contextmanager
+def _loading(backbone: BackboneConfig, place: str, arguments: dict[str, Any]) -> Iterator[None]:
+    """Inside, whatever a library raises is a `UserError` with the ways out: the files are not there, or not right.
+
+    Where ``arguments`` say that only local files count, nothing is asked of the Hub.
+    """
+    try:
+        with hub.disconnected() if arguments["local_files_only"] else nullcontext():
+            yield
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - OSError, httpx's, SafetensorError, ValueError, KeyError …
+        files = "preprocessor_config.json" if backbone.kind == "vision" else "tokenizer"
+        why = hub.reason(error) + _lack(backbone, place)
+        raise UserError(
+            f"cannot load backbone={backbone.name} from '{place}': {why}; set backbone.path=<folder> (config.json, "
+            f"*.safetensors, {files}), run `make prefetch` on a connected machine, "
+            "or use a tiny task (task=tiny/nli)"
+        ) from None
+
+
+def _lack(backbone: BackboneConfig, place: str) -> str:
+    """What keeps the folder of prefetched models from being used, for a message; "" where there is none."""
+    cache = offline.cache()
+    lacking = offline.lacking(place, backbone.revision, cache.parent) if cache and place == backbone.id else []
+    return f"; in '{cache.parent}' {lacking[0]}" if cache and lacking else ""
+
+
+def _check_architecture(backbone: BackboneConfig, model: Any) -> None:
+    """The carried architecture, from which counts are made offline, must be the weights' own."""
+    for key, value in (backbone.architecture or {}).items():
+        own = getattr(model.config, key, value)
+        if own != value:
+            raise UserError(
+                f"backbone={backbone.name}: the weights say {key}={own}, configs/backbone/{backbone.name}.yaml says "
+                f"{value}; these are not the weights the name stands for"
+            )
+
+
+def _check_picture_size(backbone: BackboneConfig, model: Any, processor: Any) -> None:
+    """A vision backbone's image processor must make pictures of the size its positions were learnt at."""
+    size, own = dict(getattr(processor, "size", None) or {}), getattr(model.config, "image_size", None)
+    if backbone.kind != "vision" or own is None or not {"height", "width"} <= set(size):
+        return
+    height, width = own if isinstance(own, (list, tuple)) else (own, own)
+    if (size["height"], size["width"]) != (height, width):
+        raise UserError(
+            f"backbone={backbone.name}: preprocessor_config.json makes pictures of {size['height']} x {size['width']}, "
+            f"config.json says the weights take {height} x {width}; correct the one that is wrong"
+        )
+
+
+def _widen_head(model: Any) -> None:
+    """Turn a half-precision head to float32, and its inputs too where no autocast does that."""
+    import torch
+
+    def widen(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        device = next((i.device.type for i in inputs if isinstance(i, torch.Tensor)), "cpu")
+        if torch.is_autocast_enabled(device):
+            return None
+        dtype = next(module.parameters()).dtype
+        return tuple(i.to(dtype) if isinstance(i, torch.Tensor) and i.is_floating_point() else i for i in inputs)
+
+    for name in model.head_modules:
+        module = model.get_submodule(name)
+        if any(p.dtype.itemsize < 4 for p in module.parameters()):
+            module.float().register_forward_pre_hook(widen)
+
+
+def _initialise_head(model: Any, seed: int) -> None:
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for name in model.head_modules:
+            head = model.get_submodule(name)
+            # a quantised backbone may be on the GPU, whose random numbers are others
+            device = next((p.device for p in head.parameters()), torch.device("cpu"))
+            head.cpu()
+            for module in head.modules():
+                if hasattr(module, "weight"):
+                    # the library marks loaded weights so that they are not drawn again; the head's are to be
+                    for parameter in module.parameters(recurse=False):
+                        parameter.__dict__.pop("_is_hf_initialized", None)
+                    module.__dict__.pop("_is_hf_initialized", None)
+                    model._init_weights(module)
+            head.to(device)
+
+
+def _origin(backbone: BackboneConfig, place: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    origin: dict[str, Any] = {"name": backbone.name, "id": backbone.id, "revision": backbone.revision}
+    if place != backbone.id or "revision" not in arguments:
+        origin["weights_sha256"] = _hash_weights(Path(place))
+        return origin
+    from huggingface_hub import constants
+
+    # the cache just loaded from says what a branch or tag was
+    cache = Path(arguments.get("cache_dir") or constants.HF_HUB_CACHE)
+    commit = offline.commit_of(cache / offline.folder_name(place), backbone.revision)
+    return {**origin, "commit": commit} if commit else origin

@@ -1,0 +1,118 @@
+"""The file between the two halves of MT-Bench: what the trained model answered, one JSON line per question."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from uora_bench.config.schema import build, plain
+from uora_bench.errors import UserError, nearest
+from uora_bench.util import atomic
+
+FILE_NAME = "mt_bench_answers.jsonl"
+
+_TEMPERATURES = {
+    "writing": 0.7, "roleplay": 0.7, "extraction": 0.0, "math": 0.0, "coding": 0.0, "reasoning": 0.0, "stem": 0.1,
+    "humanities": 0.1,
+}  # fmt: skip
+CATEGORIES = tuple(_TEMPERATURES)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model said to one question.
+
+    ``turns`` are the question's one or two turns, ``answers`` the model's answers to them (the second may be missing:
+    first turn only). ``temperature`` is the one it was sampled at (0: greedy), ``generation`` whatever else describes
+    the sampling (seed, longest answer, prompt template …).
+    """
+
+    question_id: int
+    category: str
+    turns: tuple[str, ...]
+    answers: tuple[str, ...]
+    temperature: float
+    generation: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.turns) <= 2:
+            raise UserError(f"question {self.question_id} has {len(self.turns)} turns, MT-Bench's have one or two")
+        if not 1 <= len(self.answers) <= len(self.turns):
+            raise UserError(
+                f"question {self.question_id} has {len(self.answers)} answers to {len(self.turns)} turns; "
+                "the first turn at least must be answered"
+            )
+
+
+def temperature_of(category: str, overrides: Mapping[str, float] | None = None) -> float:
+    """The temperature to answer questions of ``category`` at: ``overrides`` first, else the published one.
+
+    Published: writing and roleplay 0.7; extraction, math, coding and reasoning 0 (greedy); stem and humanities 0.1.
+    Source: lm-sys/FastChat, ``temperature_config`` in fastchat/llm_judge/common.py (commit 007ecd0), the code of
+    Zheng et al. 2023 (arXiv 2306.05685).
+
+    Raises:
+        UserError: for a category, asked for or overridden, that MT-Bench does not have.
+    """
+    for name in (*(overrides or {}), category):
+        if name not in _TEMPERATURES:
+            raise UserError(f"MT-Bench has no category '{name}'{nearest(name, CATEGORIES)}")
+    return float({**_TEMPERATURES, **(overrides or {})}[category])
+
+
+def write(path: Path, answers: Iterable[Answer]) -> None:
+    """Write the file whole or not at all; the same answers give the same bytes."""
+    lines = (json.dumps(plain(answer), allow_nan=False) + "\n" for answer in answers)
+    atomic.write_text(path, "".join(lines))
+
+
+def read(path: Path) -> list[Answer]:
+    """The answers of the file, in its order.
+
+    Raises:
+        UserError: for a file that is not there or empty, and for the first line that is no answer or answers a question
+            again, by its number.
+    """
+    found: dict[int, Answer] = {}
+    for number, data in json_lines(path):
+        try:
+            answer = build(Answer, data)
+        except UserError as error:
+            raise UserError(f"{path} line {number}: {error}") from None
+        if answer.question_id in found:
+            raise UserError(f"{path} line {number}: question {answer.question_id} is answered twice")
+        found[answer.question_id] = answer
+    if not found:
+        raise UserError(f"{path} holds no answers")
+    return list(found.values())
+
+
+def json_lines(path: Path) -> list[tuple[int, Any]]:
+    """`parse_lines` of a file; ``.gz`` is unpacked.
+
+    Raises:
+        UserError: when it cannot be read, or a line is not JSON.
+    """
+    import gzip
+    import zlib
+
+    try:
+        raw = path.read_bytes()
+        return parse_lines(gzip.decompress(raw) if path.suffix == ".gz" else raw, path)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+
+
+def parse_lines(raw: bytes, path: Path) -> list[tuple[int, Any]]:
+    """(line number, value) of every line of JSON lines that is not blank; ``path`` names them in messages."""
+    values = []
+    for number, line in enumerate(raw.split(b"\n"), 1):  # not splitlines: a text may hold other line ends
+        if line.strip():
+            try:
+                values.append((number, json.loads(line)))
+            except (ValueError, RecursionError) as error:
+                raise UserError(f"{path} line {number} is not JSON: {error}") from None
+    return values

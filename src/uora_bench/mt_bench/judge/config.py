@@ -1,0 +1,146 @@
+"""The ``key=value`` words of the command line, strictly."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from uora_bench.config.schema import build
+from uora_bench.errors import UserError, nearest
+from uora_bench.mt_bench.judge.answers import FILE_NAME
+
+PREFIX, DATA_ROOT = "judge.", "data.root"
+DEFAULT_KEY_ENV = "OPENAI_API_KEY"
+
+
+@dataclass(frozen=True)
+class JudgeConfig:
+    """Every ``judge.`` key with its default; docs/mt_bench.md explains them."""
+
+    model: str
+    base_url: str | None = None
+    key_env: str = DEFAULT_KEY_ENV
+    turns: Literal["1", "both"] = "both"
+    references: Literal["gpt4", "none"] = "gpt4"
+    temperature: float | None = 0.0
+    max_tokens: int = 2048
+    token_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    attempts: int = 3
+    retry_malformed: bool = False
+    parallel: int = 4
+    retries: int = 6
+    backoff: float = 1.0
+    connect_timeout: float = 10.0
+    timeout: float = 120.0
+    price_in: float | None = None
+    price_out: float | None = None
+    limit: int | None = None
+    dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.model.strip():
+            raise UserError("judge.model is empty; name the judge as its server does")
+        for name, least in (("max_tokens", 1), ("attempts", 1), ("parallel", 1), ("retries", 0), ("limit", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UserError(f"judge.{name}={value} must be at least {least}")
+        for name in ("connect_timeout", "timeout", "backoff"):
+            if getattr(self, name) <= 0:
+                raise UserError(f"judge.{name}={getattr(self, name):g} must be more than 0 seconds")
+        for name in ("temperature", "price_in", "price_out"):
+            if (getattr(self, name) or 0) < 0:
+                raise UserError(f"judge.{name}={getattr(self, name):g} must not be negative")
+        if (self.price_in is None) != (self.price_out is None):
+            raise UserError("judge.price_in and judge.price_out (per million tokens) are given together")
+        # a value that is no name may be the key itself, so it is never repeated
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", self.key_env):
+            raise UserError(f"judge.key_env must be the name of an environment variable, such as {DEFAULT_KEY_ENV}")
+        if self.base_url is not None:
+            object.__setattr__(self, "base_url", _base_url(self.base_url))
+
+    @property
+    def host(self) -> str:
+        """Host and port of the server: what may be shown and stored of its address."""
+        return urlsplit(self.base_url or "").netloc
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one call of the command line asks for: the file of answers, the settings, the data folder."""
+
+    answers: Path
+    config: JudgeConfig
+    data_root: Path | None
+
+
+def parse(words: list[str]) -> Request:
+    """The words of the command line.
+
+    Raises:
+        UserError: for an unknown key (with the nearest one), a value of a wrong type, or no file of answers.
+    """
+    hints = typing.get_type_hints(JudgeConfig)
+    known = [*(PREFIX + f.name for f in dataclasses.fields(JudgeConfig)), DATA_ROOT]
+    places: list[str] = []
+    values: dict[str, Any] = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if key in known and equals:
+            values[key] = text if key == DATA_ROOT else _value(hints[key.removeprefix(PREFIX)], text)
+        elif Path(word).exists() or not equals:
+            places.append(word)
+        else:
+            raise UserError(f"unknown key '{key}'{nearest(key, known, limit=40)}")
+    if len(places) != 1:
+        raise UserError(
+            f"give one run folder (with its {FILE_NAME}) or one file of answers, not {len(places)}; "
+            "see python -m uora_bench mt-bench judge --help"
+        )
+    if f"{PREFIX}model" not in values:
+        raise UserError("'judge.model' is missing; name the judge as its server does, e.g. judge.model=gpt-4")
+    root = values.pop(DATA_ROOT, None) or os.environ.get("UORA_DATA_DIR")
+    config = build(JudgeConfig, {k.removeprefix(PREFIX): v for k, v in values.items()}, "judge")
+    return Request(_answers(Path(places[0])), config, Path(root) if root else None)
+
+
+def _value(hint: Any, text: str) -> Any:
+    options = typing.get_args(hint)
+    if text == "null" and type(None) in options:
+        return None
+    if hint is str or str in options or typing.get_origin(hint) is Literal:
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text  # the strict conversion says what it must be
+
+
+def _answers(place: Path) -> Path:
+    path = place / FILE_NAME if place.is_dir() else place
+    if not path.is_file():
+        raise UserError(
+            f"no file '{path}'; give the folder of a run that wrote MT-Bench answers, or the file of answers itself"
+        )
+    return path
+
+
+def _base_url(url: str) -> str:
+    """``url`` without what the path of a request adds; what else it may hold (a password, a key) is never repeated."""
+    problem = "judge.base_url must look like https://host[:port]/v1"
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise UserError(problem) from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UserError(problem)
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise UserError(f"{problem}, without name, password or query; a key belongs in the variable of judge.key_env")
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/').removesuffix('/chat/completions')}"

@@ -1,0 +1,97 @@
+"""Where and with what a cell was run: git, versions, hardware. Facts for the record, no machine names or paths."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    "uora_bench",
+    "torch",
+    "transformers",
+    "datasets",
+    "accelerate",
+    "tokenizers",
+    "numpy",
+    "scikit-learn",
+    "scipy",
+    "peft",
+    "bitsandbytes",
+)
+
+
+PATHS = ("data.root=", "results.dir=", "runs.dir=", "backbone.path=", "initialise_from=")  # not for a public record
+SNAPSHOT = "snapshot.json"  # beside src/ of a copy that `uora_bench.grid.launch.snapshot` made
+
+
+def collect() -> dict[str, Any]:
+    """git commit and dirty flag of the code, versions of what computes, the hardware, and what a launcher says of its
+    part (``UORA_LAUNCH``: which one, whether other cells shared the device, failures before this start)."""
+    facts = {"git": git_state(), "versions": versions(), "hardware": hardware()}
+    launch = os.environ.get("UORA_LAUNCH")
+    return {**facts, "launch": json.loads(launch)} if launch else facts
+
+
+def git_state() -> dict[str, Any]:
+    """Commit of the checkout this package runs from and whether src/ or configs/ differ from it; for a snapshot what
+    was so when it was made; nulls for a wheel."""
+    folder = Path(__file__).resolve().parents[1]
+    snapshot = folder.parents[1] / SNAPSHOT
+    if folder.parent.name == "src" and snapshot.is_file():
+        facts = json.loads(snapshot.read_text(encoding="utf-8"))
+        return {"commit": facts["commit"], "dirty": facts["dirty"]}
+    commit = _git(folder, "rev-parse", "HEAD")
+    if commit is None or _git(folder, "ls-files", "--error-unmatch", "__init__.py") is None:
+        return {"commit": None, "dirty": None}
+    # what decides a result: code and configuration, files not yet known to git included
+    status = _git(folder, "status", "--porcelain", "--", ":(top)src", ":(top)configs")
+    return {"commit": commit, "dirty": bool(status)}
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def hardware() -> dict[str, Any]:
+    """Processor, cores and GPUs; the number of threads decides a CPU run's timing."""
+    import torch
+
+    facts: dict[str, Any] = {
+        "machine": platform.machine(),
+        "processor": processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+    }
+    if torch.cuda.is_available():
+        facts["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        facts["cuda"] = torch.version.cuda
+    return facts
+
+
+def processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _git(folder: Path, *words: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,1 @@
+"""The life of one cell, from its configuration to its record."""

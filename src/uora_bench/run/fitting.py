@@ -1,0 +1,227 @@
+"""From rows to a record: model, adapter, tokens, training, the files a cell leaves."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from uora_bench.config.cell import HELD_OUT, Cell
+from uora_bench.data import tokens
+from uora_bench.errors import CellError, UserError
+from uora_bench.records import record as records
+from uora_bench.records.record import CellRecord, Counts, Timing
+from uora_bench.run import artifacts
+
+if TYPE_CHECKING:
+    from uora_bench.methods.base import Method
+    from uora_bench.run.job import Job
+    from uora_bench.run.trackers import Tracker
+    from uora_bench.tasks.base import Encoded, Task
+    from uora_bench.util.signals import StopRequest
+
+
+def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest) -> CellRecord | None:
+    """Everything between the data and the record; None on processes other than the main one."""
+    cell, task, watch = job.cell, job.task, job.watch
+    with watch.measure("import"):
+        import torch
+        import transformers
+        from accelerate import Accelerator
+        from accelerate.utils import DistributedDataParallelKwargs
+
+        from uora_bench.models import backbones
+        from uora_bench.training import checkpoint, cpu_ops, distributed, peak_memory, precision, sharding, trainer
+
+        getattr(transformers, task.head.auto_class)  # a lazy module: imports most of the library
+    resolved = precision.resolve(cell.trainer.precision)
+    with watch.measure("model"):
+        accelerator = Accelerator(
+            cpu=not torch.cuda.is_available(),
+            mixed_precision=precision.ACCELERATE_NAMES[resolved],
+            # the frozen pairs are equal everywhere and stay so; sending them each step would only cost
+            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+        )
+        distributed.check(accelerator.num_processes)
+        sharding.check_processes(cell, accelerator.num_processes)
+        loaded = backbones.load(cell.backbone, task.head, cell.seed)
+        model: Any = loaded.model
+        backbone = list(model.parameters())
+        if cell.trainer.gradient_checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        head, counts = inject(cell, model, method)
+        if start_adapter is not None:
+            artifacts.warm_start(method, start_adapter)
+        if cell.trainer.sharding == "full":
+            sharding.shard(model, backbone, method, accelerator)
+        else:
+            model.to(accelerator.device)
+        on_cpu = accelerator.device.type == "cpu" and cell.trainer.passes == "auto"
+        passes = cpu_ops.install(model) if on_cpu else {}
+    with watch.measure("tokens"):
+        task.tokens = tokens.TokenCache(Path(job.settings.runs_dir) / tokens.FOLDER)
+        wanted = {r: rows for r, rows in job.rows.items() if r != HELD_OUT or method.auxiliary() is not None}
+        learnt = ("train", HELD_OUT)
+        encoded = {role: task.encode(rows, loaded.processor, role in learnt) for role, rows in wanted.items()}
+        _check_lengths(cell, method, task, encoded, backbones.max_tokens(model))
+    with watch.measure("record"):
+        tracker = _begin(job, accelerator.is_main_process, resolved, counts)
+    peaks = {"setup": peak_memory.peak_memory()[0]}
+    setup = time.perf_counter() - job.started
+    folder = job.folder
+    failed = True
+    try:
+        history = trainer.fit(
+            cell, model, head, method, task, encoded, tracker, folder / "checkpoints", accelerator, stop
+        )
+        sharded = sharding.is_sharded(model)  # nothing can be merged into a shard
+        with watch.measure("merge check"):
+            merge_error = None if sharded else artifacts.merge_check(model, method, task, encoded["dev"], accelerator)
+        failed = False
+        if not accelerator.is_main_process:
+            return None
+        with watch.measure("save"):
+            sizes = artifacts.save_weights(folder, method, head, warm=start_adapter is not None)
+            last = history.epochs[-1]["epoch"]
+            outputs = artifacts.publish_outputs(folder, job.record_folder, job.cell_id, list(job.rows), last)
+        seconds = _timing(setup, watch.totals, history.seconds)
+        _, kind = peak_memory.peak_memory()
+        peaks |= history.peaks
+        done = job.record(
+            "done",
+            scores=records.select(history.epochs, cell.task.metric),
+            epochs=tuple(records.EpochScores(**e) for e in history.epochs),
+            counts=counts,
+            bytes=sizes,
+            seconds=seconds,
+            examples_per_second=history.examples / seconds.train if seconds.train else None,
+            tokens_per_second=history.tokens / seconds.train if seconds.train else None,
+            peak_memory_bytes=max(peaks.values()),
+            peak_memory_kind=kind,
+            peak_memory_by_phase=peaks,
+            precision=resolved,
+            processes=accelerator.num_processes,
+            micro_batch_size=cell.trainer.micro_batch_size,
+            restarts=history.restarts,
+            merge_error=merge_error,
+            method=method.report(),
+            provenance={
+                "backbone": loaded.origin,
+                "kernel": method.kernels(),
+                **({"passes": passes} if passes else {}),
+                **({"outputs": outputs} if outputs else {}),
+                **({"merge_check": "not run: sharded"} if sharded else {}),
+            },
+        )
+        done.write(job.record_folder)
+        tracker.summary({f"{rule}/{cell.task.metric.primary}": _primary(done, rule) for rule in done.scores})
+        # the record is there, so the state to resume from is no longer needed; the best weights stay
+        (folder / "checkpoints" / checkpoint.LAST).unlink(missing_ok=True)
+        return done
+    finally:
+        with watch.measure("record"):
+            tracker.finish(failed=failed)
+        if accelerator.num_processes > 1:
+            accelerator.end_training()
+
+
+def _begin(job: Job, main: bool, resolved: str, counts: Counts) -> Tracker:
+    """Save the configuration, start the tracker and say what is about to be trained; nothing of it but on ``main``."""
+    from uora_bench.run import trackers
+    from uora_bench.training import checkpoint
+
+    if not main:
+        return trackers.Tracker()
+    cell, folder = job.cell, job.folder
+    artifacts.save_configuration(folder, job.composed.values, job.cell_id)
+    facts = {**cell.canonical(), "cell_id": job.cell_id, "recipe": cell.recipe.name, "precision": resolved}
+    tracker = trackers.start(
+        job.settings.tracker,
+        job.cell_id,
+        cell.label,
+        job.settings.experiment_name,
+        facts,
+        folder,
+        resumed=(folder / "checkpoints" / checkpoint.LAST).is_file(),
+    )
+    print(
+        f"{cell.label} [{job.cell_id}]: recipe {cell.recipe.name} ({cell.recipe.status}), {resolved}, adapter "
+        f"{counts.adapter:,} + head {counts.head:,} of {counts.total:,} parameters",
+        file=sys.stderr,
+    )
+    return tracker
+
+
+def _timing(setup: float, own: Mapping[str, float], training: Mapping[str, float]) -> Timing:
+    """``own``: the parts of this start; ``training``: train, eval and save (checkpoints), summed over restarts."""
+    train, evaluation = training.get("train", 0.0), training.get("eval", 0.0)
+    names = dict.fromkeys([*own, *training])
+    parts = {name: round(own.get(name, 0.0) + training.get(name, 0.0), 3) for name in names}
+    return Timing(setup, train, evaluation, setup + train + evaluation, parts)
+
+
+def _check_lengths(cell: Cell, method: Method, task: Task, encoded: dict[str, Encoded], limit: int | None) -> None:
+    """Raise `UserError` for inputs, or inputs and what is to be written, longer than the ``limit`` of the backbone."""
+    if limit is not None and method.extra_tokens:
+        limit -= method.extra_tokens
+        if limit < 1:
+            raise UserError(
+                f"{method.extra_tokens} virtual tokens leave backbone={cell.backbone.name} no room for text"
+            )
+    for split in encoded.values():
+        if limit is None or not split.new_tokens:
+            continue
+        room = limit - int(split.lengths.max())
+        if room < split.new_tokens:
+            raise UserError(
+                f"a prompt of {int(split.lengths.max())} tokens and a text of up to {split.new_tokens} do not fit into "
+                f"the {limit} of backbone={cell.backbone.name}: set task.max_new_tokens={max(1, room)}"
+            )
+    longest = max(int(e.lengths.max()) for e in encoded.values() if len(e))
+    if cell.trainer.padding == "max_length":
+        longest = max(longest, getattr(task.config, "max_length", 0))
+    if limit is not None and longest > limit:
+        raise UserError(
+            f"an input has {longest} tokens, backbone={cell.backbone.name} takes {limit}: set task.max_length={limit}"
+        )
+
+
+def inject(cell: Cell, model: Any, method: Method) -> tuple[dict[str, Any], Counts]:
+    """Put ``method`` on ``model``, open the head, and check the closed-form count against the model.
+
+    Raises:
+        CellError: when the count of trained parameters differs from the method's closed form.
+    """
+    import torch
+
+    from uora_bench.methods.base import backbone_parameters, size_of
+    from uora_bench.models import backbones
+    from uora_bench.util.seeds import derive
+
+    targets = backbones.targets(model, cell.backbone, method.target_kinds)
+    sizes = {name: size_of(p) for name, p in backbone_parameters(model).items()}
+    expected = method.count([t.shape for t in targets], sizes)
+    method.inject(model, targets, torch.Generator().manual_seed(derive(cell.seed, "adapter")))
+    head = backbones.head_parameters(model)
+    for parameter in head.values():
+        parameter.requires_grad_(True)
+    adapter = sum(p.numel() for p in method.parameters())
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    heads = sum(p.numel() for p in head.values())
+    if adapter != (adapter if expected is None else expected) or trained != adapter + heads:
+        raise CellError(
+            f"{cell.method.name} trains {adapter} adapter parameters (the model: {trained - heads}), its closed form "
+            f"says {expected}"
+        )
+    if not adapter + heads:
+        raise UserError(
+            f"method={cell.method.name} trains nothing on backbone={cell.backbone.name}, which has no task head; for "
+            "the scores of the un-adapted model take method=lora trainer.lr_adapter=0 trainer.max_steps=1"
+        )
+    return head, Counts(adapter=adapter, head=heads, total=sum(size_of(p) for p in model.parameters()))
+
+
+def _primary(record: CellRecord, rule: str) -> float:
+    return float(record.scores[rule].scores["dev"][record.metric.primary])

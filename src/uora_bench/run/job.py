@@ -1,0 +1,88 @@
+"""One cell on its way from the command line to its record: what is known of it, where its files go."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from uora_bench.config.cell import HELD_OUT, Cell, Settings
+from uora_bench.config.compose import Composed
+from uora_bench.config.schema import plain
+from uora_bench.records import provenance
+from uora_bench.records import record as records
+from uora_bench.records.record import CellRecord
+from uora_bench.util.timing import Stopwatch
+
+if TYPE_CHECKING:
+    from uora_bench.tasks.base import Task
+
+
+@dataclass
+class Job:
+    """A cell on its way: what the steps of `run` and `fitting` hand to each other."""
+
+    cell: Cell
+    settings: Settings
+    composed: Composed
+    cell_id: str
+    fingerprints: dict[str, str]
+    rows: dict[str, Any]
+    task: Task
+    words: list[str]
+    started: float
+    facts: dict[str, Any]  # provenance, as it was when the run started
+    stays: bool  # held-out rows are in the training set too
+    watch: Stopwatch  # seconds of each part but training
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.settings.runs_dir) / self.settings.experiment_name / self.cell_id
+
+    @property
+    def record_folder(self) -> Path:
+        return records_folder(self.settings)
+
+    def record(self, status: Any, **values: Any) -> CellRecord:
+        return CellRecord(
+            schema=records.SCHEMA,
+            status=status,
+            cell_id=self.cell_id,
+            experiment=self.settings.experiment_name,
+            label=self.cell.label,
+            cell=self.cell.canonical(),
+            recipe=plain(self.cell.recipe),
+            sources=self.composed.sources,
+            metric=self.cell.task.metric,
+            splits={role: {"name": self._split_name(role), "rows": len(rows)} for role, rows in self.rows.items()},
+            provenance={
+                **self.facts,
+                "data": self.fingerprints,
+                "command": [w for w in self.words if not w.startswith(provenance.PATHS)],
+                "trainer": plain(self.cell.trainer),
+                "source": plain(self.cell.task.source),
+                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+                **values.pop("provenance", {}),
+            },
+            **values,
+        )
+
+    def _split_name(self, role: str) -> str:
+        train = self.task.split_name("train")
+        share = f"a random {self.cell.holdout:g} of {train} (drawn with the seed)"
+        if role == HELD_OUT:
+            return share
+        if role == "train" and HELD_OUT in self.rows and not self.stays:
+            return f"{train} without {share}"
+        return self.task.split_name(role)
+
+
+def is_main() -> bool:
+    """Whether this process writes: the only one, or the first of several (as torchrun and accelerate number them)."""
+    return int(os.environ.get("WORLD_SIZE", "1")) <= 1 or os.environ.get("RANK", "0") == "0"
+
+
+def records_folder(settings: Settings) -> Path:
+    return Path(settings.results_dir) / "records" / settings.experiment_name

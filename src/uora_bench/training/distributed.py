@@ -1,0 +1,155 @@
+"""Several processes: that they are as many as were asked for, and that they leave together when one is told to.
+
+A process that left alone would keep the others waiting in their next collective operation. So the processes count, at
+places that all of them pass, how many were told to stop; what they decide on is that count, which is the same for all.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+from uora_bench.errors import CellError, Interrupted, UserError
+
+if TYPE_CHECKING:
+    import torch
+
+    from uora_bench.util.signals import StopRequest
+
+ASKED = "UORA_PROCESSES"  # how many processes a launcher means to have started
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def check(running: int) -> None:
+    """Hold the number of processes that share the work against what the launcher says it started.
+
+    Some launchers run one process, or several that know nothing of each other, and report success.
+
+    Raises:
+        CellError: when they differ.
+        UserError: when ``UORA_PROCESSES`` is not a number.
+    """
+    asked = os.environ.get(ASKED)
+    if asked is None:
+        return
+    if not asked.isdecimal() or not int(asked):
+        raise UserError(f"{ASKED}='{asked}' must be a number of processes; unset it, or start with torchrun")
+    if int(asked) != running:
+        raise CellError(
+            f"asked for {asked} processes, {running} run ({ASKED}); a launcher that works is torchrun --nproc_per_node "
+            f"{asked} -m uora_bench …"
+        )
+
+
+class Count:
+    """The votes of all processes, perhaps still on their way; looking at them waits for them alone, not for whatever
+    else the device has been given to do since."""
+
+    def __init__(self, votes: torch.Tensor, work: Any = None) -> None:
+        import torch
+
+        self._work, self._event, self._votes = work, None, votes
+        if votes.device.type == "cuda":
+            self._votes = torch.empty(votes.shape, dtype=votes.dtype, pin_memory=True)
+            self._votes.copy_(votes, non_blocking=True)
+            self._event = torch.cuda.Event()
+            self._event.record()
+
+    def signum(self) -> int | None:
+        """The signal that at least one process got, the same answer for all; None: go on."""
+        if self._work is not None:
+            self._work.wait()
+        if self._event is not None:
+            self._event.synchronize()
+        return next((int(s) for s, votes in zip(SIGNALS, self._votes.tolist(), strict=True) if votes), None)
+
+
+class Ballot:
+    """The vote of this process (``stop``) and the count over all. With one process nothing is sent anywhere."""
+
+    def __init__(self, stop: StopRequest, accelerator: Any) -> None:
+        self.stop, self.accelerator = stop, accelerator
+        self.alone = accelerator.num_processes == 1
+        self._added: Count | None = None
+        self._side: Any = None  # a CUDA stream, so that a vote does not wait for the batches given to the device before
+
+    def add(self, total: torch.Tensor) -> torch.Tensor:
+        """``total`` (a scalar) summed over all processes, on their device; the votes ride along, for `asked`."""
+        import torch
+
+        device = self.accelerator.device
+        if self.alone:
+            return total.to(device)
+        both = torch.cat((total.reshape(1), self._vote().to(total.dtype))).to(device)
+        both = self.accelerator.reduce(both, "sum")
+        self._added = Count(both[1:])
+        return both[0]
+
+    def asked(self) -> int | None:
+        """The signal that some process had before the latest `add`.
+
+        Asked at the end of a training step, whose beginning `add` was: what is waited for is then that beginning, and
+        the device still has the rest of the step to do.
+        """
+        if self.alone:
+            return self.stop.signum
+        return None if self._added is None else self._added.signum()
+
+    def cast(self) -> Count | None:
+        """Vote now, and look at the count later; every process must call it equally often. None: there is one."""
+        import torch
+
+        if self.alone:
+            return None
+        device = self.accelerator.device
+        if device.type != "cuda":
+            votes = self._vote().to(device)
+            return Count(votes, torch.distributed.all_reduce(votes, async_op=True))
+        if self._side is None:
+            self._side = torch.cuda.Stream()
+        with torch.cuda.stream(self._side):
+            votes = self._vote().to(device)
+            torch.distributed.all_reduce(votes)
+            return Count(votes)
+
+    def now(self) -> int | None:
+        """The signal that some process has; waits for all of them."""
+        return self.stop.signum if (count := self.cast()) is None else count.signum()
+
+    def _vote(self) -> torch.Tensor:
+        import torch
+
+        return torch.tensor([float(self.stop.signum == s) for s in SIGNALS])
+
+
+class Looks:
+    """Votes in a loop of which every process makes the same number of rounds.
+
+    ``late``: rounds between a vote and the look at its count; 0 keeps the processes in step, 1 costs no waiting.
+    """
+
+    def __init__(self, ballot: Ballot | None, late: int) -> None:
+        self._ballot, self._late = ballot, late
+        self._cast: list[Count] = []
+
+    def round(self) -> None:
+        """Vote; raises `Interrupted`, in every process in the same round, when one had been asked to stop."""
+        if self._ballot is None:
+            return
+        count = self._ballot.cast()
+        if count is None:
+            self._ballot.stop.check()
+            return
+        self._cast.append(count)
+        self._look(self._late)
+
+    def close(self) -> None:
+        """Look at the votes whose count is still open."""
+        self._look(0)
+
+    def _look(self, left: int) -> None:
+        while len(self._cast) > left:
+            signum = self._cast.pop(0).signum()
+            if signum is not None:
+                raise Interrupted(signum)

@@ -1,0 +1,334 @@
+"""All of configs/, walked: everything composes, converts strictly and counts, and every file can be chosen.
+
+Composing with Hydra takes a third of a second, and there are a thousand pairs: the walk puts the files together itself,
+and one test holds that against Hydra.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import functools
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+import uora_bench.config.compose as composing
+from tests.methods.test_counts import HEADS
+from tests.methods.test_counts import skeleton as plain_skeleton
+from tests.support.tinymodels import backbone_config, make_method
+from uora_bench.config import quick, registry
+from uora_bench.config.cell import BackboneConfig, Cell, Settings
+from uora_bench.config.compose import Composed, leaves, recipe_values
+from uora_bench.errors import ImpossiblePair, UserError
+from uora_bench.methods.base import AdapterLayer, backbone_parameters
+from uora_bench.models import backbones
+from uora_bench.run.dry_run import describe
+from uora_bench.tasks.base import HeadSpec
+
+CONFIGS = registry.configs_dir()
+METHODS, TASKS, BACKBONES = (registry.choices(group) for group in ("method", "task", "backbone"))
+RECIPES = [name for name in registry.choices("recipe") if name != "none"]
+# Named by recipes, and not there yet: a task, or a schedule of the trainer. Must be empty in the end.
+WORDS = {"vision/imagefolder": ["task.labels=[a,b]"]}  # what a task needs to have a head without its data
+NO_BIAS = ("llama", "smollm", "tiny_llama")  # families without a bias anywhere
+HYDRA = composing._compose_groups
+
+
+@functools.cache
+def file(group: str, name: str) -> dict[str, Any]:
+    """A file of configs/ that composes nothing itself."""
+    text = (CONFIGS / group / f"{name}.yaml").read_text("utf-8")
+    assert "${" not in text
+    assert "defaults:" not in text
+    return yaml.safe_load(text)
+
+
+def kind_of(task: str) -> str:
+    """The kind of backbone that a task wants: said in its file, or in the family's that it starts from."""
+    own = yaml.safe_load((CONFIGS / "task" / f"{task}.yaml").read_text("utf-8"))
+    parts = [d.removesuffix("@_here_") for d in own["defaults"] if str(d).endswith("@_here_")]
+    families = [yaml.safe_load((CONFIGS / f"{p.lstrip('/')}.yaml").read_text("utf-8")) for p in parts]
+    return next(c["kind"] for c in (own, *families) if "kind" in c)
+
+
+KIND = {name: file("backbone", name)["kind"] for name in BACKBONES}
+TASK_KIND = {name: kind_of(name) for name in TASKS}
+
+
+def compose(words: list[str]) -> Composed:
+    return composing.compose(words, quick.put_together)
+
+
+def chosen(*words: str) -> tuple[Cell, Composed]:
+    composed = compose(list(words))
+    Settings.from_config(composed.values)
+    return Cell.from_config(composed.values), composed
+
+
+def owners(recipe: str) -> tuple[str, str]:
+    """Method and backbone of a recipe; a variant has a word more: ``lora/roberta_large_restricted``."""
+    method, _, backbone = recipe.partition("/")
+    return method, backbone if backbone in BACKBONES else backbone.rpartition("_")[0]
+
+
+def tasks_of(recipe: str) -> list[str]:
+    """The tasks that a recipe names, then one that it does not, of the kind of its backbone."""
+    named = list(file("recipe", recipe)["per_task"])
+    kind = KIND[owners(recipe)[1]]
+    others = [t for t in TASKS if TASK_KIND[t] == kind and t not in named]
+    return [*(t for t in named if t in TASKS), *others[:1]]
+
+
+def values(recipe: str, task: str) -> dict[str, Any]:
+    """What a recipe sets for a task, by the keys that the configuration has."""
+    found = recipe_values(file("recipe", recipe), task)
+    return {composing._own_key(key, recipe.split("/")[0], ""): entry["value"] for key, entry in found.items()}
+
+
+# --- putting together ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", range(len(TASKS)))
+def test_the_quick_way_puts_files_together_as_hydra_does(number: int) -> None:
+    backbone, method = BACKBONES[number % len(BACKBONES)], METHODS[number % len(METHODS)]
+    groups = {"method": method, "task": TASKS[number], "tracker": "none"}
+    if number % 2 == 0:
+        groups["backbone"] = backbone
+    if number % 3 == 0:
+        groups["recipe"] = RECIPES[number % len(RECIPES)]
+    assert quick.put_together(groups) == HYDRA(groups)
+
+
+def test_the_quick_way_leaves_nothing_to_hydra() -> None:
+    for task in TASKS:
+        quick._task(task)  # raises where it would not do
+    assert quick.put_together({}) == HYDRA({})
+
+
+@pytest.mark.parametrize(
+    ("task", "backbone"),
+    [
+        pytest.param(task, backbone, id=f"{task}-{backbone}")
+        for task in TASKS
+        for backbone in BACKBONES
+        if KIND[backbone] == TASK_KIND[task]
+    ],
+)
+def test_every_method_composes_and_converts_on_every_task_and_backbone_of_its_kind(task: str, backbone: str) -> None:
+    for method in METHODS:
+        words = [f"method={method}", f"task={task}", f"backbone={backbone}", *WORDS.get(task, [])]
+        if method == "head_only" and not file("backbone", backbone)["head"]:
+            with pytest.raises(ImpossiblePair, match="no task head"):
+                chosen(*words)
+            continue
+        cell, _ = chosen(*words)
+        assert (cell.method.name, cell.task.name, cell.backbone.name) == (method, task, backbone)
+        built = registry.method_class(method)(cell.method.options, cell.seed)
+        backbones.check_kinds(cell.backbone, built.target_kinds)
+        family = registry.task_class(cell.task.family)(cell.task)
+        assert family.head.auto_class == HEADS[cell.backbone.kind].auto_class
+        assert re.fullmatch("[0-9a-f]{16}", cell.cell_id("data"))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_default_backbone_of_a_task_is_of_its_kind(task: str) -> None:
+    name = quick.put_together({"task": task})["backbone"]["name"]
+    assert KIND[name] == TASK_KIND[task]
+    assert name == "roberta_base" or not task.startswith("glue/")
+    assert name.startswith("tiny_") == task.startswith("tiny/")
+    assert quick.put_together({"task": task})["task"]["kind"] == TASK_KIND[task]
+
+
+def test_a_pair_of_two_kinds_is_refused() -> None:
+    for kind, task in {kind: task for task, kind in TASK_KIND.items()}.items():
+        for backbone in BACKBONES:
+            if KIND[backbone] != kind:
+                with pytest.raises(UserError, match="choose another backbone="):
+                    chosen("method=lora", f"task={task}", f"backbone={backbone}", "recipe=none")
+
+
+# --- recipes ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_belongs_to_a_method_and_a_backbone(name: str) -> None:
+    method, backbone = owners(name)
+    assert method in METHODS
+    assert backbone in BACKBONES
+    if name != f"{method}/{backbone}":  # chosen by nobody but the user: the file says how
+        assert f"recipe={name}" in (CONFIGS / "recipe" / f"{name}.yaml").read_text("utf-8")
+    keys = {key for t in ("", *file("recipe", name)["per_task"]) for key in values(name, t)}
+    groups = {key.split(".")[0] for key in keys - {"backbone.quantisation"}}  # a recipe never chooses other weights
+    assert groups <= {"method", "task", "trainer"}
+
+
+NAMED = sorted({task for name in RECIPES for task in file("recipe", name)["per_task"]})
+
+
+@pytest.mark.parametrize("task", NAMED)
+def test_every_task_that_a_recipe_names_exists(task: str) -> None:
+    assert task in TASKS
+    for recipe in RECIPES:
+        if task in file("recipe", recipe)["per_task"]:
+            assert TASK_KIND[task] == KIND[owners(recipe)[1]], recipe
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_value_of_a_recipe_arrives_in_the_cell_of_each_of_its_tasks(name: str) -> None:
+    method, backbone = owners(name)
+    tasks = tasks_of(name)
+    assert tasks
+    for task in tasks:
+        words = [f"method={method}", f"backbone={backbone}", f"task={task}", f"recipe={name}"]
+        cell, composed = chosen(*words, *WORDS.get(task, []))
+        assert cell.recipe.name == name
+        found = leaves(composed.values)
+        for key, value in values(name, task).items():
+            assert found[key] == value, key
+        assert composed.sources.keys() >= values(name, task).keys()
+        registry.method_class(method)(cell.method.options, 0)
+        registry.task_class(cell.task.family)(cell.task)
+
+
+# --- counts -------------------------------------------------------------------------------------------------------
+
+
+MODELS: dict[str, Any] = {}
+
+
+def model_of(backbone: str, head: HeadSpec) -> Any:
+    """A backbone with a head on the meta device, made once: `restored` puts it back after a method was on it."""
+    if head == HEADS[KIND[backbone]]:
+        return plain_skeleton(backbone)
+    key = f"{backbone} {head}"
+    if key not in MODELS:
+        MODELS[key] = backbones.skeleton(backbone_config(backbone), head)
+    return MODELS[key]
+
+
+def restored(model: Any) -> Any:
+    """``model`` without the adapters and what came with them."""
+    for path, layer in [(n, m) for n, m in model.named_modules() if isinstance(m, AdapterLayer)]:
+        parent, _, leaf = path.rpartition(".")
+        setattr(model.get_submodule(parent), leaf, layer.base)
+    for name in [n for n, _ in model.named_children() if n in ("projection_pairs", "tied_factors")]:
+        delattr(model, name)
+    assert not [n for n, m in model.named_modules() if type(m).__module__.startswith("uora_bench")]
+    return model
+
+
+def counted(backbone: str) -> bool:
+    """Whether the architecture is carried or installed; a model of the user's own has neither."""
+    own = file("backbone", backbone)
+    return own["architecture"] is not None or own["package"] is not None
+
+
+def test_a_backbone_without_an_architecture_asks_for_a_folder() -> None:
+    for backbone in (b for b in BACKBONES if not counted(b)):
+        with pytest.raises(UserError, match=re.escape("backbone.path=")):
+            backbones.skeleton(backbone_config(backbone), HEADS[KIND[backbone]])
+
+
+@pytest.mark.parametrize("backbone", [b for b in BACKBONES if counted(b)])
+def test_every_method_counts_on_every_backbone(backbone: str) -> None:
+    """The closed form of each method, with its defaults, is what the model trains: as a run checks at its start."""
+    config, model = backbone_config(backbone), plain_skeleton(backbone)
+    sizes = {name: p.numel() for name, p in backbone_parameters(model).items()}
+    known = {m.kind: m for m in (t.shape for t in backbones.targets(model, config, tuple(config.targets.modules)))}
+    assert known.keys() == config.targets.modules.keys()
+    counts: dict[str, int] = {}
+    for name in METHODS:
+        fused = name == "peft" and backbone.removeprefix("tiny_").startswith("gpt2")
+        method = make_method(name, **({"targets": ["qkv"]} if fused else {}))
+        place = copy.deepcopy(model) if name == "peft" else model
+        targets = backbones.targets(place, config, method.target_kinds)
+        expected = method.count([t.shape for t in targets], sizes)
+        if name == "bitfit" and backbone.startswith(NO_BIAS):
+            with pytest.raises(UserError, match="has none"):
+                method.inject(place, targets, torch.Generator())
+            continue
+        method.inject(place, targets, torch.Generator().manual_seed(0))
+        trained = sum(p.numel() for p in place.parameters() if p.requires_grad)
+        assert trained == sum(p.numel() for p in method.parameters())
+        counts[name] = trained
+        assert expected in (trained, None), name
+        restored(model)
+    assert counts["head_only"] == 0
+    assert counts["full"] == sum(sizes.values())
+    assert counts["uora"] < counts["lora"] < counts["full"]
+    assert counts["lora_fa"] < counts["lora"] < counts["alpha_lora"]
+    assert counts.keys() | {"bitfit"} == set(METHODS)
+    assert ("bitfit" in counts) != backbone.startswith(NO_BIAS)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_dry_run_of_every_recipe_counts(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    method, backbone = owners(name)
+    task = tasks_of(name)[0]
+    words = [f"method={method}", f"backbone={backbone}", f"task={task}", f"recipe={name}"]
+    cell, composed = chosen(*words, *WORDS.get(task, []))
+    model = model_of(backbone, registry.task_class(cell.task.family)(cell.task).head)
+    place = copy.deepcopy(model) if method == "peft" else model
+    monkeypatch.setattr(backbones, "skeleton", lambda *_: place)
+    try:
+        text = describe(cell, composed)
+    finally:
+        restored(model)
+    assert text.startswith(cell.label)
+    adapter, head, total = (int(n.replace(",", "")) for n in re.findall(r"(?:adapter|head|total) ([\d,]+)", text)[-3:])
+    assert (adapter > 0) == (method != "head_only")
+    assert (head > 0) == (KIND[backbone] != "causal_lm")
+    assert adapter + head <= total
+    for key, label in composed.sources.items():
+        assert re.search(rf"^  {re.escape(key)} .*\[{re.escape(label)}\]$", text, flags=re.MULTILINE), key
+
+
+# --- files --------------------------------------------------------------------------------------------------------
+
+
+def test_every_file_can_be_chosen_or_is_part_of_one_that_can() -> None:
+    files = {p.relative_to(CONFIGS).as_posix() for p in CONFIGS.rglob("*") if p.is_file()}
+    groups = (*registry.GROUPS, "experiment", "launcher", "theory")  # of grids, and of uora_bench.theory
+    choices = {f"{group}/{name}.yaml" for group in groups for name in registry.choices(group)}
+    assert choices <= files
+    parts = {f for f in files - choices if Path(f).name.startswith("_")}
+    assert files - choices - parts == {"config.yaml"}
+    text = "\n".join((CONFIGS / c).read_text("utf-8") for c in choices)
+    assert [p for p in parts if f"/{p.removesuffix('.yaml')}@_here_" not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("group", "name"),
+    [(g, n) for g in ("method", "task", "backbone", "recipe", "tracker") for n in registry.choices(g)],
+)
+def test_a_file_has_the_name_that_chooses_it(group: str, name: str) -> None:
+    found = quick.put_together({"task": name})["task"]["name"] if group == "task" else file(group, name)["name"]
+    assert found == name
+
+
+def test_the_page_on_backbones_names_every_one_with_its_recipes(root: Path) -> None:
+    text = (root / "docs" / "backbones.md").read_text("utf-8")
+    rows = {m[1]: m[0] for m in re.finditer(r"^\| `(\w+)` \|.*$", text, flags=re.MULTILINE)}
+    real = [b for b in BACKBONES if not b.startswith("tiny_") and counted(b)]
+    assert rows.keys() >= set(real)
+    assert rows.keys() <= set(BACKBONES)
+    for backbone in real:
+        own, row = file("backbone", backbone), rows[backbone]
+        millions = plain_skeleton(backbone).num_parameters() / 1e6
+        assert f"| {millions:,.1f}M |" in row, (backbone, millions)
+        assert own["id"] in row
+        assert f"| {', '.join(own['targets']['default'])} |" in row
+        status = {n: file("recipe", n)["status"] for n in RECIPES if owners(n)[1] == backbone}
+        listed = dict(re.findall(r"([a-z_]+) \((published|inferred|own)\)", row))
+        assert listed == {n.split("/")[0]: s for n, s in status.items() if n.endswith(f"/{backbone}")}, backbone
+        assert [n for n in status if not n.endswith(f"/{backbone}") and f"`{n}`" not in text] == []
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_every_backbone_says_all_that_a_user_may_set(name: str) -> None:
+    assert set(file("backbone", name)) == {f.name for f in dataclasses.fields(BackboneConfig)}

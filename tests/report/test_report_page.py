@@ -1,0 +1,317 @@
+"""The report page: the same bytes for the same records, all that a record promises, nothing from elsewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.support import made_up_report as made_up
+from uora_bench.errors import UserError
+from uora_bench.report import explain, figures, page, table
+from uora_bench.report.collect import Collection
+from uora_bench.report.page import cells, pool, render
+from uora_bench.report.spec import Column, RowSpec, TableSpec
+
+EMPTY = {"meta", "link", "input", "img", "br", "hr"}  # elements without an end
+
+
+class Reader(HTMLParser):
+    """``elements``: (name, attributes, text in it), in the order of their beginnings."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str], list[str]]] = []
+        self._open: list[int] = []
+        self.feed(text)
+        self.close()
+        assert self._open == [], "an element is not closed"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {k: v or "" for k, v in attrs}, []))
+        if tag not in EMPTY:
+            self._open.append(len(self.elements) - 1)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.elements[self._open.pop()][0] == tag, f"</{tag}> closes another element"
+
+    def handle_data(self, data: str) -> None:
+        for n in self._open:
+            self.elements[n][2].append(data)
+
+    def texts(self, tag: str, css: str = "") -> list[str]:
+        """The text of every ``tag`` of the class ``css``."""
+        chosen = [e for e in self.elements if e[0] == tag and (not css or css in e[1].get("class", "").split())]
+        return [" ".join("".join(text).split()) for _, _, text in chosen]
+
+
+def data_of(html: str) -> dict[str, Any]:
+    """The data in the page, with its references followed as the script does."""
+    (text,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', html, flags=re.DOTALL)
+    data = json.loads(text)
+
+    def whole(value: Any) -> Any:
+        if isinstance(value, str) and value.startswith(pool.MARK):
+            return whole(data["pool"][int(value[1:])])
+        if isinstance(value, list):
+            return [whole(v) for v in value]
+        return {k: whole(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+    found: dict[str, Any] = {k: whole(v) for k, v in data.items() if k != "pool"}
+    return found
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, (dict, list)):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from leaves(part)
+    else:
+        yield value
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("results")
+
+
+@pytest.fixture(scope="module")
+def html(results: Path) -> str:
+    return render.assemble([made_up.make(results)], results, False, "").html
+
+
+@pytest.fixture(scope="module")
+def read(html: str) -> Reader:
+    return Reader(html)
+
+
+@pytest.fixture(scope="module")
+def data(html: str) -> dict[str, Any]:
+    return data_of(html)
+
+
+@pytest.fixture
+def without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page.importlib.util, "find_spec", lambda name: None)
+
+
+def test_the_same_records_give_the_same_bytes_without_torch(results: Path, html: str) -> None:
+    assert html  # the records are there
+    code = (
+        "import sys, pathlib; from uora_bench.report import page; from uora_bench.report.page import render; "
+        f"print(render.build(['{made_up.NAME}'], pathlib.Path(sys.argv[1]), None, None, False, '').html); "
+        "assert not {'torch', 'transformers', 'matplotlib'} & set(sys.modules)"
+    )
+    pages = []
+    for seed in ("1", "2"):  # sets come in another order
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(results)], capture_output=True, text=True, timeout=120,
+            env={**os.environ, "PYTHONPATH": "src", "PYTHONHASHSEED": seed, "TZ": f"UTC-{seed}"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        pages.append(done.stdout)
+    assert pages[0] == pages[1]
+    assert "2026-01-03 01:00:00 UTC" in pages[0]  # when the newest record was finished
+
+
+def test_a_cell_has_all_that_its_record_says(data: dict[str, Any], results: Path) -> None:
+    files = {p.stem: json.loads(p.read_text("utf-8")) for p in (results / "records" / made_up.NAME).glob("*.json")}
+    assert set(data["cells"]) == set(files)
+    for key, raw in files.items():
+        told = data["cells"][key]
+        assert told["id"] == raw["cell_id"]
+        assert told["status"] == raw["status"]
+        apart = {"epochs", "schema", "status", "cell_id", "experiment"}
+        assert told["record"] == pool.plain({k: v for k, v in raw.items() if k not in apart})
+        assert "python -m uora_bench method=" in told["command"]
+        assert "task.splits.train=train[:64]" in told["command"]
+        assert "tracker=none" in told["made"]
+    done = next(c for c in data["cells"].values() if c["status"] == "done")
+    assert done["epochs"]["epoch"] == [1, 2, 3]
+    assert len(done["epochs"]["dev.accuracy"]) == 3
+    assert done["epochs"]["method.refreshes"] == [1, 2, 3]
+
+
+def test_a_number_says_where_it_comes_from(data: dict[str, Any]) -> None:
+    number = next(n for n in data["numbers"].values() if (n["row"], n["column"]) == ("VeRA", "NLI"))
+    assert [s[:2] for s in number["seeds"]] == [[0, 81.5], [1, 82.5], [2, 83.5]]
+    assert (number["mean"], number["median"], number["std"]) == (82.5, 82.5, 1.0)
+    assert (number["rule"], number["metric"], number["split"]) == ("last", "accuracy", "dev")
+    for _, _, key, _, _ in number["seeds"]:
+        known = data["cells"][key]["record"]["provenance"]
+        assert known["git"] == made_up.GIT
+        assert known["hardware"] == made_up.HARDWARE
+    average = next(n for n in data["numbers"].values() if (n["row"], n["column"]) == ("VeRA", "Avg"))
+    assert average["value"] == 82.5
+    assert len(average["seeds"]) == 3
+
+
+def test_published_numbers_are_never_among_ours(data: dict[str, Any], read: Reader) -> None:
+    printed = [73.5, 99.5, 11.5]
+    for part in ("cells", "numbers"):
+        assert not [v for v in leaves(data[part]) if v in printed or v in [str(p) for p in printed]]
+    assert [p["text"] for p in data["published"]] == [f"{p} ± 0.25" for p in printed]
+    assert {p["source"] for p in data["published"]} == {"arXiv 2310.11454v2 <T9>"}
+    ours, theirs = read.texts("tr", "ours"), read.texts("tr", "published")
+    assert len(ours) == 4
+    assert len(theirs) == 3
+    assert not [line for line in ours for p in printed if str(p) in line]
+    assert not [line for line in theirs if "72.00" in line or "82.50" in line]
+    assert any("−17.00" in line for line in read.texts("tr", "delta"))
+
+
+def test_failed_and_missing_cells_are_listed_with_reason_and_command(read: Reader, data: dict[str, Any]) -> None:
+    (failed,) = read.texts("details", "failed")
+    assert "Failed cells (1)" in failed
+    assert "loss is not finite" in failed
+    (missing,) = read.texts("details", "missing")
+    assert "Missing cells (4)" in missing
+    assert missing.count("nothing recorded yet") == 4
+    assert "python -m uora_bench method=head_only task=tiny/nli seed=2 'task.splits.train=train[:64]'" in missing
+    (key,) = [k for k, c in data["cells"].items() if c["status"] == "failed"]
+    assert any(a.get("href") == f"#cell/{key}" for _, a, _ in read.elements)
+    assert data["cells"][key]["record"]["reason"].startswith("loss is not finite")
+
+
+def test_text_of_users_is_only_text(html: str, read: Reader) -> None:
+    assert "<img src=x" not in html
+    assert html.count("</script>") == len(read.texts("script")) == 2
+    assert not read.texts("b")
+    assert any(made_up.NASTY in text for text in read.texts("h2"))
+    assert "LoRA <r=8>" in read.texts("th", "label")
+    assert any(made_up.NASTY in text for text in read.texts("li"))  # a footnote
+
+
+def test_nothing_is_loaded_from_anywhere(html: str, read: Reader) -> None:
+    for tag, attributes, _ in read.elements:
+        for key in ("src", "srcset", "poster", "data", "action"):
+            assert attributes.get(key, "data:").startswith("data:"), (tag, attributes)
+        if tag == "link":
+            assert attributes["href"].startswith("data:")
+        assert not [k for k in attributes if k.startswith("on")]
+    (style,) = read.texts("style")
+    assert "url(" not in style
+    assert "@import" not in style
+    (policy,) = [a["content"] for t, a, _ in read.elements if a.get("http-equiv") == "Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'")
+    assert "innerHTML" not in html
+
+
+def test_every_link_inside_the_page_leads_somewhere(read: Reader, data: dict[str, Any]) -> None:
+    ids = [a["id"] for _, a, _ in read.elements if "id" in a]
+    assert len(ids) == len(set(ids))
+    inside = [a["href"][1:] for t, a, _ in read.elements if t == "a" and a["href"].startswith("#")]
+    assert inside
+    for target in inside:
+        assert target in ids or target.removeprefix("cell/") in data["cells"], target
+    assert {a["data-number"] for _, a, _ in read.elements if "data-number" in a} == set(data["numbers"])
+
+
+def test_a_folder_without_a_preset_has_a_page(
+    results: Path, html: str, capsys: pytest.CaptureFixture[str], without_matplotlib: None
+) -> None:
+    assert html
+    assert page.command([f"experiment={made_up.NAME}"], results, "best_dev") == 0
+    said = capsys.readouterr().out
+    written = (results / "report" / "index.html").read_text("utf-8")
+    assert "1 experiments, 8 records" in said
+    assert page.NO_FIGURES in said  # there and in the page
+    assert page.NO_FIGURES in " ".join(Reader(written).texts("p", "remark"))
+    numbers = data_of(written)["numbers"].values()
+    assert {n["rule"] for n in numbers} == {"best_dev"}
+
+
+def test_mistakes_are_named(results: Path, html: str, tmp_path: Path, without_matplotlib: None) -> None:
+    assert html
+    with pytest.raises(UserError, match=r"no records in .*results\.dir="):
+        page.command([], tmp_path, None)
+    with pytest.raises(UserError, match="made_up"):
+        page.command(["experiment=made_upp"], results, None)
+    with pytest.raises(UserError, match="experiment=NAME"):
+        page.command(["experimnt=x"], results, None)
+
+
+def test_figures_are_inside_with_their_data(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = SimpleNamespace(name="front", title="A front <1>", caption="Score.", data="a,b\n1,2\n", svg="<svg/>")
+    monkeypatch.setattr(figures, "drawings", lambda one, collection: [drawn])
+    read = Reader(render.assemble([made_up.make(results)], results, True, "").html)
+    (image,) = [a for t, a, _ in read.elements if t == "img"]
+    assert image["src"] == "data:image/svg+xml;base64,PHN2Zy8+"
+    assert image["alt"] == "A front <1>. Score."
+    (link,) = [a for t, a, _ in read.elements if a.get("download")]
+    assert (link["download"], link["href"]) == ("front.csv", "data:text/csv;base64,YSxiCjEsMgo=")
+
+
+def test_what_is_in_no_row_has_a_page_too(tmp_path: Path) -> None:
+    one, collection = made_up.make(tmp_path)
+    stranger = made_up.record("bitfit", 0, 0.5)
+    stranger.write(tmp_path / "records" / made_up.NAME)
+    collection = replace(collection, strangers=(stranger.cell_id,))
+    html = render.assemble([(one, collection)], tmp_path, False, "").html
+    assert data_of(html)["cells"][stranger.cell_id]["stranger"] is True
+    assert stranger.cell_id in " ".join(Reader(html).texts("details", "others"))
+
+
+def test_one_cell_in_two_experiments_has_two_pages(tmp_path: Path) -> None:
+    known = cells.Cells()
+    _, collection = made_up.make(tmp_path)
+    run = collection.runs[0]
+    keys = [known.add(run, "a"), known.add(run, "b"), known.add(run, "a")]
+    assert keys == [run.cell_id, f"{run.cell_id}@b", run.cell_id]
+
+
+def test_the_command_of_a_warm_start_names_what_it_starts_from(tmp_path: Path) -> None:
+    _, collection = made_up.make(tmp_path)
+    run = collection.runs[0]
+    raw = {**run.record, "cell": {**run.record["cell"], "initialise_from": "0a" * 8}}
+    raw["provenance"] = {**raw["provenance"], "initialise_from": "0123456789abcdef"}
+    assert "initialise_from" not in explain.command(run)
+    assert explain.command(replace(run, record=raw)).endswith(f" initialise_from=runs/{made_up.NAME}/0123456789abcdef")
+
+
+def test_what_repeats_is_there_once_and_what_json_lacks_becomes_text() -> None:
+    text = "a text that is long enough to be shared"
+    value = pool.plain(
+        {"a": [text, {"x": text}], "b": {"x": text}, "c": f"{pool.MARK}0", "d": float("nan"), "e": 1 / 3}
+    )
+    small, shared = pool.shared(value)
+    assert pool.dumps([small, shared]).count(text) == 1
+    html = f'<script type="application/json" id="data">{pool.dumps({"v": small, "pool": shared})}</script>'
+    assert data_of(html)["v"] == value
+    assert (value["c"], value["d"], value["e"]) == ("\ufffd0", "nan", 0.333333)
+
+
+def test_a_thousand_records_make_a_page_of_a_few_megabytes_in_seconds(tmp_path: Path) -> None:
+    _, small = made_up.make(tmp_path)
+    first = small.runs[0]
+    curve = [{**first.record["epochs"][0], "epoch": n, "train_loss": 1 / (n + 3)} for n in range(1, 31)]
+    runs = []
+    for n in range(1000):
+        method, task, seed = f"method{n % 20}", f"task{n // 20 % 10}", n // 200
+        scores = {
+            r: {"scores": {"dev": {"accuracy": (n * 37 % 1000) / 1001}}, "epoch": 3} for r in ("last", "best_dev")
+        }
+        raw = {**first.record, "cell_id": f"{n:016x}", "scores": scores, "epochs": curve, "label": f"label {n}"}
+        raw["method"] = {f"layer.{k}": {"mean": n / (k + 7), "std": k / (n + 3)} for k in range(12)}
+        runs.append(replace(first, task=task, seed=seed, row={"method": method}, record=raw))
+    spec = TableSpec(
+        columns=tuple(Column(f"task{n}", f"task {n}") for n in range(10)),
+        rows=tuple(RowSpec(f"row {n}", {"method": f"method{n}"}) for n in range(20)),
+    )
+    collection = Collection(replace(small.experiment, published=None, table=spec), tuple(runs), ())
+    one = table.build(collection, None)
+    started = time.process_time()
+    made = render.assemble([(one, collection)], tmp_path, False, "")
+    assert time.process_time() - started < 15
+    assert made.records == 1000
+    assert len(made.html.encode("utf-8")) < 15e6

@@ -1,0 +1,121 @@
+"""A run that was killed, or told to stop, ends with the scores and the adapter bytes of an undisturbed one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+KILLER = Path(__file__).parents[1] / "support" / "killer.py"
+# τ is large, so that refreshes happen and the rewritten matrices and counters have to survive; dropout, so that the
+# random streams have to
+WORDS = [
+    "method=uora", "method.rank=16", "method.tau=0.05", "method.dropout=0.1", "task=tiny/nli", "recipe=none",
+    "task.splits.train=train[:192]", "task.splits.dev=validation[:96]", "task.splits.test=null",
+    "trainer.batch_size=16", "trainer.epochs=2", "trainer.lr_adapter=2e-2", "trainer.checkpoint_every=5",
+    "trainer.eval_batch_size=32", "tracker=none", "experiment_name=resume",
+]  # fmt: skip
+STEPS = 24
+
+
+def start(folder: Path, *before: str) -> subprocess.Popen[str]:
+    command = [sys.executable, *(before or ("-m", "uora_bench")), *WORDS]
+    command += [f"results.dir={folder / 'results'}", f"runs.dir={folder / 'runs'}"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
+    out, err = process.communicate(timeout=240)
+    return process.returncode, out + err
+
+
+def outcome(folder: Path) -> dict[str, object]:
+    """What must not depend on interruptions: every epoch's scores, the method's report, the bytes of the weights."""
+    (path,) = (folder / "results" / "records" / "resume").glob("*.json")
+    record = json.loads(path.read_text())
+    assert record["status"] == "done"
+    run = folder / "runs" / "resume" / record["cell_id"]
+    digest = {
+        n: hashlib.sha256((run / n).read_bytes()).hexdigest() for n in ("adapter.safetensors", "head.safetensors")
+    }
+    epochs = [{k: e[k] for k in ("epoch", "step", "train_loss", "scores")} for e in record["epochs"]]
+    return {"epochs": epochs, "scores": record["scores"], "method": record["method"], "files": digest}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    code, text = finish(start(folder))
+    assert code == 0, text
+    result = outcome(folder)
+    assert result["epochs"][-1]["step"] == STEPS
+    assert result["method"]["refreshes"] > 0
+    return result
+
+
+@pytest.mark.parametrize(
+    ("place", "nth"),
+    [
+        ("step", 9),  # in the middle of the first epoch, between two checkpoints
+        ("step", 18),
+        ("evaluation", 2),  # in the first epoch's evaluation
+        ("evaluation", 5),
+        ("checkpoint", 2),  # half of a checkpoint written
+        ("checkpoint", 4),
+        ("adapter", 1),  # everything trained, nothing saved
+        ("record", 1),
+    ],
+)
+def test_a_killed_run_ends_as_if_nothing_had_happened(place, nth, undisturbed, tmp_path):
+    code, text = finish(start(tmp_path, str(KILLER), place, str(nth)))
+    assert code == -signal.SIGKILL, text
+    assert not list((tmp_path / "results").rglob("*.json"))
+    code, text = finish(start(tmp_path))
+    assert code == 0, text
+    assert outcome(tmp_path) == undisturbed
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_leaves_and_the_same_command_goes_on(signum, undisturbed, tmp_path):
+    process = start(tmp_path)
+    runs = tmp_path / "runs"
+    deadline = time.monotonic() + 120
+    while not list(runs.rglob("last.pt")) and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(signum)
+    code, text = finish(process)
+    if code == 0:
+        pytest.fail("the run ended before the signal arrived: make it longer")
+    assert code == 128 + signum, text
+    assert "Traceback" not in text
+    code, text = finish(start(tmp_path))
+    assert code == 0, text
+    assert outcome(tmp_path) == undisturbed
+
+
+@pytest.mark.parametrize("nth", [1, 6])  # in the first and in the last epoch's evaluation
+def test_a_signal_in_an_evaluation_loses_neither_training_nor_the_evaluation(nth, undisturbed, tmp_path):
+    code, text = finish(start(tmp_path, str(KILLER), "signal", str(nth)))
+    assert code == 128 + signal.SIGTERM, text
+    code, text = finish(start(tmp_path))
+    assert code == 0, text
+    assert outcome(tmp_path) == undisturbed
+
+
+def test_resuming_does_not_repeat_what_was_finished(tmp_path):
+    code, _ = finish(start(tmp_path, str(KILLER), "step", "18"))
+    assert code == -signal.SIGKILL
+    code, text = finish(start(tmp_path))
+    assert code == 0, text
+    (path,) = (tmp_path / "results" / "records" / "resume").glob("*.json")
+    assert json.loads(path.read_text())["restarts"] == 1
+    assert "epoch 1:" not in text
+    assert "epoch 2:" in text

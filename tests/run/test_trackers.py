@@ -1,0 +1,98 @@
+"""The tracker: never prompts, never hangs, never takes a cell down, and can be read back offline."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+from uora_bench.config.cell import TrackerConfig
+from uora_bench.errors import UserError
+from uora_bench.run import trackers
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from uora_bench.config.cell import TrackerConfig
+from uora_bench.run.trackers import read_offline, start
+folder = Path(sys.argv[1])
+for first, last in ((1, 4), (3, 6)):  # a start, and a resume that repeats two steps
+    run = start(TrackerConfig("wandb", timeout=3.0), "abc123", "label", "experiment", {"seed": 0}, folder, first > 1)
+    for step in range(first, last):
+        run.log({"train/loss": step / 2}, step)
+    run.summary({"last/accuracy": 0.5})
+    run.finish()
+print([(r["_step"], float(r["train/loss"])) for r in read_offline(folder)])
+"""
+
+
+def start_in_a_process(folder, **environment):
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(SCRIPT), str(folder)],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, **environment},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[-1], done.stderr, time.monotonic() - began
+
+
+EXPECTED = str([(step, step / 2) for step in range(1, 6)])
+
+
+def test_without_a_key_the_history_is_offline_and_readable_across_a_resume(tmp_path):
+    out, _, _ = start_in_a_process(tmp_path, NETRC=str(tmp_path / "none"))
+    assert out == EXPECTED
+
+
+def test_a_key_without_a_server_goes_on_offline_after_a_bounded_wait(tmp_path):
+    # nothing listens on port 9 of the loopback
+    out, err, seconds = start_in_a_process(tmp_path, WANDB_API_KEY="0" * 40, WANDB_BASE_URL="http://127.0.0.1:9")
+    assert out == EXPECTED
+    assert "going on offline" in err
+    assert seconds < 120
+
+
+def test_online_without_a_key_is_the_users_mistake(tmp_path, monkeypatch):
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    with pytest.raises(UserError, match="wandb login"):
+        trackers.start(TrackerConfig("wandb", mode="online"), "id", "label", "experiment", {}, tmp_path)
+
+
+@pytest.mark.parametrize(("name", "mode"), [("none", None), ("wandb", "disabled")])
+def test_no_tracker_writes_nothing(name, mode, tmp_path, monkeypatch):
+    if mode:
+        monkeypatch.setenv("WANDB_MODE", mode)
+    run = trackers.start(TrackerConfig(name), "id", "label", "experiment", {}, tmp_path)
+    run.log({"a": 1.0}, 1)
+    run.finish()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_tracker_that_breaks_is_told_once_and_then_left_alone(capsys):
+    class Broken:
+        calls = 0
+
+        def log(self, *args, **kwargs):
+            self.calls += 1
+            raise ConnectionError("gone")
+
+        def finish(self, **kwargs):
+            raise AssertionError("not to be called any more")
+
+    broken = Broken()
+    run = trackers._Wandb(broken)
+    run.log({"a": 1.0}, 1)
+    run.log({"a": 1.0}, 2)
+    run.finish()
+    assert broken.calls == 1
+    assert capsys.readouterr().err.count("gone") == 1

@@ -1,0 +1,54 @@
+"""A made-up experiment under the name quickstart, its records and its tables. Never written into results/."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.support.records import finished_record
+from uora_bench.grid import expand, preset, request
+from uora_bench.records.record import CellRecord, EpochScores, RuleScore
+from uora_bench.report import collect, table
+from uora_bench.report.published import Library
+from uora_bench.report.table import Place, Table
+
+GRID = {
+    "axes": {"method": ["lora", "uora"], "task": ["glue/rte", "glue/mrpc"], "seed": [0, 1, 2]},
+    "set": {"backbone": "minilm"},
+}
+
+
+class Bench:
+    """One made-up experiment (under the name quickstart), its records and its tables."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.results, self.monkeypatch = folder / "results", monkeypatch
+
+    def preset(self, **values: object) -> None:
+        made = preset.build(preset.Experiment, {"name": "quickstart", "title": "T", "note": "", **GRID, **values})
+        self.monkeypatch.setattr(preset, "load", lambda name: made)
+
+    def record(self, words: str, score: float, metric: str = "accuracy", **changes: object) -> CellRecord:
+        """The record of the cell that ``words`` name, with ``score`` in its last epoch and a tenth more in its best."""
+        cell = expand.expand(["backbone=minilm", *words.split()]).items[0].cell
+        assert cell is not None
+        scores = {
+            "last": RuleScore({"dev": {metric: score}}, 2, ""),
+            "best_dev": RuleScore({"dev": {metric: score + 0.1}}, 1, ""),
+        }
+        epochs = (EpochScores(1, 1, 0.1, {"dev": {metric: score}}, 1.0),)
+        made = finished_record(cell, cell.cell_id(words), "quickstart", scores=scores, epochs=epochs)
+        made = replace(made, **changes)  # type: ignore[arg-type]
+        made.write(self.results / "records" / "quickstart")
+        return made
+
+    def table(self, *words: str, rule: str | None = None, library: Library | None = None) -> Table:
+        asked = request.read(["experiment=quickstart", *words])
+        return table.build(collect.collect(asked, self.results), library, rule)  # type: ignore[arg-type]
+
+
+def place(found: Table, row: str, column: str) -> Place:
+    ((_, line),) = found.row(row)
+    return line.places[[c.label for c in found.columns].index(column)]
