@@ -29,7 +29,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "plain bfloat16": ("--precision", "bfloat16"),
     "cell float32": ("trainer.precision=float32",),
     "cell auto": ("trainer.precision=auto",),
-    "cell auto, library's passes": ("trainer.precision=auto", "trainer.passes=library"),
+    "cell auto, library's passes": ("trainer.precision=auto", "trainer.cpu_ops=library"),
 }
 REFERENCE = "plain float32"
 TRAINING = ("train", "eval", "merge check")  # of a cell's parts; the rest is what the suite adds around them

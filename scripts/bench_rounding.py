@@ -1,6 +1,6 @@
-"""What composing W0 + ΔW in bfloat16 costs in accuracy: the reason why `method.kernel=auto` does not do it there.
+"""What composing W0 + ΔW in bfloat16 costs in accuracy: the reason why `method.forward=auto` does not do it there.
 
-Two measurements, for the kernels plain, composed (W0 + ΔW is rounded) and apart (ΔW is rounded on its own). One layer,
+Two measurements, for the kernels plain, merged (W0 + ΔW is rounded) and separate (ΔW is rounded on its own). One layer,
 against float64, for updates from large to small: the error of the output, and the error of the update's part relative
 to that part, before the rounding of the output that all share. A real task: the same cells (MRPC, MiniLM, bfloat16)
 with each kernel, seed by seed: losses and dev scores of each epoch. --out keeps the numbers.
@@ -26,7 +26,7 @@ def one_layer() -> list[dict[str, float]]:
     """Per size of the update: relative errors of the output and of the update's part of it, all in bfloat16."""
     import torch
 
-    from uora_bench.methods.composed import Term, composed_linear
+    from uora_bench.methods.forward_paths import Term, weight_linear
 
     torch.manual_seed(0)
     weight = torch.randn(WIDTH, WIDTH) * 0.02
@@ -40,8 +40,8 @@ def one_layer() -> list[dict[str, float]]:
         part = (x.double() @ delta.double().T) * scale
         whole = x.double() @ weight.double().T + part
         with torch.autocast("cpu", torch.bfloat16):
-            composed = composed_linear(x, weight, None, [term])
-            apart = composed_linear(x, weight, None, [term], apart=True)
+            merged = weight_linear(x, weight, None, [term])
+            separate = weight_linear(x, weight, None, [term], separate=True)
             frozen = torch.nn.functional.linear(x, weight)
             update = scale * torch.nn.functional.linear(torch.nn.functional.linear(x, A), B)
             plain = frozen + update
@@ -52,12 +52,12 @@ def one_layer() -> list[dict[str, float]]:
         found.append(
             {
                 "size": size,
-                "plain_output": ((plain.double() - whole).norm() / whole.norm()).item(),
-                "composed_output": ((composed.double() - whole).norm() / whole.norm()).item(),
-                "apart_output": ((apart.double() - whole).norm() / whole.norm()).item(),
-                "plain_update": ((update.double() - part).norm() / part.norm()).item(),
-                "composed_update": ((held - part).norm() / part.norm()).item(),
-                "apart_update": ((x.double() @ own.T - part).norm() / part.norm()).item(),
+                "factored_output": ((plain.double() - whole).norm() / whole.norm()).item(),
+                "merged_weight_output": ((merged.double() - whole).norm() / whole.norm()).item(),
+                "delta_weight_output": ((separate.double() - whole).norm() / whole.norm()).item(),
+                "factored_update": ((update.double() - part).norm() / part.norm()).item(),
+                "merged_weight_update": ((held - part).norm() / part.norm()).item(),
+                "delta_weight_update": ((x.double() @ own.T - part).norm() / part.norm()).item(),
             }
         )
     return found
@@ -65,17 +65,17 @@ def one_layer() -> list[dict[str, float]]:
 
 def cell(method: str, kernel: str, seed: int, data: Path) -> dict[str, Any]:
     """The epochs of one cell."""
-    words = [f"method={method}", "task=glue/mrpc", "backbone=minilm", f"method.kernel={kernel}", f"seed={seed}"]
+    words = [f"method={method}", "task=glue/mrpc", "backbone=minilm", f"method.forward={kernel}", f"seed={seed}"]
     words += ["trainer.precision=bfloat16", "tracker=none", f"data.root={data}"]
     with tempfile.TemporaryDirectory() as folder:
         words += [f"results.dir={folder}", f"runs.dir={folder}/runs", "experiment_name=rounding"]
         subprocess.run([sys.executable, "-m", "uora_bench", *words], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
         (path,) = (Path(folder) / "records" / "rounding").glob("*.json")
         record = json.loads(path.read_text(encoding="utf-8"))
-    ran = record["provenance"]["kernel"]
+    ran = record["provenance"]["forward"]
     return {
         "method": method,
-        "kernel": kernel,
+        "forward": kernel,
         "seed": seed,
         "ran": ran,
         "train_loss": [epoch["train_loss"] for epoch in record["epochs"]],
@@ -99,7 +99,7 @@ def main() -> None:
     if given.data is not None:
         for method in given.methods:
             for seed in given.seeds:
-                for kernel in ("plain", "composed", "apart"):
+                for kernel in ("factored", "merged_weight", "delta_weight"):
                     one = cell(method, kernel, seed, Path(given.data).resolve())
                     cells.append(one)
                     losses = " ".join(f"{value:.4f}" for value in one["train_loss"])

@@ -27,7 +27,7 @@ WIDTH = 768
 
 def cases(model: Callable[[], Any], precision: str) -> dict[str, Callable[[], Any]]:
     """Name -> a function that makes the model of the case; ``model`` makes the bare one."""
-    kernels = ("plain", "auto") if precision == "float32" else ("plain", "composed", "apart", "auto")
+    kernels = ("factored", "auto") if precision == "float32" else ("factored", "merged_weight", "delta_weight", "auto")
     found: dict[str, Callable[[], Any]] = {"limit": lambda: _limit(model())}
     ours: list[tuple[str, str, dict[str, Any]]] = [
         ("lora r=8", "lora", {"rank": 8}),
@@ -40,7 +40,7 @@ def cases(model: Callable[[], Any], precision: str) -> dict[str, Callable[[], An
     ]
     for name, method, options in ours:
         for kernel in kernels:
-            found[f"{name} {kernel}"] = lambda m=method, o={**options, "kernel": kernel}: _adapted(model(), m, o)
+            found[f"{name} {kernel}"] = lambda m=method, o={**options, "forward": kernel}: _adapted(model(), m, o)
     # what a cell does in all steps but the auxiliary ones, in which alone α learns
     found["alpha_lora r=8 auto, α rests"] = lambda: _resting(_adapted(model(), "alpha_lora", {"rank": 8}))
     found["lora r=8 peft"] = lambda: _peft(model(), "LoraConfig", 8)

@@ -129,7 +129,7 @@ def test_every_method_composes_and_converts_on_every_task_and_backbone_of_its_ki
         cell, _ = chosen(*words)
         assert (cell.method.name, cell.task.name, cell.backbone.name) == (method, task, backbone)
         built = registry.method_class(method)(cell.method.options, cell.seed)
-        backbones.check_kinds(cell.backbone, built.target_kinds)
+        backbones.check_kinds(cell.backbone, built.target_modules)
         family = registry.task_class(cell.task.family)(cell.task)
         assert family.head.auto_class == HEADS[cell.backbone.kind].auto_class
         assert re.fullmatch("[0-9a-f]{16}", cell.cell_id("data"))
@@ -239,14 +239,16 @@ def test_every_method_counts_on_every_backbone(backbone: str) -> None:
     """The closed form of each method, with its defaults, is what the model trains: as a run checks at its start."""
     config, model = backbone_config(backbone), plain_skeleton(backbone)
     sizes = {name: p.numel() for name, p in backbone_parameters(model).items()}
-    known = {m.kind: m for m in (t.shape for t in backbones.targets(model, config, tuple(config.targets.modules)))}
-    assert known.keys() == config.targets.modules.keys()
+    known = {
+        m.kind: m for m in (t.shape for t in backbones.targets(model, config, tuple(config.target_modules.modules)))
+    }
+    assert known.keys() == config.target_modules.modules.keys()
     counts: dict[str, int] = {}
     for name in METHODS:
         fused = name == "peft" and backbone.removeprefix("tiny_").startswith("gpt2")
-        method = make_method(name, **({"targets": ["qkv"]} if fused else {}))
+        method = make_method(name, **({"target_modules": ["qkv"]} if fused else {}))
         place = copy.deepcopy(model) if name == "peft" else model
-        targets = backbones.targets(place, config, method.target_kinds)
+        targets = backbones.targets(place, config, method.target_modules)
         expected = method.count([t.shape for t in targets], sizes)
         if name == "bitfit" and backbone.startswith(NO_BIAS):
             with pytest.raises(UserError, match="has none"):
@@ -322,7 +324,7 @@ def test_the_page_on_backbones_names_every_one_with_its_recipes(root: Path) -> N
         millions = plain_skeleton(backbone).num_parameters() / 1e6
         assert f"| {millions:,.1f}M |" in row, (backbone, millions)
         assert own["id"] in row
-        assert f"| {', '.join(own['targets']['default'])} |" in row
+        assert f"| {', '.join(own['target_modules']['default'])} |" in row
         status = {n: file("recipe", n)["status"] for n in RECIPES if owners(n)[1] == backbone}
         listed = dict(re.findall(r"([a-z_]+) \((published|inferred|own)\)", row))
         assert listed == {n.split("/")[0]: s for n, s in status.items() if n.endswith(f"/{backbone}")}, backbone

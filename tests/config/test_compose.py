@@ -104,14 +104,14 @@ def test_a_path_is_taken_as_it_stands(path: str) -> None:
 
 
 def test_a_split_with_brackets_and_a_list_need_no_quotes() -> None:
-    cell = cell_of("task.splits.train=train[:80%]", "method.targets=[q,k]")
+    cell = cell_of("task.splits.train=train[:80%]", "method.target_modules=[q,k]")
     assert cell.task.splits.train == "train[:80%]"
-    assert cell.method.options["targets"] == ["q", "k"]
+    assert cell.method.options["target_modules"] == ["q", "k"]
 
 
 @pytest.mark.parametrize("cell_id", ["17175e3302008168", "1234567890123456", "0000000000000012", "abcdef0123456789"])
 def test_a_cell_id_that_looks_like_a_number_stays_text(cell_id: str) -> None:
-    assert settings_of(f"initialise_from={cell_id}").initialise_from == cell_id
+    assert settings_of(f"init_from={cell_id}").init_from == cell_id
     assert settings_of(f"experiment_name={cell_id}").experiment_name == cell_id
 
 
@@ -146,7 +146,10 @@ def test_the_data_folder_may_come_from_the_environment(monkeypatch: pytest.Monke
         ("backbone=roberta-base", ["unknown backbone", "'roberta_base'"]),
         ("tracker=wand", ["unknown tracker", "'wandb'"]),
         ("recipe=lora/roberta_bas", ["unknown recipe", "'lora/roberta_base'"]),
-        ("trainer.schedule=linar", ["trainer.schedule='linar'", "linear, cosine, constant", "did you mean 'linear'?"]),
+        (
+            "trainer.lr_scheduler=linar",
+            ["trainer.lr_scheduler='linar'", "linear, cosine, constant", "did you mean 'linear'?"],
+        ),
         ("trainer.precision=bfloat", ["did you mean 'bfloat16'?"]),
         ("tracker.mode=onlin", ["did you mean 'online'?"]),
         ("+methd=lora", ["'+methd=lora'", "drop the '+'", "'method'"]),
@@ -226,8 +229,8 @@ def test_where_and_how_a_cell_runs_is_not_in_the_id(words: tuple[str, ...]) -> N
     "word",
     [
         "seed=1", "method=vera", "task=glue/mrpc", "backbone=roberta_large", "trainer.epochs=4", "trainer.max_steps=4",
-        "trainer.batch_size=16", "trainer.lr_adapter=0.5", "trainer.lr_head=0.5", "trainer.schedule=constant",
-        "trainer.precision=float32", "trainer.padding=max_length", "trainer.length_window=0", "task.max_length=64",
+        "trainer.batch_size=16", "trainer.lr_adapter=0.5", "trainer.lr_head=0.5", "trainer.lr_scheduler=constant",
+        "trainer.precision=float32", "trainer.padding=max_length", "trainer.length_bucket=0", "task.max_length=64",
         "trainer.weight_decay_adapter=0.5", "trainer.weight_decay_head=0.5", "trainer.warmup_ratio=0.5",
         "trainer.max_grad_norm=1", "trainer.eps=1e-6", "trainer.betas=[0.9,0.99]", "task.splits.train=train[:80%]",
         "backbone.dtype=bfloat16", "backbone.revision=abc",
@@ -251,7 +254,7 @@ def test_every_option_of_every_method_is_in_the_id(method: str) -> None:
         options = {**cell.method.options, key: changed(value)}
         ids[key] = replace(cell, method=replace(cell.method, options=options)).cell_id(PRINT)
     # but for the one that says how the same map is computed
-    assert ids.pop("kernel", cell.cell_id(PRINT)) == cell.cell_id(PRINT)
+    assert ids.pop("forward", cell.cell_id(PRINT)) == cell.cell_id(PRINT)
     assert len({cell.cell_id(PRINT), *ids.values()}) == len(ids) + 1
 
 
@@ -260,7 +263,7 @@ def test_versions_data_and_the_start_are_in_the_id() -> None:
     changes: list[Callable[[Cell], Cell]] = [
         lambda c: replace(c, method=replace(c.method, version=2)),
         lambda c: replace(c, task=replace(c.task, version=2)),
-        lambda c: replace(c, initialise_from="0" * 64),
+        lambda c: replace(c, init_from="0" * 64),
     ]
     ids = {cell.cell_id(PRINT), cell.cell_id(PRINT + "."), *(change(cell).cell_id(PRINT) for change in changes)}
     assert len(ids) == 5
@@ -301,7 +304,7 @@ def test_the_id_is_a_name_that_files_and_trackers_accept() -> None:
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        (["method=lora"], ["method=lora", "method.targets=[q,v]"]),  # the default by its name
+        (["method=lora"], ["method=lora", "method.target_modules=[q,v]"]),  # the default by its name
         (["task.metric.scale=1"], []),  # how a score is printed
         (["trainer.max_steps=5", "trainer.epochs=2"], ["trainer.max_steps=5", "trainer.epochs=7"]),  # epochs unused
     ],
@@ -312,7 +315,8 @@ def test_the_id_is_of_what_an_experiment_is_and_not_of_how_it_is_written(one, ot
 
 def test_the_id_names_the_targets_that_are_used():
     ids = {
-        cell_of("method=lora", f"method.targets={kinds}").cell_id("data") for kinds in ("[q]", "[v]", "[q,v]", "[q,k]")
+        cell_of("method=lora", f"method.target_modules={kinds}").cell_id("data")
+        for kinds in ("[q]", "[v]", "[q,v]", "[q,k]")
     }
     assert len(ids) == 4
 

@@ -76,7 +76,7 @@ def test_the_words_of_a_cell_are_a_whole_command(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_rows_that_are_the_same_cell_twice_are_meant(name: str) -> None:
     # LoRA's restricted setup on MNLI, SST-2 and CoLA is its main one, for five seeds
-    assert of(name).doubles == (15 if name == "lora_table2" else 0)
+    assert of(name).duplicates == (15 if name == "lora_table2" else 0)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -107,7 +107,7 @@ def test_a_preset_of_our_own_is_the_grid_of_the_committed_records(name: str, roo
 def test_the_records_of_a_grid_that_still_grows_are_cells_of_it(name: str, root: Path) -> None:
     found = collect.collect(request.read([f"experiment={name}"]), root / "results")
     assert any(run.status == "done" for run in found.runs)
-    assert found.strangers == ()
+    assert found.orphans == ()
     assert all(run.status in ("done", "missing") for run in found.runs)
 
 

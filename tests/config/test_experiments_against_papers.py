@@ -238,7 +238,7 @@ def count(cell: Cell) -> int:
         MODELS[cell.backbone.name] = backbones.skeleton(cell.backbone, head)
     model = MODELS[cell.backbone.name]
     sizes = {name: p.numel() for name, p in backbone_parameters(model).items()}
-    targets = backbones.targets(model, cell.backbone, method.target_kinds)
+    targets = backbones.targets(model, cell.backbone, method.target_modules)
     return int(method.count([t.shape for t in targets], sizes))
 
 

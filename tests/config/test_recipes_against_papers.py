@@ -64,7 +64,7 @@ KEYS = {
     "dropout": ["method.dropout"],
     "lora_dropout": ["method.dropout"],
     "d_init": ["method.d_initial"],
-    "target_modules": ["method.targets"],
+    "target_modules": ["method.target_modules"],
     "lr_alpha": ["method.alpha_lr"],
     "T (adapter steps between alpha steps)": ["method.alpha_every"],
     "batch_alpha": ["method.alpha_batch_size"],
@@ -91,7 +91,7 @@ KEYS = {
     "weight_decay": ["trainer.weight_decay_adapter", "trainer.weight_decay_head"],
     "warmup_ratio": ["trainer.warmup_ratio"],
     "warmup_steps": ["trainer.warmup_steps"],
-    "lr_schedule": ["trainer.schedule"],
+    "lr_schedule": ["trainer.lr_scheduler"],
     "quantisation": ["backbone.quantisation"],
     "clip": ["trainer.max_grad_norm"],
     "gradient clipping": ["trainer.max_grad_norm"],
@@ -223,7 +223,7 @@ def test_tied_lora_on_llama2_is_of_the_ranks_and_the_layout_that_are_known(share
     recipe = read("tied_lora/llama2_7b")["common"]
     assert str(recipe["method.rank"]["value"]) in rows["ranks tried"].split(", ")
     assert (rows["target"], rows["lora_alpha"]) == ("fused query-key-value projection", "equal to the rank, so scale 1")
-    assert (recipe["method.layout"]["value"], recipe["method.targets"]["value"]) == ("fused", ["q", "k", "v"])
+    assert (recipe["method.layout"]["value"], recipe["method.target_modules"]["value"]) == ("fused", ["q", "k", "v"])
 
 
 def test_every_row_of_the_table_is_compared_or_says_why_not(shared: Path) -> None:

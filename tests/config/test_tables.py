@@ -343,8 +343,8 @@ def filled(folder: Path, name: str, scores: dict[str, float], **axes: str) -> Co
         if item.after is not None:
             record = replace(
                 record,
-                cell={**plain(item.cell.canonical()), "initialise_from": "adapter"},
-                provenance={**record.provenance, "initialise_from": ids[item.after]},
+                cell={**plain(item.cell.canonical()), "init_from": "adapter"},
+                provenance={**record.provenance, "init_from": ids[item.after]},
             )
         record.write(folder / "records" / name)
     return collect.collect(request, folder)

@@ -100,7 +100,7 @@ def test_factors_are_a_lora_adapter_of_scale_one(
     name: str, options: dict[str, Any], make: Any, kinds: tuple[str, ...], tmp_path: Path
 ) -> None:
     if name != "tied_lora":
-        options = {**options, "targets": kinds}
+        options = {**options, "target_modules": kinds}
     loaded = adapted(name, make, kinds, rank=RANK, **options)
     config = as_lora(loaded, make, tmp_path)
     assert config["lora_alpha"] == config["r"]
@@ -202,7 +202,7 @@ def test_a_merged_model_is_a_plain_one_with_the_same_logits(
 
 @pytest.mark.parametrize("kind", ["lora", "ia3", "oft"])
 def test_a_tuner_of_pefts_merges_into_a_plain_model_too(kind: str, tmp_path: Path) -> None:
-    loaded = adapted("peft", roberta, ("q", "v"), type=kind, targets=("q", "v"))
+    loaded = adapted("peft", roberta, ("q", "v"), type=kind, target_modules=("q", "v"))
     inputs = checks.probe(loaded.model)
     expected = checks.logits(loaded.model, inputs)
     with pytest.raises(UserError, match="does not write a PEFT adapter"):

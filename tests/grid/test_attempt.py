@@ -224,7 +224,7 @@ def test_an_item_waits_for_the_one_it_starts_from(go: Try, tmp_path: Path) -> No
     assert waiting.start() is None
     assert waiting.child is not None
     waiting.child.wait()
-    assert f"initialise_from={the_record(running).cell_id}" in waiting.log.read_text()
+    assert f"init_from={the_record(running).cell_id}" in waiting.log.read_text()
     next(iter(running.plan.records.glob("*.json"))).unlink()
     outcome = Running(plan, second, Policy()).start()
     assert outcome is not None

@@ -138,11 +138,11 @@ def test_what_a_cluster_holds_is_not_submitted_again(place: Place) -> None:
 
 
 def test_a_warm_start_is_done_only_with_the_record_it_started_from(place: Place) -> None:
-    cold, warm = place.cell(), replace(place.cell(), initialise_from="ab" * 32)
-    place.write(warm, provenance={"initialise_from": "someid", "command": []})
+    cold, warm = place.cell(), replace(place.cell(), init_from="ab" * 32)
+    place.write(warm, provenance={"init_from": "someid", "command": []})
     assert place.states()["lora 0"] == "todo"
-    assert place.states("initialise_from=somewhere/someid")["lora 0"] == "done"
-    assert place.states("initialise_from=otherid")["lora 0"] == "todo"
+    assert place.states("init_from=somewhere/someid")["lora 0"] == "done"
+    assert place.states("init_from=otherid")["lora 0"] == "todo"
     place.write(cold)
     assert place.states()["lora 0"] == "done"
 
@@ -174,7 +174,7 @@ def test_a_file_written_anew_with_the_same_rows_is_no_other_data(place: Place, t
 
 
 @pytest.mark.parametrize(
-    ("made", "asked"), [("method.targets=[q]", "method.targets=[k]"), ("method.rank=4", "method.rank=8")]
+    ("made", "asked"), [("method.target_modules=[q]", "method.target_modules=[k]"), ("method.rank=4", "method.rank=8")]
 )
 def test_a_given_setting_is_never_stale(made: str, asked: str, place: Place) -> None:
     place.write(place.cell("lora", made), provenance={"command": [made]})

@@ -122,19 +122,21 @@ def test_values_of_the_command_line_are_compared_as_what_they_are(monkeypatch: p
 
 
 def test_words_of_the_command_line_reach_the_cell_as_they_are() -> None:
-    (item,) = expand.expand(["method=lora", "method.targets=[q,v]", "task.splits.train=train[:64]"]).items
-    assert "method.targets=[q,v]" in item.words
+    (item,) = expand.expand(["method=lora", "method.target_modules=[q,v]", "task.splits.train=train[:64]"]).items
+    assert "method.target_modules=[q,v]" in item.words
     assert item.cell is not None
-    assert item.cell.method.options["targets"] == ["q", "v"]
-    parts = expand.expand(["task.splits.train=train[:64],train[:32]", "method.targets=[q],[k,v]"]).items
-    assert len({(i.cell.task.splits.train, tuple(i.cell.method.options["targets"])) for i in parts if i.cell}) == 4
+    assert item.cell.method.options["target_modules"] == ["q", "v"]
+    parts = expand.expand(["task.splits.train=train[:64],train[:32]", "method.target_modules=[q],[k,v]"]).items
+    assert (
+        len({(i.cell.task.splits.train, tuple(i.cell.method.options["target_modules"])) for i in parts if i.cell}) == 4
+    )
 
 
-@pytest.mark.parametrize("words", [["backbone.path=/a,/b"], ["initialise_from=/a,/b"],
+@pytest.mark.parametrize("words", [["backbone.path=/a,/b"], ["init_from=/a,/b"],
                                    ["trainer.micro_batch_size=4,8"]])  # fmt: skip
 def test_what_may_be_another_cell_is_not_dropped(words: list[str]) -> None:
     found = expand.expand(words)
-    assert (len(found.items), found.doubles) == (2, 0)
+    assert (len(found.items), found.duplicates) == (2, 0)
 
 
 @pytest.mark.parametrize("word", ["experiment_name=a,b", "data.root=a,b", "results.dir=a,b", "tracker=none,wandb"])
@@ -183,7 +185,7 @@ def test_a_preset_that_excludes_nothing_or_everything_says_so(monkeypatch: pytes
 def test_rows_that_are_one_cell_are_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
     experiment(monkeypatch, axes={"method": ["lora"], "seed": [0]}, include=[{"method": "lora", "seed": [0, 1]}])
     found = expand.expand(["experiment=quickstart"])
-    assert (len(found.items), found.doubles) == (2, 1)
+    assert (len(found.items), found.duplicates) == (2, 1)
 
 
 def test_a_row_can_start_from_another(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +215,7 @@ def test_a_row_can_start_from_another(monkeypatch: pytest.MonkeyPatch) -> None:
     ).filter(lambda value: not isinstance(value, str))
 )
 def test_a_value_written_as_a_word_is_read_back(value: object) -> None:
-    assert compose.read_override(request.word("method.targets", value)).value() == value
+    assert compose.read_override(request.word("method.target_modules", value)).value() == value
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.none() | st.floats(1, 100)), min_size=1, max_size=12))

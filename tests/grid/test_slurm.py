@@ -223,7 +223,7 @@ def test_a_cell_that_starts_from_another_waits_for_it(make: Callable[[list[str]]
     assert f"afterany:{jobs[0]}" in grid.slurm("squeue", "-h", "-j", jobs[1], "-o", "%E")
     grid.finish(*jobs)
     records = {r["cell"]["seed"]: r for r in grid.records().values()}
-    assert records[1]["provenance"]["initialise_from"] == records[0]["cell_id"]
+    assert records[1]["provenance"]["init_from"] == records[0]["cell_id"]
 
 
 def test_code_that_changes_after_submission_does_not_reach_the_jobs(

@@ -109,19 +109,19 @@ def test_a_comma_in_a_folder_survives(here: Path) -> None:
 
 @pytest.mark.parametrize("given", ["17175e3302008168", "1717533302008168", "0a"])
 def test_a_cell_id_to_start_from_is_no_path(here: Path, given: str) -> None:
-    assert words_of(snapshot.absolute(make_plan(f"initialise_from={given}")))["initialise_from"] == given
+    assert words_of(snapshot.absolute(make_plan(f"init_from={given}")))["init_from"] == given
 
 
 def test_a_folder_to_start_from_is(here: Path) -> None:
     (here / "0a").mkdir()
     for given in ("0a", "runs/x/0a"):
-        words = words_of(snapshot.absolute(make_plan(f"initialise_from={given}")))
-        assert words["initialise_from"] == str(here / given)
+        words = words_of(snapshot.absolute(make_plan(f"init_from={given}")))
+        assert words["init_from"] == str(here / given)
 
 
 def test_null_stays_null(here: Path) -> None:
-    words = words_of(snapshot.absolute(make_plan("data.root=null", "initialise_from=null")))
-    assert (words["data.root"], words["initialise_from"]) == ("null", "null")
+    words = words_of(snapshot.absolute(make_plan("data.root=null", "init_from=null")))
+    assert (words["data.root"], words["init_from"]) == ("null", "null")
 
 
 def test_the_environments_data_is_named_in_the_words(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,7 +73,7 @@ def test_the_released_loop_is_met_by_the_trainer(trace, tmp_path, monkeypatch):
     cell = cell_of(
         "task.max_length=12", epochs=facts["epochs"], batch_size=data["X"].shape[1], lr_adapter=facts["lr_adapter"],
         lr_head=facts["lr_adapter"], weight_decay_adapter=0.01, weight_decay_head=0.01, betas=(0.9, 0.99),
-        warmup_ratio=0.0, length_window=0, decay_head_biases=True,
+        warmup_ratio=0.0, length_bucket=0, decay_head_biases=True,
     )  # fmt: skip
     task = registry.task_class(cell.task.family)(cell.task)
     monkeypatch.setattr(batching, "epoch_batches", in_order)

@@ -56,7 +56,7 @@ def test_the_kinds_of_bitfit_are_in_the_id_by_what_they_are():
         return Cell.from_config(values).cell_id("x")
 
     assert cell_id("method.only=[q,v]") == cell_id("method.only=[v,q]") != cell_id()
-    elsewhere = "backbone.targets.modules.q.path=attention.self.value"
+    elsewhere = "backbone.target_modules.modules.q.path=attention.self.value"
     assert cell_id("method.only=[q]") != cell_id("method.only=[q]", elsewhere)
 
 
@@ -94,7 +94,7 @@ def test_lora_fa_keeps_the_input_of_a_out_of_the_backward_pass():
 def test_the_order_in_which_targets_are_named_changes_nothing(method):
     states = []
     for kinds in (("q", "v"), ("v", "q")):
-        each = make_method(method, targets=kinds)
+        each = make_method(method, target_modules=kinds)
         inject(each, roberta(), kinds)
         states.append(each.adapter_state())
     assert states[0].keys() == states[1].keys()

@@ -144,16 +144,16 @@ def test_gradient_checkpointing_gives_the_same_gradients(name, make):
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
 @pytest.mark.parametrize("prepare", [None, checkpointed], ids=["kept", "checkpointed"])
 def test_every_kernel_is_the_same_map_and_gives_the_same_gradients(name, make, dtype, tolerance, prepare):
-    if "kernel" not in options_of(name):
+    if "forward" not in options_of(name):
         return  # one way to compute it
     found = {}
-    for kernel in ("plain", "composed", "apart"):
-        it = adapted(name, make, dtype, prepare=prepare, kernel=kernel)
+    for kernel in ("factored", "merged_weight", "delta_weight"):
+        it = adapted(name, make, dtype, prepare=prepare, forward=kernel)
         perturb(it.method, 0.05)
         it.model.train()
         loss = it.loss()
         loss.backward()
-        assert it.method.kernels() == {kernel: len(it.method.layers)}
+        assert it.method.forward_paths() == {kernel: len(it.method.layers)}
         it.model.eval()
         found[kernel] = [loss.detach(), it.logits(), *(p.grad for p in it.method.parameters())]
     for plain, composed, apart in zip(*found.values(), strict=True):
@@ -168,43 +168,43 @@ def test_auto_composes_where_it_is_exact_and_pays(make):
         it.model.train()
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
             it.model(input_ids=torch.arange(6).repeat(rows, 1) + 5)
-        return set(it.method.kernels())
+        return set(it.method.forward_paths())
 
-    assert ran() == {"composed"}  # 48 tokens; (32 × 32) maps want more than 16
-    assert ran(torch.float32) == {"composed"}
-    assert ran(rows=2) == {"plain"}
-    assert ran(torch.float32, autocast=True) == {"plain"}
-    assert ran(torch.bfloat16) == {"plain"}
-    assert ran(dropout=0.1) == {"plain"}
-    assert ran(kernel="plain") == {"plain"}
+    assert ran() == {"merged_weight"}  # 48 tokens; (32 × 32) maps want more than 16
+    assert ran(torch.float32) == {"merged_weight"}
+    assert ran(rows=2) == {"factored"}
+    assert ran(torch.float32, autocast=True) == {"factored"}
+    assert ran(torch.bfloat16) == {"factored"}
+    assert ran(dropout=0.1) == {"factored"}
+    assert ran(forward="factored") == {"factored"}
     # rank 64 on (32 × 32): 2 · 48 · 64 · 64 multiplications against (3 · 48 + 2 · 64) · 32 · 32
-    assert ran(torch.float32, autocast=True, rank=64) == {"apart"}
-    assert ran(torch.float32, autocast=True, rank=64, dropout=0.1) == {"plain"}
-    assert ran(torch.bfloat16, rank=64) == {"plain"}
-    assert ran(rank=64) == {"composed"}
-    assert ran(torch.float32, autocast=True, kernel="composed") == {"composed"}
-    for kernel in ("composed", "apart"):
-        with pytest.raises(UserError, match=f"kernel={kernel} has no dropout"):
-            ran(kernel=kernel, dropout=0.1)
+    assert ran(torch.float32, autocast=True, rank=64) == {"delta_weight"}
+    assert ran(torch.float32, autocast=True, rank=64, dropout=0.1) == {"factored"}
+    assert ran(torch.bfloat16, rank=64) == {"factored"}
+    assert ran(rank=64) == {"merged_weight"}
+    assert ran(torch.float32, autocast=True, forward="merged_weight") == {"merged_weight"}
+    for kernel in ("merged_weight", "delta_weight"):
+        with pytest.raises(UserError, match=f"forward={kernel} has no dropout"):
+            ran(forward=kernel, dropout=0.1)
 
 
 @pytest.mark.slow
 @every_method
-@pytest.mark.parametrize("kernel", ["plain", "composed", "apart", "auto"])
+@pytest.mark.parametrize("forward", ["factored", "merged_weight", "delta_weight", "auto"])
 def test_a_compiled_model_is_the_same_map_and_gives_the_same_gradients(name, kernel):
-    if "kernel" not in options_of(name):
+    if "forward" not in options_of(name):
         return  # one way to compute it
     torch.compiler.reset()
     found = []
     for compiled in (False, True):
-        it = adapted(name, roberta, torch.float32, kernel=kernel if compiled else "plain")
+        it = adapted(name, roberta, torch.float32, forward=kernel if compiled else "factored")
         perturb(it.method, 0.05)
         it.model.train()
         if compiled:
             it.model.compile(backend="aot_eager")  # traced forward and backward, without a compiler of C++
         loss = it.loss()
         loss.backward()
-        assert it.method.kernels() == {"plain": len(it.method.layers)}  # what the others come to there
+        assert it.method.forward_paths() == {"factored": len(it.method.layers)}  # what the others come to there
         found.append([loss.detach(), *(p.grad for p in it.method.parameters())])
     for plain, other in zip(*found, strict=True):
         torch.testing.assert_close(other, plain, atol=1e-5, rtol=1e-3)

@@ -121,7 +121,7 @@ def losses_of(name: str, chosen: dict[str, Any]) -> tuple[list[float], list[int]
 )
 def test_any_batch_size_gives_the_losses_of_one_process(two, name, batch_size, micro, evaluated, window):
     chosen = {"batch_size": batch_size, "micro_batch_size": micro, "eval_batch_size": evaluated, "max_steps": 6}
-    chosen |= {"length_window": window}
+    chosen |= {"length_bucket": window}
     alone, scored = losses(name, **chosen)
     for each, counted in two(losses_of, name, chosen):
         assert each == pytest.approx(alone, rel=1e-5)
@@ -131,13 +131,13 @@ def test_any_batch_size_gives_the_losses_of_one_process(two, name, batch_size, m
 
 @pytest.mark.slow
 @every_method
-@pytest.mark.parametrize("kernel", ["composed", "apart", "auto"])
+@pytest.mark.parametrize("forward", ["merged_weight", "delta_weight", "auto"])
 def test_every_kernel_gives_the_losses_of_the_plain_one_in_two_processes(two, name, kernel):
-    if "kernel" not in options_of(name):
+    if "forward" not in options_of(name):
         return  # one way to compute it
-    options = {**contract_worker.SETTINGS["options"], "kernel": "plain"}
+    options = {**contract_worker.SETTINGS["options"], "forward": "factored"}
     alone, _ = losses(name, options=options, max_steps=6)
-    for each, _ in two(losses_of, name, {"options": {**options, "kernel": kernel}, "max_steps": 6}):
+    for each, _ in two(losses_of, name, {"options": {**options, "forward": kernel}, "max_steps": 6}):
         assert each == pytest.approx(alone, rel=1e-4)
 
 

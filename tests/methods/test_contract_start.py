@@ -102,7 +102,7 @@ def test_a_dry_run_describes_the_cell(name):
     text = describe(Cell.from_config(composed.values), composed)
     model = backbones.skeleton(backbone_config("tiny_roberta"), HEAD)
     method = small(name)
-    targets = backbones.targets(model, backbone_config("tiny_roberta"), method.target_kinds)
+    targets = backbones.targets(model, backbone_config("tiny_roberta"), method.target_modules)
     method.inject(model, targets, torch.Generator().manual_seed(0))
     assert f"adapter {sum(p.numel() for p in method.parameters()):,} · head" in text
     assert all(f"method.{option}" in text for option in options_of(name))
@@ -146,7 +146,7 @@ def test_wrapping_keeps_the_models_mode(name, make, training):
 
 # --- options ----------------------------------------------------------------------------------------------------------
 
-IMPOSSIBLE = [("rank", 0), ("rank", -1), ("dropout", 1.0), ("dropout", -0.1), ("targets", [])]
+IMPOSSIBLE = [("rank", 0), ("rank", -1), ("dropout", 1.0), ("dropout", -0.1), ("target_modules", [])]
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_an_unknown_option_is_refused(name):
         make_method(name, surplus=1)
 
 
-@pytest.mark.parametrize("name", [n for n in METHODS if "targets" in options_of(n)])
+@pytest.mark.parametrize("name", [n for n in METHODS if "target_modules" in options_of(n)])
 def test_targets_that_overlap_are_refused(name):
     with pytest.raises(UserError):
         inject(small(name), gpt2(), ("qkv", "q"))

@@ -92,7 +92,7 @@ def test_the_record_can_hold_what_a_method_says(name):
 
 @every_method
 def test_a_seed_gives_back_what_it_is_said_to_give_back(name):
-    """What is not shipped (``bytes.to_ship``) must be there without the file, after training too."""
+    """What is not shipped (``bytes.adapter_size``) must be there without the file, after training too."""
     trained = plain_run(name)
     after, fresh = file_of(trained.method), file_of(set_up(name).method)
     known = trained.method.seed_tensors()

@@ -1,5 +1,5 @@
-"""The composed pass, and that with ΔW apart, against the naive one: values, gradients, dtypes, slices; in float64 to
-rounding."""
+"""The pass through W0 + ΔW, and that with ΔW on its own, against the naive one: values, gradients,
+dtypes, slices; in float64 to rounding."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.autograd import gradcheck
 from torch.utils.checkpoint import checkpoint
 
-from uora_bench.methods import composed
-from uora_bench.methods.composed import Term, compose, composed_linear, through_weight
+from uora_bench.methods import forward_paths
+from uora_bench.methods.forward_paths import Term, compose, through_weight, weight_linear
 
 KINDS = {
     "lora": {"u": False, "v": False, "alpha": False},
@@ -84,11 +84,11 @@ def leaves(x: Tensor, terms: list[Term]) -> list[Tensor]:
 
 
 def both(
-    x: Tensor, weight: Tensor, bias: Tensor | None, terms: list[Term], apart: bool = False
+    x: Tensor, weight: Tensor, bias: Tensor | None, terms: list[Term], separate: bool = False
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Value and gradients (of a loss that weighs every output) of the naive and of the composed pass."""
+    """Value and gradients (of a loss that weighs every output) of the naive and of the merged pass."""
     found = []
-    for f in (naive, partial(composed_linear, apart=apart)):
+    for f in (naive, partial(weight_linear, separate=separate)):
         y = f(x, weight, bias, terms)
         loss = (y * torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y)).sum()
         found.append([y.detach(), *torch.autograd.grad(loss, leaves(x, terms))])
@@ -109,20 +109,20 @@ def test_it_is_the_naive_pass_in_value_and_gradient(
     slices: int,
     with_bias: bool,
     keep_from: int,
-    apart: bool,
+    separate: bool,
 ) -> None:
     x, weight, bias, terms = problem(kind, tokens, inside, out, rank, slices=slices)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(composed, "_KEEP_FROM", keep_from)  # 1: the product is kept for the backward pass
-        first, second = both(x, weight, bias if with_bias else None, terms, apart)
+        patch.setattr(forward_paths, "_KEEP_FROM", keep_from)  # 1: the product is kept for the backward pass
+        first, second = both(x, weight, bias if with_bias else None, terms, separate)
     for a, b in zip(first, second, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 @pytest.mark.parametrize("rank", [2, 9])  # thin products, and through G
-@pytest.mark.parametrize("apart", [False, True], ids=["composed", "apart"])
-def test_gradcheck(kind: str, rank: int, apart: bool) -> None:
+@pytest.mark.parametrize("delta_weight", [False, True], ids=["merged_weight", "delta_weight"])
+def test_gradcheck(kind: str, rank: int, separate: bool) -> None:
     x, weight, bias, terms = problem(kind, 12, 4, 3, rank)
     assert through_weight(12, 3, 4, 2, 1) != through_weight(12, 3, 4, 9, 2)
     tensors = leaves(x, terms)
@@ -132,41 +132,41 @@ def test_gradcheck(kind: str, rank: int, apart: bool) -> None:
         made = terms[0]._replace(
             **{k: next(rest) for k in ("A", "B", "u", "v", "alpha") if getattr(terms[0], k) is not None}
         )
-        return composed_linear(x, weight, bias, [made], apart)
+        return weight_linear(x, weight, bias, [made], separate)
 
     assert gradcheck(run, tensors)
 
 
-@pytest.mark.parametrize("apart", [False, True], ids=["composed", "apart"])
-def test_only_what_wants_a_gradient_gets_one(apart: bool) -> None:
+@pytest.mark.parametrize("delta_weight", [False, True], ids=["merged_weight", "delta_weight"])
+def test_only_what_wants_a_gradient_gets_one(separate: bool) -> None:
     x, weight, bias, terms = problem("all", 5, 4, 3, 2)
     frozen = terms[0]._replace(A=terms[0].A.detach(), alpha=terms[0].alpha.detach())  # type: ignore[union-attr]
     weight.requires_grad_()  # of a layer somebody forgot to freeze: it stays without
-    composed_linear(x.detach(), weight, bias, [frozen], apart).sum().backward()
+    weight_linear(x.detach(), weight, bias, [frozen], separate).sum().backward()
     assert weight.grad is None
     assert x.grad is None
     assert all(t.grad is not None for t in (frozen.B, frozen.u, frozen.v))  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("apart", [False, True], ids=["composed", "apart"])
-def test_batches_of_any_shape_and_checkpointing_give_the_same(apart: bool) -> None:
+@pytest.mark.parametrize("delta_weight", [False, True], ids=["merged_weight", "delta_weight"])
+def test_batches_of_any_shape_and_checkpointing_give_the_same(separate: bool) -> None:
     x, weight, bias, terms = problem("vera", 12, 4, 3, 2)
-    flat = composed_linear(x, weight, bias, terms, apart)
-    cube = composed_linear(x.reshape(2, 3, 2, 4), weight, bias, terms, apart)
+    flat = weight_linear(x, weight, bias, terms, separate)
+    cube = weight_linear(x.reshape(2, 3, 2, 4), weight, bias, terms, separate)
     assert torch.equal(cube.reshape(12, 3), flat)
-    again = checkpoint(composed_linear, x, weight, bias, terms, apart, use_reentrant=False)
+    again = checkpoint(weight_linear, x, weight, bias, terms, separate, use_reentrant=False)
     wanted = torch.autograd.grad(flat.sum(), leaves(x, terms))
     for a, b in zip(wanted, torch.autograd.grad(again.sum(), leaves(x, terms)), strict=True):
         assert torch.equal(a, b)
 
 
 @pytest.mark.parametrize("kind", ["lora", "vera", "alpha"])
-@pytest.mark.parametrize(("apart", "rank"), [(False, 4), (True, 4), (True, 128)])
-def test_under_autocast_it_is_the_naive_pass_to_the_rounding_of_bfloat16(kind: str, apart: bool, rank: int) -> None:
+@pytest.mark.parametrize(("delta_weight", "rank"), [(False, 4), (True, 4), (True, 128)])
+def test_under_autocast_it_is_the_naive_pass_to_the_rounding_of_bfloat16(kind: str, separate: bool, rank: int) -> None:
     x, weight, bias, terms = problem(kind, 64, 32, 24, rank, dtype=torch.float32)
     exact, _ = both(x, weight, bias, terms)
     with torch.autocast("cpu", torch.bfloat16):
-        y = composed_linear(x, weight, bias, terms, apart)
+        y = weight_linear(x, weight, bias, terms, separate)
     assert y.dtype == torch.bfloat16
     (y.float() * torch.linspace(-1, 1, y.numel()).view_as(y)).sum().backward()
     for wanted, got in zip(exact, [y.float().detach(), *(t.grad for t in leaves(x, terms))], strict=True):
@@ -183,17 +183,17 @@ def test_apart_a_small_update_keeps_its_precision_in_bfloat16_and_composed_it_do
     weight = torch.cat([half, half], 1)
     ones = torch.cat([torch.eye(16), -torch.eye(16)], 1)  # (16 × 32): W0 x = 0
     with torch.no_grad():
-        delta = composed._update(term, None, torch.float32)
+        delta = forward_paths._update(term, None, torch.float32)
         term = term._replace(scale=term.scale * size * float(weight.norm() / delta.norm()))
-        wanted = ones @ composed._update(term, None, torch.float32).T
+        wanted = ones @ forward_paths._update(term, None, torch.float32).T
         with torch.autocast("cpu", torch.bfloat16):
-            apart, together = (composed_linear(ones, weight, None, [term], a).float() for a in (True, False))
-    assert (apart - wanted).norm() < 0.02 * wanted.norm()
+            separate, together = (weight_linear(ones, weight, None, [term], a).float() for a in (True, False))
+    assert (separate - wanted).norm() < 0.02 * wanted.norm()
     assert (together - wanted).norm() > 0.1 * wanted.norm()
 
 
-@pytest.mark.parametrize("apart", [False, True], ids=["composed", "apart"])
-def test_an_alpha_near_one_is_not_lost_in_bfloat16(apart: bool) -> None:
+@pytest.mark.parametrize("delta_weight", [False, True], ids=["merged_weight", "delta_weight"])
+def test_an_alpha_near_one_is_not_lost_in_bfloat16(separate: bool) -> None:
     # bfloat16 has no number between 0.996 and 1, and none between 1 and 1.0078
     x, weight, bias, (term,) = problem("alpha", 64, 32, 24, 4, dtype=torch.float32)
     assert term.alpha is not None
@@ -201,7 +201,7 @@ def test_an_alpha_near_one_is_not_lost_in_bfloat16(apart: bool) -> None:
         with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
             frozen = torch.nn.functional.linear(x, weight, bias).float()
             flat = term._replace(alpha=torch.full_like(term.alpha, alpha), B=torch.zeros_like(term.B))
-            y = composed_linear(x, weight, bias, [flat], apart).float()
+            y = weight_linear(x, weight, bias, [flat], separate).float()
         assert float((y * frozen).sum() / frozen.square().sum()) == pytest.approx(alpha, abs=7e-4)
 
 

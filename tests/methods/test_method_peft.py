@@ -51,7 +51,7 @@ EVERY_TYPE = sorted(t.value.lower() for t in peft.PeftType)
 def injected(kind, make=roberta, dtype=torch.float32, seed=0, kinds=None, **fields):
     """A model with PEFT type ``kind`` on it; returns model, method and targets."""
     model = make(dtype)
-    method = make_method("peft", seed, type=kind, targets=kinds, fields={**FIELDS.get(kind, {}), **fields})
+    method = make_method("peft", seed, type=kind, target_modules=kinds, fields={**FIELDS.get(kind, {}), **fields})
     targets = inject(method, model, seed=seed)
     return model, method, targets
 
@@ -86,10 +86,10 @@ def through_a_file(state):
     return torch.load(file, weights_only=True)
 
 
-def mistake(kind="lora", targets=None, **fields):
+def mistake(kind="lora", kinds=None, **fields):
     """The one line that these words are refused with before there is a model."""
     with pytest.raises(UserError) as caught:
-        make_method("peft", type=kind, targets=targets, fields=fields)
+        make_method("peft", type=kind, target_modules=kinds, fields=fields)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -154,7 +154,7 @@ def test_a_dry_run_counts_what_a_run_trains(kind):
     backbone, head = backbone_config("tiny_roberta"), HeadSpec("AutoModelForSequenceClassification", {"num_labels": 3})
     method = make_method("peft", type=kind, fields={**FIELDS.get(kind, {})})
     model = backbones.skeleton(backbone, head)
-    targets = backbones.targets(model, backbone, method.target_kinds)
+    targets = backbones.targets(model, backbone, method.target_modules)
     if kind == "adamss":  # its subspaces are clusters of the weights
         with pytest.raises(UserError, match="a dry run does not load"):
             method.inject(model, targets, torch.Generator().manual_seed(0))
@@ -165,7 +165,7 @@ def test_a_dry_run_counts_what_a_run_trains(kind):
         [p.normal_(std=0.02, generator=torch.Generator().manual_seed(i)) for i, p in enumerate(full.parameters())]
     full.head_modules = model.head_modules
     real = make_method("peft", type=kind, fields={**FIELDS.get(kind, {})})
-    real.inject(full, backbones.targets(full, backbone, real.target_kinds), torch.Generator().manual_seed(0))
+    real.inject(full, backbones.targets(full, backbone, real.target_modules), torch.Generator().manual_seed(0))
     counts = [sum(p.numel() for p in m.parameters()) for m in (method, real)]
     assert counts[0] == counts[1]
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == counts[0]
@@ -184,7 +184,7 @@ def test_conv1d_and_half_precision(kind):
 
 
 def test_a_slice_is_refused_and_the_whole_is_named():
-    with pytest.raises(UserError, match=r"'q' is a part of .*c_attn; set method.targets=\[qkv\]"):
+    with pytest.raises(UserError, match=r"'q' is a part of .*c_attn; set method.target_modules=\[qkv\]"):
         injected("lora", gpt2)
 
 
@@ -351,7 +351,7 @@ def test_a_wrong_word_is_one_line_with_the_nearest_right_one():
     assert "Unknown initialization" in mistake_on_model(init_lora_weights="pisa")
     assert "PEFT refuses" in mistake("oft", r=3, oft_block_size=2)
     assert "`r` is not used in AdaLora" in mistake("adalora", r=3), "what PEFT only warns of has no effect"
-    with pytest.raises(UserError, match=r"'peft.targets' is method.targets"):
+    with pytest.raises(UserError, match=r"'peft.targets' is method.target_modules"):
         make_method("peft", fields={"targets": ["q"]})
     assert "below peft.init_r=4" in mistake("adalora", init_r=4, target_r=4)
     assert "set peft.num_virtual_tokens" in mistake("prompt_tuning")
@@ -365,9 +365,9 @@ def test_what_the_suite_sets_or_a_cell_does_not_have_is_refused():
 
 
 def test_targets_and_target_modules():
-    assert "give one of them" in mistake(targets=("q",), target_modules=["query"])
-    assert "does not sit on method.targets" in mistake("ln_tuning", targets=("q",))
-    assert "adapts nothing" in mistake(targets=())
+    assert "give one of them" in mistake(kinds=("q",), target_modules=["query"])
+    assert "does not sit on method.target_modules" in mistake("ln_tuning", kinds=("q",))
+    assert "adapts nothing" in mistake(kinds=())
     assert "which is the task head's" in mistake_on_model(target_modules=["dense"])
     assert "is no regular expression" in mistake(target_modules="(query")
     assert "not found in the base model" in mistake_on_model(target_modules=["nowhere"])
@@ -406,7 +406,13 @@ def test_the_command_line_reaches_any_field():
     assert composed.sources["method.fields.init_r"] == COMMAND_LINE
     ids = [
         Cell.from_config(compose(["method=peft", "task=tiny/nli", *more]).values).cell_id("data")
-        for more in ([], ["peft.type=lora", "method.targets=[q,v]"], ["peft.r=4"], ["method.fields.r=4"], ["peft.r=5"])
+        for more in (
+            [],
+            ["peft.type=lora", "method.target_modules=[q,v]"],
+            ["peft.r=4"],
+            ["method.fields.r=4"],
+            ["peft.r=5"],
+        )
     ]
     assert ids[0] == ids[1]
     assert ids[2] == ids[3]

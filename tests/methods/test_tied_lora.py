@@ -13,7 +13,7 @@ from uora_bench.errors import UserError
 from uora_bench.methods.tied_lora import VARIANTS
 
 QV, QKV = ("q", "v"), ("q", "k", "v")
-FUSED = {"layout": "fused", "targets": QKV}
+FUSED = {"layout": "fused", "target_modules": QKV}
 # LLaMA-2-7B, fused q, k, v, r = 8
 LLAMA = {
     "lora": 4_194_304, "vera": 393_472, "tl1": 32_768, "tl2": 426_240, "tl3": 98_304, "tl4": 491_776, "tl5": 131_072,
@@ -58,7 +58,7 @@ def test_tl6_in_per_cent_of_lora_by_rank(rank, percent):
 @pytest.mark.parametrize("column", range(len(COLUMNS)))
 def test_the_worked_examples(name, column):
     variant, options = COLUMNS[column]
-    method, kinds = make_method("tied_lora", variant=variant, **options), options.get("targets", QV)
+    method, kinds = make_method("tied_lora", variant=variant, **options), options.get("target_modules", QV)
     count = EXAMPLES[name][column]
     assert method.count(shapes(name, kinds), {}) == count
     if name in ("roberta_base", "gpt2_medium"):
@@ -71,7 +71,7 @@ def test_the_counts_of_a_public_rerun(name, rank, pairs, count):
 
 
 def test_a_backbone_with_a_fused_projection_needs_no_fused_layout():
-    whole = make_method("tied_lora", targets=("qkv",))
+    whole = make_method("tied_lora", target_modules=("qkv",))
     assert whole.count(shapes("gpt2_medium", ("qkv",)), {}) == EXAMPLES["gpt2_medium"][2]
 
 
@@ -103,7 +103,7 @@ def naive(method, x, name):
 @pytest.mark.parametrize("options", [{}, {"pairs": "all"}, FUSED, {"u_initial": 0.1, "v_initial": 2.0}])
 def test_layers_compute_the_equation(variant, options):
     method, model = make_method("tied_lora", variant=variant, rank=4, **options), roberta()
-    inject(method, model, options.get("targets", QV))
+    inject(method, model, options.get("target_modules", QV))
     with torch.no_grad():
         for parameter in method.parameters():
             parameter.add_(torch.randn(parameter.shape, dtype=parameter.dtype))
@@ -121,7 +121,7 @@ def test_layers_compute_the_equation(variant, options):
 @pytest.mark.parametrize("options", [{}, {"pairs": "all"}, FUSED])
 def test_every_variant_starts_at_zero_and_leaves_it(variant, options):
     method, model = make_method("tied_lora", variant=variant, rank=4, **options), roberta()
-    inject(method, model, options.get("targets", QV))
+    inject(method, model, options.get("target_modules", QV))
     optimizer = torch.optim.SGD(method.parameters(), lr=0.5)
     assert all((b.delta_weight() == 0).all() for b in method.branches.values())
     for _ in range(2):
@@ -220,7 +220,7 @@ def test_the_gradient_of_a_tied_tensor_is_clipped_once():
         ({"variant": "tl5", "zero": "v"}, "frozen factor"),
         ({"u_initial": 0.0}, "zero=u"),
         ({"layout": "fused"}, r"targets=\[q,k,v\]"),
-        ({"layout": "fused", "targets": ("q", "up")}, r"targets=\[q,k,v\]"),
+        ({"layout": "fused", "target_modules": ("q", "up")}, r"targets=\[q,k,v\]"),
         ({**FUSED, "pairs": "all"}, "pairs=all"),
         ({"rank": 0}, "rank"),
     ],

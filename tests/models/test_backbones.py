@@ -169,7 +169,7 @@ def test_a_half_precision_backbone_trains_in_float32(method_name: str, folder: P
     task = registry.task_class(cell.task.family)(cell.task)
     model = backbones.load(cell.backbone, task.head, 0).model
     method = make_method(method_name)
-    targets = backbones.targets(model, cell.backbone, method.target_kinds)
+    targets = backbones.targets(model, cell.backbone, method.target_modules)
     method.inject(model, targets, torch.Generator().manual_seed(0))
     head = backbones.head_parameters(model)
     before = {name: p.detach().clone() for name, p in head.items()}

@@ -40,15 +40,15 @@ def test_other_weights_another_start_and_another_cut_are_other_cells(bench: Benc
     bench.record(
         RTE,
         0.8,
-        cell={**plain.cell, "initialise_from": "0" * 64},
+        cell={**plain.cell, "init_from": "0" * 64},
         cell_id="c" * 16,
-        provenance={**late, "initialise_from": "1234567890abcdef"},
+        provenance={**late, "init_from": "1234567890abcdef"},
     )
     bench.record(RTE, 0.7, cell={**plain.cell, "micro_batch_size": 4}, cell_id="d" * 16, provenance=late)
     found = bench.table()
     assert place(found, "lora", "rte").ours.by_seed == {0: 50.0}
-    assert set(found.strangers) == {"b" * 16, "c" * 16, "d" * 16}
-    begun = bench.table("method=lora", "initialise_from=runs/quickstart/1234567890abcdef")
+    assert set(found.orphans) == {"b" * 16, "c" * 16, "d" * 16}
+    begun = bench.table("method=lora", "init_from=runs/quickstart/1234567890abcdef")
     assert place(begun, begun.parts[0].rows[0].label, "rte").ours.by_seed == {0: pytest.approx(80)}
 
 
@@ -57,7 +57,7 @@ def test_a_cold_cell_is_no_warm_one_while_its_start_is_missing(bench: Bench) -> 
     cold = bench.record("method=lora task=glue/mrpc seed=0", 0.6)
     found = bench.table()
     assert place(found, "lora", "mrpc").ours.by_seed == {}
-    assert found.strangers == (cold.cell_id,)
+    assert found.orphans == (cold.cell_id,)
 
 
 def test_narrowing_keeps_rows_that_start_elsewhere_and_counts_no_stranger(bench: Bench) -> None:
@@ -67,15 +67,15 @@ def test_narrowing_keeps_rows_that_start_elsewhere_and_counts_no_stranger(bench:
     bench.record(
         "method=lora task=glue/mrpc seed=0",
         0.7,
-        cell={**cold.cell, "initialise_from": "0" * 64},
+        cell={**cold.cell, "init_from": "0" * 64},
         cell_id="e" * 16,
-        provenance=known(initialise_from=first.cell_id),
+        provenance=known(init_from=first.cell_id),
     )
     bench.record("method=uora task=glue/rte seed=2", 0.4)
     found = bench.table("task=glue/mrpc", "method=lora")
     assert [row.label for part in found.parts for row in part.rows] == ["lora"]
     assert place(found, "lora", "mrpc").ours.by_seed == {0: 70.0}
-    assert found.strangers == (cold.cell_id,)  # UORA's record is of the grid, though not of this part
+    assert found.orphans == (cold.cell_id,)  # UORA's record is of the grid, though not of this part
 
 
 def test_an_experiment_name_of_ones_own_is_where_the_records_are_looked_for(bench: Bench) -> None:
@@ -99,8 +99,8 @@ def test_a_finished_record_without_what_a_table_needs_is_named(bench: Bench) -> 
 
 def test_records_without_a_preset_are_told_apart_by_their_start_and_else_by_their_name(bench: Bench) -> None:
     plain = bench.record(RTE, 0.5)
-    begun = {**plain.cell, "initialise_from": "0" * 64}
-    bench.record(RTE, 0.6, cell=begun, cell_id="c" * 16, provenance=known(initialise_from="1" * 16))
+    begun = {**plain.cell, "init_from": "0" * 64}
+    bench.record(RTE, 0.6, cell=begun, cell_id="c" * 16, provenance=known(init_from="1" * 16))
     bench.record(RTE, 0.7, cell_id="d" * 16)
     (bench.results / "records" / "quickstart").rename(bench.results / "records" / "mine")
     found = table.build(collect.collect(request.Request("mine", "print"), bench.results), None)

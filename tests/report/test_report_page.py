@@ -256,7 +256,7 @@ def test_what_is_in_no_row_has_a_page_too(tmp_path: Path) -> None:
     one, collection = made_up.make(tmp_path)
     stranger = made_up.record("bitfit", 0, 0.5)
     stranger.write(tmp_path / "records" / made_up.NAME)
-    collection = replace(collection, strangers=(stranger.cell_id,))
+    collection = replace(collection, orphans=(stranger.cell_id,))
     html = render.assemble([(one, collection)], tmp_path, False, "").html
     assert data_of(html)["cells"][stranger.cell_id]["stranger"] is True
     assert stranger.cell_id in " ".join(Reader(html).texts("details", "others"))
@@ -273,10 +273,10 @@ def test_one_cell_in_two_experiments_has_two_pages(tmp_path: Path) -> None:
 def test_the_command_of_a_warm_start_names_what_it_starts_from(tmp_path: Path) -> None:
     _, collection = made_up.make(tmp_path)
     run = collection.runs[0]
-    raw = {**run.record, "cell": {**run.record["cell"], "initialise_from": "0a" * 8}}
-    raw["provenance"] = {**raw["provenance"], "initialise_from": "0123456789abcdef"}
-    assert "initialise_from" not in explain.command(run)
-    assert explain.command(replace(run, record=raw)).endswith(f" initialise_from=runs/{made_up.NAME}/0123456789abcdef")
+    raw = {**run.record, "cell": {**run.record["cell"], "init_from": "0a" * 8}}
+    raw["provenance"] = {**raw["provenance"], "init_from": "0123456789abcdef"}
+    assert "init_from" not in explain.command(run)
+    assert explain.command(replace(run, record=raw)).endswith(f" init_from=runs/{made_up.NAME}/0123456789abcdef")
 
 
 def test_what_repeats_is_there_once_and_what_json_lacks_becomes_text() -> None:

@@ -89,7 +89,7 @@ def test_a_record_made_with_other_settings_is_a_stranger(bench: Bench) -> None:
     other = bench.record("method=lora task=glue/rte seed=1 trainer.lr_adapter=9e-3", 0.9)
     found = bench.table()
     assert place(found, "lora", "rte").ours.by_seed == {0: 50.0}
-    assert found.strangers == (other.cell_id,)
+    assert found.orphans == (other.cell_id,)
     assert [r.cell_id for _, row in found.row("lora") for r in row.runs if r.status == "done"] == [mine.cell_id]
 
 
@@ -125,9 +125,9 @@ def test_a_cell_that_starts_from_another_is_found_by_its_start(bench: Bench) -> 
     first = bench.record("method=lora task=glue/rte seed=0", 0.5)
     cold = bench.record("method=lora task=glue/mrpc seed=0", 0.1)
     assert place(bench.table(), "lora", "mrpc").ours.by_seed == {}
-    cell = {**cold.cell, "initialise_from": "0" * 64}
+    cell = {**cold.cell, "init_from": "0" * 64}
     for start, score in (("f" * 16, 0.2), (first.cell_id, 0.7)):
-        known = {"finished": "2026-01-01", "command": [], "initialise_from": start}
+        known = {"finished": "2026-01-01", "command": [], "init_from": start}
         bench.record("method=lora task=glue/mrpc seed=0", score, cell=cell, provenance=known, cell_id=start[::-1])
     warm = place(bench.table(), "lora", "mrpc")
     assert warm.ours.by_seed == {0: pytest.approx(70)}

@@ -82,7 +82,7 @@ def test_the_pages_commands_do_what_it_says(root: Path, checkout: Path) -> None:
     assert (record["status"], record["cell"]["method"]["name"]) == ("done", NAME)
     assert record["recipe"]["name"] == f"{NAME}/tiny_roberta"
     assert record["counts"]["adapter"] == 8 * 16**2
-    assert record["bytes"]["to_ship"] == 4 * record["counts"]["adapter"]
+    assert record["bytes"]["adapter_size"] == 4 * record["counts"]["adapter"]
     assert 0 <= record["merge_error"] < 1e-4
     assert (checkout / "runs" / "scratch" / record["cell_id"] / "adapter.safetensors").is_file()
 

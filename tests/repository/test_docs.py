@@ -145,7 +145,7 @@ def test_the_counts_in_the_overview_are_those_of_the_methods() -> None:
     ):  # fmt: skip
         rank = re.search(r"r = (\d+)", cell)
         method = make_method(name, **({"rank": int(rank[1])} if rank else {}))
-        shapes = [t.shape for t in backbones.targets(model, config, method.target_kinds)]
+        shapes = [t.shape for t in backbones.targets(model, config, method.target_modules)]
         printed = int(cell.split()[-1].replace(",", ""))
         assert method.count(shapes, sizes) == printed, name
         assert f"{printed:,}" in page(name), name

@@ -210,16 +210,16 @@ def test_a_start_from_another_cell_is_another_cell(finished: tuple[Path, Result]
     folder, _ = finished
     cell_id = record.read(only_record(folder)).cell_id
     where = f"results.dir={tmp_path / 'results'}"
-    result = finish(start(folder, root, *SHORT, where, f"initialise_from={cell_id}"))
+    result = finish(start(folder, root, *SHORT, where, f"init_from={cell_id}"))
     assert result.returncode == 0, result.stderr
     made = record.read(only_record(tmp_path))
     assert made.cell_id != cell_id
-    assert len(made.cell["initialise_from"]) == 64
+    assert len(made.cell["init_from"]) == 64
     assert made.epochs[0].train_loss != record.read(only_record(folder)).epochs[0].train_loss
-    message = one_line(finish(start(folder, root, *SHORT, where, f"initialise_from={cell_id}", "method=lora")))
+    message = one_line(finish(start(folder, root, *SHORT, where, f"init_from={cell_id}", "method=lora")))
     assert "same method" in message
     assert len(list(tmp_path.rglob("*.json"))) == 1
-    assert "nowhere" in one_line(finish(start(folder, root, *SHORT, where, "initialise_from=nowhere")))
+    assert "nowhere" in one_line(finish(start(folder, root, *SHORT, where, "init_from=nowhere")))
 
 
 def test_a_diverging_cell_leaves_a_failed_record_and_is_run_again(run: Run, tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def make_method(name: str, seed: int = 0, **options: Any) -> Method:
 def inject(method: Method, model: Any, kinds: tuple[str, ...] | None = None, seed: int = 0) -> list[Target]:
     """Put ``method`` on a model of `roberta` or `gpt2`; returns the targets."""
     config = backbone_config("gpt2_medium" if model.config.model_type == "gpt2" else "roberta_base")
-    targets = backbones.targets(model, config, method.target_kinds if kinds is None else kinds)
+    targets = backbones.targets(model, config, method.target_modules if kinds is None else kinds)
     method.inject(model, targets, torch.Generator().manual_seed(seed))
     return targets
 

@@ -123,7 +123,7 @@ def test_a_batch_holds_what_its_indices_say_in_any_order_and_whatever_was_announ
     assert whole["labels"].tolist() == [i % 10 for i in range(20)]
     assert whole["weight"].tolist() == [1.0] * 20
     orders = [np.array([3, 1]), np.array([19]), np.array([0, 5, 7])]
-    running = task.begin_pass(encoded, orders, None)
+    running = task.set_epoch(encoded, orders, None)
     asked = [orders[0], np.array([4, 4]), orders[1], np.array([2]), orders[2], orders[0]]  # some not announced
     for indices in asked:
         batch = task.collate(running, indices, "dynamic")
@@ -136,7 +136,7 @@ def test_at_most_one_batch_is_decoded_ahead(monkeypatch: pytest.MonkeyPatch) -> 
     start = images.Loader._start
     monkeypatch.setattr(images.Loader, "_start", lambda self, i: started.append(len(i)) or start(self, i))
     task = task_of()
-    running = task.begin_pass(task.encode(rows_of(), processor()), [np.array([i]) for i in range(20)], None)
+    running = task.set_epoch(task.encode(rows_of(), processor()), [np.array([i]) for i in range(20)], None)
     assert len(started) == 1
     for i in range(5):
         task.collate(running, [i], "dynamic")
@@ -160,7 +160,7 @@ def test_augmentation_depends_on_the_draw_and_the_row_alone(kind: str) -> None:
     encoded = task.encode(rows_of(), processor(), training=True)
 
     def at(draw: int | None, *indices: int) -> np.ndarray:
-        numbers: np.ndarray = task.begin_pass(encoded, [], draw).loader.batch(np.array(indices))
+        numbers: np.ndarray = task.set_epoch(encoded, [], draw).loader.batch(np.array(indices))
         return numbers
 
     first = at(7, *range(20))
@@ -174,7 +174,7 @@ def test_augmentation_depends_on_the_draw_and_the_row_alone(kind: str) -> None:
             assert np.array_equal(a, b) or np.array_equal(a, b[..., ::-1])
     else:
         assert sum(changed) >= 18
-    evaluated = task.begin_pass(task.encode(rows_of(), processor()), [], 7).loader.batch(np.arange(20))
+    evaluated = task.set_epoch(task.encode(rows_of(), processor()), [], 7).loader.batch(np.arange(20))
     np.testing.assert_array_equal(evaluated, plain)  # rows to be scored are never augmented
 
 
@@ -356,7 +356,7 @@ def test_decoding_2000_pictures_twice_keeps_memory_flat(shared: Path) -> None:
         task.collate(encoded, batch, "dynamic")
     before, after, seen = resident(), [], 0
     for _ in range(2):
-        running = task.begin_pass(encoded, batches, None)
+        running = task.set_epoch(encoded, batches, None)
         for batch in batches:
             seen += len(task.collate(running, batch, "dynamic")["labels"])
             after.append(resident() - before)

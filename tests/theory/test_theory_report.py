@@ -137,7 +137,7 @@ def test_records_of_other_settings_are_in_no_place_of_a_preset_s_table(
     assert run(tmp_path, "regression_risk repetitions=400 beta=0.5") == 0
     assert "experiment_name=" not in capsys.readouterr().out
     (made,) = theory.tables_of("theory_regression_risk", tmp_path, None)
-    assert len(made.strangers) == 1
+    assert len(made.orphans) == 1
     assert [part.label for part in made.parts if any(p.ours.n for r in part.rows for p in r.places)] == ["β=0.5"]
     assert "1 record(s) of other settings" in markdown.render(made)
 

@@ -16,7 +16,7 @@ from tests.support.gloo import Group
 from uora_bench.errors import CellError, Interrupted, UserError
 from uora_bench.tasks.base import Encoded
 from uora_bench.training import evaluation
-from uora_bench.training.distributed import Ballot, Count, check
+from uora_bench.training.distributed import Count, StopConsensus, check
 from uora_bench.util.signals import StopRequest
 
 
@@ -33,7 +33,7 @@ class Echo:
     def __init__(self, wide: bool, stop: StopRequest, at: int | None) -> None:
         self.wide, self.stop, self.at, self.calls = wide, stop, at, 0
 
-    def begin_pass(self, encoded: Encoded, batches: Any, draw: int | None) -> Encoded:
+    def set_epoch(self, encoded: Encoded, batches: Any, draw: int | None) -> Encoded:
         return encoded
 
     def collate(self, encoded: Encoded, indices: Any, padding: str) -> dict[str, torch.Tensor]:
@@ -63,9 +63,9 @@ def look(
             begun.append(len(item))
             yield item
 
-    model, ballot = torch.nn.Linear(1, 1), Ballot(stop, accelerator)
+    model, consensus = torch.nn.Linear(1, 1), StopConsensus(stop, accelerator)
     try:
-        made = evaluation.predict(model, task, encoded, accelerator, batch_size, "dynamic", ballot, watch)
+        made = evaluation.predict(model, task, encoded, accelerator, batch_size, "dynamic", consensus, watch)
     except Interrupted as error:
         return len(begun), error.signum
     return len(begun), made
@@ -106,14 +106,14 @@ def steps(told: dict[int, tuple[int, int]], count: int) -> list[tuple[float, int
     """``count`` training steps: the summed weights and what is known at the end of each; ``told``: {process: (step,
     signal)}, which comes in the middle of the step."""
     accelerator, stop = Accelerator(cpu=True), StopRequest()
-    ballot, seen = Ballot(stop, accelerator), []
+    consensus, seen = StopConsensus(stop, accelerator), []
     when, signum = told.get(accelerator.process_index, (-1, 0))
     for step in range(count):
-        total = ballot.add(torch.tensor(1.5 + accelerator.process_index))
+        total = consensus.add(torch.tensor(1.5 + accelerator.process_index))
         if step == when:
             stop.signum = signum
-        seen.append((float(total), ballot.asked()))
-    return [*seen, (0.0, ballot.now())]
+        seen.append((float(total), consensus.asked()))
+    return [*seen, (0.0, consensus.now())]
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
@@ -128,11 +128,11 @@ def test_votes_ride_along_with_the_weights_and_are_known_one_step_later(group, s
 
 def test_one_process_sends_nothing_and_knows_at_once():
     accelerator, stop = Accelerator(cpu=True), StopRequest()
-    ballot = Ballot(stop, accelerator)
-    assert ballot.cast() is None
-    assert (float(ballot.add(torch.tensor(3.0))), ballot.asked(), ballot.now()) == (3.0, None, None)
+    consensus = StopConsensus(stop, accelerator)
+    assert consensus.cast() is None
+    assert (float(consensus.add(torch.tensor(3.0))), consensus.asked(), consensus.now()) == (3.0, None, None)
     stop.signum = signal.SIGTERM
-    assert ballot.asked() == ballot.now() == signal.SIGTERM
+    assert consensus.asked() == consensus.now() == signal.SIGTERM
 
 
 def test_terminate_goes_before_interrupt_when_both_came():

@@ -36,7 +36,7 @@ from uora_bench.run.dry_run import describe
 from uora_bench.run.trackers import Tracker
 from uora_bench.tasks.base import Encoded
 from uora_bench.training import evaluation, sharding, trainer
-from uora_bench.training.distributed import Ballot
+from uora_bench.training.distributed import StopConsensus
 from uora_bench.util.signals import StopRequest
 
 # the fast tests take one that rewrites shared frozen matrices, one with a second optimizer, one with parts of the
@@ -155,7 +155,7 @@ def _with(name: str, settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str
 class Writes:
     """Continues prompts; how long depends on the row, so that the processes end at different lengths."""
 
-    def begin_pass(self, encoded: Encoded, batches: Any, draw: int | None) -> Encoded:
+    def set_epoch(self, encoded: Encoded, batches: Any, draw: int | None) -> Encoded:
         return encoded
 
     def collate(self, encoded: Encoded, indices: Any, padding: str) -> dict[str, torch.Tensor]:
@@ -192,8 +192,8 @@ def write(rows: int, batch_size: int) -> tuple[list[Any], list[Any]]:
         lengths = np.array([len(i) for i in ids], dtype=np.int64)
         encoded = Encoded({"input_ids": ids}, np.arange(rows), lengths, {}, 12)
         task: Any = Writes()
-        ballot = Ballot(StopRequest(), accelerator)
-        texts = evaluation.predict(prepared, task, encoded, accelerator, batch_size, "dynamic", ballot)
+        consensus = StopConsensus(StopRequest(), accelerator)
+        texts = evaluation.predict(prepared, task, encoded, accelerator, batch_size, "dynamic", consensus)
         made.append(texts.tolist())
     return made[0], made[1]
 

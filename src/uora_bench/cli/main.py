@@ -23,7 +23,7 @@ usage: python -m uora_bench method=… task=… [backbone=…] [seed=…] [any.k
 often used keys
   seed=0  trainer.epochs=…  trainer.precision=auto  backbone=… (default: the task's)  recipe=none
   data.root=<folder> (or UORA_DATA_DIR)  results.dir=results  runs.dir=runs  experiment_name=scratch
-  tracker=wandb|none  initialise_from=<run folder or cell_id>  force=true  dry_run=true (recipe, targets, counts)
+  tracker=wandb|none  init_from=<run folder or cell_id>  force=true  dry_run=true (recipe, targets, counts)
 
 examples
   python -m uora_bench                                          UORA on generated text, no download

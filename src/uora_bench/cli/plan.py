@@ -69,8 +69,8 @@ def _run(words: list[str], launcher: str) -> int:
 
     options = local.read_options(wanted.options) if wanted.launcher == "local" else None
     plan, cells, notes = build.beside_slurm(wanted, options.processes if options is not None else None)
-    if cells.doubles:
-        notes.append(f"{cells.doubles} rows are the same cell as one before and were left out")
+    if cells.duplicates:
+        notes.append(f"{cells.duplicates} rows are the same cell as one before and were left out")
     if trace:
         from uora_bench.grid.memory import fill
         from uora_bench.training import memory

@@ -19,7 +19,7 @@ HELD_OUT = "held_out"  # the role of the rows kept out of the training set for a
 # Trainer keys that change how the loop runs but not what it computes: in the record (provenance), not in the id.
 _NOT_SCIENCE = (
     "micro_batch_size", "eval_batch_size", "gradient_checkpointing", "checkpoint_every", "log_every", "sharding",
-    "passes",
+    "cpu_ops",
 )  # fmt: skip
 
 
@@ -96,7 +96,7 @@ class TargetModule:
 
 
 @dataclass(frozen=True)
-class TargetsConfig:
+class TargetModulesConfig:
     default: tuple[str, ...]
     modules: dict[str, TargetModule]
 
@@ -111,7 +111,7 @@ class BackboneConfig:
     path: str | None
     dtype: Literal["float32", "bfloat16", "float16", "float64"]
     head: tuple[str, ...]
-    targets: TargetsConfig
+    target_modules: TargetModulesConfig
     architecture: dict[str, Any] | None
     quantisation: Literal["none", "nf4"] = "none"
 
@@ -138,12 +138,12 @@ class TrainerConfig:
     weight_decay_head: float
     betas: tuple[float, ...]
     eps: float
-    schedule: Literal["linear", "cosine", "constant"]
+    lr_scheduler: Literal["linear", "cosine", "constant"]
     warmup_ratio: float
     max_grad_norm: float | None
     precision: Literal["auto", "float32", "bfloat16", "float16"]
     padding: Literal["dynamic", "max_length"]
-    length_window: int
+    length_bucket: int
     gradient_checkpointing: bool
     checkpoint_every: int
     log_every: int
@@ -152,7 +152,7 @@ class TrainerConfig:
     warmup_steps: int | None
     evaluate: Literal["each_epoch", "last"]
     sharding: Literal["none", "full"] = "none"  # run folders are older than this key, and the next
-    passes: Literal["auto", "library"] = "auto"
+    cpu_ops: Literal["auto", "library"] = "auto"
 
     def __post_init__(self) -> None:
         positive = ("epochs", "batch_size", "eval_batch_size", "checkpoint_every", "log_every", "eps")
@@ -160,7 +160,7 @@ class TrainerConfig:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise UserError(f"trainer.{name}={value} must be finite and above zero")
-        for name in ("lr_adapter", "lr_head", "weight_decay_adapter", "weight_decay_head", "length_window"):
+        for name in ("lr_adapter", "lr_head", "weight_decay_adapter", "weight_decay_head", "length_bucket"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UserError(f"trainer.{name}={getattr(self, name)} must be finite and not negative")
         if not 0 <= self.warmup_ratio < 1:
@@ -183,7 +183,7 @@ class Cell:
     recipe: RecipeConfig
     trainer: TrainerConfig
     seed: int
-    initialise_from: str | None = None  # sha256 of the adapter file it starts from
+    init_from: str | None = None  # sha256 of the adapter file it starts from
     weights: str | None = None  # sha256 of the weight files in backbone.path, where one is given
     micro_batch_size: int | None = None  # set for a method that acts inside the forward pass
 
@@ -246,25 +246,27 @@ class Cell:
         method = plain(self.method)
         # the targets by what they are: naming the default ones, or a kind nobody uses, is no other experiment
         method["options"].pop("holdout", None)
-        method["options"].pop("kernel", None)  # how the same map is computed
-        kinds = method["options"].pop("targets", ()) or ()
-        if "targets" in self.method.options and not kinds:
-            kinds = self.backbone.targets.default
+        method["options"].pop("forward", None)  # how the same map is computed
+        kinds = method["options"].pop("target_modules", ()) or ()
+        if "target_modules" in self.method.options and not kinds:
+            kinds = self.backbone.target_modules.default
         if method["options"].get("only"):  # BitFit's word for them, whose null means every module
             kinds = method["options"]["only"]
-            method["options"]["only"] = [k for k in self.backbone.targets.modules if k in kinds]
+            method["options"]["only"] = [k for k in self.backbone.target_modules.modules if k in kinds]
         backbone = {k: getattr(self.backbone, k) for k in ("name", "id", "revision", "dtype")}
         if self.backbone.quantisation != "none":
             backbone["quantisation"] = self.backbone.quantisation
         backbone["head"] = list(self.backbone.head)
-        backbone["targets"] = {k: plain(m) for k, m in self.backbone.targets.modules.items() if k in kinds}
+        backbone["target_modules"] = {
+            k: plain(m) for k, m in self.backbone.target_modules.modules.items() if k in kinds
+        }
         return {
             "method": method,
             "task": task,
             "backbone": backbone,
             "trainer": trainer,
             "seed": self.seed,
-            "initialise_from": self.initialise_from,
+            "init_from": self.init_from,
             "weights": self.weights,
             "micro_batch_size": self.micro_batch_size,
         }
@@ -292,7 +294,7 @@ def check_kinds(task: Mapping[str, Any], backbone: Mapping[str, Any]) -> None:
 def key_of(canonical: Mapping[str, Any]) -> str:
     """16 hex digits for `Cell.canonical` without what only a look at data, weights and method can tell: a grid is
     planned, and its records are found again, by this name."""
-    known = {k: v for k, v in canonical.items() if k not in ("initialise_from", "weights", "micro_batch_size")}
+    known = {k: v for k, v in canonical.items() if k not in ("init_from", "weights", "micro_batch_size")}
     text = json.dumps(known, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -315,7 +317,7 @@ class Settings:
     results_dir: str
     runs_dir: str
     tracker: TrackerConfig
-    initialise_from: str | None
+    init_from: str | None
     force: bool
     dry_run: bool
 
@@ -327,7 +329,7 @@ class Settings:
             "results.dir": str,
             "runs.dir": str,
             "experiment_name": str,
-            "initialise_from": str | None,
+            "init_from": str | None,
             "force": bool,
             "dry_run": bool,
         }

@@ -24,7 +24,7 @@ _LABELS = {
     f"{group}.{key}" for group in ("method", "task", "backbone") for key in ("name", "version", "family", "kind")
 }
 # Values of these keys are text as it stands: a cell_id such as 17175e3302008168 or a folder 2024 is no number.
-_TEXT = ("data.root", "results.dir", "runs.dir", "experiment_name", "initialise_from", "backbone.path")
+_TEXT = ("data.root", "results.dir", "runs.dir", "experiment_name", "init_from", "backbone.path")
 
 
 @dataclass(frozen=True)

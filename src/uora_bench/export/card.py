@@ -25,7 +25,7 @@ _PIPELINES = {
     "AutoModelForImageClassification": "image-classification",
 }
 _RULE_OF = {"last": "last", "best": "best_dev"}
-_PATHS = ("data.root", "results.dir", "runs.dir", "backbone.path", "initialise_from")  # of the machine, not of the run
+_PATHS = ("data.root", "results.dir", "runs.dir", "backbone.path", "init_from")  # of the machine, not of the run
 _NOT_FACTS = ("experiment_name", "force", "tracker")
 
 
@@ -181,7 +181,7 @@ def _costs(record: CellRecord) -> Iterator[str]:
         raise UserError(f"the record of cell {record.cell_id} has no counts; run the cell again")
     yield f"- parameters: adapter {counts.adapter:,}, head {counts.head:,}, all with the frozen ones {counts.total:,}"
     if sizes is not None:
-        yield f"- bytes that the method needs to ship (without the head): {sizes.to_ship:,}"
+        yield f"- bytes that the method needs to ship (without the head): {sizes.adapter_size:,}"
 
 
 def _recipe(facts: Facts) -> Iterator[str]:
@@ -224,5 +224,5 @@ def _provenance(record: CellRecord) -> Iterator[str]:
     yield f"- finished: {facts.get('finished')}; precision of the forward pass: {record.precision}"
     data = ", ".join(f"{role} `{digest}`" for role, digest in facts.get("data", {}).items())
     yield f"- data fingerprints: {data}"
-    if record.cell.get("initialise_from"):
-        yield f"- started from the adapter with sha256 `{record.cell['initialise_from']}`"
+    if record.cell.get("init_from"):
+        yield f"- started from the adapter with sha256 `{record.cell['init_from']}`"

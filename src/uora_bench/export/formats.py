@@ -244,6 +244,6 @@ def _native(source: Source, loaded: Loaded, request: Request, folder: Path) -> f
 def without_paths(values: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration without folders of this machine."""
     clean = deepcopy(dict(values))
-    clean["data"]["root"] = clean["backbone"]["path"] = clean["initialise_from"] = None
+    clean["data"]["root"] = clean["backbone"]["path"] = clean["init_from"] = None
     clean["results"]["dir"], clean["runs"]["dir"] = "results", "runs"
     return clean

@@ -80,7 +80,7 @@ def load(folder: Path) -> Records:
                     data["status"],
                     data.get("reason") or "",
                     data["cell"],
-                    known.get("initialise_from") if data["cell"].get("initialise_from") else None,
+                    known.get("init_from") if data["cell"].get("init_from") else None,
                     data["cell"].get("micro_batch_size"),
                     data["cell"].get("weights"),
                     known.get("data_files") or {},
@@ -134,7 +134,7 @@ class Matcher:
         """The cell_id it starts from: "" when that is not known yet, None for a cell that starts afresh."""
         if planned.after is not None:
             return self.done.get(planned.after, "")
-        given = planned.settings.initialise_from if planned.settings is not None else None
+        given = planned.settings.init_from if planned.settings is not None else None
         return Path(given).name if given is not None else None
 
 
@@ -245,7 +245,7 @@ def _chosen(words: Iterable[str]) -> set[str]:
 
 def _by_hand(key: str, chosen: set[str]) -> bool:
     """Whether a difference in ``key`` was asked for by one of ``chosen``."""
-    if key.startswith("backbone.targets.") and chosen & {"method.targets", "method.only"}:
+    if key.startswith("backbone.target_modules.") and chosen & {"method.target_modules", "method.only"}:
         return True
     return key in chosen or any(key.startswith(f"{c}.") for c in chosen if "." in c)  # a whole mapping was set
 

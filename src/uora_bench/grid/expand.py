@@ -46,7 +46,7 @@ class Grid:
     experiment: Experiment
     items: tuple[Planned, ...]
     varied: tuple[str, ...]  # the keys that have more than one value, without the seed
-    doubles: int  # rows that were the same cell as one before
+    duplicates: int  # rows that were the same cell as one before
 
 
 def expand(words: list[str]) -> Grid:
@@ -73,7 +73,7 @@ def of(request: Request) -> Grid:
         rows = left
     if not rows:
         raise UserError(f"the grid of experiment {experiment.name} is empty: nothing is left of its rows")
-    items, doubles = _composed(experiment, rows, request.axes)
+    items, duplicates = _composed(experiment, rows, request.axes)
     if not any(item.cell is not None for item in items):
         raise UserError(f"no cell of this grid can be: {items[0].reason}")
     seen: dict[str, set[str]] = {}
@@ -81,7 +81,7 @@ def of(request: Request) -> Grid:
         for key, value in row.items():
             seen.setdefault(key, set()).add(str(value))
     varied = [k for k, v in seen.items() if k not in ("seed", *_FIXED) and len(v | _absent(k, rows)) > 1]
-    return Grid(experiment, items, tuple(varied), doubles)
+    return Grid(experiment, items, tuple(varied), duplicates)
 
 
 _FIXED = ("method", "task", "backbone")
@@ -130,7 +130,7 @@ def _composed(
     experiment: Experiment, rows: Iterable[dict[str, Any]], asked: dict[str, list[str]]
 ) -> tuple[tuple[Planned, ...], int]:
     items: dict[str, Planned] = {}
-    doubles = 0
+    duplicates = 0
     by_row: dict[tuple[tuple[str, str], ...], str] = {}
     starts: list[tuple[dict[str, Any], dict[str, Any]]] = []
     for row in rows:
@@ -144,7 +144,7 @@ def _composed(
             starts.append((row, {**row, **start.like}))
             planned = _with(planned, key=_started(planned.key, {**row, **start.like}))
         if planned.key in items:
-            doubles += 1
+            duplicates += 1
             by_row[_frozen(row)] = planned.key
             continue
         items[planned.key] = planned
@@ -158,7 +158,7 @@ def _composed(
             items[key] = _with(items[key], cell=None, reason=f"the row it starts from is not in the grid: {shown}")
         else:
             items[key] = _with(items[key], after=first)
-    return tuple(items.values()), doubles
+    return tuple(items.values()), duplicates
 
 
 def _plan_row(name: str, row: dict[str, Any]) -> Planned:
@@ -186,7 +186,7 @@ def _plan_row(name: str, row: dict[str, Any]) -> Planned:
 
 
 # what may make another cell, and only a look at files or at the method tells
-_APART = ("backbone.path", "initialise_from", "trainer.micro_batch_size")
+_APART = ("backbone.path", "init_from", "trainer.micro_batch_size")
 
 
 @functools.lru_cache(maxsize=4096)

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from uora_bench.errors import UserError
 from uora_bench.methods import functional
-from uora_bench.methods.base import Auxiliary, Branch, Kernel, Method, Target, TargetShape, check_adapter_options
-from uora_bench.methods.composed import Term
+from uora_bench.methods.base import Auxiliary, Branch, Forward, Method, Target, TargetShape, check_adapter_options
+from uora_bench.methods.forward_paths import Term
 
 _QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
 
@@ -28,7 +28,7 @@ class AlphaLoRAConfig:
 
     rank: int
     alpha_r: float | None
-    targets: tuple[str, ...] | None
+    target_modules: tuple[str, ...] | None
     dropout: float
     mode: Literal["held_out", "as_released", "fixed"]
     holdout: float
@@ -40,10 +40,10 @@ class AlphaLoRAConfig:
     in_training: bool | None
     shuffle: bool | None
     phase: Literal["run", "epoch"] | None
-    kernel: Kernel = field(default="auto", kw_only=True)
+    forward: Forward = field(default="auto", kw_only=True)
 
     def __post_init__(self) -> None:
-        check_adapter_options(self.rank, self.dropout, self.targets, self.kernel)
+        check_adapter_options(self.rank, self.dropout, self.target_modules, self.forward)
         for name in ("alpha_every", "alpha_batch_size"):
             if getattr(self, name) < 1:
                 raise UserError(f"method.{name}={getattr(self, name)} must be at least 1")

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from uora_bench.config.schema import build
 from uora_bench.errors import UserError
-from uora_bench.methods.composed import Term, choose, composed_linear
+from uora_bench.methods.forward_paths import Term, choose, weight_linear
 
-Kernel = Literal["plain", "composed", "apart", "auto"]
+Forward = Literal["factored", "merged_weight", "delta_weight", "auto"]
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Branch(nn.Module):
         raise UserError("its update is not of low rank")
 
     def term(self, start: int, stop: int) -> Term | None:
-        """The same map for `composed_linear`, on these rows of the wrapped one; None: only the plain pass is exact."""
+        """The same map for `weight_linear`, on these rows of the wrapped one; None: only the plain pass is exact."""
         return None
 
     def adapt(self, x: Tensor, y: Tensor) -> Tensor:
@@ -94,8 +94,8 @@ class AdapterLayer(nn.Module):
         self.dropout = nn.Dropout(dropout) if dropout > 0 else None
         # Conv1D (GPT-2) keeps its weight as (in × out).
         self.transposed = type(base).__name__ == "Conv1D"
-        self.kernel: Kernel = "plain"
-        self.ran: tuple[Kernel, ...] = ()  # the paths of the passes in training: never auto
+        self.forward_path: Forward = "factored"
+        self.ran: tuple[Forward, ...] = ()  # the paths of the passes in training: never auto
         self.out_features, self.in_features = linear_shape(base)
         self._original: tuple[Tensor, Tensor | None] | None = None
 
@@ -108,7 +108,7 @@ class AdapterLayer(nn.Module):
         for kind, (start, stop) in self.slices.items():
             if start < target.stop and target.start < stop:
                 raise UserError(
-                    f"method.targets: '{kind}' and '{target.shape.kind}' overlap in {target.path}; take one"
+                    f"method.target_modules: '{kind}' and '{target.shape.kind}' overlap in {target.path}; take one"
                 )
         self.branches[target.shape.kind] = branch
         self.slices[target.shape.kind] = (target.start, target.stop)
@@ -125,12 +125,14 @@ class AdapterLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.merged:
             return self.base(x)
-        kernel, terms = self._path(x)
-        if self.training and kernel not in self.ran:
-            self.ran += (kernel,)
-        if kernel != "plain":
+        path, terms = self._path(x)
+        if self.training and path not in self.ran:
+            self.ran += (path,)
+        if path != "factored":
             weight = self.base.weight
-            return composed_linear(x, weight.T if self.transposed else weight, self.base.bias, terms, kernel == "apart")
+            return weight_linear(
+                x, weight.T if self.transposed else weight, self.base.bias, terms, path == "delta_weight"
+            )
         y = self.base(x)
         if self.dropout is not None:
             x = self.dropout(x)
@@ -149,16 +151,16 @@ class AdapterLayer(nn.Module):
             pieces.append(y[..., at:])
         return torch.cat(pieces, dim=-1)
 
-    def _path(self, x: Tensor) -> tuple[Kernel, list[Term]]:
-        """The path of this pass, and what `composed_linear` takes where it is not the plain one."""
+    def _path(self, x: Tensor) -> tuple[Forward, list[Term]]:
+        """The path of this pass, and what `weight_linear` takes where it is not the plain one."""
         drops = self.dropout is not None and self.training
-        if self.kernel == "plain" or drops or self.quantised or torch.compiler.is_compiling():
-            return "plain", []
+        if self.forward_path == "factored" or drops or self.quantised or torch.compiler.is_compiling():
+            return "factored", []
         terms = [branch.term(*self.slices[kind]) for kind, branch in self.branches.items()]
         known = [term for term in terms if term is not None]
         if len(known) < len(terms):
-            return "plain", []
-        return (choose(x, self.base.weight, known) if self.kernel == "auto" else self.kernel), known
+            return "factored", []
+        return (choose(x, self.base.weight, known) if self.forward_path == "auto" else self.forward_path), known
 
     @torch.no_grad()
     def delta_weight(self) -> Tensor:
@@ -250,9 +252,9 @@ class Method(ABC):
         self.branches: dict[str, Branch] = {}
 
     @property
-    def target_kinds(self) -> tuple[str, ...] | None:
+    def target_modules(self) -> tuple[str, ...] | None:
         """The adapter kinds this cell asks for; None: the backbone's default; (): none."""
-        return getattr(self.config, "targets", ())
+        return getattr(self.config, "target_modules", ())
 
     @property
     def acts_in_forward(self) -> bool:
@@ -366,9 +368,9 @@ class Method(ABC):
         """What goes to the record: plain values."""
         return {}
 
-    def kernels(self) -> dict[str, int]:
-        """How many wrapped maps took which path in training: plain, composed, apart, or ``apart+plain``, where it was
-        not the same for batches of all sizes."""
+    def forward_paths(self) -> dict[str, int]:
+        """How many wrapped maps took which path in training: factored, merged_weight, delta_weight, or
+        ``delta_weight+factored``, where it was not the same for batches of all sizes."""
         return dict(Counter("+".join(sorted(layer.ran)) for layer in self.layers.values() if layer.ran))
 
     def merge(self) -> None:
@@ -390,7 +392,7 @@ class Method(ABC):
                 parent_path, _, leaf = target.path.rpartition(".")
                 parent = model.get_submodule(parent_path)
                 layer = AdapterLayer(getattr(parent, leaf), dropout)
-                layer.kernel = getattr(self.config, "kernel", "plain")
+                layer.forward_path = getattr(self.config, "forward", "factored")
                 setattr(parent, leaf, layer)
                 self.layers[target.path] = layer
             weight = layer.base.weight
@@ -426,18 +428,20 @@ def size_of(parameter: Tensor) -> int:
     return int(torch.Size(packed.shape).numel()) if packed is not None else parameter.numel()
 
 
-def check_adapter_options(rank: int, dropout: float, targets: tuple[str, ...] | None, kernel: Kernel = "plain") -> None:
-    """Raise `UserError` for a rank, dropout, list of targets or kernel that no adapter can have."""
-    if kernel in ("composed", "apart") and dropout > 0:
+def check_adapter_options(
+    rank: int, dropout: float, targets: tuple[str, ...] | None, forward: Forward = "factored"
+) -> None:
+    """Raise `UserError` for a rank, dropout, list of target modules or forward path that no adapter can have."""
+    if forward in ("merged_weight", "delta_weight") and dropout > 0:
         raise UserError(
-            f"method.kernel={kernel} has no dropout on the adapter's input; set method.dropout=0 or kernel=auto"
+            f"method.forward={forward} has no dropout on the adapter's input; set method.dropout=0 or forward=auto"
         )
     if rank < 1:
         raise UserError(f"method.rank={rank} must be at least 1")
     if not 0 <= dropout < 1:
         raise UserError(f"method.dropout={dropout} must be at least 0 and below 1")
     if targets is not None and not targets:
-        raise UserError("method.targets=[] adapts nothing: name some, or null for the backbone's default")
+        raise UserError("method.target_modules=[] adapts nothing: name some, or null for the backbone's default")
 
 
 def freeze(model: nn.Module) -> None:

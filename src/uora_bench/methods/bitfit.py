@@ -30,7 +30,7 @@ class BitFit(Method):
     Config = BitFitConfig
 
     @property
-    def target_kinds(self) -> tuple[str, ...] | None:
+    def target_modules(self) -> tuple[str, ...] | None:
         return tuple(self.config.only or ())
 
     def count(self, shapes: Sequence[TargetShape], sizes: Mapping[str, int]) -> int:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from uora_bench.methods import functional
-from uora_bench.methods.base import Branch, Kernel, Method, Target, TargetShape, check_adapter_options
-from uora_bench.methods.composed import Term
+from uora_bench.methods.base import Branch, Forward, Method, Target, TargetShape, check_adapter_options
+from uora_bench.methods.forward_paths import Term
 
 
 @dataclass(frozen=True)
@@ -20,12 +20,12 @@ class LoRAConfig:
 
     rank: int
     alpha: float
-    targets: tuple[str, ...] | None
+    target_modules: tuple[str, ...] | None
     dropout: float
-    kernel: Kernel = field(default="auto", kw_only=True)
+    forward: Forward = field(default="auto", kw_only=True)
 
     def __post_init__(self) -> None:
-        check_adapter_options(self.rank, self.dropout, self.targets, self.kernel)
+        check_adapter_options(self.rank, self.dropout, self.target_modules, self.forward)
 
 
 class LoRABranch(Branch):

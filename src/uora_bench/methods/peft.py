@@ -33,26 +33,26 @@ class PeftOptions:
     """Options of ``configs/method/peft.yaml``; ``peft.<name>`` on the command line is ``method.fields.<name>``."""
 
     type: str
-    targets: tuple[str, ...] | None
+    target_modules: tuple[str, ...] | None
     fields: dict[str, Any]
 
 
 class Peft(Method):
-    """``peft.type`` on the exact modules of ``method.targets``, or where that type itself belongs."""
+    """``peft.type`` on the exact modules of ``method.target_modules``, or where that type itself belongs."""
 
     name = "peft"
     Config = PeftOptions
 
     def __init__(self, options: Mapping[str, Any], seed: int) -> None:
         super().__init__(options, seed)
-        self.tuner = peft_config.tuner(self.config.type, self.config.fields, self.config.targets)
+        self.tuner = peft_config.tuner(self.config.type, self.config.fields, self.config.target_modules)
         self.schedule = Schedule()
         self._kept: list[tuple[Tensor, Tensor]] = []  # while merged: the frozen tensors as they were
 
     @property
-    def target_kinds(self) -> tuple[str, ...] | None:
-        """The kinds of ``method.targets``; none for a type that finds its place itself."""
-        return self.config.targets if self.tuner.takes_targets else ()
+    def target_modules(self) -> tuple[str, ...] | None:
+        """The kinds of ``method.target_modules``; none for a type that finds its place itself."""
+        return self.config.target_modules if self.tuner.takes_targets else ()
 
     @property
     def extra_tokens(self) -> int:

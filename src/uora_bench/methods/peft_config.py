@@ -72,7 +72,7 @@ REFUSED_VALUES = {
     ("init_lora_weights", "corda"): REFUSED_FIELDS["corda_config"],
     ("init_lora_weights", "lora_ga"): REFUSED_FIELDS["lora_ga_config"],
 }
-# types that decide themselves where they sit: method.targets has no meaning for them
+# types that decide themselves where they sit: method.target_modules has no meaning for them
 OWN_PLACE = ("ln_tuning", "trainable_tokens", "adaption_prompt")
 
 
@@ -92,7 +92,7 @@ class Tuner:
 
     @property
     def takes_targets(self) -> bool:
-        """Whether ``method.targets`` says where it sits."""
+        """Whether ``method.target_modules`` says where it sits."""
         return not (self.prompts or self.kind in OWN_PLACE or "target_modules" in self.fields)
 
     def has(self, name: str) -> bool:
@@ -142,7 +142,9 @@ def tuner(kind: str, given: Mapping[str, Any], targets: tuple[str, ...] | None) 
             raise UserError(f"peft.{name} is set by the suite ({SUITE_SETS[name]}); drop it")
         if name not in names:
             if name == "targets":
-                raise UserError("'peft.targets' is method.targets (kinds: q, v, …) or peft.target_modules (names)")
+                raise UserError(
+                    "'peft.targets' is method.target_modules (q, v, …) or peft.target_modules (names in the model)"
+                )
             offered = [f"peft.{n}" for n in names - SUITE_SETS.keys() - REFUSED_FIELDS.keys()]
             raise UserError(f"peft.type={kind} has no field 'peft.{name}'{nearest(f'peft.{name}', offered)}")
         if name in REFUSED_FIELDS and value not in (None, False):
@@ -159,11 +161,11 @@ def tuner(kind: str, given: Mapping[str, Any], targets: tuple[str, ...] | None) 
                 raise UserError(f"peft.{name}='{given[name]}' is no regular expression: {error}") from None
     if targets is not None:
         if "target_modules" in given:
-            raise UserError("method.targets and peft.target_modules both say what is adapted; give one of them")
+            raise UserError("method.target_modules and peft.target_modules both say what is adapted; give one of them")
         if not found.takes_targets:
-            raise UserError(f"peft.type={kind} does not sit on method.targets; drop them (null)")
+            raise UserError(f"peft.type={kind} does not sit on method.target_modules; drop them (null)")
         if not targets:
-            raise UserError("method.targets=[] adapts nothing: name some, or null for the backbone's default")
+            raise UserError("method.target_modules=[] adapts nothing: name some, or null for the backbone's default")
     if found.prompts and given.get("num_virtual_tokens") is None:
         raise UserError(f"peft.type={kind} needs the number of its virtual tokens; set peft.num_virtual_tokens=20")
     if found.prompts and not given["num_virtual_tokens"] >= 1:

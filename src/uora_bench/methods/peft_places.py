@@ -39,7 +39,7 @@ def refuse_slices(model: nn.Module, targets: Sequence[Target]) -> None:
         if target.stop - target.start != width:
             raise UserError(
                 f"PEFT adapts whole modules, and '{target.shape.kind}' is a part of {target.path}; set "
-                "method.targets=[qkv] for the whole fused projection"
+                "method.target_modules=[qkv] for the whole fused projection"
             )
 
 

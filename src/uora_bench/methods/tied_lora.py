@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from uora_bench.errors import UserError
 from uora_bench.methods import functional
-from uora_bench.methods.base import Branch, Kernel, Method, Target, TargetShape, check_adapter_options
-from uora_bench.methods.composed import Term
+from uora_bench.methods.base import Branch, Forward, Method, Target, TargetShape, check_adapter_options
+from uora_bench.methods.forward_paths import Term
 from uora_bench.methods.projections import Init, draw
 
 FACTORS = ("A", "B", "u", "v")
@@ -34,7 +34,7 @@ class TiedLoRAConfig:
     """Options of ``configs/method/tied_lora.yaml``, explained there."""
 
     rank: int
-    targets: tuple[str, ...] | None
+    target_modules: tuple[str, ...] | None
     dropout: float
     variant: Literal["lora", "vera", "tl1", "tl2", "tl3", "tl4", "tl5", "tl6"]
     tie: bool | None
@@ -49,10 +49,10 @@ class TiedLoRAConfig:
     u_initial: float
     v_initial: float
     zero: Literal["A", "B", "u", "v"] | None
-    kernel: Kernel = field(default="auto", kw_only=True)
+    forward: Forward = field(default="auto", kw_only=True)
 
     def __post_init__(self) -> None:
-        check_adapter_options(self.rank, self.dropout, self.targets, self.kernel)
+        check_adapter_options(self.rank, self.dropout, self.target_modules, self.forward)
         if not self.trained:
             raise UserError("method.train_A, train_B, train_u and train_v are all false: nothing would be trained")
         if self.zero is not None and self.zero not in self.trained:
@@ -64,9 +64,9 @@ class TiedLoRAConfig:
             if getattr(self, name) == 0:
                 raise UserError(f"method.{name}=0 multiplies ΔW away: use method.zero={name[0]} to start there")
         if self.layout == "fused":
-            if self.targets is None or not set(self.targets) <= {"q", "k", "v"}:
+            if self.target_modules is None or not set(self.target_modules) <= {"q", "k", "v"}:
                 raise UserError(
-                    "method.layout=fused serves q, k and v of a block from one A: set method.targets=[q,k,v] (a "
+                    "method.layout=fused serves q, k and v of a block from one A: set method.target_modules=[q,k,v] (a "
                     "backbone that stores them as one map has the target qkv, for layout=separate)"
                 )
             if self.pairs == "all":

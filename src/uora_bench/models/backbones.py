@@ -135,9 +135,9 @@ def targets(model: nn.Module, backbone: BackboneConfig, kinds: Sequence[str] | N
     check_kinds(backbone, kinds)
     found: list[tuple[int, int, Target]] = []
     names = [n for n, _ in model.named_modules()]
-    asked = backbone.targets.default if kinds is None else kinds
-    for order, kind in enumerate(k for k in backbone.targets.modules if k in asked):
-        module = backbone.targets.modules[kind]
+    asked = backbone.target_modules.default if kinds is None else kinds
+    for order, kind in enumerate(k for k in backbone.target_modules.modules if k in asked):
+        module = backbone.target_modules.modules[kind]
         pattern = re.compile(r"(?:^|\.)" + re.escape(module.path).replace(r"\{layer\}", r"(?P<layer>\d+)") + "$")
         matches = [(n, m) for n in names if (m := pattern.search(n))]
         if not matches:
@@ -154,12 +154,13 @@ def targets(model: nn.Module, backbone: BackboneConfig, kinds: Sequence[str] | N
 def check_kinds(backbone: BackboneConfig, kinds: Sequence[str] | None) -> None:
     """Raise `UserError` for a kind the backbone does not have, or one asked for twice; needs no weights."""
     for kind in kinds or ():
-        if kind not in backbone.targets.modules:
+        if kind not in backbone.target_modules.modules:
             raise UserError(
-                f"method.targets: backbone={backbone.name} has no '{kind}'{nearest(kind, backbone.targets.modules)}"
+                f"method.target_modules: backbone={backbone.name} has no '{kind}'"
+                f"{nearest(kind, backbone.target_modules.modules)}"
             )
         if list(kinds or ()).count(kind) > 1:
-            raise UserError(f"method.targets names '{kind}' twice; each kind once")
+            raise UserError(f"method.target_modules names '{kind}' twice; each kind once")
 
 
 def max_tokens(model: Any) -> int | None:

@@ -58,9 +58,9 @@ class Counts:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Bytes. ``to_ship``: adapter tensors that the seed cannot give back, without the head; the rest are file sizes."""
+    """Bytes. ``adapter_size``: adapter tensors that the seed cannot give back, without the head; the rest: sizes of files."""
 
-    to_ship: int
+    adapter_size: int
     adapter_file: int
     head_file: int
 
@@ -87,7 +87,7 @@ class CellRecord:
     cell_id: str
     experiment: str
     label: str
-    cell: dict[str, Any]  # method, task, backbone, trainer, seed, initialise_from: what the id hashes
+    cell: dict[str, Any]  # method, task, backbone, trainer, seed, init_from: what the id hashes
     recipe: dict[str, Any]  # name, status, note
     sources: dict[str, str]  # key -> where its value came from (a recipe's source label, or "command line")
     metric: MetricSpec

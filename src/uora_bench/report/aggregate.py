@@ -89,7 +89,7 @@ def costs(runs: Sequence[Run]) -> Costs:
         return Costs()
     memories = [r["peak_memory_bytes"] for r in done if r.get("peak_memory_bytes") is not None]
     kinds = {r["peak_memory_kind"] for r in done if r.get("peak_memory_kind")}
-    sizes = [r["bytes"]["to_ship"] for r in done if r.get("bytes")]
+    sizes = [r["bytes"]["adapter_size"] for r in done if r.get("bytes")]
     return Costs(
         max(r["counts"]["adapter"] for r in done),
         max(r["counts"]["head"] for r in done),

@@ -52,12 +52,12 @@ class Run:
 
 @dataclass(frozen=True)
 class Collection:
-    """The cells of one experiment with their records; ``strangers``: records in its folder that are of no cell of
+    """The cells of one experiment with their records; ``orphans``: records in its folder that are of no cell of
     the grid (made with other settings, or by hand)."""
 
     experiment: Experiment
     runs: tuple[Run, ...]
-    strangers: tuple[str, ...]
+    orphans: tuple[str, ...]
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -98,8 +98,8 @@ def collect(request: Request, results: Path) -> Collection:
                 matcher.done[planned.key] = found.cell_id
         if planned.key in shown:
             runs[planned.key] = run
-    strangers = tuple(f.cell_id for f in records.found if f.cell_id not in used)
-    return Collection(experiment, tuple(runs[p.key] for p in planned_cells if p.key in runs), strangers)
+    orphans = tuple(f.cell_id for f in records.found if f.cell_id not in used)
+    return Collection(experiment, tuple(runs[p.key] for p in planned_cells if p.key in runs), orphans)
 
 
 def _cells(request: Request, name: str) -> tuple[Experiment, list[expand.Planned], set[str]]:
@@ -178,7 +178,7 @@ def _without_preset(name: str, records: diff.Records, folder: Path) -> Collectio
 def _settings(entry: diff.Found) -> dict[str, Any]:
     """All that may tell a record from another one of its folder."""
     apart = {
-        "initialise_from": entry.started_from,
+        "init_from": entry.started_from,
         "weights": entry.weights,
         "micro_batch_size": entry.micro_batch_size,
         "data": entry.raw["provenance"].get("data", {}).get("dev"),

@@ -125,7 +125,7 @@ def _cell(run: Run, number: Number, rule: str, column: Score) -> list[str]:
 def command(run: Run) -> str:
     """The command line that makes this cell, with the adapter it started from where it did."""
     words = list(run.words)
-    origin = run.record.get("provenance", {}).get("initialise_from")
-    if origin and not any(word.startswith("initialise_from=") for word in words):
-        words.append(f"initialise_from=runs/{run.record['experiment']}/{origin}")
+    origin = run.record.get("provenance", {}).get("init_from")
+    if origin and not any(word.startswith("init_from=") for word in words):
+        words.append(f"init_from=runs/{run.record['experiment']}/{origin}")
     return "python -m uora_bench " + shlex.join(words)

@@ -32,8 +32,8 @@ def render(table: Table) -> str:
         for sheet in one.sheets(table.spec.decimals):
             lines += _sheet(sheet)
     lines += [f"{letters(i)}. {text}  " for i, text in enumerate(table.notes)]
-    if table.strangers:
-        lines += ["", f"{len(table.strangers)} record(s) of other settings lie in the same folder and are not in here."]
+    if table.orphans:
+        lines += ["", f"{len(table.orphans)} record(s) of other settings lie in the same folder and are not in here."]
     return "\n".join(lines).rstrip() + "\n"
 
 

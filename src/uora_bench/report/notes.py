@@ -50,7 +50,7 @@ def ours(number: Number, spec: TableSpec) -> list[str]:
         if cell["trainer"].get("holdout"):
             share = cell["trainer"]["holdout"]
             found[f"ours: {share:g} of the training set was kept from the adapter"] = None
-        if cell.get("initialise_from"):
+        if cell.get("init_from"):
             found["ours: started from the adapter of another cell"] = None
         judge = run.record["provenance"].get("judge")
         if number.split == grades.SPLIT and judge is not None:

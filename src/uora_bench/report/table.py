@@ -113,7 +113,7 @@ class Table:
     parts: tuple[Part, ...]
     notes: tuple[str, ...]
     about: tuple[str, ...]
-    strangers: tuple[str, ...]
+    orphans: tuple[str, ...]
     versus: tuple[Versus, ...] = ()  # per block, where the specification names a reference row
     paper: str = ""  # "VeRA, Table 2" where it stands beside one
     heading: str = "method"
@@ -163,7 +163,7 @@ def build(collection: Collection, library: Library | None, rule: Rule | None = N
         tuple(parts),
         (),
         (),
-        collection.strangers,
+        collection.orphans,
         tuple(one for one in (_versus(part, columns, spec) for part in parts) if one is not None),
         f"{experiment.published.paper}, {experiment.published.table}" if experiment.published and beside else "",
     )

@@ -83,14 +83,14 @@ def save_configuration(folder: Path, values: Mapping[str, Any], cell_id: str) ->
 
 
 def warm_start_file(settings: Settings) -> Path | None:
-    given = settings.initialise_from
+    given = settings.init_from
     if given is None:
         return None
     for folder in (Path(given), Path(settings.runs_dir) / settings.experiment_name / given):
         if (folder / ADAPTER).is_file():
             return folder / ADAPTER
     raise UserError(
-        f"initialise_from='{given}' is neither the run folder nor the cell_id (of experiment "
+        f"init_from='{given}' is neither the run folder nor the cell_id (of experiment "
         f"{settings.experiment_name}) of a finished cell: no {ADAPTER} there"
     )
 
@@ -101,7 +101,7 @@ def warm_start(method: Method, path: Path) -> None:
     try:
         method.load_adapter_state(load_file(path))
     except UserError as error:
-        raise UserError(f"initialise_from: {error}; it must come from the same method, rank and targets") from None
+        raise UserError(f"init_from: {error}; it must come from the same method, rank and targets") from None
 
 
 def sha256(path: Path) -> str:

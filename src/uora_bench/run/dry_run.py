@@ -24,7 +24,7 @@ def describe(cell: Cell, composed: Composed) -> str:
     task = registry.task_class(cell.task.family)(cell.task)
     check_packing(method, task)
     model = backbones.skeleton(cell.backbone, task.head)
-    targets = backbones.targets(model, cell.backbone, method.target_kinds)
+    targets = backbones.targets(model, cell.backbone, method.target_modules)
     shapes = sorted({(t.shape.kind, t.shape.in_features, t.shape.out_features) for t in targets})
     lines = [
         cell.label,

@@ -58,7 +58,7 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
             sharding.shard(model, backbone, method, accelerator)
         else:
             model.to(accelerator.device)
-        on_cpu = accelerator.device.type == "cpu" and cell.trainer.passes == "auto"
+        on_cpu = accelerator.device.type == "cpu" and cell.trainer.cpu_ops == "auto"
         passes = cpu_ops.install(model) if on_cpu else {}
     with watch.measure("tokens"):
         task.tokens = tokens.TokenCache(Path(job.settings.runs_dir) / tokens.FOLDER)
@@ -109,8 +109,8 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
             method=method.report(),
             provenance={
                 "backbone": loaded.origin,
-                "kernel": method.kernels(),
-                **({"passes": passes} if passes else {}),
+                "forward": method.forward_paths(),
+                **({"cpu_ops": passes} if passes else {}),
                 **({"outputs": outputs} if outputs else {}),
                 **({"merge_check": "not run: sharded"} if sharded else {}),
             },
@@ -200,7 +200,7 @@ def inject(cell: Cell, model: Any, method: Method) -> tuple[dict[str, Any], Coun
     from uora_bench.models import backbones
     from uora_bench.util.seeds import derive
 
-    targets = backbones.targets(model, cell.backbone, method.target_kinds)
+    targets = backbones.targets(model, cell.backbone, method.target_modules)
     sizes = {name: size_of(p) for name, p in backbone_parameters(model).items()}
     expected = method.count([t.shape for t in targets], sizes)
     method.inject(model, targets, torch.Generator().manual_seed(derive(cell.seed, "adapter")))

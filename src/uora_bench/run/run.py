@@ -60,7 +60,7 @@ def run_cell(
     watch.add("import", time.perf_counter() - started)
     method = registry.method_class(cell.method.name)(cell.method.options, cell.seed)  # checks the options' values
     task: Task = registry.task_class(cell.task.family)(cell.task)
-    backbones.check_kinds(cell.backbone, method.target_kinds)
+    backbones.check_kinds(cell.backbone, method.target_modules)
     quantisation.check_method(cell.backbone, method)
     sharding.check(cell, method)
     precision.resolve(cell.trainer.precision)  # an impossible one is known before any download
@@ -68,7 +68,7 @@ def run_cell(
     check_packing(method, task)
     start_adapter = artifacts.warm_start_file(settings)
     if start_adapter is not None:
-        cell = replace(cell, initialise_from=artifacts.sha256(start_adapter))
+        cell = replace(cell, init_from=artifacts.sha256(start_adapter))
     if method.acts_in_forward:
         cell = replace(cell, micro_batch_size=cell.trainer.micro_batch_size)
     if cell.backbone.path is not None:  # a name and a revision say nothing of weights somebody put in a folder
@@ -88,7 +88,7 @@ def run_cell(
         job.facts["data_files"] = source.hashes(cell.task.source, task.to_load().values())
     job.facts["started"] = datetime.now(UTC).isoformat(timespec="seconds")
     if start_adapter is not None:
-        job.facts["initialise_from"] = start_adapter.parent.name
+        job.facts["init_from"] = start_adapter.parent.name
     for folder in (job.folder, job.record_folder):  # found out now, not after hours of training
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -151,7 +151,7 @@ def _already_done(job: Job) -> bool:
 
 def _claim(job: Job) -> None:
     """Say which cell an item of a grid became, so that the grid finds it by its key."""
-    if job.cell.initialise_from is None or attempts.ITEM in os.environ:
+    if job.cell.init_from is None or attempts.ITEM in os.environ:
         key = os.environ.get(attempts.ITEM, job.cell.key)
         place = attempts.folder(Path(job.settings.runs_dir), job.settings.experiment_name)
         attempts.claim(place, key, job.cell_id, datetime.now(UTC).isoformat(timespec="seconds"))

@@ -120,7 +120,7 @@ class Task(ABC):
         ``training``: they are rows to learn from; a family may prepare rows to be scored in another way.
         """
 
-    def begin_pass(self, encoded: Encoded, batches: Iterable[Sequence[int] | np.ndarray], draw: int | None) -> Encoded:
+    def set_epoch(self, encoded: Encoded, batches: Iterable[Sequence[int] | np.ndarray], draw: int | None) -> Encoded:
         """``encoded`` as `collate` is to be given it in one pass over it: an epoch, or an evaluation.
 
         ``batches``: the indices that `collate` will be asked for, in that order, so that a family can work ahead (the

@@ -181,7 +181,7 @@ class ImageClassification(Task):
         loader = images.Loader(rows, config.image_column, preparation, config.augmentation if training else "none")
         return Pictures({}, self._codes(rows), np.ones(len(rows), dtype=np.int64), loader=loader)
 
-    def begin_pass(self, encoded: Encoded, batches: Iterable[Sequence[int] | np.ndarray], draw: int | None) -> Encoded:
+    def set_epoch(self, encoded: Encoded, batches: Iterable[Sequence[int] | np.ndarray], draw: int | None) -> Encoded:
         assert isinstance(encoded, Pictures)
         return replace(encoded, loader=encoded.loader.along(batches, draw))
 

@@ -65,7 +65,7 @@ class Count:
         return next((int(s) for s, votes in zip(SIGNALS, self._votes.tolist(), strict=True) if votes), None)
 
 
-class Ballot:
+class StopConsensus:
     """The vote of this process (``stop``) and the count over all. With one process nothing is sent anywhere."""
 
     def __init__(self, stop: StopRequest, accelerator: Any) -> None:
@@ -123,14 +123,14 @@ class Ballot:
         return torch.tensor([float(self.stop.signum == s) for s in SIGNALS])
 
 
-class Looks:
+class StopChecks:
     """Votes in a loop of which every process makes the same number of rounds.
 
     ``late``: rounds between a vote and the look at its count; 0 keeps the processes in step, 1 costs no waiting.
     """
 
-    def __init__(self, ballot: Ballot | None, late: int) -> None:
-        self._ballot, self._late = ballot, late
+    def __init__(self, consensus: StopConsensus | None, late: int) -> None:
+        self._ballot, self._late = consensus, late
         self._cast: list[Count] = []
 
     def round(self) -> None:

@@ -17,7 +17,7 @@ FILL = -1  # after the end of a shorter prediction
 if TYPE_CHECKING:
     import numpy as np
 
-    from uora_bench.training.distributed import Ballot
+    from uora_bench.training.distributed import StopConsensus
 
 
 def predict(
@@ -27,7 +27,7 @@ def predict(
     accelerator: Any,
     batch_size: int,
     padding: str,
-    ballot: Ballot | None,
+    consensus: StopConsensus | None,
     watch: Callable[[list[np.ndarray]], Iterable[np.ndarray]] = iter,
 ) -> np.ndarray:
     """One prediction per example of ``encoded``, in its order, on every process: (n,), or (n, width) where a task
@@ -36,19 +36,19 @@ def predict(
 
     Raises:
         CellError: if the number of predictions is not the number of examples.
-        Interrupted: between two batches, in every process between the same two, when ``ballot`` says so.
+        Interrupted: between two batches, in every process between the same two, when ``consensus`` says so.
     """
     import numpy as np
     import torch
     from accelerate.utils import gather_object
 
     from uora_bench.training import sharding
-    from uora_bench.training.distributed import Looks
+    from uora_bench.training.distributed import StopChecks
 
     batches = batching.evaluation_batches(
         encoded.lengths, batch_size, accelerator.process_index, accelerator.num_processes
     )
-    encoded = task.begin_pass(encoded, batches, None)
+    encoded = task.set_epoch(encoded, batches, None)
     was_training = model.training
     model.eval()
     unwrapped = accelerator.unwrap_model(model)
@@ -56,7 +56,9 @@ def predict(
     # all processes make the same number of rounds, some with nothing of their own in the last one
     rounds = batching.evaluation_rounds(len(encoded), batch_size, accelerator.num_processes)
     turns = batches + [np.zeros(0, dtype=np.int64)] * (rounds - len(batches))
-    looks = Looks(ballot, late=0 if encoded.new_tokens else 1)  # generating a text takes longer than any waiting
+    looks = StopChecks(
+        consensus, late=0 if encoded.new_tokens else 1
+    )  # generating a text takes longer than any waiting
     outputs = []
     try:
         # gathered weights made in inference mode could not be trained through later

@@ -64,7 +64,7 @@ def predict(cell: Cell, rows: int | None = None, tokens: int | None = None) -> P
     inject(cell, model, method)
     if cell.trainer.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    if not torch.cuda.is_available() and cell.trainer.passes == "auto":
+    if not torch.cuda.is_available() and cell.trainer.cpu_ops == "auto":
         cpu_ops.install(model)
     rows = rows or cell.trainer.micro_batch_size or cell.trainer.batch_size
     tokens = tokens or int(getattr(task.config, "max_length", 0))

@@ -23,7 +23,7 @@ from uora_bench.errors import CellError, Interrupted, UserError
 from uora_bench.tasks.base import Encoded, Task
 from uora_bench.training import checkpoint, evaluation, optimisation, peak_memory, sharding
 from uora_bench.training.auxiliary import AuxiliarySteps
-from uora_bench.training.distributed import Ballot
+from uora_bench.training.distributed import StopConsensus
 from uora_bench.util import atomic, timing
 from uora_bench.util.progress import Progress
 from uora_bench.util.seeds import derive
@@ -93,13 +93,13 @@ class _Fit:
 
         self.cell, self.config, self.task, self.method, self.head = cell, cell.trainer, task, method, head
         self.splits, self.tracker, self.folder, self.stop = splits, tracker, folder, stop
-        self.accelerator, self.ballot = accelerator, Ballot(stop, accelerator)
+        self.accelerator, self.consensus = accelerator, StopConsensus(stop, accelerator)
         self.watch, self.history = timing.Stopwatch(), History()
         self.train_set = splits["train"]
         if not len(self.train_set):
             raise CellError("the training split is empty")
         config = self.config
-        self.per_epoch = batching.steps_per_epoch(len(self.train_set), config.batch_size, config.length_window)
+        self.per_epoch = batching.steps_per_epoch(len(self.train_set), config.batch_size, config.length_bucket)
         self.total = config.max_steps or config.epochs * self.per_epoch
         warmup = config.warmup_steps
         if warmup is None:
@@ -114,14 +114,14 @@ class _Fit:
         self.model, self.optimizer = sharding.prepare(model, accelerator), accelerator.prepare(optimizer)
         # not prepared: Accelerate would step it once per process
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda s: optimisation.learning_rate_factor(s, self.total, warmup, config.schedule)
+            optimizer, lambda s: optimisation.learning_rate_factor(s, self.total, warmup, config.lr_scheduler)
         )
         method.bind(optimizer, self.total)
         spec = method.auxiliary()
         self.auxiliary: AuxiliarySteps | None = None
         if spec is not None:
             rows = splits.get(HELD_OUT)
-            self.auxiliary = AuxiliarySteps(spec, rows, config.length_window, cell.seed, accelerator)
+            self.auxiliary = AuxiliarySteps(spec, rows, config.length_bucket, cell.seed, accelerator)
         self._logged_auxiliary = 0
         self.position = 0  # optimizer steps done in the current epoch
         self.running = torch.zeros(2, device=accelerator.device)  # sum of losses and of weights in this epoch
@@ -159,7 +159,7 @@ class _Fit:
         config = self.config
         self._mark = time.perf_counter()
         batches = batching.epoch_batches(
-            self.train_set.lengths, config.batch_size, config.length_window, self.cell.seed, epoch
+            self.train_set.lengths, config.batch_size, config.length_bucket, self.cell.seed, epoch
         )
         self._begin_pass(batches[self.position :], epoch)
         for batch in batches[self.position :]:
@@ -194,7 +194,7 @@ class _Fit:
             for batch in batches
             for indices, _ in batching.micro_batches(batch, accelerator.process_index, accelerator.num_processes, size)
         )
-        self.rows = self.task.begin_pass(self.train_set, shares, derive(self.cell.seed, "augmentation", epoch))
+        self.rows = self.task.set_epoch(self.train_set, shares, derive(self.cell.seed, "augmentation", epoch))
 
     def _clock(self) -> None:
         """Add what has passed since the last look to the training time."""
@@ -248,7 +248,7 @@ class _Fit:
                 micro["weight"] = micro["weight"] * 0.0
             micros.append(micro)
         # the weight of the whole global batch is known before any forward pass, so gradients need no second scaling
-        total = self.ballot.add(sum(m["weight"].sum() for m in micros))  # type: ignore[arg-type]
+        total = self.consensus.add(sum(m["weight"].sum() for m in micros))  # type: ignore[arg-type]
         sums = torch.zeros(2, device=accelerator.device)
         for i, micro in enumerate(micros):
             micro = {k: v.to(accelerator.device, non_blocking=True) for k, v in micro.items()}
@@ -279,7 +279,7 @@ class _Fit:
                 size = 1 if encoded.new_tokens and self.method.extra_tokens else config.eval_batch_size
                 watch = partial(self.progress.over, what=f"scoring {role}")
                 predictions = evaluation.predict(
-                    self.model, self.task, encoded, self.accelerator, size, config.padding, self.ballot, watch
+                    self.model, self.task, encoded, self.accelerator, size, config.padding, self.consensus, watch
                 )
                 entry["scores"][role] = evaluation.scores(self.task, predictions, encoded, halves=role == "dev")
                 self._keep_outputs(role, epoch, predictions)
@@ -354,8 +354,8 @@ class _Fit:
         return mean
 
     def _leave_if_asked(self, saved: bool = False) -> None:
-        # after a step the answer is already there: see `Ballot.asked`
-        signum = self.ballot.now() if saved else self.ballot.asked()
+        # after a step the answer is already there: see `StopConsensus.asked`
+        signum = self.consensus.now() if saved else self.consensus.asked()
         if signum is not None:
             if not saved:
                 self._save()

@@ -91,13 +91,13 @@ class Running:
     def start(self) -> Outcome | None:
         """Start a child; an `Outcome` at once when it cannot be."""
         extra: list[str] = []
-        given = [w.split("=", 1)[1] for w in self.item.words if w.startswith("initialise_from=")]
+        given = [w.split("=", 1)[1] for w in self.item.words if w.startswith("init_from=")]
         self.started_from = Path(given[-1]).name if given else None
         if self.item.after is not None:
             self.started_from = finished(self.plan, self.item.after)
             if self.started_from is None:
                 return Outcome("waiting", reason=f"starts from {self.item.after}, which is not done")
-            extra.append(f"initialise_from={self.started_from}")
+            extra.append(f"init_from={self.started_from}")
         if self.micro is not None:
             extra += [f"trainer.micro_batch_size={self.micro}", f"trainer.eval_batch_size={self.evaluation}"]
         launch = {"launcher": self.launcher, "shared": self.shared}

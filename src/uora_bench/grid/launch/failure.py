@@ -144,7 +144,7 @@ def write_record(plan: Plan, item: Item, cell_id: str | None, kind: str, reason:
             "versions": provenance.versions(),
             "command": [w for w in item.words if not w.startswith(provenance.PATHS)],
             "trainer": plain(cell.trainer),
-            **({"initialise_from": started_from} if started_from is not None else {}),
+            **({"init_from": started_from} if started_from is not None else {}),
             "failure": {"kind": kind, "written_by": "the launcher"},
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         },
@@ -160,8 +160,8 @@ def _start(plan: Plan, started_from: str | None) -> dict[str, str]:
     try:
         adapter = (plan.folder / started_from / "adapter.safetensors").read_bytes()
     except OSError:
-        return {"initialise_from": started_from}
-    return {"initialise_from": hashlib.sha256(adapter).hexdigest()}
+        return {"init_from": started_from}
+    return {"init_from": hashlib.sha256(adapter).hexdigest()}
 
 
 def smaller(item: Item, micro: int | None, evaluation: int | None) -> tuple[int, int] | None:

@@ -252,8 +252,8 @@ def _plan(request: Request, options: SlurmOptions | None, runs: Path, name: str)
     from uora_bench.grid import build
 
     plan, cells = build.build(request, options.processes if options else None, queued(runs, name))
-    doubles = f"{cells.doubles} rows are the same cell as one before and were left out"
-    return plan, [doubles] if cells.doubles else []
+    duplicates = f"{cells.duplicates} rows are the same cell as one before and were left out"
+    return plan, [duplicates] if cells.duplicates else []
 
 
 def _show(plan: Plan, notes: list[str], console: Console) -> None:

@@ -116,4 +116,4 @@ def _absolute(item: Item, results: str, runs: str) -> Item:
 
 def _is_name(key: str, value: str) -> bool:
     """Whether ``value`` is a cell_id rather than a folder."""
-    return key == "initialise_from" and os.sep not in value and not Path(value).is_dir()
+    return key == "init_from" and os.sep not in value and not Path(value).is_dir()

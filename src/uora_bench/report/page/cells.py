@@ -44,10 +44,10 @@ class Cells:
         return max((c["record"].get("provenance", {}).get("finished") or "" for c in self.found.values()), default="")
 
 
-def strangers(collection: Collection, results: Path) -> list[Run]:
+def orphans(collection: Collection, results: Path) -> list[Run]:
     """The records in the experiment's folder that belong to no cell of its grid, as runs of no row."""
     runs = []
-    for cell_id in collection.strangers:
+    for cell_id in collection.orphans:
         path = results / "records" / collection.experiment.name / f"{cell_id}.json"
         if not path.is_file():
             continue  # a file whose name is not the id that it holds: it is listed, and has no page

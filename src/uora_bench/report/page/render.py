@@ -82,7 +82,7 @@ class Section:
     failed: list[Open]
     missing: list[Open]
     unplaced: list[tuple[str, str]]  # key of the page and label: finished cells of the grid that are in no row
-    strangers: list[tuple[str, str]]  # records of other settings in the same folder
+    orphans: list[tuple[str, str]]  # records of other settings in the same folder
     sheets: list[Sheet]  # comparisons with a reference row
     figures: list[Figure]
 
@@ -143,7 +143,7 @@ def _section(
         elif id(run) not in rows and key is not None:
             unplaced.append((key, _label(run)))
     others = []
-    for run in cells_module.strangers(collection, results):
+    for run in cells_module.orphans(collection, results):
         key = numbers.cells.add(run, one.name, stranger=True)
         if key is not None:
             others.append((key, _label(run)))

@@ -186,7 +186,7 @@ function cellView(key, one) {
     make("div", { class: "columns" },
       section("Costs", facts([
         ["adapter parameters", counts && count(counts.adapter)], ["head parameters", counts && count(counts.head)], ["all parameters", counts && count(counts.total)],
-        ["bytes to ship", bytes && size(bytes.to_ship)], ["adapter file", bytes && size(bytes.adapter_file)], ["head file", bytes && size(bytes.head_file)],
+        ["bytes to ship", bytes && size(bytes.adapter_size)], ["adapter file", bytes && size(bytes.adapter_file)], ["head file", bytes && size(bytes.head_file)],
         ["seconds: setup", time && time.setup], ["seconds: training", time && time.train], ["seconds: evaluation", time && time.eval], ["seconds: all", time && time.total],
         ["examples per second", record.examples_per_second], ["tokens per second", record.tokens_per_second],
         ["peak memory", record.peak_memory_bytes === null ? null : size(record.peak_memory_bytes)], ["peak memory is", record.peak_memory_kind],
@@ -201,7 +201,7 @@ function cellView(key, one) {
       Object.entries(record.method).filter(([, v]) => isObject(v)).map(([k, v]) => [make("h3", {}, k), tree(v)])),
     section("All settings", ["method", "task", "backbone", "trainer"].map((part) =>
       make("details", {}, make("summary", {}, `${part}${own[part] && own[part].name ? `: ${own[part].name}` : ""}`), tree(own[part] || {}))),
-      facts([["seed", own.seed], ["started from", known.initialise_from ? originLink(known.initialise_from) : own.initialise_from], ["weights", own.weights], ["metric", tree(record.metric || {})]])),
+      facts([["seed", own.seed], ["started from", known.init_from ? originLink(known.init_from) : own.init_from], ["weights", own.weights], ["metric", tree(record.metric || {})]])),
     rest.length ? section("Further provenance", rest.map(([k, v]) =>
       isObject(v) ? make("details", {}, make("summary", {}, k), tree(v)) : facts([[k, v]]))) : null,
   ];

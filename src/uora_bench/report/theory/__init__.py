@@ -37,7 +37,7 @@ def make(request: Request, results: Path, library: Library | None) -> Table:
         raise UserError(f"'{word}=' does not narrow a table of theory; `python -m uora_bench theory` takes parameters")
     found = tables_of(name, results, library)
     if not found:
-        others = sum(len(study.strangers) for study in studies(name, results))
+        others = sum(len(study.orphans) for study in studies(name, results))
         raise UserError(
             f"'{name}' has no table: its {others} record(s) are of other settings than the preset's; run them with "
             "experiment_name=theory_mine for a table of their own"

@@ -64,13 +64,13 @@ class Group:
 @dataclass(frozen=True)
 class Study:
     """The settings of one experiment: of a preset (in its order), or whatever lies in a folder of one's own (``own``),
-    of which nothing that the preset says of its values holds. ``strangers``: finished records in the folder that are
+    of which nothing that the preset says of its values holds. ``orphans``: finished records in the folder that are
     none of the preset's settings."""
 
     name: str
     preset: Preset
     groups: tuple[Group, ...]
-    strangers: tuple[str, ...]
+    orphans: tuple[str, ...]
     own: bool = False
 
     @property
@@ -144,8 +144,8 @@ def _of_preset(name: str, preset: Preset, found: list[TheoryRecord]) -> Study:
             seeds = {*preset.seeds, *(one.cell["seed"] for one in own)}
             parameters = cell.canonical()["parameters"]
             groups[key] = Group(cell.label, parameters, cell.repetitions, tuple(own), len(seeds))
-    strangers = tuple(one.cell_id for key, own in by_key.items() if key not in groups for one in own)
-    return Study(name, preset, tuple(groups.values()), strangers)
+    orphans = tuple(one.cell_id for key, own in by_key.items() if key not in groups for one in own)
+    return Study(name, preset, tuple(groups.values()), orphans)
 
 
 def _grouped(found: Iterable[TheoryRecord]) -> tuple[Group, ...]:

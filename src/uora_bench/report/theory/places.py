@@ -91,7 +91,7 @@ def table(
             made.append(Part(label, tuple(own)))
     return Table(
         study.name, study.preset.title, TableSpec(), "", scores, tuple(made), tuple(notes), tuple(about),
-        study.strangers, (), paper, heading, plain=True,
+        study.orphans, (), paper, heading, plain=True,
     )  # fmt: skip
 
 

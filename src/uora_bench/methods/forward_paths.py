@@ -1,4 +1,4 @@
-"""Forward passes that make ΔW once per call: y = W x + c with W = W0 + ΔW, or W0 x + ΔW x with ΔW apart.
+"""Forward passes that make ΔW once per call: y = W x + c with W = W0 + ΔW, or W0 x + ΔW x with ΔW on its own.
 
 Every adapter here is a list of `Term`s on rows of one frozen map: rows ``start`` to ``stop`` of
 
@@ -10,8 +10,8 @@ Nothing of size tokens × out is kept for the backward pass: with g = ∂L/∂y 
     ∂x = g W,   ∂A = s (Λ_v B Λ_u)ᵀ G,   M = G Aᵀ (out × r),   ∂B = s Λ_v M Λ_u,
     ∂u_k = s Σ_j v_j B_jk M_jk,   ∂v_j = s Σ_k B_jk u_k M_jk,   ∂α_j = Σ_i W0_ji G_ji + bias_j Σ_t g_tj
 
-where M and (Λ_v B Λ_u)ᵀ G are made without G, from gᵀ (x Aᵀ) and (g Λ_v B Λ_u)ᵀ x, where that is less work. Apart,
-g W is g Λ_α W0 + g ΔW. The functions know no module: all they use is in their arguments.
+where M and (Λ_v B Λ_u)ᵀ G are made without G, from gᵀ (x Aᵀ) and (g Λ_v B Λ_u)ᵀ x, where that is less work. With
+``separate`` g W is g Λ_α W0 + g ΔW. The functions know no module: all they use is in their arguments.
 """
 
 from __future__ import annotations
@@ -46,19 +46,19 @@ _PER_TERM = 5  # tensors of a term
 _KEEP_FROM = 128  # rank from which on B Λ_u A is kept rather than made again
 
 
-def composed_linear(
-    x: Tensor, weight: Tensor, bias: Tensor | None, terms: Sequence[Term], apart: bool = False
+def weight_linear(
+    x: Tensor, weight: Tensor, bias: Tensor | None, terms: Sequence[Term], separate: bool = False
 ) -> Tensor:
     """W x + c for x (…, in) and the frozen ``weight`` (out × in), ``bias`` (out,) or None; result (…, out).
 
-    W is made in the adapter's dtype, and rounded to autocast's where that is on (else to the weight's). ``apart``: W0
-    and ΔW are never added up, so neither is rounded at the other's precision, and ΔW is made in autocast's dtype, as
-    the plain pass makes A x. Gradients flow to x and to the terms' tensors that want one, never to ``weight`` and
+    W is made in the adapter's dtype, and rounded to autocast's where that is on (else to the weight's). With
+    ``separate`` W0 and ΔW are never added up, so neither is rounded at the other's precision, and ΔW is made in
+    autocast's dtype, as the factored pass makes A x. Gradients flow to x and to the terms' tensors that want one, never to ``weight`` and
     ``bias``.
     """
     tensors = [tensor for term in terms for tensor in term.tensors]
     plan = tuple((term.start, term.stop, term.scale) for term in terms)
-    y: Tensor = _Composed.apply(x, weight, bias, plan, apart, *tensors)  # type: ignore[no-untyped-call]
+    y: Tensor = _WeightLinear.apply(x, weight, bias, plan, separate, *tensors)  # type: ignore[no-untyped-call]
     return y
 
 
@@ -110,7 +110,9 @@ def _update(term: Term, product: Tensor | None, dtype: torch.dtype) -> Tensor:
     return delta if term.scale == 1.0 else delta * term.scale
 
 
-def _apart(x: Tensor, weight: Tensor, bias: Tensor | None, terms: Sequence[Term], deltas: Sequence[Tensor]) -> Tensor:
+def _separate(
+    x: Tensor, weight: Tensor, bias: Tensor | None, terms: Sequence[Term], deltas: Sequence[Tensor]
+) -> Tensor:
     """Λ_α (W0 x + bias) + ΔW x, row range by row range, for x (…, in) in the dtype of ``deltas``."""
     y = F.linear(x, *_frozen(weight, bias, terms, x.dtype))
     flat_y, flat_x = y.view(-1, y.shape[-1]), x.reshape(-1, x.shape[-1])
@@ -157,8 +159,8 @@ def _terms(plan: Sequence[tuple[int, int, float]], tensors: Sequence[Tensor | No
     return found
 
 
-class _Composed(torch.autograd.Function):
-    """`composed_linear`. Saved: x in the dtype it is multiplied in, the frozen map, the terms, B Λ_u A of high rank; W
+class _WeightLinear(torch.autograd.Function):
+    """`weight_linear`. Saved: x in the dtype it is multiplied in, the frozen map, the terms, B Λ_u A of high rank; W
     is made again."""
 
     @staticmethod
@@ -168,20 +170,20 @@ class _Composed(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor | None,
         plan: tuple[tuple[int, int, float], ...],
-        apart: bool,
+        separate: bool,
         *tensors: Tensor | None,
     ) -> Tensor:
         kind = x.device.type
         ctx.dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
-        ctx.plan, ctx.apart, ctx.x_dtype = plan, apart, x.dtype
+        ctx.plan, ctx.separate, ctx.x_dtype = plan, separate, x.dtype
         x = x.to(ctx.dtype)
         with torch.autocast(kind, enabled=False):
             terms = _terms(plan, tensors)
-            made = ctx.dtype if apart else terms[0].A.dtype
+            made = ctx.dtype if separate else terms[0].A.dtype
             products = [_product(term, x.numel() // x.shape[-1], made) for term in terms]
-            if apart:
+            if separate:
                 deltas = [_update(term, product, made) for term, product in zip(terms, products, strict=True)]
-                y = _apart(x, weight, bias, terms, deltas)
+                y = _separate(x, weight, bias, terms, deltas)
             else:
                 W, c = compose(weight, bias, terms, products)
                 y = F.linear(x, W.to(ctx.dtype), None if c is None else c.to(ctx.dtype))
@@ -205,7 +207,7 @@ class _Composed(torch.autograd.Function):
                 part = None if bias is None else bias[rows]
                 grads += _gradients(term, flat_g[:, rows], flat_x, weight[rows], part, products[i], own)
             grad_x = None
-            if ctx.needs_input_grad[0] and ctx.apart:
+            if ctx.needs_input_grad[0] and ctx.separate:
                 deltas = [_update(term, product, g.dtype) for term, product in zip(terms, products, strict=True)]
                 grad_x = _apart_backward(flat_g, weight, terms, deltas).view_as(x).to(ctx.x_dtype)
             elif ctx.needs_input_grad[0]:
@@ -260,28 +262,28 @@ def _scaled(grad: Tensor, scale: float) -> Tensor:
     return grad if scale == 1.0 else grad * scale
 
 
-def choose(x: Tensor, weight: Tensor, terms: Sequence[Term]) -> Literal["plain", "composed", "apart"]:
-    """The pass that `kernel=auto` takes for input ``x`` of a map with this frozen weight under ``terms``.
+def choose(x: Tensor, weight: Tensor, terms: Sequence[Term]) -> Literal["factored", "merged_weight", "delta_weight"]:
+    """The pass that `forward=auto` takes for input ``x`` of a map with this frozen weight under ``terms``.
 
     Multiplications of a step, forward and backward, for t tokens and a term of rank r on ``out`` rows:
 
-    - composed, only where W is not rounded below float32 (ΔW would be rounded with it): r·out·in for W against
+    - merged_weight, only where W is not rounded below float32 (ΔW would be rounded with it): r·out·in for W against
       t·r·(out + in) for A and B; what else differs is in its favour.
-    - apart, only under autocast to bfloat16 (without autocast the plain pass works in the adapter's dtype, and small
-      ΔW have no float16): 2·r·out·in for ΔW and M and 3·t·out·in for ΔW x, g ΔW and G, against 2·t·r·(out + in).
+    - delta_weight, only under autocast to bfloat16 (without autocast the factored pass works in the adapter's dtype,
+      and small ΔW have no float16): 2·r·out·in for ΔW and M and 3·t·out·in for ΔW x, g ΔW and G, against 2·t·r·(out + in).
     """
     kind = x.device.type
     cast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
     tokens, inside = x.numel() // x.shape[-1], x.shape[-1]
-    thin = whole = apart = 0
+    thin = whole = separate = 0
     for term in terms:
         out, rank = term.stop - term.start, len(term.A)
         thin += tokens * rank * (out + inside)
         whole += rank * out * inside
-        apart += (3 * tokens + 2 * rank) * out * inside
+        separate += (3 * tokens + 2 * rank) * out * inside
     if (cast or weight.dtype) in (torch.float32, torch.float64):
-        return "composed" if thin > whole else "plain"
-    return "apart" if cast is torch.bfloat16 and 2 * thin > apart else "plain"
+        return "merged_weight" if thin > whole else "factored"
+    return "delta_weight" if cast is torch.bfloat16 and 2 * thin > separate else "factored"
 
 
 def through_weight(tokens: int, out: int, inside: int, rank: int, products: int) -> bool:
