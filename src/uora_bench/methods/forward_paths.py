@@ -53,8 +53,8 @@ def weight_linear(
 
     W is made in the adapter's dtype, and rounded to autocast's where that is on (else to the weight's). With
     ``separate`` W0 and ΔW are never added up, so neither is rounded at the other's precision, and ΔW is made in
-    autocast's dtype, as the factored pass makes A x. Gradients flow to x and to the terms' tensors that want one, never to ``weight`` and
-    ``bias``.
+    autocast's dtype, as the factored pass makes A x. Gradients flow to x and to the terms' tensors that want one,
+    never to ``weight`` and ``bias``.
     """
     tensors = [tensor for term in terms for tensor in term.tensors]
     plan = tuple((term.start, term.stop, term.scale) for term in terms)
@@ -270,7 +270,8 @@ def choose(x: Tensor, weight: Tensor, terms: Sequence[Term]) -> Literal["factore
     - merged_weight, only where W is not rounded below float32 (ΔW would be rounded with it): r·out·in for W against
       t·r·(out + in) for A and B; what else differs is in its favour.
     - delta_weight, only under autocast to bfloat16 (without autocast the factored pass works in the adapter's dtype,
-      and small ΔW have no float16): 2·r·out·in for ΔW and M and 3·t·out·in for ΔW x, g ΔW and G, against 2·t·r·(out + in).
+      and small ΔW have no float16): 2·r·out·in for ΔW and M and 3·t·out·in for ΔW x, g ΔW and G, against
+      2·t·r·(out + in).
     """
     kind = x.device.type
     cast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None

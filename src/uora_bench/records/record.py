@@ -58,7 +58,8 @@ class Counts:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Bytes. ``adapter_size``: adapter tensors that the seed cannot give back, without the head; the rest: sizes of files."""
+    """Bytes. ``adapter_size``: of the adapter tensors that the seed cannot give back, without the head; the rest are
+    sizes of files."""
 
     adapter_size: int
     adapter_file: int
