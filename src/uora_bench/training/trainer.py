@@ -276,7 +276,7 @@ class _Fit:
                 if role in ("train", HELD_OUT) or not scored:
                     continue
                 # between virtual tokens and a prompt to be continued, padding would change what is written
-                size = 1 if encoded.new_tokens and self.method.extra_tokens else config.eval_batch_size
+                size = 1 if encoded.new_tokens and self.method.config.extra_tokens else config.eval_batch_size
                 watch = partial(self.progress.over, what=f"scoring {role}")
                 predictions = evaluation.predict(
                     self.model, self.task, encoded, self.accelerator, size, config.padding, self.consensus, watch
