@@ -111,9 +111,9 @@ def test_pictures_become_parquet_with_their_types(hub: Hub, tmp_path: Path) -> N
     given = ["task=vision/cifar10", "backbone=tiny_vit", "task.source.hub.id=test/cifar",
              "task.source.hub.revision=main", f"data.root={tmp_path}"]  # fmt: skip
     assert main(given) == 0
-    from uora_bench.data.sources import read
+    from uora_bench.data.files import read_rows
 
-    held = read(tmp_path / "cifar10" / "plain_text" / "train.parquet")
+    held = read_rows(tmp_path / "cifar10" / "plain_text" / "train.parquet")
     assert (held.features["img"], held.features["label"]) == (Image(), features["label"])
     assert [picture["img"].getpixel((0, 0))[0] for picture in held] == [0, 1, 2, 3]
 

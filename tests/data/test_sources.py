@@ -18,6 +18,7 @@ from uora_bench.config import registry
 from uora_bench.config.cell import Cell, DataSource, Hub, MetricSpec
 from uora_bench.config.compose import compose
 from uora_bench.data import hub, prefetch, sources
+from uora_bench.data.files import SUFFIXES, read_rows
 from uora_bench.data.ragged import Ragged
 from uora_bench.data.sources import Source
 from uora_bench.errors import UserError
@@ -56,7 +57,7 @@ def refusal(root: Path | None, split: str = "train", source: DataSource = MADE) 
 # --- files --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("suffix", sources.SUFFIXES)
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_every_layout_gives_the_same_rows_and_fingerprint(suffix: str, tmp_path: Path) -> None:
     write(tmp_path, suffix)
     rows = Source(tmp_path).load(MADE, "train")
@@ -114,7 +115,7 @@ def test_a_parquet_file_keeps_its_types_and_is_read_without_a_cache_or_a_word(
     shared: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("datasets.builder.DatasetBuilder.download_and_prepare", pytest.fail)
-    rows = sources.read(shared / "data" / "cifar10" / "plain_text" / "test.parquet")
+    rows = read_rows(shared / "data" / "cifar10" / "plain_text" / "test.parquet")
     assert isinstance(rows.features["img"], Image)
     assert isinstance(rows.features["label"], ClassLabel)
     assert rows.features["label"].names[:2] == ["airplane", "automobile"]

@@ -16,7 +16,8 @@ from transformers import ViTImageProcessorPil
 
 from uora_bench import metrics
 from uora_bench.config.compose import compose
-from uora_bench.data import images, sources
+from uora_bench.data import images
+from uora_bench.data.files import read_rows
 from uora_bench.data.sources import Source
 from uora_bench.errors import CellError, UserError
 from uora_bench.tasks import create_task
@@ -348,7 +349,7 @@ def resident() -> float:
 def test_decoding_2000_pictures_twice_keeps_memory_flat(shared: Path) -> None:
     """2,000 pictures of 224 x 224 are 1.2 GB of float32; held at any time are two batches of 64, 77 MB."""
     task = task_of()
-    rows = sources.read(shared / "data" / "cifar10" / "plain_text" / "test.parquet").select(range(2000))
+    rows = read_rows(shared / "data" / "cifar10" / "plain_text" / "test.parquet").select(range(2000))
     encoded = task.encode(rows, processor(224))
     batches = [np.arange(i, min(i + 64, 2000)) for i in range(0, 2000, 64)]
     for batch in batches[:3]:

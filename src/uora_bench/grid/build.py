@@ -54,7 +54,7 @@ def _ask_libraries(cells: Iterable[Cell | None]) -> None:
 
 def beside_slurm(request: Request, processes: int | None = None) -> tuple[Plan, Grid, list[str]]:
     """`build`, with what Slurm holds of this experiment where some of it was submitted; and notes for the reader."""
-    from uora_bench.grid.launch import slurm_queue
+    from uora_bench.grid import slurm_queue
 
     plan, cells = build(request, processes)
     runs, name = Path(plan.runs_dir), plan.experiment

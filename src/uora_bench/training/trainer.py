@@ -15,7 +15,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from uora_bench.config.cell import HELD_OUT, Cell
 from uora_bench.data import batching
@@ -32,8 +32,14 @@ if TYPE_CHECKING:
     import torch
 
     from uora_bench.methods.base import Method
-    from uora_bench.run.trackers import Tracker
     from uora_bench.util.signals import StopRequest
+
+
+class Tracker(Protocol):
+    """What takes the numbers of a run as they come."""
+
+    def log(self, values: Mapping[str, Any], step: int) -> None:
+        """Record ``values`` at optimizer step ``step``."""
 
 
 @dataclass
