@@ -226,7 +226,7 @@ def restored(model: Any) -> Any:
 
 
 def counted(backbone: str) -> bool:
-    """Whether the architecture is carried or installed; a model of the user's own has neither."""
+    """Whether the architecture is bundled or installed; a model of the user's own has neither."""
     own = file("backbone", backbone)
     return own["architecture"] is not None or own["package"] is not None
 

@@ -110,7 +110,7 @@ def test_the_data_layer_takes_the_pictures_as_they_are(splits: dict[str, Rows]) 
     assert Counter(few["label"]) == dict.fromkeys(range(5), 7)
 
 
-# --- the carried backbone -----------------------------------------------------------------------------------------
+# --- the bundled backbone -----------------------------------------------------------------------------------------
 
 
 def test_the_checkpoint_is_small_and_is_the_one_its_page_describes() -> None:

@@ -40,9 +40,9 @@ HEAD = task_class("text_classification")(cell_of().task).head
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A copy of the carried checkpoint."""
-    carried = importlib.resources.files("uora_bench") / "assets" / "tiny_roberta"
-    return Path(shutil.copytree(str(carried), tmp_path / "weights"))
+    """A copy of the bundled checkpoint."""
+    bundled = importlib.resources.files("uora_bench") / "assets" / "tiny_roberta"
+    return Path(shutil.copytree(str(bundled), tmp_path / "weights"))
 
 
 def config(folder: Path, **changes: Any) -> None:

@@ -105,7 +105,7 @@ def skeleton(backbone: BackboneConfig, head: HeadSpec) -> nn.Module:
     """The model with its head on the meta device: shapes and counts without weights or network.
 
     Raises:
-        UserError: when the architecture is not carried and its config.json is nowhere to be had, or not of this kind.
+        UserError: when the architecture is not bundled and its config.json is nowhere to be had, or not of this kind.
     """
     import torch
     import transformers
@@ -161,7 +161,7 @@ def _locate(backbone: BackboneConfig) -> tuple[str, dict[str, Any]]:
         return str(folder), {"local_files_only": True}
     if backbone.id is None:
         raise UserError(
-            f"backbone={backbone.name} is carried by the package {backbone.package}, which lacks it; reinstall"
+            f"backbone={backbone.name} is part of the package {backbone.package}, which lacks it; reinstall"
         )
     cache = offline.cache()
     if cache is not None and not offline.lacking(backbone.id, backbone.revision, cache.parent):
@@ -200,7 +200,7 @@ def _lack(backbone: BackboneConfig, place: str) -> str:
 
 
 def _check_architecture(backbone: BackboneConfig, model: Any) -> None:
-    """The carried architecture, from which counts are made offline, must be the weights' own."""
+    """The bundled architecture, from which counts are made offline, must be the weights' own."""
     for key, value in (backbone.architecture or {}).items():
         own = getattr(model.config, key, value)
         if own != value:
