@@ -77,7 +77,7 @@ REFUSED_VALUES = {
 # types that decide themselves where they sit: method.target_modules has no meaning for them
 OWN_PLACE = ("ln_tuning", "trainable_tokens", "adaption_prompt")
 # types that train virtual tokens or a prefix instead of layers
-PROMPTS = ("prompt_tuning", "p_tuning", "prefix_tuning")
+PROMPTS = ("prompt_tuning", "p_tuning", "prefix_tuning", "cartridge")
 
 
 @dataclass(frozen=True, kw_only=True)
