@@ -191,13 +191,13 @@ def test_auto_composes_where_it_is_exact_and_pays(make):
 @pytest.mark.slow
 @every_method
 @pytest.mark.parametrize("forward", ["factored", "merged_weight", "delta_weight", "auto"])
-def test_a_compiled_model_is_the_same_map_and_gives_the_same_gradients(name, kernel):
+def test_a_compiled_model_is_the_same_map_and_gives_the_same_gradients(name, forward):
     if "forward" not in options_of(name):
         return  # one way to compute it
     torch.compiler.reset()
     found = []
     for compiled in (False, True):
-        it = adapted(name, roberta, torch.float32, forward=kernel if compiled else "factored")
+        it = adapted(name, roberta, torch.float32, forward=forward if compiled else "factored")
         perturb(it.method, 0.05)
         it.model.train()
         if compiled:

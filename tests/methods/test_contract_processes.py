@@ -132,12 +132,12 @@ def test_any_batch_size_gives_the_losses_of_one_process(two, name, batch_size, m
 @pytest.mark.slow
 @every_method
 @pytest.mark.parametrize("forward", ["merged_weight", "delta_weight", "auto"])
-def test_every_kernel_gives_the_losses_of_the_plain_one_in_two_processes(two, name, kernel):
+def test_every_kernel_gives_the_losses_of_the_plain_one_in_two_processes(two, name, forward):
     if "forward" not in options_of(name):
         return  # one way to compute it
     options = {**contract_worker.SETTINGS["options"], "forward": "factored"}
     alone, _ = losses(name, options=options, max_steps=6)
-    for each, _ in two(losses_of, name, {"options": {**options, "forward": kernel}, "max_steps": 6}):
+    for each, _ in two(losses_of, name, {"options": {**options, "forward": forward}, "max_steps": 6}):
         assert each == pytest.approx(alone, rel=1e-4)
 
 
