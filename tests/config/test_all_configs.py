@@ -18,8 +18,8 @@ import torch
 import yaml
 
 import uora_bench.config.compose as composing
-from tests.methods.test_counts import HEADS
-from tests.methods.test_counts import skeleton as plain_skeleton
+from tests.support.architectures import HEADS
+from tests.support.architectures import skeleton as plain_skeleton
 from tests.support.tinymodels import backbone_config, make_method
 from uora_bench.config import quick, registry
 from uora_bench.config.cell import BackboneConfig, Cell, Settings

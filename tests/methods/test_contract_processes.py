@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import ROOT
 from tests.support import contract_worker
 from tests.support.contract_harness import METHODS, every_method, having, options_of, train
 from tests.support.gloo import Group
+from tests.support.paths import ROOT
 from uora_bench.training import evaluation
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")

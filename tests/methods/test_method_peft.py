@@ -11,7 +11,7 @@ import pytest
 import torch
 from peft.utils import ModulesToSaveWrapper
 
-from tests.run.test_cli import finish, one_line, only_record, start
+from tests.support.command_line import finish, one_line, only_record, start
 from tests.support.tinymodels import backbone_config, gpt2, inject, labelled, make_method, roberta, tokens
 from uora_bench.__main__ import main
 from uora_bench.config.cell import Cell

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.methods.test_counts import shapes, trained_after_injection
+from tests.support.architectures import shapes, trained_after_injection
 from tests.support.tinymodels import gpt2, inject, labelled, make_method, roberta, tokens
 from uora_bench.config.cell import Cell
 from uora_bench.config.compose import compose

@@ -11,6 +11,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from tests.support.mt_bench_questions import ASKED
 from uora_bench.config import registry
 from uora_bench.config.cell import Cell
 from uora_bench.config.compose import compose
@@ -24,12 +25,6 @@ from uora_bench.mt_bench.sampling import Ending, Sampler
 from uora_bench.run.fitting import inject
 from uora_bench.tasks.instruct import Instruct
 
-ASKED = (
-    Question(1, "writing", ("Describe a garden in spring.", "Now make it half as long.")),
-    Question(2, "math", ("What is seven times six?", "And divided by two?")),
-    Question(3, "stem", ("Why is the sky blue, and why is the evening sky red? Explain it to a child.",)),
-    Question(4, "roleplay", ("You are a lighthouse.", "You are a ship.")),
-)
 CHAT = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</{{ m.role }}>{% endfor %}<assistant>"
 
 

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 from uora_bench.errors import UserError
 from uora_bench.report import published
 from uora_bench.report.published import Library

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 from tests.support.tinymodels import backbone_config, make_method
 from uora_bench.config import registry
 from uora_bench.config.compose import compose
