@@ -48,6 +48,11 @@ def options_of(name: str) -> frozenset[str]:
     return frozenset(f.name for f in dataclasses.fields(registry.method_class(name).Config))
 
 
+def having_option(option: str) -> pytest.MarkDecorator:
+    """The test for every method that has ``option``."""
+    return pytest.mark.parametrize("name", [name for name in METHODS if option in options_of(name)])
+
+
 def having(name: str, **options: Any) -> dict[str, Any]:
     """Those of ``options`` that the method has."""
     return {k: v for k, v in options.items() if k in options_of(name)}
@@ -125,6 +130,22 @@ def adapted(
             if make is not gpt2 or attempt is fused or "qkv" not in str(error):
                 raise
     raise AssertionError("the second attempt returns or raises")
+
+
+@cache
+def looked_at(name: str, make: Callable[..., Any]) -> Adapted:
+    """The method on a fresh model, made once: to be asked, not changed."""
+    return adapted(name, make)
+
+
+def where(holds: Callable[[Adapted], Any], *makes: Callable[..., Any]) -> pytest.MarkDecorator:
+    """The test for every method and model (by default both) of which ``holds`` is true."""
+    pairs = [(make, name) for name in METHODS for make in makes or (roberta, gpt2) if holds(looked_at(name, make))]
+    return pytest.mark.parametrize(("make", "name"), pairs, ids=[f"{make.__name__}-{name}" for make, name in pairs])
+
+
+def trains_something(it: Adapted) -> bool:
+    return bool(it.method.parameters())
 
 
 @torch.no_grad()
