@@ -14,14 +14,14 @@ from peft.utils import ModulesToSaveWrapper
 from tests.support.command_line import finish, one_line, only_record, start
 from tests.support.tinymodels import backbone_config, gpt2, inject, labelled, make_method, roberta, tokens
 from uora_bench.__main__ import main
-from uora_bench.config.cell import Cell
 from uora_bench.config.compose import COMMAND_LINE, compose
 from uora_bench.errors import UserError
 from uora_bench.methods import peft_places
 from uora_bench.methods.base import backbone_parameters
 from uora_bench.models import backbones
+from uora_bench.models.heads import HeadSpec
+from uora_bench.models.targets import find_targets
 from uora_bench.records.record import read
-from uora_bench.tasks.base import HeadSpec
 
 WIDTH, PROMPT = 32, 3
 # fields without which a type does not fit a model 32 wide, or is too large for a test
@@ -157,7 +157,7 @@ def on_a_skeleton(kind):
     backbone, head = backbone_config("tiny_roberta"), HeadSpec("AutoModelForSequenceClassification", {"num_labels": 3})
     method = make_method("peft", type=kind, fields={**FIELDS.get(kind, {})})
     model = backbones.skeleton(backbone, head)
-    return method, model, backbones.targets(model, backbone, method.target_modules)
+    return method, model, find_targets(model, backbone, method.config.adapts)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -416,7 +416,7 @@ def test_the_command_line_reaches_any_field():
     assert composed.values["method"]["fields"] == {"init_r": 12, "alpha_pattern": {"query": 3}}
     assert composed.sources["method.fields.init_r"] == COMMAND_LINE
     ids = [
-        Cell.from_config(compose(["method=peft", "task=tiny/nli", *more]).values).cell_id("data")
+        compose(["method=peft", "task=tiny/nli", *more]).cell.cell_id("data")
         for more in (
             [],
             ["peft.type=lora", "method.target_modules=[q,v]"],

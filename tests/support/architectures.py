@@ -8,7 +8,8 @@ import torch
 
 from tests.support.tinymodels import backbone_config
 from uora_bench.models import backbones
-from uora_bench.tasks.base import HeadSpec
+from uora_bench.models.heads import HeadSpec
+from uora_bench.models.targets import find_targets
 
 HEADS = {
     "encoder": HeadSpec("AutoModelForSequenceClassification", {"num_labels": 2}),
@@ -25,13 +26,13 @@ def skeleton(name):
 
 
 def shapes(name, kinds):
-    return [t.shape for t in backbones.targets(skeleton(name), backbone_config(name), kinds)]
+    return [t.shape for t in find_targets(skeleton(name), backbone_config(name), kinds)]
 
 
 def trained_after_injection(method, name, kinds):
     """Parameters of the model that want a gradient once ``method`` is on it; the model is put back afterwards."""
     model = skeleton(name)
-    method.inject(model, backbones.targets(model, backbone_config(name), kinds), torch.Generator().manual_seed(0))
+    method.inject(model, find_targets(model, backbone_config(name), kinds), torch.Generator().manual_seed(0))
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     assert sum(p.numel() for p in method.parameters()) == trained
     for path, layer in method.layers.items():

@@ -11,16 +11,14 @@ from datasets import Dataset, Features, Image, Value
 from PIL import Image as Pil
 from transformers import ViTImageProcessorPil
 
-from uora_bench.config import registry
-from uora_bench.config.cell import Cell
 from uora_bench.config.compose import compose
+from uora_bench.tasks import create_task
 
 CIFAR = ("task=vision/cifar10",)
 
 
 def task_of(*words: str) -> Any:
-    cell = Cell.from_config(compose([*(words or CIFAR), "method=lora", "recipe=none"]).values)
-    return registry.task_class(cell.task.family)(cell.task)
+    return create_task(compose([*(words or CIFAR), "method=lora", "recipe=none"]).cell.task)
 
 
 def picture(seed: int = 0, mode: str = "RGB", size: tuple[int, int] = (40, 30)) -> Pil.Image:

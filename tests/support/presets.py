@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from uora_bench.config import compose, quick, registry
+from uora_bench.config import compose, registry
 from uora_bench.config.cell import Cell
 from uora_bench.grid import preset
 from uora_bench.grid.expand import Grid, expand
@@ -26,7 +26,7 @@ def note(name: str) -> str:
 
 
 def cell_of(words: str) -> Cell:
-    return Cell.from_config(compose.compose(words.split(), quick.put_together).values)
+    return compose.compose(words.split()).cell
 
 
 @cache

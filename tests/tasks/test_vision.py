@@ -15,9 +15,9 @@ from PIL import Image as Pil
 
 from tests.support.pictures import CIFAR, one_line, packed, picture, processor, rows_of, task_of
 from uora_bench import metrics
-from uora_bench.config.cell import Cell
 from uora_bench.config.compose import compose
-from uora_bench.data import images, sources
+from uora_bench.data import images
+from uora_bench.data.files import read_rows
 from uora_bench.data.sources import Source
 from uora_bench.errors import CellError, UserError
 
@@ -314,7 +314,7 @@ def resident() -> float:
 def test_decoding_2000_pictures_twice_keeps_memory_flat(shared: Path) -> None:
     """2,000 pictures of 224 x 224 are 1.2 GB of float32; held at any time are two batches of 64, 77 MB."""
     task = task_of()
-    rows = sources.read(shared / "data" / "cifar10" / "plain_text" / "test.parquet").select(range(2000))
+    rows = read_rows(shared / "data" / "cifar10" / "plain_text" / "test.parquet").select(range(2000))
     encoded = task.encode(rows, processor(224))
     batches = [np.arange(i, min(i + 64, 2000)) for i in range(0, 2000, 64)]
     for batch in batches[:3]:
@@ -331,4 +331,4 @@ def test_decoding_2000_pictures_twice_keeps_memory_flat(shared: Path) -> None:
 
 
 def test_what_a_task_says_is_plain_data() -> None:
-    json.dumps(Cell.from_config(compose([*CIFAR, "task.per_class=10", "recipe=none"]).values).canonical())
+    json.dumps(compose([*CIFAR, "task.per_class=10", "recipe=none"]).cell.canonical())
