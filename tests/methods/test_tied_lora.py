@@ -8,8 +8,8 @@ import torch
 from tests.support.architectures import shapes, trained_after_injection
 from tests.support.tinymodels import gpt2, inject, labelled, make_method, roberta, tokens
 from uora_bench.config.compose import compose
+from uora_bench.config.options.tied import VARIANTS
 from uora_bench.errors import UserError
-from uora_bench.methods.tied_lora import VARIANTS
 
 QV, QKV = ("q", "v"), ("q", "k", "v")
 FUSED = {"layout": "fused", "target_modules": QKV}

@@ -19,7 +19,7 @@ from uora_bench.methods.base import size_of
 from uora_bench.models import backbones, quantisation
 from uora_bench.models.heads import HeadSpec, head_parameters
 from uora_bench.models.targets import find_targets
-from uora_bench.run.fitting import inject
+from uora_bench.training.inject import inject
 
 pytest.importorskip("bitsandbytes", reason="needs the extra qlora")
 

@@ -22,9 +22,9 @@ from uora_bench.mt_bench.generate import Writer
 from uora_bench.mt_bench.judge import answers
 from uora_bench.mt_bench.questions import Question
 from uora_bench.mt_bench.sampling import Ending, Sampler
-from uora_bench.run.fitting import inject
 from uora_bench.tasks import task_class
 from uora_bench.tasks.instruct import Instruct
+from uora_bench.training.inject import inject
 
 CHAT = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</{{ m.role }}>{% endfor %}<assistant>"
 

@@ -123,6 +123,14 @@ def test_relative_links_resolve(document: Path) -> None:
         assert not anchor or anchor in anchors(target), f"{document.name} links to {link}"
 
 
+def test_tests_and_scripts_that_a_page_names_exist() -> None:
+    """Also in commands and code spans; `<name>` stands for any."""
+    named = {(document, name.rstrip(".")) for document in DOCUMENTS
+             for name in re.findall(r"\b(?:tests|scripts)/[\w./<>-]+", document.read_text("utf-8"))}  # fmt: skip
+    assert len(named) > 10
+    assert [f"{d.name}: {name}" for d, name in sorted(named) if "<" not in name and not (ROOT / name).exists()] == []
+
+
 def test_the_tags_of_the_pages_are_explained() -> None:
     legend = {row[0].strip("[]") for t in tables((PAGES / "README.md").read_text("utf-8")) for row in t[1:]}
     for path in PAGES.glob("*.md"):

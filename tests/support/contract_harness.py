@@ -31,11 +31,11 @@ from uora_bench.errors import Interrupted, UserError
 from uora_bench.methods import create_method, method_class
 from uora_bench.methods.base import Auxiliary, Method
 from uora_bench.models.targets import Target
-from uora_bench.run import fitting as runner
 from uora_bench.run.trackers import Tracker
 from uora_bench.tasks import create_task
 from uora_bench.tasks.base import Encoded
 from uora_bench.training import trainer
+from uora_bench.training.inject import inject as put_on_model
 from uora_bench.util.signals import StopRequest
 
 METHODS = registry.choices("method")
@@ -260,7 +260,7 @@ def set_up(
     own = dict(model.named_parameters())
     if changes.get("gradient_checkpointing"):
         checkpointed(model)
-    head, _ = runner.inject(cell, model, method)
+    head, _ = put_on_model(cell, model, method)
     settings = {"batch_size": BATCH, "lr_adapter": 3e-3, "precision": "float32", "log_every": 1}
     settings |= {"epochs": epochs_for(method.auxiliary()), **changes}
     return Trained(replace(cell, trainer=replace(cell.trainer, **settings)), method, model, head, own)

@@ -32,13 +32,13 @@ from uora_bench.errors import Interrupted, UserError
 from uora_bench.methods import create_method
 from uora_bench.models import backbones
 from uora_bench.models.targets import find_targets
-from uora_bench.run import fitting as runner
 from uora_bench.run.dry_run import describe
 from uora_bench.run.trackers import Tracker
 from uora_bench.tasks import create_task
 from uora_bench.tasks.base import Encoded
 from uora_bench.training import evaluation, sharding, trainer
 from uora_bench.training.distributed import StopConsensus
+from uora_bench.training.inject import inject as put_on_model
 from uora_bench.util.signals import StopRequest
 
 # the fast tests take one that rewrites shared frozen matrices, one with a second optimizer, one with parts of the
@@ -262,7 +262,7 @@ def test_a_dry_run_shows_it_and_finds_the_blocks(backbone):
     text = describe(composed)
     assert "trainer.sharding" in text
     model = backbones.skeleton(cell.backbone, create_task(cell.task).head)
-    runner.inject(cell, model, create_method(cell.method, 0))
+    put_on_model(cell, model, create_method(cell.method, 0))
     assert len(sharding.blocks(model)) == (32 if "7b" in backbone else 40)
     assert {type(b).__name__ for b in sharding.blocks(model)} == {"LlamaDecoderLayer"}
 
