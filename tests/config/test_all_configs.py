@@ -17,8 +17,8 @@ import pytest
 import torch
 import yaml
 
-from tests.methods.test_counts import HEADS
-from tests.methods.test_counts import skeleton as plain_skeleton
+from tests.support.architectures import HEADS
+from tests.support.architectures import skeleton as plain_skeleton
 from tests.support.tinymodels import backbone_config, make_method
 from uora_bench.config import compose as composing
 from uora_bench.config import groups as group_files

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from uora_bench.config import compose, registry
+from tests.support.presets import NAMES, keys, of
+from uora_bench.config import compose
 from uora_bench.config.cell import key_of
 from uora_bench.config.schema import build
 from uora_bench.grid import expand as grids
 from uora_bench.grid import preset, request
-from uora_bench.grid.expand import Grid, expand
 from uora_bench.grid.preset import Experiment
 from uora_bench.grid.request import Request
 from uora_bench.methods import create_method
@@ -24,7 +24,6 @@ from uora_bench.report import collect
 from uora_bench.run.dry_run import describe
 from uora_bench.tasks import create_task
 
-NAMES = registry.choices("experiment")
 RECORDED = (
     "minilm_holdout",
     "tiny_e2e",
@@ -33,19 +32,6 @@ RECORDED = (
     "tiny_flowers5",
     "tiny_unadapted",
 )
-
-
-@cache
-def of(name: str) -> Grid:
-    return expand([f"experiment={name}"])
-
-
-def keys(name: str) -> set[str]:
-    return {item.cell.key for item in of(name).items if item.cell is not None}
-
-
-def note(name: str) -> str:
-    return " ".join(preset.load(name).note.split())
 
 
 # --- all of them --------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from tests.run.test_cli import HEAVY, environment, finish, one_line
+from tests.support.command_line import HEAVY, environment, finish, one_line
 from uora_bench.cli.export import main
 from uora_bench.errors import UserError
 from uora_bench.export import checks, load

@@ -12,23 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
-from uora_bench.grid import expand, model
+from tests.support.fake_plan import FAKE, make_plan
+from tests.support.paths import ROOT
+from uora_bench.grid import model
 from uora_bench.grid.launch import attempt, failure, offline_runs
 from uora_bench.grid.launch.attempt import Outcome, Policy, Running, run_item
 from uora_bench.records import attempts
 from uora_bench.records import record as records
 
 ROOT_CAUSE = "Root Cause (first observed failure):\n[0]:\n  exitcode  :"  # as torchrun reports
-FAKE = str(ROOT / "tests" / "support" / "fake_cell.py")
+
 Try = Callable[..., tuple[Outcome, Running]]
-
-
-def make_plan(folder: Path, *words: str) -> model.Plan:
-    where = (f"results.dir={folder / 'results'}", f"runs.dir={folder / 'runs'}")
-    found = expand.expand(["method=lora", "task=tiny/nli", "experiment_name=x", *words, *where])
-    items = tuple(model.Item(i.key, "the cell", i.words, after=i.after) for i in found.items)
-    return model.Plan(model.SCHEMA, "x", "", str(folder / "results"), str(folder / "runs"), items)
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from tests.conftest import ROOT
-from tests.grid.test_attempt import FAKE, make_plan
+from tests.support.fake_plan import FAKE, make_plan
+from tests.support.paths import ROOT
 from uora_bench.errors import Interrupted, UserError
 from uora_bench.grid.launch import local, progress, slots
 from uora_bench.grid.launch.attempt import Outcome, Policy, Running

@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 from uora_bench.grid import model, slurm_queue
 from uora_bench.grid.expand import expand
 from uora_bench.grid.launch import slurm

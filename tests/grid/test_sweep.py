@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 from uora_bench.records import attempts
 
 # a few seconds a cell; checkpoints often enough that a kill finds one

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.methods.test_counts import shapes, trained_after_injection
+from tests.support.architectures import shapes, trained_after_injection
 from tests.support.tinymodels import gpt2, inject, labelled, make_method, roberta, tokens
 from uora_bench.config.compose import compose
-from uora_bench.errors import UserError
 from uora_bench.config.options.tied import VARIANTS
+from uora_bench.errors import UserError
 
 QV, QKV = ("q", "v"), ("q", "k", "v")
 FUSED = {"layout": "fused", "target_modules": QKV}
@@ -218,8 +218,8 @@ def test_the_gradient_of_a_tied_tensor_is_clipped_once():
         ({"train_A": False, "train_B": False, "train_u": False, "train_v": False}, "nothing would be trained"),
         ({"variant": "tl5", "zero": "v"}, "frozen factor"),
         ({"u_initial": 0.0}, "zero=u"),
-        ({"layout": "fused"}, r"targets=\[q,k,v\]"),
-        ({"layout": "fused", "target_modules": ("q", "up")}, r"targets=\[q,k,v\]"),
+        ({"layout": "fused"}, r"target_modules=\[q,k,v\]"),
+        ({"layout": "fused", "target_modules": ("q", "up")}, r"target_modules=\[q,k,v\]"),
         ({**FUSED, "pairs": "all"}, "pairs=all"),
         ({"rank": 0}, "rank"),
     ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import math
 import os
@@ -10,18 +9,18 @@ import random
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.e2e_texts import grouped, oracle
+from tests.support.paths import ROOT
 from uora_bench import metrics
 from uora_bench.errors import UserError
 from uora_bench.metrics import caption, mteval, ptb
 from uora_bench.metrics.e2e import e2e_scores
 
-ROOT = Path(__file__).resolve().parents[2]
 # short words of few kinds, so that n-grams match; accents, prices, ratings, contractions and punctuation among them
 WORDS = [
     "the",
@@ -52,21 +51,6 @@ def scores(predictions, references):
     assert absent == {"meteor": "METEOR was not asked for"}
     assert all(type(v) is float and math.isfinite(v) and v >= 0 for v in out.values())
     return out
-
-
-def oracle(shared: Path):
-    folder = shared / "oracles" / "e2e_metrics"
-    system = (folder / "system.txt").read_text("utf-8").splitlines()
-    groups = (folder / "references.txt").read_text("utf-8").strip().split("\n\n")
-    return system, [g.split("\n") for g in groups], json.loads((folder / "scores.json").read_text("utf-8"))
-
-
-def grouped(shared: Path, split: str) -> list[list[str]]:
-    groups: dict[str, list[str]] = {}
-    with gzip.open(shared / "data" / "e2e_nlg" / "default" / f"{split}.jsonl.gz", "rt", encoding="utf-8") as lines:
-        for row in map(json.loads, lines):
-            groups.setdefault(row["meaning_representation"], []).append(row["human_reference"])
-    return list(groups.values())
 
 
 def test_the_official_scores_to_the_fourth_decimal(shared):

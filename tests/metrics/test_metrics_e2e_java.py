@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.metrics.test_metrics_e2e import grouped, oracle
+from tests.support.e2e_texts import grouped, oracle
 from uora_bench.metrics import meteor, ptb
 from uora_bench.metrics.e2e import e2e_scores
 

@@ -11,6 +11,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from tests.support.mt_bench_questions import ASKED
 from uora_bench.config.cell import Cell
 from uora_bench.config.compose import compose
 from uora_bench.errors import CellError
@@ -21,16 +22,10 @@ from uora_bench.mt_bench.generate import Writer
 from uora_bench.mt_bench.judge import answers
 from uora_bench.mt_bench.questions import Question
 from uora_bench.mt_bench.sampling import Ending, Sampler
-from uora_bench.training.inject import inject
 from uora_bench.tasks import task_class
 from uora_bench.tasks.instruct import Instruct
+from uora_bench.training.inject import inject
 
-ASKED = (
-    Question(1, "writing", ("Describe a garden in spring.", "Now make it half as long.")),
-    Question(2, "math", ("What is seven times six?", "And divided by two?")),
-    Question(3, "stem", ("Why is the sky blue, and why is the evening sky red? Explain it to a child.",)),
-    Question(4, "roleplay", ("You are a lighthouse.", "You are a ship.")),
-)
 CHAT = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</{{ m.role }}>{% endfor %}<assistant>"
 
 

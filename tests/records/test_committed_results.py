@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 from uora_bench.records import record as records
 
 FILES = sorted((ROOT / "results" / "records").glob("*/*.json"))

@@ -13,8 +13,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.conftest import ROOT
 from tests.support.made_up_grids import EPOCHS, QUANTILES, TARGETS, made_up, snapshot
+from tests.support.paths import ROOT
 from uora_bench.errors import UserError
 from uora_bench.grid.request import Request
 from uora_bench.records.record import EpochScores

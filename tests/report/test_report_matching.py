@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 from tests.support.table_bench import GRID, Bench, place
 from uora_bench.errors import UserError
 from uora_bench.grid import request

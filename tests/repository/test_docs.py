@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 from tests.support.tinymodels import backbone_config, make_method
 from uora_bench.config import registry
 from uora_bench.config.compose import compose
@@ -121,6 +121,14 @@ def test_relative_links_resolve(document: Path) -> None:
         target = (document.parent / name).resolve() if name else document
         assert target.exists(), f"{document.name} links to {link}"
         assert not anchor or anchor in anchors(target), f"{document.name} links to {link}"
+
+
+def test_tests_and_scripts_that_a_page_names_exist() -> None:
+    """Also in commands and code spans; `<name>` stands for any."""
+    named = {(document, name.rstrip(".")) for document in DOCUMENTS
+             for name in re.findall(r"\b(?:tests|scripts)/[\w./<>-]+", document.read_text("utf-8"))}  # fmt: skip
+    assert len(named) > 10
+    assert [f"{d.name}: {name}" for d, name in sorted(named) if "<" not in name and not (ROOT / name).exists()] == []
 
 
 def test_the_tags_of_the_pages_are_explained() -> None:

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-KILLER = Path(__file__).parents[1] / "support" / "killer.py"
+from tests.support.paths import ROOT
+
+KILLER = ROOT / "tests" / "support" / "killer.py"
 # τ is large, so that refreshes happen and the rewritten matrices and counters have to survive; dropout, so that the
 # random streams have to
 WORDS = [

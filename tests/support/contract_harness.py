@@ -31,11 +31,11 @@ from uora_bench.errors import Interrupted, UserError
 from uora_bench.methods import create_method, method_class
 from uora_bench.methods.base import Auxiliary, Method
 from uora_bench.models.targets import Target
-from uora_bench.run import fitting as runner
 from uora_bench.run.trackers import Tracker
 from uora_bench.tasks import create_task
 from uora_bench.tasks.base import Encoded
 from uora_bench.training import trainer
+from uora_bench.training.inject import inject as put_on_model
 from uora_bench.util.signals import StopRequest
 
 METHODS = registry.choices("method")
@@ -49,6 +49,11 @@ SLICES = ("q", "k", "v")  # of GPT-2's fused qkv
 def options_of(name: str) -> frozenset[str]:
     """The option names of a method."""
     return frozenset(f.name for f in dataclasses.fields(method_class(name).Config)) - {"name", "version"}
+
+
+def having_option(option: str) -> pytest.MarkDecorator:
+    """The test for every method that has ``option``."""
+    return pytest.mark.parametrize("name", [name for name in METHODS if option in options_of(name)])
 
 
 def having(name: str, **options: Any) -> dict[str, Any]:
@@ -128,6 +133,22 @@ def adapted(
             if make is not gpt2 or attempt is fused or "qkv" not in str(error):
                 raise
     raise AssertionError("the second attempt returns or raises")
+
+
+@cache
+def looked_at(name: str, make: Callable[..., Any]) -> Adapted:
+    """The method on a fresh model, made once: to be asked, not changed."""
+    return adapted(name, make)
+
+
+def where(holds: Callable[[Adapted], Any], *makes: Callable[..., Any]) -> pytest.MarkDecorator:
+    """The test for every method and model (by default both) of which ``holds`` is true."""
+    pairs = [(make, name) for name in METHODS for make in makes or (roberta, gpt2) if holds(looked_at(name, make))]
+    return pytest.mark.parametrize(("make", "name"), pairs, ids=[f"{make.__name__}-{name}" for make, name in pairs])
+
+
+def trains_something(it: Adapted) -> bool:
+    return bool(it.method.parameters())
 
 
 @torch.no_grad()
@@ -239,7 +260,7 @@ def set_up(
     own = dict(model.named_parameters())
     if changes.get("gradient_checkpointing"):
         checkpointed(model)
-    head, _ = runner.inject(cell, model, method)
+    head, _ = put_on_model(cell, model, method)
     settings = {"batch_size": BATCH, "lr_adapter": 3e-3, "precision": "float32", "log_every": 1}
     settings |= {"epochs": epochs_for(method.auxiliary()), **changes}
     return Trained(replace(cell, trainer=replace(cell.trainer, **settings)), method, model, head, own)

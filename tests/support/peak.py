@@ -13,9 +13,9 @@ import transformers
 
 from uora_bench.config.compose import compose
 from uora_bench.methods import create_method
-from uora_bench.training.inject import inject
 from uora_bench.tasks import create_task
 from uora_bench.training import cpu_ops, memory, optimisation, peak_memory, precision
+from uora_bench.training.inject import inject
 
 
 def main() -> None:

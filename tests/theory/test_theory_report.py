@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 from tests.support.theory_runs import QUICK, read_all, run, several
 from uora_bench.errors import UserError
 from uora_bench.grid import diff

@@ -6,15 +6,13 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
+from tests.support.paths import ROOT
 from uora_bench.config.compose import compose
 from uora_bench.errors import UserError
 from uora_bench.training import memory
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def predict(*words: str, rows: int = 4, tokens: int = 32) -> memory.Prediction:

@@ -3,69 +3,30 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.support.command_line import HEAVY, Result, environment, finish, one_line, only_record, start
 from uora_bench.config import registry
 from uora_bench.records import record
 from uora_bench.run import trackers
 
 SHORT = ("tracker=none", "trainer.max_steps=4", "trainer.eval_batch_size=256")
 DIVERGING = ("trainer.lr_adapter=1e30", "trainer.lr_head=1e30", "trainer.precision=float32")
-HEAVY = ("torch", "transformers", "datasets", "wandb", "evaluate", "hydra", "accelerate")
 
-Result = subprocess.CompletedProcess[str]
 Run = Callable[..., Result]
-
-
-def environment(root: Path) -> dict[str, str]:
-    """The surroundings of a user without a network, a key or a data folder."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("WANDB_", "UORA_", "RANK", "WORLD_SIZE"))}
-    fixed = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    return {**kept, **fixed, "PYTHONPATH": str(root / "src"), "NETRC": os.devnull}
-
-
-def start(folder: Path, root: Path, *words: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "uora_bench", *words]
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
-    return subprocess.Popen(command, cwd=folder, env=environment(root), text=True, **pipes)
-
-
-def finish(process: subprocess.Popen[str], seconds: float = 240) -> Result:
-    try:
-        out, err = process.communicate(timeout=seconds)
-    finally:
-        process.kill()
-    out, err = out or "", err or ""
-    assert "Traceback" not in out + err, err
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 @pytest.fixture
 def run(tmp_path: Path, root: Path) -> Run:
     """Run a command line in the test's folder; no traceback may show."""
     return lambda *words: finish(start(tmp_path, root, *words))
-
-
-def one_line(result: Result, code: int = 2) -> str:
-    assert result.returncode == code, result.stderr
-    lines = result.stderr.strip().splitlines()
-    assert len(lines) == 1, result.stderr
-    assert result.stdout == ""
-    return lines[0]
-
-
-def only_record(folder: Path) -> Path:
-    (path,) = folder.glob("results/records/*/*.json")
-    return path
 
 
 # --- light: nothing of torch is needed ----------------------------------------------------------------------------
