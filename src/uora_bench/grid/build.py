@@ -7,11 +7,12 @@ from pathlib import Path
 
 from uora_bench.errors import UserError
 from uora_bench.grid import diff, expand, model
-from uora_bench.grid.estimate import Estimator, read_all
+from uora_bench.grid.estimate import Estimator, elsewhere
 from uora_bench.grid.expand import Grid, Planned
 from uora_bench.grid.model import Plan
 from uora_bench.grid.request import Request
-from uora_bench.records import attempts
+from uora_bench.records.attempts import attempts_folder
+from uora_bench.records.record import read_records
 
 
 def build(request: Request, processes: int | None = None, queued: Mapping[str, str] | None = None) -> tuple[Plan, Grid]:
@@ -24,9 +25,9 @@ def build(request: Request, processes: int | None = None, queued: Mapping[str, s
     cells = expand.of(request)
     settings = next(p.settings for p in cells.items if p.settings is not None)
     name, results, runs = settings.experiment_name, Path(settings.results_dir), Path(settings.runs_dir)
-    records = diff.load(results / "records" / name)
-    diff.check_readable(records, results / "records" / name)
-    compared = diff.Comparison(records, attempts.folder(runs, name), runs / name, queued or {})
+    own = read_records(results / "records" / name)
+    folder = attempts_folder(runs, name)
+    compared = diff.Comparison(diff.Records(own), folder, runs / name, queued or {})
     count = processes or cells.experiment.processes
     # what others start from first: a start is only known once its own state is
     items = [
@@ -35,7 +36,7 @@ def build(request: Request, processes: int | None = None, queued: Mapping[str, s
     ]
     if settings.force:
         items = [model.with_state(i, "stale", "force=true") if i.state == "done" else i for i in items]
-    past = Estimator(read_all(results, name, (f.raw for f in records.found)))
+    past = Estimator([*own, *elsewhere(results, name)])
     by_key = {p.key: p.cell for p in cells.items}
     items = model.in_launch_order(past.fill(item, by_key[item.key]) for item in items)
     title = cells.experiment.title or "a grid of the command line"
