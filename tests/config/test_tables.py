@@ -333,7 +333,7 @@ def filled(folder: Path, name: str, scores: dict[str, float], **axes: str) -> Co
     in ``scores`` plus a thousandth per seed. What starts from another cell says so."""
     request = Request(name, "print", axes={k: v.split(",") for k, v in axes.items()})
     ids: dict[str, str] = {}
-    for item in sorted(collect.grid.of(request).items, key=lambda i: i.after is not None):
+    for item in sorted(collect.expand.of(request).items, key=lambda i: i.after is not None):
         assert item.cell is not None
         cell_id = ids[item.key] = item.key
         per_split = {metric: value + item.cell.seed / 1000 for metric, value in scores.items()}
@@ -344,7 +344,7 @@ def filled(folder: Path, name: str, scores: dict[str, float], **axes: str) -> Co
             record = replace(
                 record,
                 cell={**plain(item.cell.canonical()), "init_from": "adapter"},
-                provenance={**record.provenance, "init_from": ids[item.after]},
+                provenance=replace(record.provenance, init_from=ids[item.after]),
             )
         record.write(folder / "records" / name)
     return collect.collect(request, folder)

@@ -63,7 +63,7 @@ class Launch:
 class Failure:
     """Of a failed cell. ``smaller_batch``: smaller micro-batches may help (False: they are part of the cell)."""
 
-    kind: str = "error"
+    kind: str
     smaller_batch: bool = True
     written_by: str | None = None  # the launcher, where the cell itself left no record
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -143,13 +143,16 @@ class CellRecord:
 
 
 def record_data(record: CellRecord) -> dict[str, Any]:
-    """``record`` as plain data. Of its provenance only what is known: empty parts are left out."""
-    data: dict[str, Any] = plain(record)
-    for part in fields(Provenance):
-        default = part.default if part.default is not MISSING else {}
-        if getattr(record.provenance, part.name) == default:
-            del data["provenance"][part.name]
-    return data
+    """``record`` as plain data. Of its provenance only what is known: what a field holds by default is left out."""
+    return {**plain(record), "provenance": _known(record.provenance)}
+
+
+def _known(part: Any) -> Any:
+    if not is_dataclass(part):
+        return plain(part)
+    defaults = {f.name: f.default_factory() if f.default_factory is not MISSING else f.default for f in fields(part)}
+    held = {name: getattr(part, name) for name in defaults}
+    return {name: _known(value) for name, value in held.items() if value != defaults[name]}
 
 
 def record_text(data: dict[str, Any]) -> str:

@@ -58,7 +58,7 @@ def of(code: int, words: Words, fresh: CellRecord | None, several: bool) -> tupl
 
 
 def _failure(record: CellRecord) -> Failure:
-    return record.provenance.failure or Failure()
+    return record.provenance.failure or Failure("error")
 
 
 def _name(number: int) -> str:
