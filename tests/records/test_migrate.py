@@ -97,13 +97,14 @@ def test_every_score_stays_and_every_id_is_that_of_the_content(results: Path) ->
         record = read_record(results / "records" / data["experiment"] / f"{cell_id}.json")
         assert record.cell["trainer"]["lr_scheduler"] == "linear"
         assert {"length_bucket", "lr_scheduler"} <= record.cell["trainer"].keys()
-        assert record.cell["backbone"]["target_modules"]
+        assert "target_modules" in record.cell["backbone"]
         assert record.cell["init_from"] is None
         assert record.bytes is not None
     text = "".join(json.dumps(data) for data in found.values())
     for name in ("schedule", "length_window", "initialise_from", "to_ship", "kernel", "passes", "targets"):
         assert f'"{name}"' not in text
     glue = next(data for data in found.values() if data["experiment"] == "minilm_glue")
+    assert set(glue["cell"]["backbone"]["target_modules"]) == {"q", "v"}
     assert glue["provenance"]["forward"] == {"factored": 12}
     assert set(glue["provenance"]["cpu_ops"]) == {"attention", "dropout"}
     assert glue["provenance"]["trainer"]["cpu_ops"] == "auto"
