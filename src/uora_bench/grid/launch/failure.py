@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from uora_bench.config import compose, quick
-from uora_bench.config.cell import Cell
+from uora_bench.config.compose import compose
 from uora_bench.config.schema import plain
 from uora_bench.errors import UserError
 from uora_bench.grid.model import Item, Plan
@@ -131,8 +130,8 @@ def write_record(plan: Plan, item: Item, cell_id: str | None, kind: str, reason:
         find_record(plan.records, cell_id)
     except UserError:
         return  # a record that cannot be read is not ours to replace
-    composed = compose.compose(list(item.words), quick.put_together)
-    cell = Cell.from_config(composed.values)
+    composed = compose(list(item.words))
+    cell = composed.cell
     record = CellRecord(
         schema=SCHEMA,
         status="failed",
@@ -170,8 +169,7 @@ def _start(plan: Plan, started_from: str | None) -> dict[str, str]:
 
 def smaller(item: Item, micro: int | None, evaluation: int | None) -> tuple[int, int] | None:
     """(micro-batch, evaluation batch) of half the size per process; None when the micro-batch is one example."""
-    composed = compose.compose(list(item.words), quick.put_together)
-    trainer = Cell.from_config(composed.values).trainer
+    trainer = compose(list(item.words)).cell.trainer
     now = micro or trainer.micro_batch_size or -(-trainer.batch_size // item.processes)
     if now <= 1:
         return None
