@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.command_line import HEAVY, Result, environment, finish, one_line, only_record, start
 from uora_bench.config import registry
-from uora_bench.records import record
+from uora_bench.records.record import read_record
 from uora_bench.run import trackers
 
 SHORT = ("tracker=none", "trainer.max_steps=4", "trainer.eval_batch_size=256")
@@ -118,7 +118,7 @@ def test_a_cell_leaves_a_valid_record_and_its_weights(finished: tuple[Path, Resu
     folder, result = finished
     assert result.returncode == 0, result.stderr
     path = only_record(folder)
-    made = record.read(path)
+    made = read_record(path)
     assert path == folder / "results" / "records" / "scratch" / f"{made.cell_id}.json"
     assert made.status == "done"
     assert (made.cell["method"]["name"], made.cell["task"]["name"]) == ("uora", "tiny/nli")
@@ -153,12 +153,12 @@ def test_force_runs_again_and_gives_the_same_scores_and_bytes(
     finished: tuple[Path, Result], tmp_path: Path, root: Path
 ) -> None:
     folder, _ = finished
-    first = record.read(only_record(folder))
+    first = read_record(only_record(folder))
     adapter = folder / "runs" / "scratch" / first.cell_id / "adapter.safetensors"
     before, stamp = adapter.read_bytes(), adapter.stat().st_mtime_ns
     result = finish(start(folder, root, *SHORT, "force=true"))
     assert result.returncode == 0, result.stderr
-    again = record.read(only_record(folder))
+    again = read_record(only_record(folder))
     assert again.provenance["finished"] >= first.provenance["finished"]
     assert adapter.stat().st_mtime_ns > stamp
     assert adapter.read_bytes() == before
@@ -169,14 +169,14 @@ def test_force_runs_again_and_gives_the_same_scores_and_bytes(
 
 def test_a_start_from_another_cell_is_another_cell(finished: tuple[Path, Result], root: Path, tmp_path: Path) -> None:
     folder, _ = finished
-    cell_id = record.read(only_record(folder)).cell_id
+    cell_id = read_record(only_record(folder)).cell_id
     where = f"results.dir={tmp_path / 'results'}"
     result = finish(start(folder, root, *SHORT, where, f"init_from={cell_id}"))
     assert result.returncode == 0, result.stderr
-    made = record.read(only_record(tmp_path))
+    made = read_record(only_record(tmp_path))
     assert made.cell_id != cell_id
     assert len(made.cell["init_from"]) == 64
-    assert made.epochs[0].train_loss != record.read(only_record(folder)).epochs[0].train_loss
+    assert made.epochs[0].train_loss != read_record(only_record(folder)).epochs[0].train_loss
     message = one_line(finish(start(folder, root, *SHORT, where, f"init_from={cell_id}", "method=lora")))
     assert "same method" in message
     assert len(list(tmp_path.rglob("*.json"))) == 1
@@ -188,7 +188,7 @@ def test_a_diverging_cell_leaves_a_failed_record_and_is_run_again(run: Run, tmp_
     for _ in range(2):
         result = run(*SHORT, *DIVERGING)
         assert result.returncode == 1
-        made = record.read(only_record(tmp_path))
+        made = read_record(only_record(tmp_path))
         assert made.status == "failed"
         assert "not finite" in str(made.reason)
         assert str(made.reason) in result.stderr
@@ -210,13 +210,13 @@ def test_two_processes_on_one_cell_train_it_once(second: tuple[str, ...], tmp_pa
     else:
         assert other.returncode == 75
         assert re.fullmatch("error: [^\n]*another process[^\n]*", other.stderr.strip())
-    assert record.read(only_record(tmp_path)).status == "done"
+    assert read_record(only_record(tmp_path)).status == "done"
 
 
 def test_an_offline_history_is_readable_back(run: Run, tmp_path: Path) -> None:
     result = run("tracker=wandb", *SHORT[1:], "trainer.log_every=1", "method=head_only")
     assert result.returncode == 0, result.stderr
-    made = record.read(only_record(tmp_path))
+    made = read_record(only_record(tmp_path))
     rows = trackers.read_offline(tmp_path / "runs" / "scratch" / made.cell_id)
     losses = {row["_step"]: row["train/loss"] for row in rows if "train/loss" in row}
     assert sorted(losses) == [1, 2, 3, 4]

@@ -106,14 +106,14 @@ def test_the_released_loop_is_met_by_the_trainer(trace, tmp_path, monkeypatch):
     for name, parameter in head.items():
         torch.testing.assert_close(parameter.detach(), data[f"final.{name}"], atol=1e-9, rtol=0)
     # and the record's time series ends where α ends
-    last = history.epochs[-1]["method"]["alpha"]
+    last = history.epochs[-1].method["alpha"]
     for name, branch in method.branches.items():
         values = branch.alpha.detach().numpy()
         assert last[name]["mean"] == pytest.approx(values.mean(), abs=1e-12)
         assert last[name]["q25"] == pytest.approx(np.quantile(values, 0.25), abs=1e-12)
         assert last[name]["std"] == pytest.approx(values.std(), abs=1e-12)
     assert len(history.epochs) == facts["epochs"]
-    assert history.epochs[0]["method"] != history.epochs[1]["method"]
+    assert history.epochs[0].method != history.epochs[1].method
 
 
 def steps(phase, every, shuffle=False, rows=10, size=4):

@@ -96,18 +96,18 @@ def two():
 def losses(name: str, **chosen: Any) -> tuple[list[float], list[int]]:
     """Every step's loss, and how many dev rows were scored in each epoch."""
     scored: list[int] = []
-    score = evaluation.scores
+    score = evaluation.split_scores
 
     def counted(task: Any, predictions: Any, *rest: Any, **more: Any) -> Any:
         scored.append(len(predictions))
         return score(task, predictions, *rest, **more)
 
-    evaluation.scores = counted
+    evaluation.split_scores = counted
     try:
         with tempfile.TemporaryDirectory() as folder:
             return train(name, Path(folder), **{**contract_worker.SETTINGS, **chosen}).losses, scored
     finally:
-        evaluation.scores = score
+        evaluation.split_scores = score
 
 
 def losses_of(name: str, chosen: dict[str, Any]) -> tuple[list[float], list[int]]:

@@ -186,6 +186,6 @@ def test_a_half_precision_backbone_trains_in_float32(method_name: str, folder: P
         Accelerator(cpu=True, mixed_precision="no"), StopRequest(),
     )  # fmt: skip
     assert history.steps == 6
-    assert all(np.isfinite(e["train_loss"]) for e in history.epochs)
+    assert all(np.isfinite(e.train_loss) for e in history.epochs)
     assert {p.dtype for p in head.values()} == {torch.float32}
     assert all(not p.equal(before[name]) for name, p in head.items())

@@ -322,7 +322,7 @@ def test_the_caption_says_whether_seconds_can_be_compared(tmp_path, launch, proc
             "finished": "2026-01-01T00:00:00+00:00",
             "command": [],
             "hardware": {"processor": processor + str(values["counts"].adapter if processor == "several" else "")},
-            **({} if launch is None else {"launch": launch}),
+            **({} if launch is None else {"launch": {"launcher": "local", **launch}}),
         }
 
     keep = ("lora", "vera")

@@ -48,7 +48,7 @@ def outcome(folder: Path) -> dict[str, object]:
     digest = {
         n: hashlib.sha256((run / n).read_bytes()).hexdigest() for n in ("adapter.safetensors", "head.safetensors")
     }
-    epochs = [{k: e[k] for k in ("epoch", "step", "train_loss", "scores")} for e in record["epochs"]]
+    epochs = [{k: e[k] for k in ("epoch", "step", "train_loss", "scores", "halves")} for e in record["epochs"]]
     return {"epochs": epochs, "scores": record["scores"], "method": record["method"], "files": digest}
 
 

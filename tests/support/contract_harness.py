@@ -220,7 +220,7 @@ class Trained:
     def outcome(self) -> dict[str, Any]:
         """All that must not depend on interruptions: no seconds, no bytes of memory."""
         assert self.history is not None
-        epochs = [{k: v for k, v in e.items() if k != "seconds"} for e in self.history.epochs]
+        epochs = [replace(e, seconds=0.0) for e in self.history.epochs]
         counts = {k: getattr(self.history, k) for k in ("steps", "examples", "tokens", "best_epoch", "best_score")}
         return {
             "epochs": epochs,

@@ -33,7 +33,7 @@ def filled(folder: Path, name: str, scores: dict[str, float], **axes: str) -> Co
             record = replace(
                 record,
                 cell={**plain(item.cell.canonical()), "init_from": "adapter"},
-                provenance={**record.provenance, "init_from": ids[item.after]},
+                provenance=replace(record.provenance, init_from=ids[item.after]),
             )
         record.write(folder / "records" / name)
     return collect.collect(request, folder)

@@ -114,7 +114,7 @@ def test_training_lowers_the_loss_and_counts_its_work(tmp_path):
     assert history.examples == 8 * 40
     assert history.tokens == 8 * int(encoded(40, 0).lengths.sum())
     assert np.mean(losses(rows)[-5:]) < 0.8 * np.mean(losses(rows)[:5])
-    assert [e["epoch"] for e in history.epochs] == list(range(1, 9))
+    assert [e.epoch for e in history.epochs] == list(range(1, 9))
 
 
 def test_all_methods_see_the_same_batches(tmp_path, monkeypatch):
@@ -141,7 +141,7 @@ def test_all_methods_see_the_same_batches(tmp_path, monkeypatch):
 def test_max_steps_wins_over_epochs_and_still_evaluates(tmp_path):
     history, _, _ = run(tmp_path, max_steps=7)
     assert history.steps == 7
-    assert [e["step"] for e in history.epochs] == [5, 7]
+    assert [e.step for e in history.epochs] == [5, 7]
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(tmp_path):

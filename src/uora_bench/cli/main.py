@@ -44,7 +44,7 @@ def main(words: list[str] | None = None) -> int:
 # sub-command -> the module of this package whose `main` takes the words after it
 _COMMANDS = {
     "plan": "plan", "theory": "theory", "export": "export", "memory": "memory", "prefetch": "prefetch",
-    "tables": "report", "explain": "report", "figures": "report", "page": "report",
+    "records": "records", "tables": "report", "explain": "report", "figures": "report", "page": "report",
 }  # fmt: skip
 _MT_BENCH = {"answer": "mt_bench", "judge": "judge"}
 

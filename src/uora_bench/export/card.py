@@ -132,7 +132,7 @@ def _code(facts: Facts) -> Iterator[str]:
 
 
 def _remarks(facts: Facts) -> Iterator[str]:
-    digest = facts.record.provenance.get("backbone", {}).get("weights_sha256", "unknown")
+    digest = facts.record.provenance.backbone.get("weights_sha256", "unknown")
     if facts.request.format == "peft" and facts.revision is None:
         yield ""
         yield (
@@ -157,7 +157,7 @@ def _scores(facts: Facts) -> Iterator[str]:
     yield "| --- | --- | --- | ---: | --- | --- |"
     for rule, result in record.scores.items():
         for split, values in result.scores.items():
-            name = record.splits.get(split, {}).get("name", split)
+            name = record.splits[split].name if split in record.splits else split
             others = ", ".join(
                 f"{k} {v * (1.0 if k in UNSCALED else metric.scale):.2f}"
                 for k, v in values.items()
@@ -170,7 +170,7 @@ def _scores(facts: Facts) -> Iterator[str]:
             yield f"| {rule} | {epoch} | {split} (`{name}`) | {shown} | {others} | {mark} |"
     yield ""
     yield from (f"- {rule}: {result.note}." for rule, result in record.scores.items())
-    served = ", ".join(f"{role} = `{s['name']}` ({s['rows']:,} rows)" for role, s in record.splits.items())
+    served = ", ".join(f"{role} = `{s.name}` ({s.rows:,} rows)" for role, s in record.splits.items())
     yield f"- Splits: {served}. One seed: differences to other runs of the size of a few examples mean nothing."
     if facts.request.weights == "best":
         yield "- **Dev chose the epoch of these weights, so their dev score is optimistic.**"
@@ -218,13 +218,12 @@ def _plain(value: Any) -> str:
 
 def _provenance(record: CellRecord) -> Iterator[str]:
     facts = record.provenance
-    git = facts.get("git", {})
-    state = {True: " (with uncommitted changes)", False: ""}.get(git.get("dirty"), "")
+    state = " (with uncommitted changes)" if facts.git.dirty else ""
     yield f"- cell_id: `{record.cell_id}`, experiment `{record.experiment}`, seed {record.cell.get('seed')}"
-    yield f"- code: commit `{git.get('commit') or 'unknown (an installed package)'}`{state}"
-    yield "- versions: " + ", ".join(f"{name} {version}" for name, version in facts.get("versions", {}).items())
-    yield f"- finished: {facts.get('finished')}; precision of the forward pass: {record.precision}"
-    data = ", ".join(f"{role} `{digest}`" for role, digest in facts.get("data", {}).items())
+    yield f"- code: commit `{facts.git.commit or 'unknown (an installed package)'}`{state}"
+    yield "- versions: " + ", ".join(f"{name} {version}" for name, version in facts.versions.items())
+    yield f"- finished: {facts.finished}; precision of the forward pass: {record.precision}"
+    data = ", ".join(f"{role} `{digest}`" for role, digest in facts.data.items())
     yield f"- data fingerprints: {data}"
     if record.cell.get("init_from"):
         yield f"- started from the adapter with sha256 `{record.cell['init_from']}`"

@@ -83,7 +83,7 @@ def export(folder: Path, request: Request, target: Path | None) -> str:
     from uora_bench.export import card, loading
 
     loaded = loading.load(source, request.weights, request.backbone)
-    origin = record.provenance.get("backbone", {})
+    origin = record.provenance.backbone
     _check_origin(origin, loaded)
     base = base_place(loaded, origin)
     if request.format == "merged" and loaded.adds and not loaded.method.mergeable:

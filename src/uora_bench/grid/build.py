@@ -9,11 +9,12 @@ from uora_bench.config.cell import Cell
 from uora_bench.config.preflight import preflight
 from uora_bench.errors import UserError
 from uora_bench.grid import diff, expand, model
-from uora_bench.grid.estimate import Estimator, read_all
+from uora_bench.grid.estimate import Estimator, elsewhere
 from uora_bench.grid.expand import Grid, Planned
 from uora_bench.grid.model import Plan
 from uora_bench.grid.request import Request
-from uora_bench.records import attempts
+from uora_bench.records.attempts import attempts_folder
+from uora_bench.records.record import read_records
 
 
 def build(request: Request, processes: int | None = None, queued: Mapping[str, str] | None = None) -> tuple[Plan, Grid]:
@@ -26,9 +27,9 @@ def build(request: Request, processes: int | None = None, queued: Mapping[str, s
     cells = expand.of(request)
     settings = next(p.settings for p in cells.items if p.settings is not None)
     name, results, runs = settings.experiment_name, Path(settings.results_dir), Path(settings.runs_dir)
-    records = diff.load(results / "records" / name)
-    diff.check_readable(records, results / "records" / name)
-    compared = diff.Comparison(records, attempts.folder(runs, name), runs / name, queued or {})
+    own = read_records(results / "records" / name)
+    folder = attempts_folder(runs, name)
+    compared = diff.Comparison(diff.Records(own), folder, runs / name, queued or {})
     count = processes or cells.experiment.processes
     # what others start from first: a start is only known once its own state is
     items = [
@@ -39,7 +40,7 @@ def build(request: Request, processes: int | None = None, queued: Mapping[str, s
         items = [model.with_state(i, "stale", "force=true") if i.state == "done" else i for i in items]
     by_key = {p.key: p.cell for p in cells.items}
     _ask_libraries(by_key[item.key] for item in items if item.state in model.OPEN)
-    past = Estimator(read_all(results, name, (f.raw for f in records.found)))
+    past = Estimator([*own, *elsewhere(results, name)])
     items = model.in_launch_order(past.fill(item, by_key[item.key]) for item in items)
     title = cells.experiment.title or "a grid of the command line"
     return Plan(model.SCHEMA, name, title, str(results), str(runs), tuple(items)), cells

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from uora_bench.config.cell import HELD_OUT, Cell
 from uora_bench.data import tokens
 from uora_bench.errors import UserError
-from uora_bench.records import record as records
 from uora_bench.records.record import CellRecord, Counts, Timing
+from uora_bench.records.selection import select_scores
 from uora_bench.run import artifacts
 
 if TYPE_CHECKING:
@@ -86,15 +86,15 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
             return None
         with watch.measure("save"):
             sizes = artifacts.save_weights(folder, method, head, warm=start_adapter is not None)
-            last = history.epochs[-1]["epoch"]
+            last = history.epochs[-1].epoch
             outputs = artifacts.publish_outputs(folder, job.record_folder, job.cell_id, list(job.rows), last)
         seconds = _timing(setup, watch.totals, history.seconds)
         _, kind = peak_memory.peak_memory()
         peaks |= history.peaks
         done = job.record(
             "done",
-            scores=records.select(history.epochs, cell.task.metric),
-            epochs=tuple(records.EpochScores(**e) for e in history.epochs),
+            scores=select_scores(history.epochs, cell.task.metric),
+            epochs=tuple(history.epochs),
             counts=counts,
             bytes=sizes,
             seconds=seconds,

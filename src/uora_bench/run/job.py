@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from uora_bench.config.cell import HELD_OUT, Cell, Settings
 from uora_bench.config.compose import Composed
-from uora_bench.config.schema import plain
+from uora_bench.config.schema import build, plain
 from uora_bench.records import provenance
-from uora_bench.records import record as records
-from uora_bench.records.record import CellRecord
+from uora_bench.records.provenance import Provenance
+from uora_bench.records.record import SCHEMA, CellRecord, Split
 from uora_bench.util.timing import Stopwatch
 
 if TYPE_CHECKING:
@@ -45,8 +45,15 @@ class Job:
         return records_folder(self.settings)
 
     def record(self, status: Any, **values: Any) -> CellRecord:
+        known = {
+            "data": self.fingerprints,
+            "command": [w for w in self.overrides if not w.startswith(provenance.PATHS)],
+            "trainer": plain(self.cell.trainer),
+            "source": plain(self.cell.task.source),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
         return CellRecord(
-            schema=records.SCHEMA,
+            schema=SCHEMA,
             status=status,
             cell_id=self.cell_id,
             experiment=self.settings.experiment_name,
@@ -55,16 +62,8 @@ class Job:
             recipe=plain(self.cell.recipe),
             sources=self.composed.sources,
             metric=self.cell.task.metric,
-            splits={role: {"name": self._split_name(role), "rows": len(rows)} for role, rows in self.rows.items()},
-            provenance={
-                **self.facts,
-                "data": self.fingerprints,
-                "command": [w for w in self.overrides if not w.startswith(provenance.PATHS)],
-                "trainer": plain(self.cell.trainer),
-                "source": plain(self.cell.task.source),
-                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-                **values.pop("provenance", {}),
-            },
+            splits={role: Split(self._split_name(role), len(rows)) for role, rows in self.rows.items()},
+            provenance=build(Provenance, {**self.facts, **known, **values.pop("provenance", {})}, "provenance"),
             **values,
         )
 

@@ -21,8 +21,7 @@ from uora_bench.config.compose import Composed
 from uora_bench.config.preflight import preflight
 from uora_bench.errors import Busy, CellError, Interrupted, UserError, failure_kind
 from uora_bench.records import attempts, provenance
-from uora_bench.records import record as records
-from uora_bench.records.record import CellRecord
+from uora_bench.records.record import CellRecord, find_record, record_path
 from uora_bench.run import artifacts, fitting
 from uora_bench.run.job import Job, is_main
 from uora_bench.util.signals import StopRequest
@@ -109,24 +108,24 @@ def _already_done(job: Job) -> bool:
     """Whether a finished record makes this call unnecessary; says so."""
     if job.settings.force:
         return False
-    done = records.find(job.record_folder, job.cell_id)
+    done = find_record(job.record_folder, job.cell_id)
     if done is None or done.status != "done":
         return False
     (job.folder / _FORCED).unlink(missing_ok=True)
     if is_main():
-        path = records.record_path(job.record_folder, job.cell_id)
+        path = record_path(job.record_folder, job.cell_id)
         print(f"already done: {summary(done)}\n  {path} (force=true reruns)")
         if attempts.ITEM in os.environ:
-            _claim(job)
+            _write_lease(job)
     return True
 
 
-def _claim(job: Job) -> None:
+def _write_lease(job: Job) -> None:
     """Say which cell an item of a grid became, so that the grid finds it by its key."""
     if job.cell.init_from is None or attempts.ITEM in os.environ:
         key = os.environ.get(attempts.ITEM, job.cell.key)
-        place = attempts.folder(Path(job.settings.runs_dir), job.settings.experiment_name)
-        attempts.claim(place, key, job.cell_id, datetime.now(UTC).isoformat(timespec="seconds"))
+        folder = attempts.attempts_folder(Path(job.settings.runs_dir), job.settings.experiment_name)
+        attempts.write_lease(folder, key, job.cell_id, datetime.now(UTC).isoformat(timespec="seconds"))
 
 
 def _lock(job: Job, held: ExitStack) -> None:
@@ -141,7 +140,7 @@ def _lock(job: Job, held: ExitStack) -> None:
             raise Busy(
                 f"cell {job.cell_id} is being run by another process (lock '{path}'); wait for it, or stop it first"
             ) from None
-    _claim(job)
+    _write_lease(job)
     for rest in job.folder.rglob(".*.tmp"):  # of a process killed while it wrote
         rest.unlink(missing_ok=True)
 
@@ -162,7 +161,7 @@ def _run_locked(job: Job, method: Method, start_adapter: Path | None, stop: Stop
         return _fail(job, error)
     (job.folder / _FORCED).unlink(missing_ok=True)
     if finished is not None:
-        path = records.record_path(job.record_folder, job.cell_id)
+        path = record_path(job.record_folder, job.cell_id)
         print(f"{summary(finished)}\n  {_spent(finished)}\n  record {path}")
     return 0
 
@@ -198,8 +197,7 @@ def summary(record: CellRecord) -> str:
                 parts.append(
                     f"{split} {metric.primary} {values[metric.primary] * metric.scale:.2f} (rule {rule}{where})"
                 )
-    name = record.splits.get("dev", {}).get("name")
-    return f"{record.label} [{record.cell_id}]: {'; '.join(parts)}; dev = {name}"
+    return f"{record.label} [{record.cell_id}]: {'; '.join(parts)}; dev = {record.splits['dev'].name}"
 
 
 def _spent(record: CellRecord) -> str:

@@ -342,6 +342,6 @@ def _note(plan: Plan, item: Item, job: Submitted, end: Ended | None) -> None:
         return
     from uora_bench.records import attempts
 
-    claim = attempts.claimed(attempts.folder(Path(plan.runs_dir), plan.experiment), item.key)
+    lease = attempts.read_lease(attempts.attempts_folder(Path(plan.runs_dir), plan.experiment), item.key)
     reason = f"Slurm ended job {job.job} after {end.elapsed}: {end.state} (exit code {end.exit_code})"
-    note_failure(plan, item, claim.cell_id if claim is not None else None, _FAILURES[end.state], reason)
+    note_failure(plan, item, lease.cell_id if lease is not None else None, _FAILURES[end.state], reason)
