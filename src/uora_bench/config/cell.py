@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, Literal
 
 from uora_bench.config.schema import build, convert, plain
@@ -34,12 +35,27 @@ class Options:
 
 @dataclass(frozen=True)
 class MetricSpec:
-    """Which metric set scores a task, which of its values is the primary one, and how it is printed."""
+    """What scores a task (a built-in metric, or one that `evaluate.load` finds), which of its values is the primary
+    one, and how that is printed."""
 
     name: str
     primary: str
     higher_is_better: bool = True
     scale: float = 100.0
+
+    @property
+    def script(self) -> Path | None:
+        """The user's own file that ``name`` means: ``./my_metric.py``, or the folder ``./my_metric`` with a file of its
+        name in it. None: ``name`` is no path."""
+        if not self.name.startswith((".", "/", "~")) and not self.name.endswith(".py"):
+            return None
+        path = Path(self.name).expanduser()
+        return path if path.suffix == ".py" else path / f"{path.name}.py"
+
+    @property
+    def public_name(self) -> str:
+        """``name``; of a file, wherever it lies, ``local/<its name>``."""
+        return self.name if self.script is None else f"local/{self.script.stem}"
 
 
 @dataclass(frozen=True)
@@ -185,6 +201,7 @@ class Cell:
     seed: int
     init_from: str | None = None  # sha256 of the adapter file it starts from
     weights: str | None = None  # sha256 of the weight files in backbone.path, where one is given
+    metric: str | None = None  # sha256 of the user's own file that scores the task, where it is one
     micro_batch_size: int | None = None  # set for a method that acts inside the forward pass
 
     @classmethod
@@ -243,6 +260,7 @@ class Cell:
         task = plain(self.task)
         task["source"] = {k: task["source"][k] for k in ("benchmark", "dataset")}
         del task["metric"]["scale"]  # how a score is printed
+        task["metric"]["name"] = self.task.metric.public_name
         method = plain(self.method)
         # the targets by what they are: naming the default ones, or a kind nobody uses, is no other experiment
         method["options"].pop("holdout", None)
@@ -269,6 +287,7 @@ class Cell:
             "init_from": self.init_from,
             "weights": self.weights,
             "micro_batch_size": self.micro_batch_size,
+            **({} if self.metric is None else {"metric": self.metric}),
         }
 
     @property
@@ -294,7 +313,7 @@ def check_kinds(task: Mapping[str, Any], backbone: Mapping[str, Any]) -> None:
 def key_of(canonical: Mapping[str, Any]) -> str:
     """16 hex digits for `Cell.canonical` without what only a look at data, weights and method can tell: a grid is
     planned, and its records are found again, by this name."""
-    known = {k: v for k, v in canonical.items() if k not in ("init_from", "weights", "micro_batch_size")}
+    known = {k: v for k, v in canonical.items() if k not in ("init_from", "weights", "micro_batch_size", "metric")}
     text = json.dumps(known, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -14,7 +14,7 @@ def describe(cell: Cell, composed: Composed) -> str:
 
     from uora_bench.models import backbones, quantisation
     from uora_bench.run.fitting import inject
-    from uora_bench.run.run import check_holdout, check_packing
+    from uora_bench.run.run import check_holdout, check_metric_file, check_packing
     from uora_bench.training import sharding
 
     method = registry.method_class(cell.method.name)(cell.method.options, cell.seed)
@@ -23,6 +23,7 @@ def describe(cell: Cell, composed: Composed) -> str:
     sharding.check(cell, method)
     task = registry.task_class(cell.task.family)(cell.task)
     check_packing(method, task)
+    check_metric_file(cell)
     model = backbones.skeleton(cell.backbone, task.head)
     targets = backbones.targets(model, cell.backbone, method.target_modules)
     shapes = sorted({(t.shape.kind, t.shape.in_features, t.shape.out_features) for t in targets})

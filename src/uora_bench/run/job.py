@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,7 +55,7 @@ class Job:
             cell=self.cell.canonical(),
             recipe=plain(self.cell.recipe),
             sources=self.composed.sources,
-            metric=self.cell.task.metric,
+            metric=replace(self.cell.task.metric, name=self.cell.task.metric.public_name),
             splits={role: {"name": self._split_name(role), "rows": len(rows)} for role, rows in self.rows.items()},
             provenance={
                 **self.facts,

@@ -66,6 +66,7 @@ def run_cell(
     precision.resolve(cell.trainer.precision)  # an impossible one is known before any download
     check_holdout(cell, method)
     check_packing(method, task)
+    check_metric_file(cell)
     start_adapter = artifacts.warm_start_file(settings)
     if start_adapter is not None:
         cell = replace(cell, init_from=artifacts.sha256(start_adapter))
@@ -73,6 +74,8 @@ def run_cell(
         cell = replace(cell, micro_batch_size=cell.trainer.micro_batch_size)
     if cell.backbone.path is not None:  # a name and a revision say nothing of weights somebody put in a folder
         cell = replace(cell, weights=backbones.weights_sha256(cell.backbone))
+    if cell.task.metric.script is not None:
+        cell = replace(cell, metric=artifacts.sha256(cell.task.metric.script))
     with watch.measure("data"):
         source = sources.Source(Path(settings.data_root) if settings.data_root else None)
         rows = _held_out(task.sample(task.splits(source), cell.seed), cell, method)
@@ -83,6 +86,8 @@ def run_cell(
     if _already_done(job):
         return 0
     quantisation.check(cell.backbone)
+    with watch.measure("import"):
+        _ = task.scorer  # one that cannot be loaded is known before training
     with watch.measure("record"):
         job.facts |= provenance.collect()
         job.facts["data_files"] = source.hashes(cell.task.source, task.to_load().values())
@@ -109,6 +114,13 @@ def check_holdout(cell: Cell, method: Method) -> None:
             f"method={cell.method.name} trains a part of itself on rows of its own, and none is held out: set "
             "method.holdout (or trainer.holdout) above 0, or a mode without that step"
         )
+
+
+def check_metric_file(cell: Cell) -> None:
+    """Raise `UserError` for a metric in a file that is not there; needs no data."""
+    script = cell.task.metric.script
+    if script is not None and not script.is_file():
+        raise UserError(f"task.metric.name: there is no file '{script}'; a relative path begins in the current folder")
 
 
 def check_packing(method: Method, task: Task) -> None:
