@@ -1,4 +1,4 @@
-"""The carried language model `tiny_gpt2`: a byte-level tokenizer and a small GPT-2.
+"""The bundled language model `tiny_gpt2`: a byte-level tokenizer and a small GPT-2.
 
 This file owns the recipe of `src/uora_bench/assets/tiny_gpt2`: model sizes, tokenizer, loss, schedule. The text comes
 from `uora_bench.data.generated.restaurants.corpus`, without a download and without the meanings of the task's splits.

@@ -16,13 +16,16 @@ import pytest
 
 from tests.config.test_experiments import NAMES, keys, note, of
 from tests.config.test_recipes_against_papers import TASKS as PRINTED_TASKS
-from uora_bench.config import compose, quick, registry
+from uora_bench.config import compose
 from uora_bench.config.cell import Cell
 from uora_bench.errors import UserError
 from uora_bench.grid import preset
 from uora_bench.grid.expand import expand
+from uora_bench.methods import create_method
 from uora_bench.methods.base import backbone_parameters
 from uora_bench.models import backbones
+from uora_bench.models.targets import find_targets
+from uora_bench.tasks import create_task
 
 RESTRICTED = "recipe=lora/roberta_large_restricted"
 RELEASED = "method=alpha_lora recipe=alpha_lora/roberta_base_released"
@@ -143,7 +146,7 @@ COUNTS_DIFFER = {
 
 
 def cell_of(words: str) -> Cell:
-    return Cell.from_config(compose.compose(words.split(), quick.put_together).values)
+    return compose.compose(words.split()).cell
 
 
 @cache
@@ -232,13 +235,13 @@ MODELS: dict[str, Any] = {}
 
 def count(cell: Cell) -> int:
     """Parameters that the method trains, head apart, by its closed form on the published architecture."""
-    method = registry.method_class(cell.method.name)(cell.method.options, cell.seed)
+    method = create_method(cell.method, cell.seed)
     if cell.backbone.name not in MODELS:
-        head = registry.task_class(cell.task.family)(cell.task).head
+        head = create_task(cell.task).head
         MODELS[cell.backbone.name] = backbones.skeleton(cell.backbone, head)
     model = MODELS[cell.backbone.name]
     sizes = {name: p.numel() for name, p in backbone_parameters(model).items()}
-    targets = backbones.targets(model, cell.backbone, method.target_modules)
+    targets = find_targets(model, cell.backbone, method.config.adapts)
     return int(method.count([t.shape for t in targets], sizes))
 
 
@@ -341,7 +344,7 @@ def test_tied_lora_has_the_papers_ranks_and_counts(shared: Path) -> None:
     with (shared / "papers" / "hyperparameters.csv").open(encoding="utf-8", newline="") as file:
         rows = {r["param"]: r["value"] for r in csv.DictReader(file) if r["paper"] == "Tied-LoRA"}
     ranks = [int(r) for r in rows["ranks tried"].split(", ")]
-    grids = {(item.cell.method.options["variant"], item.cell.method.options["rank"]) for item in items if item.cell}
+    grids = {(item.cell.method.variant, item.cell.method.rank) for item in items if item.cell}
     variants = ("lora", "vera", *(f"tl{n}" for n in range(1, 7)))
     assert grids == {(variant, rank) for variant in variants for rank in ranks}
     counts = {v: count(cell_of(f"method=tied_lora backbone=llama2_7b task=instruct/alpaca method.variant={v}"))
@@ -356,6 +359,6 @@ def test_tied_lora_has_the_papers_ranks_and_counts(shared: Path) -> None:
 
 
 def test_sources_of_a_published_row_are_the_recipes() -> None:
-    sources = compose.compose(list(of("vera_table2").items[0].words), quick.put_together).sources
+    sources = compose.compose(list(of("vera_table2").items[0].words)).sources
     assert sources["trainer.lr_adapter"] == "table8"
     assert compose.COMMAND_LINE not in {v for k, v in sources.items() if k.startswith(("trainer.", "method."))}

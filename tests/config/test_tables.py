@@ -26,7 +26,7 @@ from tests.support.records import finished_record
 from uora_bench.config import registry
 from uora_bench.config.schema import build, plain
 from uora_bench.errors import UserError
-from uora_bench.grid import preset
+from uora_bench.grid import expand, preset
 from uora_bench.grid.request import Request
 from uora_bench.records.record import RuleScore
 from uora_bench.report import collect, csv_file, published, table
@@ -333,7 +333,7 @@ def filled(folder: Path, name: str, scores: dict[str, float], **axes: str) -> Co
     in ``scores`` plus a thousandth per seed. What starts from another cell says so."""
     request = Request(name, "print", axes={k: v.split(",") for k, v in axes.items()})
     ids: dict[str, str] = {}
-    for item in sorted(collect.grid.of(request).items, key=lambda i: i.after is not None):
+    for item in sorted(expand.of(request).items, key=lambda i: i.after is not None):
         assert item.cell is not None
         cell_id = ids[item.key] = item.key
         per_split = {metric: value + item.cell.seed / 1000 for metric, value in scores.items()}

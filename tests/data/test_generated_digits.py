@@ -15,8 +15,7 @@ from datasets import Dataset
 
 import uora_bench
 from tests.support.tinymodels import backbone_config
-from uora_bench.config import registry
-from uora_bench.config.cell import Cell, DataSource
+from uora_bench.config.cell import DataSource
 from uora_bench.config.compose import compose
 from uora_bench.data import images, sources
 from uora_bench.data.generated import digits
@@ -24,7 +23,8 @@ from uora_bench.data.sources import Source
 from uora_bench.errors import UserError
 from uora_bench.models import backbones
 from uora_bench.models.backbones import Loaded
-from uora_bench.tasks.base import HeadSpec
+from uora_bench.models.heads import HeadSpec
+from uora_bench.tasks import create_task
 
 ASSET = Path(uora_bench.__file__).parent / "assets" / "tiny_vit"
 PRINTS = {"train": "24ee8f392a4fcf80", "validation": "cb19462d8a8fb0b4", "test": "d6e0c234431a9647"}
@@ -38,8 +38,8 @@ def splits() -> dict[str, Rows]:
 
 
 def task(*words: str) -> Any:
-    cell = Cell.from_config(compose(["task=tiny/digits", "method=lora", *words]).values)
-    return registry.task_class(cell.task.family)(cell.task)
+    cell = compose(["task=tiny/digits", "method=lora", *words]).cell
+    return create_task(cell.task)
 
 
 def load(classes: int, seed: int = 0) -> Loaded:
@@ -110,7 +110,7 @@ def test_the_data_layer_takes_the_pictures_as_they_are(splits: dict[str, Rows]) 
     assert Counter(few["label"]) == dict.fromkeys(range(5), 7)
 
 
-# --- the carried backbone -----------------------------------------------------------------------------------------
+# --- the bundled backbone -----------------------------------------------------------------------------------------
 
 
 def test_the_checkpoint_is_small_and_is_the_one_its_page_describes() -> None:

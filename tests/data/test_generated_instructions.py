@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import uora_bench
-from uora_bench.config.cell import Cell
 from uora_bench.config.compose import compose
 from uora_bench.config.registry import task_class
 from uora_bench.data.generated import instruction_text, instructions
@@ -242,13 +241,13 @@ def test_every_text_comes_back_from_its_tokens(tokenizer):
 
 def test_texts_begin_with_bos_and_rows_fit_the_pretrained_length(tokenizer, splits):
     assert (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token) == ("<s>", "</s>", "<pad>")
-    cell = Cell.from_config(compose(["method=lora", "task=tiny/instruct"]).values)
+    cell = compose(["method=lora", "task=tiny/instruct"]).cell
     task = task_class(cell.task.family)(cell.task)
     from datasets import Dataset
 
     for rows in splits.values():
         encoded = task.encode(Dataset.from_list(rows), tokenizer)
-        assert encoded.lengths.max() < cell.task.options["max_length"]  # so no answer is cut
+        assert encoded.lengths.max() < cell.task.options.max_length  # so no answer is cut
         whole = encoded.features["input_ids"].gather([0]).tolist()
         assert (whole[0], whole[-1]) == (tokenizer.bos_token_id, tokenizer.eos_token_id)
         assert whole.count(tokenizer.bos_token_id) == 1

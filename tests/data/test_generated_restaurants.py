@@ -1,4 +1,4 @@
-"""Tests of the generated task `tiny/restaurants`, its corpus, and the language model that is carried for it."""
+"""Tests of the generated task `tiny/restaurants`, its corpus, and the language model that is bundled for it."""
 
 import hashlib
 import json

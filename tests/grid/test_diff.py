@@ -12,7 +12,7 @@ from filelock import FileLock
 from tests.support.records import finished_record
 from uora_bench.config.cell import Cell
 from uora_bench.errors import UserError
-from uora_bench.grid import build, memory, request, show
+from uora_bench.grid import build, expand, memory, request, show
 from uora_bench.grid.model import Plan
 from uora_bench.records import attempts
 from uora_bench.records.record import CellRecord
@@ -36,7 +36,7 @@ class Place:
         return {i.label.replace(" tiny/nli tiny_roberta seed=", " "): f"{i.state} {i.reason}".strip() for i in items}
 
     def cell(self, method: str = "lora", *words: str) -> Cell:
-        found = build.grid.expand([f"method={method}", "task=tiny/nli", "seed=0", *words]).items[0].cell
+        found = expand.expand([f"method={method}", "task=tiny/nli", "seed=0", *words]).items[0].cell
         assert found is not None
         return found
 

@@ -24,9 +24,9 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
-from uora_bench.grid import model
+from uora_bench.grid import model, slurm_queue
 from uora_bench.grid.expand import expand
-from uora_bench.grid.launch import slurm, slurm_queue
+from uora_bench.grid.launch import slurm
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300)]
 

@@ -21,13 +21,13 @@ from tests.support.contract_harness import (
     small,
 )
 from tests.support.tinymodels import backbone_config, gpt2, inject, make_method, roberta
-from uora_bench.config.cell import Cell
 from uora_bench.config.compose import compose
 from uora_bench.errors import UserError
 from uora_bench.methods.base import backbone_parameters
 from uora_bench.models import backbones
+from uora_bench.models.heads import HeadSpec
+from uora_bench.models.targets import find_targets
 from uora_bench.run.dry_run import describe
-from uora_bench.tasks.base import HeadSpec
 
 HEAD = HeadSpec("AutoModelForSequenceClassification", {"num_labels": 3})
 LISTS = [("q", "v"), ("q", "up", "down"), ("o",)]
@@ -99,10 +99,10 @@ def test_a_model_without_storage_is_enough_to_count(name, make):
 def test_a_dry_run_describes_the_cell(name):
     words = [f"method={name}", "task=tiny/nli", "recipe=none", *(f"method.{k}=4" for k in having(name, rank=4))]
     composed = compose(words)
-    text = describe(Cell.from_config(composed.values), composed)
+    text = describe(composed)
     model = backbones.skeleton(backbone_config("tiny_roberta"), HEAD)
     method = small(name)
-    targets = backbones.targets(model, backbone_config("tiny_roberta"), method.target_modules)
+    targets = find_targets(model, backbone_config("tiny_roberta"), method.config.adapts)
     method.inject(model, targets, torch.Generator().manual_seed(0))
     assert f"adapter {sum(p.numel() for p in method.parameters()):,} · head" in text
     assert all(f"method.{option}" in text for option in options_of(name))

@@ -10,7 +10,8 @@ import torch
 from tests.support.tinymodels import backbone_config, make_method
 from uora_bench.methods.base import backbone_parameters
 from uora_bench.models import backbones
-from uora_bench.tasks.base import HeadSpec
+from uora_bench.models.heads import HeadSpec
+from uora_bench.models.targets import find_targets
 
 HEADS = {
     "encoder": HeadSpec("AutoModelForSequenceClassification", {"num_labels": 2}),
@@ -102,13 +103,13 @@ def skeleton(name):
 
 
 def shapes(name, kinds):
-    return [t.shape for t in backbones.targets(skeleton(name), backbone_config(name), kinds)]
+    return [t.shape for t in find_targets(skeleton(name), backbone_config(name), kinds)]
 
 
 def trained_after_injection(method, name, kinds):
     """Parameters of the model that want a gradient once ``method`` is on it; the model is put back afterwards."""
     model = skeleton(name)
-    method.inject(model, backbones.targets(model, backbone_config(name), kinds), torch.Generator().manual_seed(0))
+    method.inject(model, find_targets(model, backbone_config(name), kinds), torch.Generator().manual_seed(0))
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     assert sum(p.numel() for p in method.parameters()) == trained
     for path, layer in method.layers.items():

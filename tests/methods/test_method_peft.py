@@ -14,14 +14,14 @@ from peft.utils import ModulesToSaveWrapper
 from tests.run.test_cli import finish, one_line, only_record, start
 from tests.support.tinymodels import backbone_config, gpt2, inject, labelled, make_method, roberta, tokens
 from uora_bench.__main__ import main
-from uora_bench.config.cell import Cell
 from uora_bench.config.compose import COMMAND_LINE, compose
 from uora_bench.errors import UserError
 from uora_bench.methods import peft_places
 from uora_bench.methods.base import backbone_parameters
 from uora_bench.models import backbones
+from uora_bench.models.heads import HeadSpec
+from uora_bench.models.targets import find_targets
 from uora_bench.records.record import read
-from uora_bench.tasks.base import HeadSpec
 
 WIDTH, PROMPT = 32, 3
 # fields without which a type does not fit a model 32 wide, or is too large for a test
@@ -154,7 +154,7 @@ def test_a_dry_run_counts_what_a_run_trains(kind):
     backbone, head = backbone_config("tiny_roberta"), HeadSpec("AutoModelForSequenceClassification", {"num_labels": 3})
     method = make_method("peft", type=kind, fields={**FIELDS.get(kind, {})})
     model = backbones.skeleton(backbone, head)
-    targets = backbones.targets(model, backbone, method.target_modules)
+    targets = find_targets(model, backbone, method.config.adapts)
     if kind == "adamss":  # its subspaces are clusters of the weights
         with pytest.raises(UserError, match="a dry run does not load"):
             method.inject(model, targets, torch.Generator().manual_seed(0))
@@ -165,7 +165,7 @@ def test_a_dry_run_counts_what_a_run_trains(kind):
         [p.normal_(std=0.02, generator=torch.Generator().manual_seed(i)) for i, p in enumerate(full.parameters())]
     full.head_modules = model.head_modules
     real = make_method("peft", type=kind, fields={**FIELDS.get(kind, {})})
-    real.inject(full, backbones.targets(full, backbone, real.target_modules), torch.Generator().manual_seed(0))
+    real.inject(full, find_targets(full, backbone, real.config.adapts), torch.Generator().manual_seed(0))
     counts = [sum(p.numel() for p in m.parameters()) for m in (method, real)]
     assert counts[0] == counts[1]
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == counts[0]
@@ -405,7 +405,7 @@ def test_the_command_line_reaches_any_field():
     assert composed.values["method"]["fields"] == {"init_r": 12, "alpha_pattern": {"query": 3}}
     assert composed.sources["method.fields.init_r"] == COMMAND_LINE
     ids = [
-        Cell.from_config(compose(["method=peft", "task=tiny/nli", *more]).values).cell_id("data")
+        compose(["method=peft", "task=tiny/nli", *more]).cell.cell_id("data")
         for more in (
             [],
             ["peft.type=lora", "method.target_modules=[q,v]"],

@@ -7,7 +7,6 @@ import torch
 
 from tests.methods.test_counts import shapes, trained_after_injection
 from tests.support.tinymodels import gpt2, inject, labelled, make_method, roberta, tokens
-from uora_bench.config.cell import Cell
 from uora_bench.config.compose import compose
 from uora_bench.errors import UserError
 from uora_bench.methods.tied_lora import VARIANTS
@@ -77,12 +76,12 @@ def test_a_backbone_with_a_fused_projection_needs_no_fused_layout():
 
 def test_one_word_names_a_variant_and_vbua_is_tl6():
     def cell(word):
-        return Cell.from_config(compose(["method=tied_lora", f"method.variant={word}", "task=glue/rte"]).values)
+        return compose(["method=tied_lora", f"method.variant={word}", "task=glue/rte"]).cell
 
     assert cell("vBuA") == cell("tl6") == cell("TL6")
     assert cell("vBuA").cell_id("x") == cell("tl6").cell_id("x") != cell("tl5").cell_id("x")
     for variant in VARIANTS:
-        assert cell(variant).method.options["variant"] == variant
+        assert cell(variant).method.variant == variant
 
 
 def naive(method, x, name):

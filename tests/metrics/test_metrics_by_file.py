@@ -16,8 +16,9 @@ import pytest
 from uora_bench import metrics
 from uora_bench.config.cell import Cell, MetricSpec, key_of
 from uora_bench.config.compose import compose
-from uora_bench.config.registry import task_class
+from uora_bench.config.preflight import preflight
 from uora_bench.errors import CellError, UserError
+from uora_bench.tasks import create_task
 
 FILE = """
 import datasets
@@ -59,12 +60,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def cell_of(name: str, primary: str, task: str = "tiny/nli") -> Cell:
     words = ["method=lora", f"task={task}", f"task.metric.name={name}", f"task.metric.primary={primary}"]
-    return Cell.from_config(compose(words).values)
+    return compose(words).cell
 
 
 def task_of(name: str, primary: str, task: str = "tiny/nli") -> Any:
-    spec = cell_of(name, primary, task).task
-    return task_class(spec.family)(spec)
+    return create_task(cell_of(name, primary, task).task)
 
 
 @pytest.mark.parametrize("dtype", ["int64", "float32", "float64"])
@@ -133,7 +133,21 @@ def test_only_a_metric_of_ones_own_leaves_a_trace_in_the_id(here: Path) -> None:
     one, other = (replace(given, metric=digest) for digest in ("a" * 64, "b" * 64))
     assert one.cell_id("data") != other.cell_id("data") != given.cell_id("data")
     assert one.key == given.key == key_of(other.canonical())
-    assert "metric" not in Cell.from_config(compose(["method=lora", "task=tiny/nli"]).values).canonical()
+    assert "metric" not in compose(["method=lora", "task=tiny/nli"]).cell.canonical()
+
+
+@pytest.mark.parametrize(
+    ("name", "primary", "message"),
+    [
+        ("glue/rtx", "accuracy", r"no metric 'glue/rtx'; did you mean 'glue/rte'\?"),
+        ("glue/mrpc", "f2", r"glue/mrpc has no 'f2'; (did you mean 'f1'\?|valid: accuracy, f1)"),
+        ("./none.py", "f1", r"no file 'none\.py'"),
+        ("./none", "f1", r"no file 'none/none\.py'"),
+    ],
+)
+def test_a_mistake_is_found_before_anything_is_loaded(name: str, primary: str, message: str, here: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        preflight(cell_of(name, primary))
 
 
 def run(folder: Path, root: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -170,4 +184,4 @@ def test_a_cell_is_scored_by_a_metric_from_a_file(tmp_path: Path, root: Path) ->
     (tmp_path / "mine.py").unlink()
     missing = run(tmp_path, root, "task.metric.primary=my_score", "dry_run=true")
     assert (missing.returncode, len(missing.stderr.splitlines())) == (2, 1)
-    assert "there is no file 'mine.py'" in missing.stderr
+    assert "no file 'mine.py'" in missing.stderr

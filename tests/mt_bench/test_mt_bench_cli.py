@@ -197,8 +197,8 @@ def test_another_backbone_than_the_runs_is_refused(call: Call, trained: Path, ru
 
     import uora_bench
 
-    carried = Path(uora_bench.__file__).parent / "assets" / "tiny_llama"
-    other = Path(shutil.copytree(carried, tmp_path / "backbone"))
+    bundled = Path(uora_bench.__file__).parent / "assets" / "tiny_llama"
+    other = Path(shutil.copytree(bundled, tmp_path / "backbone"))
     same = call(
         run_folder, f"output={tmp_path / 'a.jsonl'}", "limit=1", f"backbone.path={other}", "results.dir=nowhere"
     )

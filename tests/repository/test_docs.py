@@ -16,7 +16,8 @@ from uora_bench.config import registry
 from uora_bench.config.compose import compose
 from uora_bench.methods.base import backbone_parameters
 from uora_bench.models import backbones
-from uora_bench.tasks.base import HeadSpec
+from uora_bench.models.heads import HeadSpec
+from uora_bench.models.targets import find_targets
 
 PAGES = ROOT / "docs" / "methods"
 METHODS = registry.choices("method")
@@ -145,7 +146,7 @@ def test_the_counts_in_the_overview_are_those_of_the_methods() -> None:
     ):  # fmt: skip
         rank = re.search(r"r = (\d+)", cell)
         method = make_method(name, **({"rank": int(rank[1])} if rank else {}))
-        shapes = [t.shape for t in backbones.targets(model, config, method.target_modules)]
+        shapes = [t.shape for t in find_targets(model, config, method.config.adapts)]
         printed = int(cell.split()[-1].replace(",", ""))
         assert method.count(shapes, sizes) == printed, name
         assert f"{printed:,}" in page(name), name

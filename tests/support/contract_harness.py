@@ -28,9 +28,12 @@ from uora_bench.config import registry
 from uora_bench.config.cell import HELD_OUT, Cell
 from uora_bench.config.compose import compose
 from uora_bench.errors import Interrupted, UserError
-from uora_bench.methods.base import Auxiliary, Method, Target
+from uora_bench.methods import create_method, method_class
+from uora_bench.methods.base import Auxiliary, Method
+from uora_bench.models.targets import Target
 from uora_bench.run import fitting as runner
 from uora_bench.run.trackers import Tracker
+from uora_bench.tasks import create_task
 from uora_bench.tasks.base import Encoded
 from uora_bench.training import trainer
 from uora_bench.util.signals import StopRequest
@@ -45,7 +48,7 @@ SLICES = ("q", "k", "v")  # of GPT-2's fused qkv
 @cache
 def options_of(name: str) -> frozenset[str]:
     """The option names of a method."""
-    return frozenset(f.name for f in dataclasses.fields(registry.method_class(name).Config))
+    return frozenset(f.name for f in dataclasses.fields(method_class(name).Config))
 
 
 def having(name: str, **options: Any) -> dict[str, Any]:
@@ -230,8 +233,8 @@ def set_up(
     """The method on the tiny RoBERTa as `run` puts it there; ``changes`` are of the trainer's settings."""
     chosen = having(name, **{"rank": RANK, **(options or {})})
     words = [f"method={name}", "task=glue/rte", "recipe=none", f"seed={seed}"]
-    cell = Cell.from_config(compose(words + [f"method.{k}={v}" for k, v in chosen.items()]).values)
-    method = registry.method_class(name)(cell.method.options, seed)
+    cell = compose(words + [f"method.{k}={v}" for k, v in chosen.items()]).cell
+    method = create_method(cell.method, seed)
     model = roberta(torch.float32, **(model_changes or {}))
     own = dict(model.named_parameters())
     if changes.get("gradient_checkpointing"):
@@ -266,7 +269,7 @@ def train(name: str, folder: Path, stop_at: int | None = None, **settings: Any) 
     trained.method.after_step = and_stop  # type: ignore[method-assign]
     accelerator = Accelerator(cpu=True, kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)])
     cell, model, head, method = trained.cell, trained.model, trained.head, trained.method
-    task = registry.task_class(cell.task.family)(cell.task)
+    task = create_task(cell.task)
     try:
         trained.history = trainer.fit(cell, model, head, method, task, splits, Rows(), folder, accelerator, stop)
     except Interrupted:

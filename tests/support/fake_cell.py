@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.support.records import finished_record
-from uora_bench.config import compose, quick
+from uora_bench.config import compose
 from uora_bench.config.cell import Cell, Settings
 from uora_bench.records import attempts
 from uora_bench.records import record as records
@@ -29,7 +29,7 @@ def main() -> int:
         return 2
     if act == "silent":
         return 0
-    composed = compose.compose(words, quick.put_together)
+    composed = compose.compose(words)
     cell, settings = Cell.from_config(composed.values), Settings.from_config(composed.values)
     folder = Path(settings.results_dir) / "records" / settings.experiment_name
     cell_id = cell.cell_id("data")

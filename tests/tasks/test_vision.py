@@ -15,20 +15,20 @@ from PIL import Image as Pil
 from transformers import ViTImageProcessorPil
 
 from uora_bench import metrics
-from uora_bench.config import registry
-from uora_bench.config.cell import Cell
 from uora_bench.config.compose import compose
-from uora_bench.data import images, sources
+from uora_bench.data import images
+from uora_bench.data.files import read_rows
 from uora_bench.data.sources import Source
 from uora_bench.errors import CellError, UserError
+from uora_bench.tasks import create_task
 
 COUNTS = {"cifar10": 10, "cifar100": 100, "food101": 101, "flowers102": 102, "resisc45": 45, "flowers5": 5}
 CIFAR = ("task=vision/cifar10",)
 
 
 def task_of(*words: str) -> Any:
-    cell = Cell.from_config(compose([*(words or CIFAR), "method=lora", "recipe=none"]).values)
-    return registry.task_class(cell.task.family)(cell.task)
+    cell = compose([*(words or CIFAR), "method=lora", "recipe=none"]).cell
+    return create_task(cell.task)
 
 
 def picture(seed: int = 0, mode: str = "RGB", size: tuple[int, int] = (40, 30)) -> Pil.Image:
@@ -349,7 +349,7 @@ def resident() -> float:
 def test_decoding_2000_pictures_twice_keeps_memory_flat(shared: Path) -> None:
     """2,000 pictures of 224 x 224 are 1.2 GB of float32; held at any time are two batches of 64, 77 MB."""
     task = task_of()
-    rows = sources.read(shared / "data" / "cifar10" / "plain_text" / "test.parquet").select(range(2000))
+    rows = read_rows(shared / "data" / "cifar10" / "plain_text" / "test.parquet").select(range(2000))
     encoded = task.encode(rows, processor(224))
     batches = [np.arange(i, min(i + 64, 2000)) for i in range(0, 2000, 64)]
     for batch in batches[:3]:
@@ -366,4 +366,4 @@ def test_decoding_2000_pictures_twice_keeps_memory_flat(shared: Path) -> None:
 
 
 def test_what_a_task_says_is_plain_data() -> None:
-    json.dumps(Cell.from_config(compose([*CIFAR, "task.per_class=10", "recipe=none"]).values).canonical())
+    json.dumps(compose([*CIFAR, "task.per_class=10", "recipe=none"]).cell.canonical())

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from uora_bench import __version__
+from uora_bench.config.metrics import scale_of
+from uora_bench.config.schema import plain
 from uora_bench.errors import UserError
 from uora_bench.export.place import TAG
 from uora_bench.export.source import HALF, Source
-from uora_bench.metrics import scale_of
 from uora_bench.records.record import CellRecord
 
 if TYPE_CHECKING:
@@ -197,7 +198,8 @@ def _recipe(facts: Facts) -> Iterator[str]:
     yield ""
     yield "Every key not in the table has the suite's default; method options in full:"
     yield ""
-    yield from (f"- `{key}`: `{_plain(value)}`" for key, value in facts.source.cell.method.options.items())
+    options = plain(facts.source.cell.method)
+    yield from (f"- `{key}`: `{_plain(options[key])}`" for key in options if key not in ("name", "version"))
 
 
 def _lookup(values: Mapping[str, Any], key: str) -> tuple[bool, Any]:

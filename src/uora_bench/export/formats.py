@@ -223,11 +223,12 @@ def _native(source: Source, loaded: Loaded, request: Request, folder: Path) -> f
 
     from uora_bench.export import checks, loading
     from uora_bench.models import backbones
+    from uora_bench.models.heads import head_parameters
 
     model, method = loaded.model, loaded.method
     inputs = checks.probe(model)
     expected = checks.logits(model, inputs)
-    for name, tensors in ((ADAPTER, method.adapter_state()), (HEAD, backbones.head_parameters(model))):
+    for name, tensors in ((ADAPTER, method.adapter_state()), (HEAD, head_parameters(model))):
         save_file({k: v.detach().contiguous() for k, v in tensors.items()}, folder / name)
     extra: dict[str, Any] = {"weights": request.weights}
     if loaded.cell.backbone.path is not None:

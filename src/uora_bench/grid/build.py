@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from uora_bench.config.cell import Cell
+from uora_bench.config.preflight import preflight
 from uora_bench.errors import UserError
 from uora_bench.grid import diff, expand, model
 from uora_bench.grid.estimate import Estimator, read_all
@@ -35,16 +37,24 @@ def build(request: Request, processes: int | None = None, queued: Mapping[str, s
     ]
     if settings.force:
         items = [model.with_state(i, "stale", "force=true") if i.state == "done" else i for i in items]
-    past = Estimator(read_all(results, name, (f.raw for f in records.found)))
     by_key = {p.key: p.cell for p in cells.items}
+    _ask_libraries(by_key[item.key] for item in items if item.state in model.OPEN)
+    past = Estimator(read_all(results, name, (f.raw for f in records.found)))
     items = model.in_launch_order(past.fill(item, by_key[item.key]) for item in items)
     title = cells.experiment.title or "a grid of the command line"
     return Plan(model.SCHEMA, name, title, str(results), str(runs), tuple(items)), cells
 
 
+def _ask_libraries(cells: Iterable[Cell | None]) -> None:
+    """Raise `UserError` for options that the library behind a method refuses, once for each set of options."""
+    asked: dict[str, Cell] = {str((c.method, c.backbone.quantisation)): c for c in cells if c is not None}
+    for cell in asked.values():
+        preflight(cell)
+
+
 def beside_slurm(request: Request, processes: int | None = None) -> tuple[Plan, Grid, list[str]]:
     """`build`, with what Slurm holds of this experiment where some of it was submitted; and notes for the reader."""
-    from uora_bench.grid.launch import slurm_queue
+    from uora_bench.grid import slurm_queue
 
     plan, cells = build(request, processes)
     runs, name = Path(plan.runs_dir), plan.experiment

@@ -1,7 +1,7 @@
 """Metrics: `load` gives one by name, an object that is called as an `evaluate.Metric` is.
 
-The built-in ones (`names.SCORES`) are pure functions, one module per family, and import no `evaluate`, which costs
-seconds; it is imported only for a metric that is not built in. docs/metrics/README.md has the measurement.
+The built-in ones (`uora_bench.config.metrics`) are pure functions, one module per family, and import no `evaluate`,
+which costs seconds; it is imported only for a metric that is not built in. docs/metrics/README.md has the measurement.
 """
 
 from __future__ import annotations
@@ -17,10 +17,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from uora_bench.config.cell import MetricSpec
+from uora_bench.config.metrics import SCORES
 from uora_bench.errors import CellError, UserError, nearest
-from uora_bench.metrics.names import SCORES, UNSCALED, check_metric, scale_of
-
-__all__ = ["SCORES", "UNSCALED", "Metric", "check_metric", "checked_scores", "load", "scale_of"]
 
 
 class Metric(Protocol):

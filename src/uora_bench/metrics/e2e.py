@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from uora_bench.config.metrics import SCORES
 from uora_bench.errors import UserError
-from uora_bench.metrics.names import SCORES
 
 
 def e2e_scores(predictions: Sequence[str], references: Sequence[Sequence[str]], meteor: bool = True) -> dict[str, Any]:

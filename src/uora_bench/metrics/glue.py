@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING
 
-from uora_bench.metrics.names import SCORES
+from uora_bench.config.metrics import SCORES
 
 if TYPE_CHECKING:
     import numpy as np

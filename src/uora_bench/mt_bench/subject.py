@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from uora_bench.config import registry
 from uora_bench.errors import UserError
 from uora_bench.export import source
 from uora_bench.mt_bench.config import AnswerConfig, Request
@@ -103,9 +102,8 @@ class Subject:
 def _task(found: source.Source, config: AnswerConfig) -> Instruct:
     spec = found.cell.task
     if config.template is not None:
-        spec = replace(spec, options={**spec.options, "template": config.template})
-    task: Instruct = registry.task_class(_FAMILY)(spec)
-    return task
+        spec = replace(spec, options=replace(spec.options, template=config.template))  # type: ignore[call-arg]
+    return Instruct(spec)
 
 
 def _same_backbone(then: Mapping[str, Any], loaded: Loaded) -> None:

@@ -31,10 +31,9 @@ class Job:
     fingerprints: dict[str, str]
     rows: dict[str, Any]
     task: Task
-    words: list[str]
+    overrides: list[str]
     started: float
     facts: dict[str, Any]  # provenance, as it was when the run started
-    stays: bool  # held-out rows are in the training set too
     watch: Stopwatch  # seconds of each part but training
 
     @property
@@ -60,7 +59,7 @@ class Job:
             provenance={
                 **self.facts,
                 "data": self.fingerprints,
-                "command": [w for w in self.words if not w.startswith(provenance.PATHS)],
+                "command": [w for w in self.overrides if not w.startswith(provenance.PATHS)],
                 "trainer": plain(self.cell.trainer),
                 "source": plain(self.cell.task.source),
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -74,7 +73,7 @@ class Job:
         share = f"a random {self.cell.holdout:g} of {train} (drawn with the seed)"
         if role == HELD_OUT:
             return share
-        if role == "train" and HELD_OUT in self.rows and not self.stays:
+        if role == "train" and HELD_OUT in self.rows and not self.cell.method.holdout_stays:
             return f"{train} without {share}"
         return self.task.split_name(role)
 

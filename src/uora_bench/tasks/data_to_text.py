@@ -6,9 +6,9 @@ Training is on pairs; evaluation groups the references of one meaning representa
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from uora_bench.config.options.tasks import DataToTextOptions
 from uora_bench.errors import UserError
 from uora_bench.tasks.base import Batch, Encoded
 from uora_bench.tasks.causal import CausalLM
@@ -22,39 +22,11 @@ if TYPE_CHECKING:
 _SLOT = re.compile(r"\s*([^\[\],]+?)\s*\[([^\]]*)\]\s*(?:,|$)")
 
 
-@dataclass(frozen=True)
-class DataToTextConfig:
-    """Options of ``configs/task/e2e.yaml``, explained there."""
-
-    columns: tuple[str, ...]
-    linearisation: Literal["slots", "as_is"]
-    separator: str
-    max_length: int
-    loss_on_prompt: bool
-    label_smoothing: float
-    beams: int
-    length_penalty: float
-    no_repeat_ngram: int
-    max_new_tokens: int
-
-    def __post_init__(self) -> None:
-        if len(self.columns) != 2:
-            raise UserError(f"task.columns={list(self.columns)} must name two columns: the meaning and its text")
-        if not 0 <= self.label_smoothing < 1:
-            raise UserError(f"task.label_smoothing={self.label_smoothing} must be at least 0 and below 1")
-        for name in ("beams", "max_new_tokens"):
-            if getattr(self, name) < 1:
-                raise UserError(f"task.{name}={getattr(self, name)} must be at least 1")
-        if self.no_repeat_ngram < 0:
-            raise UserError(f"task.no_repeat_ngram={self.no_repeat_ngram} must not be negative (0: off)")
-        if self.max_length < 8:
-            raise UserError(f"task.max_length={self.max_length} must be at least 8 tokens")
-
-
 class DataToText(CausalLM):
     """Loss on the text alone; beam search; the scores of the E2E challenge."""
 
-    Config = DataToTextConfig
+    Config = DataToTextOptions
+    config: DataToTextOptions
 
     @property
     def smoothing(self) -> float:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from uora_bench.config.options.tasks import InstructOptions
 from uora_bench.errors import UserError
 from uora_bench.tasks.causal import CausalLM
 
@@ -27,27 +27,11 @@ TEMPLATES: dict[str, tuple[str, str]] = {
 }
 
 
-@dataclass(frozen=True)
-class InstructConfig:
-    """Options of ``configs/task/instruct/_family.yaml``, explained there."""
-
-    columns: tuple[str, ...]
-    template: Literal["plain", "alpaca", "human_assistant", "chat"]
-    max_length: int
-    loss_on_prompt: bool
-    packing: bool = False
-
-    def __post_init__(self) -> None:
-        if len(self.columns) != 3:
-            raise UserError(f"task.columns={list(self.columns)} must name three columns: instruction, input, output")
-        if self.max_length < 8:
-            raise UserError(f"task.max_length={self.max_length} must be at least 8 tokens")
-
-
 class Instruct(CausalLM):
     """Loss on the answer alone; held-out rows are scored by the likelihood of their answers."""
 
-    Config = InstructConfig
+    Config = InstructOptions
+    config: InstructOptions
 
     def check(self, rows: Dataset) -> None:
         instruction, _, output = self.config.columns

@@ -15,7 +15,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from uora_bench.config.cell import HELD_OUT, Cell
 from uora_bench.data import batching
@@ -32,8 +32,14 @@ if TYPE_CHECKING:
     import torch
 
     from uora_bench.methods.base import Method
-    from uora_bench.run.trackers import Tracker
     from uora_bench.util.signals import StopRequest
+
+
+class Tracker(Protocol):
+    """What takes the numbers of a run as they come."""
+
+    def log(self, values: Mapping[str, Any], step: int) -> None:
+        """Record ``values`` at optimizer step ``step``."""
 
 
 @dataclass
@@ -276,7 +282,7 @@ class _Fit:
                 if role in ("train", HELD_OUT) or not scored:
                     continue
                 # between virtual tokens and a prompt to be continued, padding would change what is written
-                size = 1 if encoded.new_tokens and self.method.extra_tokens else config.eval_batch_size
+                size = 1 if encoded.new_tokens and self.method.config.extra_tokens else config.eval_batch_size
                 watch = partial(self.progress.over, what=f"scoring {role}")
                 predictions = evaluation.predict(
                     self.model, self.task, encoded, self.accelerator, size, config.padding, self.consensus, watch

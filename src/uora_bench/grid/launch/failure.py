@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from uora_bench.config import compose, quick
-from uora_bench.config.cell import Cell
+from uora_bench.config.compose import compose
 from uora_bench.config.schema import plain
 from uora_bench.errors import UserError
 from uora_bench.grid.model import Item, Plan
@@ -127,8 +126,8 @@ def write_record(plan: Plan, item: Item, cell_id: str | None, kind: str, reason:
         records.find(plan.records, cell_id)
     except UserError:
         return  # a record that cannot be read is not ours to replace
-    composed = compose.compose(list(item.words), quick.put_together)
-    cell = Cell.from_config(composed.values)
+    composed = compose(list(item.words))
+    cell = composed.cell
     record = records.CellRecord(
         schema=records.SCHEMA,
         status="failed",
@@ -166,8 +165,7 @@ def _start(plan: Plan, started_from: str | None) -> dict[str, str]:
 
 def smaller(item: Item, micro: int | None, evaluation: int | None) -> tuple[int, int] | None:
     """(micro-batch, evaluation batch) of half the size per process; None when the micro-batch is one example."""
-    composed = compose.compose(list(item.words), quick.put_together)
-    trainer = Cell.from_config(composed.values).trainer
+    trainer = compose(list(item.words)).cell.trainer
     now = micro or trainer.micro_batch_size or -(-trainer.batch_size // item.processes)
     if now <= 1:
         return None

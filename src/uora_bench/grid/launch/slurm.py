@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from uora_bench.errors import UserError
-from uora_bench.grid.launch import offline_runs, slurm_queue, snapshot
+from uora_bench.grid import slurm_queue
+from uora_bench.grid.launch import offline_runs, snapshot
 from uora_bench.grid.launch import options as launcher_options
 from uora_bench.grid.launch.attempt import BUSY, Policy
 from uora_bench.grid.launch.slurm_job import Job, note_failure
-from uora_bench.grid.launch.slurm_queue import Ended, Submitted, queued
 from uora_bench.grid.model import Item, Plan
+from uora_bench.grid.slurm_queue import Ended, Submitted, queued
 
 if TYPE_CHECKING:
     from rich.console import Console

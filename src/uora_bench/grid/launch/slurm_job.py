@@ -127,7 +127,7 @@ class _Told:
 
 def _still_running() -> bool:
     """Whether Slurm means this job to go on (False: it is being ended, or nothing can be learnt)."""
-    from uora_bench.grid.launch import slurm_queue
+    from uora_bench.grid import slurm_queue
 
     try:
         return slurm_queue.state_of(os.environ["SLURM_JOB_ID"]) == "RUNNING"

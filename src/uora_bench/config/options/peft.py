@@ -1,6 +1,7 @@
-"""What a user may say of a PEFT tuner: its type and fields, what the suite sets itself, and what it cannot carry.
+"""Options of ``method=peft``: what a user may say of a PEFT tuner, what the suite sets itself, what it cannot carry.
 
-Everything here is decided from names and values alone, before a model exists.
+Everything here is decided from names and values alone, before a model exists. PEFT itself is imported only where its
+own configuration classes are asked (`tuner`).
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PeftConfig, PromptLearningConfig
-from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
-
+from uora_bench.config.options.base import MethodOptions, refuse_no_modules
 from uora_bench.config.schema import convert
 from uora_bench.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
 
 ADAPTER = "default"  # PEFT's name of its first adapter; a cell has no second
 # what PEFT raises on values and models it does not take
@@ -74,6 +76,76 @@ REFUSED_VALUES = {
 }
 # types that decide themselves where they sit: method.target_modules has no meaning for them
 OWN_PLACE = ("ln_tuning", "trainable_tokens", "adaption_prompt")
+# types that train virtual tokens or a prefix instead of layers
+PROMPTS = ("prompt_tuning", "p_tuning", "prefix_tuning")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeftOptions(MethodOptions):
+    """``type``: PEFT's name of the tuner in lower case. ``target_modules``: what it adapts (None: the backbone's
+    default). ``fields``: of that type's PEFT configuration; ``peft.<field>`` on the command line."""
+
+    type: str
+    target_modules: tuple[str, ...] | None
+    fields: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        if self.type in REFUSED_TYPES:
+            raise UserError(
+                f"peft.type={self.type} is not offered: {REFUSED_TYPES[self.type]}; choose another peft.type"
+            )
+        for name, value in self.fields.items():
+            if name in SUITE_SETS:
+                raise UserError(f"peft.{name} is set by the suite ({SUITE_SETS[name]}); drop it")
+            if name == "targets":
+                raise UserError(
+                    "'peft.targets' is method.target_modules (q, v, …) or peft.target_modules (names in the model)"
+                )
+            if name in REFUSED_FIELDS and value not in (None, False):
+                raise UserError(f"peft.{name} is not offered: {REFUSED_FIELDS[name]}; drop it")
+            if isinstance(value, str) and (name, value) in REFUSED_VALUES:
+                raise UserError(
+                    f"peft.{name}={value} is not offered: {REFUSED_VALUES[name, value]}; take another value"
+                )
+        for name in ("target_modules", "exclude_modules", "feedforward_modules"):
+            if isinstance(self.fields.get(name), str):
+                try:
+                    re.compile(self.fields[name])
+                except re.error as error:
+                    raise UserError(f"peft.{name}='{self.fields[name]}' is no regular expression: {error}") from None
+        if self.target_modules is not None:
+            if "target_modules" in self.fields:
+                raise UserError(
+                    "method.target_modules and peft.target_modules both say what is adapted; give one of them"
+                )
+            if not self.takes_modules:
+                raise UserError(f"peft.type={self.type} does not sit on method.target_modules; drop them (null)")
+            refuse_no_modules(self.target_modules)
+        if self.type in PROMPTS:
+            tokens = self.fields.get("num_virtual_tokens")
+            if tokens is None:
+                raise UserError(
+                    f"peft.type={self.type} needs the number of its virtual tokens; set peft.num_virtual_tokens=20"
+                )
+            if convert(int, tokens, "peft.num_virtual_tokens") < 1:
+                raise UserError(f"peft.num_virtual_tokens={tokens} must be at least 1")
+
+    @property
+    def takes_modules(self) -> bool:
+        """Whether ``method.target_modules`` says where it sits."""
+        return not (self.type in (*PROMPTS, *OWN_PLACE) or "target_modules" in self.fields)
+
+    @property
+    def adapts(self) -> tuple[str, ...] | None:
+        return self.target_modules if self.takes_modules else ()
+
+    @property
+    def extra_tokens(self) -> int:
+        return int(self.fields["num_virtual_tokens"]) if self.type in PROMPTS else 0
+
+    def check_library(self) -> None:
+        """Ask PEFT what it says of this type and these fields; imports PEFT, which takes seconds."""
+        tuner(self)
 
 
 @dataclass(frozen=True)
@@ -84,16 +156,12 @@ class Tuner:
     config_class: type[PeftConfig]
     cls: Any
     fields: dict[str, Any]
+    takes_modules: bool
 
     @property
     def prompts(self) -> bool:
         """Whether it trains virtual tokens or a prefix instead of layers."""
-        return issubclass(self.config_class, PromptLearningConfig)
-
-    @property
-    def takes_targets(self) -> bool:
-        """Whether ``method.target_modules`` says where it sits."""
-        return not (self.prompts or self.kind in OWN_PLACE or "target_modules" in self.fields)
+        return self.kind in PROMPTS
 
     def has(self, name: str) -> bool:
         return name in {f.name for f in fields(self.config_class)}
@@ -122,55 +190,35 @@ class Tuner:
         return config
 
 
-def tuner(kind: str, given: Mapping[str, Any], targets: tuple[str, ...] | None) -> Tuner:
-    """The `Tuner` that ``peft.type=kind`` and ``peft.<field>=<value>`` ask for.
+def tuner(options: PeftOptions) -> Tuner:
+    """The `Tuner` that ``options`` ask for.
 
     Raises:
-        UserError: for an unknown type or field, one the suite sets itself or cannot carry, a value of the wrong type,
-            one PEFT refuses, and targets beside a type that takes none.
+        UserError: for an unknown type or field, a value of the wrong type, or one that PEFT refuses.
     """
+    from peft import PEFT_TYPE_TO_CONFIG_MAPPING
+    from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
+
+    kind = options.type
     known = {t.value.lower(): t for t in PEFT_TYPE_TO_CONFIG_MAPPING}
     if kind not in known:
         raise UserError(f"unknown peft.type '{kind}'{nearest(kind.lower(), known, limit=60)}")
-    if kind in REFUSED_TYPES:
-        raise UserError(f"peft.type={kind} is not offered: {REFUSED_TYPES[kind]}; choose another peft.type")
-    found = Tuner(kind, PEFT_TYPE_TO_CONFIG_MAPPING[known[kind]], PEFT_TYPE_TO_TUNER_MAPPING[known[kind]], dict(given))
+    found = Tuner(
+        kind,
+        PEFT_TYPE_TO_CONFIG_MAPPING[known[kind]],
+        PEFT_TYPE_TO_TUNER_MAPPING[known[kind]],
+        dict(options.fields),
+        options.takes_modules,
+    )
     names = {f.name for f in fields(found.config_class) if f.init}
     hints = _hints(found.config_class)
-    for name, value in given.items():
-        if name in SUITE_SETS:
-            raise UserError(f"peft.{name} is set by the suite ({SUITE_SETS[name]}); drop it")
+    for name, value in options.fields.items():
         if name not in names:
-            if name == "targets":
-                raise UserError(
-                    "'peft.targets' is method.target_modules (q, v, …) or peft.target_modules (names in the model)"
-                )
             offered = [f"peft.{n}" for n in names - SUITE_SETS.keys() - REFUSED_FIELDS.keys()]
             raise UserError(f"peft.type={kind} has no field 'peft.{name}'{nearest(f'peft.{name}', offered)}")
-        if name in REFUSED_FIELDS and value not in (None, False):
-            raise UserError(f"peft.{name} is not offered: {REFUSED_FIELDS[name]}; drop it")
-        if isinstance(value, str) and (name, value) in REFUSED_VALUES:
-            raise UserError(f"peft.{name}={value} is not offered: {REFUSED_VALUES[name, value]}; take another value")
         if _checkable(hints.get(name)):
             convert(hints[name], value, f"peft.{name}")
-    for name in ("target_modules", "exclude_modules", "feedforward_modules"):
-        if isinstance(given.get(name), str):
-            try:
-                re.compile(given[name])
-            except re.error as error:
-                raise UserError(f"peft.{name}='{given[name]}' is no regular expression: {error}") from None
-    if targets is not None:
-        if "target_modules" in given:
-            raise UserError("method.target_modules and peft.target_modules both say what is adapted; give one of them")
-        if not found.takes_targets:
-            raise UserError(f"peft.type={kind} does not sit on method.target_modules; drop them (null)")
-        if not targets:
-            raise UserError("method.target_modules=[] adapts nothing: name some, or null for the backbone's default")
-    if found.prompts and given.get("num_virtual_tokens") is None:
-        raise UserError(f"peft.type={kind} needs the number of its virtual tokens; set peft.num_virtual_tokens=20")
-    if found.prompts and not given["num_virtual_tokens"] >= 1:
-        raise UserError(f"peft.num_virtual_tokens={given['num_virtual_tokens']} must be at least 1")
-    config = found.config(target_modules=["any"]) if found.takes_targets else found.config()
+    config = found.config(target_modules=["any"]) if options.takes_modules else found.config()
     if kind == "adalora" and not 0 < config.target_r < config.init_r:
         raise UserError(f"peft.target_r={config.target_r} must be above 0 and below peft.init_r={config.init_r}")
     return found

@@ -1,7 +1,5 @@
-"""The names of the built-in metrics, the values each one gives, and the check of a task's metric that needs no import.
-
-A table, so that names are checked, and the columns of a result known, before any library is there.
-"""
+"""The names of the built-in metrics and the values each one gives: a table, so that a task's metric is checked, and the
+columns of a result are known, before any library is there."""
 
 from __future__ import annotations
 
