@@ -48,7 +48,7 @@ SLICES = ("q", "k", "v")  # of GPT-2's fused qkv
 @cache
 def options_of(name: str) -> frozenset[str]:
     """The option names of a method."""
-    return frozenset(f.name for f in dataclasses.fields(method_class(name).Config))
+    return frozenset(f.name for f in dataclasses.fields(method_class(name).Config)) - {"name", "version"}
 
 
 def having(name: str, **options: Any) -> dict[str, Any]:

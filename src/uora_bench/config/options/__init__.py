@@ -63,6 +63,6 @@ def task_options(family: str) -> type[TaskOptions]:
 
 def _named(path: str, base: type[T]) -> type[T]:
     module, _, name = path.partition(".")
-    found = getattr(importlib.import_module(_HERE + module), name)
+    found: type[T] = getattr(importlib.import_module(_HERE + module), name)
     assert issubclass(found, base)
     return found
