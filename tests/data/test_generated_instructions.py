@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 import uora_bench
 from uora_bench.config.compose import compose
-from uora_bench.config.registry import task_class
 from uora_bench.data.generated import instructions
 from uora_bench.data.generated.problems import ABILITIES, KNOWN, SPLITS, draw
 from uora_bench.data.generated.world import NOUNS, OPPOSITES, plural
+from uora_bench.tasks import task_class
 
 ASSET = Path(uora_bench.__file__).parent / "assets" / "tiny_llama"
 DIGEST = "8112163fb8748e753c43a6c0b3f620f697da92c75bcd762b6c2df4b676415379"
