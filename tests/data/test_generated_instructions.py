@@ -1,4 +1,4 @@
-"""Tests of the generated task `tiny/instruct`, its pretraining text, and the embedded decoder that goes with it."""
+"""Tests of the generated task `tiny/instruct` and of the embedded decoder that goes with it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import random
 import re
 from collections import Counter
-from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from hypothesis import strategies as st
 
 import uora_bench
 from uora_bench.config.compose import compose
-from uora_bench.data.generated import instruction_text, instructions
+from uora_bench.data.generated import instructions
 from uora_bench.data.generated.problems import ABILITIES, KNOWN, SPLITS, draw
 from uora_bench.data.generated.world import NOUNS, OPPOSITES, plural
 from uora_bench.tasks import task_class
@@ -35,11 +34,6 @@ def splits():
 @pytest.fixture(scope="module")
 def everything(splits):
     return [row for rows in splits.values() for row in rows]
-
-
-@pytest.fixture(scope="module")
-def texts():
-    return list(instructions.corpus(3000, 5))
 
 
 # --- rows ---------------------------------------------------------------------------------------------------------
@@ -179,43 +173,6 @@ def test_problems_belong_to_a_split_by_what_is_given_alone():
         assert found.keys() == set(SPLITS) - ({"text"} if kind in KNOWN else set())
     one = draw("sort", rng)
     assert type(one)("count", one.answer, "", "three").split == one.split
-
-
-# --- pretraining text -----------------------------------------------------------------------------------------------
-
-
-def test_the_corpus_is_repeatable(texts):
-    assert texts[:200] == list(islice(instructions.corpus(3000, 5), 200))
-    assert texts[:50] != list(islice(instructions.corpus(50, 6), 50))
-
-
-def test_the_corpus_holds_nothing_of_the_task(texts, everything):
-    text = "\n".join(texts)
-    assert "###" not in text
-    for row in everything:
-        for part in (row["instruction"], row["output"], said(row)):
-            assert part not in text
-    # a list or a story of one split may be a part of a longer one in the text: whole ones are compared
-    inputs = {row["input"] for row in everything if row["input"]}
-    lists = set(re.findall(r"^list: ([\w, ]+) \|", text, flags=re.MULTILINE))
-    stories = {s[0].strip() for s in re.finditer(r"(?:[A-Z]\w+ (?:has|is in) the \w+\. ?)+", text)}
-    assert min(len(lists), len(stories)) > 80
-    assert inputs.isdisjoint(lists | stories)
-    sentences = {s for s in inputs if s.endswith(".") and not re.match(r"\w+ (has|is in) the", s)}
-    assert len(sentences) > 100
-    assert not [s for s in sentences if s in text]
-
-
-def test_what_is_marked_in_the_corpus_is_the_answer_and_the_rest_is_the_text():
-    marked = list(instruction_text.marked(2000, 5))
-    assert [text.translate(dict.fromkeys(map(ord, instruction_text.MARKS))) for text in marked] == list(
-        instructions.corpus(2000, 5)
-    )
-    for text in marked:
-        assert re.fullmatch(r"(?:[^\x02\x03]*\x02[^\x02\x03]+\x03)*[^\x02\x03]*", text)
-    sums = re.findall(r"(\d+) \+ (\d+) = \x02(\d+)\x03", "\n".join(marked))
-    assert sums
-    assert all(int(a) + int(b) == int(c) for a, b, c in sums)
 
 
 # --- the checkpoint -------------------------------------------------------------------------------------------------

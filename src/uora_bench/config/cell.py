@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -27,12 +28,27 @@ _NOT_SCIENCE = (
 
 @dataclass(frozen=True)
 class MetricSpec:
-    """Which metric set scores a task, which of its values is the primary one, and how it is printed."""
+    """What scores a task (a built-in metric, or one that `evaluate.load` finds), which of its values is the primary
+    one, and how that is printed."""
 
     name: str
     primary: str
     higher_is_better: bool = True
     scale: float = 100.0
+
+    @property
+    def script(self) -> Path | None:
+        """The user's own file that ``name`` means: ``./my_metric.py``, or the folder ``./my_metric`` with a file of its
+        name in it. None: ``name`` is no path."""
+        if not self.name.startswith((".", "/", "~")) and not self.name.endswith(".py"):
+            return None
+        path = Path(self.name).expanduser()
+        return path if path.suffix == ".py" else path / f"{path.name}.py"
+
+    @property
+    def public_name(self) -> str:
+        """``name``; of a file, wherever it lies, ``local/<its name>``."""
+        return self.name if self.script is None else f"local/{self.script.stem}"
 
 
 @dataclass(frozen=True)
@@ -176,6 +192,7 @@ class Cell:
     seed: Annotated[int, Ge(0)]
     init_from: str | None = None  # sha256 of the adapter file it starts from
     weights: str | None = None  # sha256 of the weight files in backbone.path, where one is given
+    metric: str | None = None  # sha256 of the user's own file that scores the task, where it is one
     micro_batch_size: int | None = None  # set for a method that acts inside the forward pass
 
     @classmethod
@@ -226,6 +243,7 @@ class Cell:
         task = plain(self.task)
         task["source"] = {k: task["source"][k] for k in ("benchmark", "dataset")}
         del task["metric"]["scale"]  # how a score is printed
+        task["metric"]["name"] = self.task.metric.public_name
         options = plain(self.method)
         method = {"name": options.pop("name"), "version": options.pop("version"), "options": options}
         options.pop("holdout", None)
@@ -253,6 +271,7 @@ class Cell:
             "init_from": self.init_from,
             "weights": self.weights,
             "micro_batch_size": self.micro_batch_size,
+            **({} if self.metric is None else {"metric": self.metric}),
         }
 
     @property
@@ -287,7 +306,7 @@ def build_task(values: Mapping[str, Any]) -> TaskConfig:
 def key_of(canonical: Mapping[str, Any]) -> str:
     """16 hex digits for `Cell.canonical` without what only a look at data, weights and method can tell: a grid is
     planned, and its records are found again, by this name."""
-    known = {k: v for k, v in canonical.items() if k not in ("init_from", "weights", "micro_batch_size")}
+    known = {k: v for k, v in canonical.items() if k not in ("init_from", "weights", "micro_batch_size", "metric")}
     text = json.dumps(known, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -8,13 +8,15 @@ import importlib.util
 from collections.abc import Sequence
 
 from uora_bench.config.cell import BackboneConfig, Cell
+from uora_bench.config.metrics import check_metric
 from uora_bench.errors import ImpossiblePair, UserError, nearest
 
 
 def preflight(cell: Cell, library: bool = True) -> None:
     """Raise for a cell that cannot be run as it is configured.
 
-    ``library``: also ask the libraries that the cell needs on the machine that runs it; PEFT takes seconds to import.
+    ``library``: also ask for what the cell needs on the machine that runs it: a metric's file, and libraries, of which
+    PEFT takes seconds to import.
 
     Raises:
         ImpossiblePair: method, task and backbone do not go together; a grid leaves such a pair out.
@@ -25,6 +27,7 @@ def preflight(cell: Cell, library: bool = True) -> None:
     check_target_modules(backbone, method.adapts)
     task.options.check_splits(task.roles)
     check_is_somewhere(backbone)
+    check_metric(task.metric)
     if method.needs_holdout and not cell.holdout:
         raise UserError(
             f"method={method.name} trains a part of itself on rows of its own, and none is held out: set "
@@ -42,6 +45,9 @@ def preflight(cell: Cell, library: bool = True) -> None:
         )
     _check_frozen_weights(cell)
     if library:
+        script = task.metric.script
+        if script is not None and not script.is_file():
+            raise UserError(f"task.metric.name: no file '{script}'; a relative path begins in the current folder")
         if backbone.quantisation != "none" and importlib.util.find_spec("bitsandbytes") is None:
             raise UserError(
                 f"backbone.quantisation={backbone.quantisation} needs bitsandbytes, which is not installed: "

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from uora_bench import __version__
+from uora_bench.config.metrics import scale_of
 from uora_bench.config.schema import plain
 from uora_bench.errors import UserError
 from uora_bench.export.place import TAG
 from uora_bench.export.source import HALF, Source
-from uora_bench.metrics import UNSCALED
 from uora_bench.records.record import CellRecord
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def _scores(facts: Facts) -> Iterator[str]:
         for split, values in result.scores.items():
             name = record.splits[split].name if split in record.splits else split
             others = ", ".join(
-                f"{k} {v * (1.0 if k in UNSCALED else metric.scale):.2f}"
+                f"{k} {v * scale_of(metric, k):.2f}"
                 for k, v in values.items()
                 if k != metric.primary and isinstance(v, float)
             )

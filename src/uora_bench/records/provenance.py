@@ -26,7 +26,8 @@ PACKAGES = (
 )
 
 
-PATHS = ("data.root=", "results.dir=", "runs.dir=", "backbone.path=", "init_from=")  # not for a public record
+# not for a public record
+PATHS = ("data.root=", "results.dir=", "runs.dir=", "backbone.path=", "init_from=", "task.metric.name=/")
 SNAPSHOT = "snapshot.json"  # beside src/ of a copy that `uora_bench.grid.launch.snapshot` made
 
 

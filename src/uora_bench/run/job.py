@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,7 +61,7 @@ class Job:
             cell=self.cell.canonical(),
             recipe=plain(self.cell.recipe),
             sources=self.composed.sources,
-            metric=self.cell.task.metric,
+            metric=replace(self.cell.task.metric, name=self.cell.task.metric.public_name),
             splits={role: Split(self._split_name(role), len(rows)) for role, rows in self.rows.items()},
             provenance=build(Provenance, {**self.facts, **known, **values.pop("provenance", {})}, "provenance"),
             **values,

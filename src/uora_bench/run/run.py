@@ -64,6 +64,8 @@ def run_cell(composed: Composed, overrides: list[str], stop: StopRequest, starte
         cell = replace(cell, micro_batch_size=cell.trainer.micro_batch_size)
     if cell.backbone.path is not None:  # a name and a revision say nothing of weights somebody put in a folder
         cell = replace(cell, weights=backbones.weights_sha256(cell.backbone))
+    if cell.task.metric.script is not None:
+        cell = replace(cell, metric=artifacts.sha256(cell.task.metric.script))
     with watch.measure("data"):
         source = sources.Source(Path(settings.data_root) if settings.data_root else None)
         rows = _held_out(task.sample(task.splits(source), cell.seed), cell)
@@ -72,6 +74,8 @@ def run_cell(composed: Composed, overrides: list[str], stop: StopRequest, starte
     job = Job(cell, settings, composed, cell_id, fingerprints, rows, task, overrides, started, {}, watch)
     if _already_done(job):
         return 0
+    with watch.measure("import"):
+        _ = task.scorer  # one that cannot be loaded is known before training
     with watch.measure("record"):
         job.facts |= provenance.collect()
         job.facts["data_files"] = source.hashes(cell.task.source, cell.task.to_load.values())

@@ -5,14 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from uora_bench import metrics
 from uora_bench.config.cell import MetricSpec, TaskConfig
 from uora_bench.config.options import TaskOptions
 from uora_bench.data.ragged import Ragged
 from uora_bench.data.tokens import TokenCache
-from uora_bench.errors import UserError, nearest
-from uora_bench.metrics import SCORES
+from uora_bench.errors import UserError
 from uora_bench.models.heads import HeadSpec
 
 if TYPE_CHECKING:
@@ -56,14 +57,6 @@ class Task(ABC):
     config: TaskOptions
 
     def __init__(self, config: TaskConfig) -> None:
-        """Raises `UserError` for options the family refuses, or a metric that is not known or lacks its primary."""
-        if config.metric.name not in SCORES:
-            raise UserError(f"task.metric.name: no metric '{config.metric.name}'{nearest(config.metric.name, SCORES)}")
-        if config.metric.primary not in SCORES[config.metric.name]:
-            raise UserError(
-                f"task.metric.primary: {config.metric.name} has no '{config.metric.primary}'"
-                f"{nearest(config.metric.primary, SCORES[config.metric.name])}"
-            )
         self.spec = config
         self.metric: MetricSpec = config.metric
         self.config = config.options
@@ -134,11 +127,22 @@ class Task(ABC):
         """The predictions as lines of text, to be kept as a file beside the record; None: they are only numbers."""
         return None
 
-    @abstractmethod
-    def score(self, predictions: np.ndarray, references: np.ndarray) -> Mapping[str, Any]:
-        """Every metric of the task; ``metric.primary`` is one of them. What could not be had is named with the reason
-        under ``absent``: ``{metric: reason}``."""
+    @cached_property
+    def scorer(self) -> metrics.Metric:
+        """The metric of the task; raises what `metrics.load` says."""
+        return metrics.load(self.metric.name)
+
+    def to_score(self, predictions: np.ndarray, references: np.ndarray) -> tuple[Any, Any]:
+        """The predictions and references as the metric is given them."""
+        return predictions, references
+
+    def score(self, predictions: np.ndarray, references: np.ndarray, **options: Any) -> dict[str, Any]:
+        """Every value of the metric, ``metric.primary`` among them; ``options`` are for its ``compute``. What could not
+        be had is named with the reason under ``absent``: ``{value: reason}``. Raises `metrics.checked_scores`' errors.
+        """
+        given, wanted = self.to_score(predictions, references)
+        return metrics.checked_scores(self.metric, self.scorer.compute(predictions=given, references=wanted, **options))
 
     def primary(self, predictions: np.ndarray, references: np.ndarray) -> float:
-        """The primary metric alone, where that is cheaper than all."""
+        """The primary value alone, where that is cheaper than all."""
         return float(self.score(predictions, references)[self.metric.primary])

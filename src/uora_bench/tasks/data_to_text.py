@@ -6,7 +6,6 @@ Training is on pairs; evaluation groups the references of one meaning representa
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from uora_bench.config.options.tasks import DataToTextOptions
@@ -102,19 +101,14 @@ class DataToText(CausalLM):
         texts = self.processor.batch_decode([[t for t in row if t >= 0] for row in predictions.tolist()])
         return [" ".join(text.split()) for text in texts]
 
-    def score(self, predictions: np.ndarray, references: np.ndarray) -> Mapping[str, Any]:
-        from uora_bench.metrics.e2e import e2e_scores
-
-        scores, absent = e2e_scores(self.outputs(predictions), list(references))
-        return {**scores, **({"absent": absent} if absent else {})}
+    def to_score(self, predictions: np.ndarray, references: np.ndarray) -> tuple[list[str], list[list[str]]]:
+        return self.outputs(predictions), list(references)
 
     def primary(self, predictions: np.ndarray, references: np.ndarray) -> float:
-        from uora_bench.metrics.e2e import e2e_scores
-
         # METEOR starts a Java process: not for a half of the dev set
-        with_meteor = self.metric.primary == "meteor"
-        scores, _ = e2e_scores(self.outputs(predictions), list(references), meteor=with_meteor)
-        return float(scores[self.metric.primary])
+        built_in = self.metric.name == "e2e/e2e"
+        options = {"meteor": self.metric.primary == "meteor"} if built_in else {}
+        return float(self.score(predictions, references, **options)[self.metric.primary])
 
 
 def _no_repeat(size: int, start: int) -> list[Any]:

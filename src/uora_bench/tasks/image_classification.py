@@ -175,11 +175,6 @@ class ImageClassification(Task):
     def predict(self, model: torch.nn.Module, batch: Batch) -> Tensor:
         return self._logits(model, batch).argmax(dim=-1)
 
-    def score(self, predictions: np.ndarray, references: np.ndarray) -> Mapping[str, Any]:
-        from uora_bench.metrics.vision import accuracy
-
-        return accuracy(predictions, references)
-
     @staticmethod
     def _logits(model: torch.nn.Module, batch: Batch) -> Tensor:
         logits = model(**{k: v for k, v in batch.items() if k not in ("labels", "weight")}).logits

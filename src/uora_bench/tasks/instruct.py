@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from uora_bench.config.options.tasks import InstructOptions
@@ -91,7 +91,6 @@ class Instruct(CausalLM):
             )
         return str(self.processor.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
 
-    def score(self, predictions: np.ndarray, references: np.ndarray) -> Mapping[str, float]:
-        from uora_bench.metrics.lm import likelihood_scores
-
-        return likelihood_scores(predictions)
+    def to_score(self, predictions: np.ndarray, references: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The negative log-likelihoods of the answers, and their numbers of tokens."""
+        return predictions[:, 0], predictions[:, 1]

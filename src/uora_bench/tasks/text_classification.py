@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from uora_bench.config.options.tasks import TextClassificationOptions
@@ -119,12 +119,6 @@ class TextClassification(Task):
     def predict(self, model: torch.nn.Module, batch: Batch) -> Tensor:
         logits = self._logits(model, batch)
         return logits.squeeze(-1) if self.is_regression else logits.argmax(dim=-1)
-
-    def score(self, predictions: np.ndarray, references: np.ndarray) -> Mapping[str, float]:
-        # the function behind the evaluate.Metric of the same name: importing evaluate costs seconds a cell need not pay
-        from uora_bench.metrics.glue import glue_scores
-
-        return glue_scores(self.metric.name.split("/", 1)[1], predictions, references)
 
     @staticmethod
     def _logits(model: torch.nn.Module, batch: Batch) -> Tensor:

@@ -12,9 +12,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 
-from uora_bench.data.generated.problems import ABILITIES, LARGEST, LISTED, STORIES, Problem, draw_text
+from uora_bench.data.generated.problems import ABILITIES, LARGEST, LISTED, STORIES, Problem, draw
 from uora_bench.data.generated.world import (
-    COMMON,
     DAYS,
     KINDS,
     MONTHS,
@@ -26,10 +25,51 @@ from uora_bench.data.generated.world import (
     THINGS,
     plural,
     with_article,
+    words_of,
 )
 
 MARKS = "\x02\x03"  # around what can be known
 HARD = (*STORIES, "repeat", "contains", "sum")  # for a small model
+# Ordinary words: the tiny model knows how they are spelt and little else. They are there so that real text falls into
+# fewer tokens.
+COMMON = words_of(
+    """
+about above across act action activity add against age ago all allow almost alone along also although among amount and
+another answer any appear apply are area art article ask average aware away balance based basic be because become been
+begin being believe below benefits best better between beyond body both brain break brief bring build business but
+calculate called calm can care career carefully case cause century certain challenge chance change character check
+children choice choose city classify clear climate code color combine come common communication community company
+compare complete computer concept condition consider consist contain context continue control convert cost could
+country course create culture current customer data day decision decrease deep define delicious depend describe design
+detail determine develop development different digital direct discuss do does done during each earth easily economic
+edit education effect efficient effort either else email employee energy engage enjoy ensure environment equal
+especially essay essential establish even event ever every example exercise existing expect experience explain express
+extra face fact factor family far feature feel few field figure final find first five flow focus follow following food
+for form four free friend from function further future game gather general generate get given global goal government
+great group grow growth guide had half hand happen has have he health healthy help her here high him his history home
+hope hour how however human idea identify if image impact import important improve in include including increase
+individual industry information input inside instance instead instruction intelligence interest international internet
+into involve is issue it its job join just keep key kind knowledge known language large later lead learn learning least
+less let level life light like limit line list little local long look lower machine main maintain major make manage
+many market material matter may me mean measure media medical meeting memory mental message method might mind minute
+model modern moment money month more most move much music must my name natural nature need negative network new next
+not note number object of off offer often oil on once only open opinion opportunity option or order organization other
+our out output over own page paper part particular passage past people per perform performance person personal physical
+place plan plant play point poem political popular population positive possible power practice prepare present prevent
+price problem process product production program project protect provide public purpose put quality question quickly
+range rate rather read reading real reason receive recipe recommend reduce related relationship release remain report
+represent request require research resource respond response rest result review rewrite right rise risk role run safe
+same say science search second see sense sentence series serve service set several share she should show side sign
+significant similar simple simply since single situation size skill sleep so social society software solution some
+someone sound source space speak special specific spend stage stand standard state statement stay step still stop
+stress strong structure student study style subject successful such suggest summarize support sure system take talk
+task teach team technology tell term test text than that the their them then there these they thing think this those
+though thought through time tip to today together tone topic total toward traditional train translate travel treat true
+try turn two type under understand unique until up use used user using usually value variety various very view want was
+water way we web week well were what when where which while who whole why will with within without word work world would
+write writing year yes yet you young your
+"""
+)
 # How the text asks; the answer follows bare
 _ASKS: dict[str, tuple[str, ...]] = {
     "repeat": ("again: {given}", "same sentence as {given}", "copy of {given}"),
@@ -49,6 +89,14 @@ _ASKS: dict[str, tuple[str, ...]] = {
     "what": ("{given} The thing of {asked}", "{given} In the hands of {asked}: the", "thing of {asked}: {given}"),
     "where": ("{given} The place of {asked}", "{given} To meet {asked} go to the", "place of {asked}: {given}"),
 }
+
+
+def draw_text(kind: str, rng: random.Random) -> Problem:
+    """A problem that may stand in the pretraining text: any where knowledge is asked for, else one of no split."""
+    while True:
+        problem = draw(kind, rng)
+        if problem.known or problem.split == "text":
+            return problem
 
 
 def _known(text: str) -> str:
@@ -199,19 +247,14 @@ _MAKERS: tuple[tuple[Callable[[random.Random], str], float], ...] = (
 
 
 def marked(count: int, seed: int) -> Iterator[str]:
-    """The texts of `corpus`, with `MARKS` around what can be known from what stands before it."""
-    rng = random.Random(f"tiny instruction corpus {seed}")
-    makers, weights = zip(*_MAKERS, strict=True)
-    for maker in rng.choices(makers, weights, k=count):
-        yield maker(rng)
-
-
-def corpus(count: int, seed: int) -> Iterator[str]:
     """Yields ``count`` texts of one to six lines, the same ones for the same seed.
+
+    `MARKS` are around what can be known from what stands before it.
 
     No text holds an instruction or an answer of the task; of the problems with drawn lists, stories, sentences or pairs
     of numbers none belongs to a task split.
     """
-    without = str.maketrans("", "", MARKS)
-    for text in marked(count, seed):
-        yield text.translate(without)
+    rng = random.Random(f"tiny instruction corpus {seed}")
+    makers, weights = zip(*_MAKERS, strict=True)
+    for maker in rng.choices(makers, weights, k=count):
+        yield maker(rng)

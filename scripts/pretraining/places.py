@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from uora_bench.data.generated import names
+from uora_bench.data.generated.restaurants import article
+from uora_bench.data.generated.world import words_of
 
 Random = random.Random
 # templates with {v} and {a}, the value and the value with an article; a mapping has them for each value
@@ -36,19 +38,48 @@ class Domain:
     slots: Sequence[Slot]
 
 
-def article(noun: str) -> str:
-    """``noun`` with its indefinite article: ``an inn``."""
-    return f"{'an' if noun[0] in 'aeiouAEIOU' else 'a'} {noun}"
+_FIRST = words_of(
+    "Amber Autumn Blind Brass Bright Broad Bronze Burnt Calm Copper Coral Crimson Crooked Dusty Early Eastern "
+    "Eight Emerald Empty Fallen Fifth First Five Flying Foggy Four Gentle Gilded Glass Grand Grey Happy Hidden "
+    "Hollow Iron Ivory Jade Jolly Last Laughing Lazy Little Lonely Long Lost Lucky Merry Midnight Misty Narrow "
+    "Nine North Old Orange Painted Pale Pearl Plain Proud Purple Quiet Red Royal Rusty Salty Scarlet Second Seven "
+    "Silent Silver Singing Six Sleepy Small Smoky Snowy South Spotted Stone Summer Sunny Sweet Tall Tangled Third "
+    "Three Tin Twelve Velvet Violet Wandering Warm Western White Wicker Winter Wise Wooden Yellow"
+)
+_SECOND = words_of(
+    "Acorn Anchor Anvil Apple Arrow Badger Banyan Barn Barrel Basket Beacon Bell Birch Boot Bottle Bramble Bridge "
+    "Broom Bucket Button Candle Cart Castle Cellar Cherry Clock Cloud Corner Court Crow Crown Cup Door Dove "
+    "Dragon Drum Elm Feather Fern Ferry Fiddle Finch Fork Fountain Fox Garden Gate Goat Goose Grape Hall Hare "
+    "Harvest Hat Hearth Hedge Heron Hill Horn Inn Island Kettle Key Kitchen Ladder Lamb Lamp Lantern Leaf Lemon "
+    "Lily Lion Loaf Lodge Lotus Maple Meadow Mermaid Mirror Moon Mountain Nest Noodle Nut Oak Orchard Otter Oven "
+    "Owl Palace Parrot Peach Pear Pepper Pheasant Pigeon Pine Plate Plum Pond Pony Poppy Pot Quill Rabbit Raven "
+    "River Rooster Rose Saddle Sail Salmon Seal Shell Ship Shore Spoon Spring Star Stove Sun Swan Table Tavern "
+    "Teapot Thistle Tiger Tower Trout Tulip Turtle Valley Vine Wagon Well Whale Wheel Willow Window Wolf Yard"
+)
 
 
-def where(area: str) -> str:
-    """``by the riverside``, ``in the city centre``."""
-    return f"{'by' if area.endswith(('side', 'harbour', 'park', 'lake', 'river')) else 'in'} the {area}"
-
-
-def mark(rating: str) -> str:
-    """A rating as something to be given: ``3 out of 5``, ``a high mark``."""
-    return rating if rating[0].isdigit() else f"{article(rating)} mark"
+def any_name(rng: random.Random) -> str:
+    """A name of one of many shapes: made-up words, common words, both, with and without an article."""
+    shape = rng.random()
+    if shape < 0.35:
+        return names.invented(rng)
+    if shape < 0.45:
+        return names.word(rng, (2, 4))
+    if shape < 0.55:
+        return f"The {names.word(rng, (1, 3))}"
+    if shape < 0.7:
+        return f"The {rng.choice(_FIRST)} {rng.choice(_SECOND)}"
+    if shape < 0.77:
+        return f"{rng.choice(_FIRST)} {rng.choice(_SECOND)}"
+    if shape < 0.85:
+        return f"{names.word(rng)} {rng.choice(_SECOND)}"
+    if shape < 0.9:
+        return f"The {rng.choice(_SECOND)}"
+    if shape < 0.94:
+        return f"{rng.choice(_SECOND)} of {names.word(rng)}"
+    if shape < 0.97:
+        return f"{names.word(rng)} {names.word(rng)} {rng.choice(_SECOND)}"
+    return f"{names.word(rng)}'s {rng.choice(_SECOND)}"
 
 
 def _one_of(*values: str, tail: Draw | None = None, share: float = 0.2) -> Draw:
@@ -100,7 +131,7 @@ AREA = Slot(
 )
 NEAR = Slot(
     "near",
-    names.any_name,
+    any_name,
     ("is near {v}", "is located near {v}", "is close to {v}", "is next to {v}", "is situated by {v}"),
     ("near {v}", "close to {v}", "located near {v}", "next to {v}", "not far from {v}"),
 )
@@ -320,8 +351,8 @@ STYLE_WEIGHTS = (18, 20, 14, 10, 14, 8, 8, 8)
 def _thing(rng: Random) -> tuple[dict[str, str], str]:
     """A made-up thing of made-up properties: nothing in its text can be said without looking at its meaning."""
     slots = [names.word(rng, (1, 2)).lower() for _ in range(rng.randint(1, 3))]
-    draws: tuple[Draw, ...] = (names.any_name, names.invented, names.word, _number(0, 9999), _price)
-    meaning = {"name": names.any_name(rng), **{slot: rng.choice(draws)(rng) for slot in slots}}
+    draws: tuple[Draw, ...] = (any_name, names.invented, names.word, _number(0, 9999), _price)
+    meaning = {"name": any_name(rng), **{slot: rng.choice(draws)(rng) for slot in slots}}
     forms = ("its {slot} is {v}", "it has {a} of {v}", "{slot} : {v}")
     said = [rng.choice(forms).format(slot=slot, a=article(slot), v=meaning[slot]) for slot in slots]
     return meaning, f"This is {meaning['name']}: {', '.join(said)}."
@@ -334,7 +365,7 @@ def document(rng: Random) -> tuple[dict[str, str], str]:
     domain = rng.choices(tuple(DOMAINS.values()), WEIGHTS)[0]
     kept = [slot for slot in domain.slots if rng.random() < 0.6] or [rng.choice(domain.slots)]
     facts = [(slot, slot.draw(rng)) for slot in kept]
-    name, kind = names.any_name(rng), rng.choice(domain.kinds) if rng.random() < 0.65 else ""
+    name, kind = any_name(rng), rng.choice(domain.kinds) if rng.random() < 0.65 else ""
     items = [("name", name), *([(domain.kind, kind)] if kind else []), *((slot.name, value) for slot, value in facts)]
     if rng.random() < 0.15:
         rng.shuffle(items)
