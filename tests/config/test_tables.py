@@ -28,11 +28,11 @@ from uora_bench.config.schema import build, plain
 from uora_bench.errors import UserError
 from uora_bench.grid import preset
 from uora_bench.grid.request import Request
+from uora_bench.grid.table_spec import Block, Column, Note, Paper, RowSpec, TableSpec
 from uora_bench.records.record import RuleScore
 from uora_bench.report import collect, csv_file, published, table
 from uora_bench.report.collect import Collection, Run
 from uora_bench.report.published import Library, Published
-from uora_bench.report.spec import Block, Column, Note, Paper, RowSpec, TableSpec
 from uora_bench.report.table import Part, Place, Row, Score, Table
 
 NAMES = [name for name in registry.choices("experiment") if preset.load(name).table is not None]

@@ -19,10 +19,10 @@ import pytest
 
 from tests.support import made_up_report as made_up
 from uora_bench.errors import UserError
+from uora_bench.grid.table_spec import Column, RowSpec, TableSpec
 from uora_bench.report import explain, figures, page, table
 from uora_bench.report.collect import Collection
 from uora_bench.report.page import cells, pool, render
-from uora_bench.report.spec import Column, RowSpec, TableSpec
 
 EMPTY = {"meta", "link", "input", "img", "br", "hr"}  # elements without an end
 

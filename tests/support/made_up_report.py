@@ -13,11 +13,11 @@ from uora_bench.config.cell import Cell
 from uora_bench.grid.expand import expand
 from uora_bench.grid.preset import Experiment
 from uora_bench.grid.preset import Published as Beside
+from uora_bench.grid.table_spec import Column, Note, Paper, RowSpec, TableSpec
 from uora_bench.records.record import CellRecord, EpochScores, RuleScore
 from uora_bench.report import table
 from uora_bench.report.collect import Collection, Run
 from uora_bench.report.published import Library, Published
-from uora_bench.report.spec import Column, Note, Paper, RowSpec, TableSpec
 from uora_bench.report.table import Table
 
 NASTY = """</script><img src=x onerror="alert('no')"> & <b>bold</b>"""

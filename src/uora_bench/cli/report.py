@@ -12,7 +12,7 @@ from typing import get_args
 
 from uora_bench.cli import exits
 from uora_bench.errors import UserError, nearest
-from uora_bench.report.spec import Rule
+from uora_bench.grid.table_spec import Rule
 
 _HELP = """uora_bench tables, explain, figures, page: tables, figures and pages from the records in results/records.
 

@@ -10,8 +10,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from uora_bench.grid.table_spec import Aggregate
 from uora_bench.report.collect import Run
-from uora_bench.report.spec import Aggregate
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from uora_bench.errors import UserError, nearest
 from uora_bench.grid.request import Request
+from uora_bench.grid.table_spec import Rule
 from uora_bench.report import theory, write
 from uora_bench.report.aggregate import Number
 from uora_bench.report.collect import Run
 from uora_bench.report.notes import RULES
-from uora_bench.report.spec import Rule
 from uora_bench.report.table import Average, Place, Row, Score, Table
 
 

@@ -16,11 +16,11 @@ import numpy as np
 
 from uora_bench.errors import UserError, nearest
 from uora_bench.grid import preset
+from uora_bench.grid.table_spec import Block, Column, RowSpec, Rule, TableSpec
 from uora_bench.report import aggregate, notes, published, stats, versus
 from uora_bench.report.aggregate import Costs, Number
 from uora_bench.report.collect import Collection, Run
 from uora_bench.report.published import Library, Published
-from uora_bench.report.spec import Block, Column, RowSpec, Rule, TableSpec
 from uora_bench.report.versus import Versus
 
 

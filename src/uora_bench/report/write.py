@@ -9,8 +9,8 @@ from uora_bench.config import registry
 from uora_bench.errors import UserError
 from uora_bench.grid import preset
 from uora_bench.grid.request import Request
+from uora_bench.grid.table_spec import Rule
 from uora_bench.report import collect, csv_file, latex, markdown, published, table, theory
-from uora_bench.report.spec import Rule
 from uora_bench.report.table import Table
 from uora_bench.util import atomic
 

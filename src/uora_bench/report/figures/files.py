@@ -7,11 +7,11 @@ from pathlib import Path
 
 from uora_bench.errors import UserError, nearest
 from uora_bench.grid.request import Request
+from uora_bench.grid.table_spec import Rule
 from uora_bench.report import collect, table, theory, write
 from uora_bench.report.collect import Collection
 from uora_bench.report.figures import alpha, beside, canvas, costs, curves, refreshes
 from uora_bench.report.figures.sketch import Drawing, Sketch
-from uora_bench.report.spec import Rule
 from uora_bench.report.table import Table
 from uora_bench.util import atomic
 

@@ -10,7 +10,7 @@ import importlib.util
 from pathlib import Path
 
 from uora_bench.errors import UserError, nearest
-from uora_bench.report.spec import Rule
+from uora_bench.grid.table_spec import Rule
 from uora_bench.util import atomic
 
 NO_FIGURES = "No figures: matplotlib is not installed (pip install 'uora_bench[figures]')"

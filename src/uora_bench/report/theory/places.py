@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from uora_bench.grid.table_spec import TableSpec
 from uora_bench.report.aggregate import Costs, Number
 from uora_bench.report.published import Published
-from uora_bench.report.spec import TableSpec
 from uora_bench.report.table import Part, Place, Row, Score, Table
 from uora_bench.report.theory.collect import Group, Study
 
