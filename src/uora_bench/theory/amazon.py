@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 
 from uora_bench.errors import UserError, nearest
-from uora_bench.mt_bench.judge.answers import json_lines
 from uora_bench.theory import empirical
 from uora_bench.theory.empirical import Domain, Transfer
+from uora_bench.util.jsonl import json_lines
 from uora_bench.util.seeds import derive
 
 BENCHMARK = "amazon_blitzer"
