@@ -253,6 +253,6 @@ def test_explain_says_why_a_finished_cell_has_no_score(bench: Bench, monkeypatch
 
 
 def test_heldout_dev_scores_dev_also_where_a_test_set_is() -> None:
-    found = write.make(request.Request("tiny_e2e", "print"), ROOT / "results", write.library(), "heldout_dev")
+    found = write.make_table(request.Request("tiny_e2e", "print"), ROOT / "results", write.library(), "heldout_dev")
     assert {column.split for column in found.columns} == {"dev"}
     assert any(place.ours.n for part in found.parts for row in part.rows for place in row.places)

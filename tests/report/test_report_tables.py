@@ -333,13 +333,13 @@ def test_the_committed_tables_and_figures_are_what_the_committed_records_give(tm
 def test_a_table_that_was_edited_does_not_pass_the_check(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.record("method=lora task=glue/rte seed=0", 0.5)
     contents = write.files([bench.table()], bench.results / "tables")
-    write.write(contents)
+    write.write_files(contents)
     write.check(contents)
     path = bench.results / "tables" / "quickstart.md"
     path.write_text(path.read_text("utf-8").replace("50.00", "51.00"), "utf-8")
     with pytest.raises(UserError, match=r"quickstart.md' is not what the records give; run `make tables`"):
         write.check(contents)
-    write.write(contents)
+    write.write_files(contents)
     (bench.results / "tables" / "old.md").write_text("")
     with pytest.raises(UserError, match=r"old.md"):
         write.check(contents)

@@ -15,8 +15,9 @@ from tests.support.theory_runs import QUICK, read_all, run, several
 from uora_bench.cli import theory as command
 from uora_bench.config import registry
 from uora_bench.errors import UserError
-from uora_bench.report import markdown, theory
+from uora_bench.report import markdown
 from uora_bench.theory import amazon, compute, data, presets, record, request
+from uora_bench.theory import report as theory
 from uora_bench.theory.parameters import KINDS, Grid, values
 
 PRESETS = presets.names()

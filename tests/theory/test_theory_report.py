@@ -14,11 +14,12 @@ from tests.support.theory_runs import QUICK, read_all, run, several
 from uora_bench.errors import UserError
 from uora_bench.grid import diff
 from uora_bench.grid.request import Request
-from uora_bench.report import collect, csv_file, explain, figures, latex, markdown, page, theory, write
-from uora_bench.report.theory import collect as theory_collect
-from uora_bench.report.theory import histograms
+from uora_bench.report import collect, csv_file, explain, figures, latex, markdown, page, write
 from uora_bench.theory import presets, record
+from uora_bench.theory import report as theory
+from uora_bench.theory.report import histograms, studies
 
+KINDS = (theory,)
 FOLDERS = [ROOT / "results" / "records" / f"theory_{name}" for name in presets.names()]
 
 
@@ -29,7 +30,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda p: p.name)
 def test_the_records_of_every_preset_are_committed_and_whole(folder: Path) -> None:
-    (study,) = theory.studies(folder.name, ROOT / "results")
+    (study,) = studies.studies(folder.name, ROOT / "results")
     for group in study.groups:
         assert len(group.records) == group.planned
         for one in group.records:
@@ -133,7 +134,7 @@ def test_records_of_other_settings_are_in_no_place_of_a_preset_s_table(
     assert run(tmp_path, "regression_risk repetitions=3 beta=0.5") == 0
     assert "experiment_name=" in capsys.readouterr().out
     with pytest.raises(UserError, match=r"1 record.* of other settings than the preset's.*experiment_name="):
-        write.make(Request("theory_regression_risk", "print"), tmp_path, None)
+        write.make_table(Request("theory_regression_risk", "print"), tmp_path, None, kinds=KINDS)
     assert run(tmp_path, "regression_risk repetitions=400 beta=0.5") == 0
     assert "experiment_name=" not in capsys.readouterr().out
     (made,) = theory.tables_of("theory_regression_risk", tmp_path, None)
@@ -164,7 +165,7 @@ def test_points_of_a_figure_are_the_simulated_means(results: Path) -> None:
     assert len(rows) == sum(len(one.x) for one in known.values())
     for row in rows:
         one = known[row["cell_ids"]]
-        i = theory_collect.place(one, float(row["x"]))
+        i = studies.place(one, float(row["x"]))
         assert float(row["simulated"]) == one.simulated["accuracy"].mean[i]
         assert float(row["error"]) == one.simulated["accuracy"].error[i]
         assert float(row["theory"]) == one.theory["corrected"]["accuracy"][i]
@@ -186,25 +187,25 @@ def test_histograms_are_densities_and_count_every_point(results: Path) -> None:
 
 
 def test_reports_of_trained_cells_leave_theory_alone(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert not [name for name in write.experiments(results) if theory.is_theory(name)]
-    names = [made.name for made in write.all_tables(results)]
+    assert not [name for name in write.experiments(results, KINDS) if theory.owns(name)]
+    names = [made.name for made in write.all_tables(results, kinds=KINDS)]
     assert {"theory_mine", "theory_map", "vera_table2"} <= set(names)
-    assert not [m for m in write.all_tables(results, "best_dev") if theory.is_theory(m.name)]
-    made = write.make(Request("theory_mine", "print"), results, None)
+    assert not [m for m in write.all_tables(results, "best_dev", kinds=KINDS) if theory.owns(m.name)]
+    made = write.make_table(Request("theory_mine", "print"), results, None, kinds=KINDS)
     assert made.name == "theory_mine"
     with pytest.raises(UserError, match="does not narrow"):
-        write.make(Request("theory_mine", "print", axes={"beta": ["1"]}), results, None)
+        write.make_table(Request("theory_mine", "print", axes={"beta": ["1"]}), results, None, kinds=KINDS)
     with pytest.raises(UserError, match="no theory records called 'theory_mien'; did you mean 'theory_mine'"):
-        write.make(Request("theory_mien", "print"), results, None)
+        write.make_table(Request("theory_mien", "print"), results, None, kinds=KINDS)
     with pytest.raises(UserError, match="cells that were trained"):
-        page.command(["experiment=theory_mine"], results, None)
-    assert figures.command(["experiment=theory_map"], results) == 0
+        page.command(["experiment=theory_mine"], results, None, KINDS)
+    assert figures.command(["experiment=theory_map"], results, kinds=KINDS) == 0
     assert (results / "figures" / "theory_map.svg").is_file()
     capsys.readouterr()
 
 
 def test_explain_names_the_record_and_the_command(results: Path) -> None:
-    text = explain.explain(["theory_mine", "α = 1 (LoRA)", "simulated", "β=0.5"], results, None)
+    text = explain.explain(["theory_mine", "α = 1 (LoRA)", "simulated", "β=0.5"], results, None, KINDS)
     assert " ± " in text.splitlines()[0]
     assert "python -m uora_bench theory experiment=accuracy_alpha n=20" in text
     (path,) = [word for word in text.split() if word.endswith(".json")]
@@ -215,7 +216,7 @@ def test_explain_names_the_record_and_the_command(results: Path) -> None:
         (["α = 1 (LoRA)", "simulatd", "β=0.5"], "did you mean 'simulated'"),
     ):
         with pytest.raises(UserError, match=said.replace("(", r"\(")):
-            explain.explain(["theory_mine", *words], results, None)
+            explain.explain(["theory_mine", *words], results, None, KINDS)
 
 
 def test_a_grid_of_trained_cells_does_not_take_theory_records_for_its_own(results: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from uora_bench.config import registry
@@ -10,7 +10,8 @@ from uora_bench.errors import UserError
 from uora_bench.grid import preset
 from uora_bench.grid.request import Request
 from uora_bench.grid.table_spec import Rule
-from uora_bench.report import collect, csv_file, latex, markdown, published, table, theory
+from uora_bench.report import collect, csv_file, latex, markdown, published, table
+from uora_bench.report.kinds import RecordKind, owner
 from uora_bench.report.table import Table
 from uora_bench.util import atomic
 
@@ -23,30 +24,40 @@ def library() -> published.Library:
     return published.read(registry.paper_dir())
 
 
-def experiments(results: Path) -> list[str]:
+def experiments(results: Path, kinds: Sequence[RecordKind] = ()) -> list[str]:
     """The experiments that have a table: every preset that says how it looks or that has records, and every folder of
-    records without a preset; not `TRIALS`."""
+    records without a preset; not `TRIALS`, and not those of other ``kinds`` of records."""
     root = results / "records"
-    recorded = {p.name for p in root.iterdir() if any(p.glob("*.json"))} if root.is_dir() else set()
-    recorded = {name for name in recorded if not theory.is_theory(name)}
+    folders = root.iterdir() if root.is_dir() else ()
+    recorded = {p.name for p in folders if any(p.glob("*.json")) and owner(p.name, kinds) is None}
     specified = {name for name in registry.choices("experiment") if preset.load(name).table is not None}
     return sorted((recorded | specified) - set(TRIALS))
 
 
-def make(request: Request, results: Path, library: published.Library | None, rule: Rule | None = None) -> Table:
+def make_table(
+    request: Request,
+    results: Path,
+    library: published.Library | None,
+    rule: Rule | None = None,
+    kinds: Sequence[RecordKind] = (),
+) -> Table:
     """The table that ``request`` asks for."""
-    if theory.is_theory(request.experiment):
-        return theory.make(request, results, library)
+    kind = owner(request.experiment, kinds)
+    if kind is not None:
+        return kind.table_of(request, results, library)
     return table.build(collect.collect(request, results), library, rule)
 
 
-def all_tables(results: Path, rule: Rule | None = None, names: Iterable[str] | None = None) -> list[Table]:
-    """The tables of ``names`` (all of `experiments` where None)."""
+def all_tables(
+    results: Path, rule: Rule | None = None, names: Iterable[str] | None = None, kinds: Sequence[RecordKind] = ()
+) -> list[Table]:
+    """The tables of ``names``; where None all of `experiments`, and without a ``rule`` those of other ``kinds``."""
     known = library()
-    own = [make(Request(name, "print"), results, known, rule) for name in (names or experiments(results))]
+    wanted = experiments(results, kinds) if names is None else names
+    own = [make_table(Request(name, "print"), results, known, rule) for name in wanted]
     if names is not None or rule is not None:  # nothing was chosen by a rule where nothing was trained
         return own
-    return own + [one for name in theory.names(results) for one in theory.tables_of(name, results, known)]
+    return own + [one for kind in kinds for name in kind.names(results) for one in kind.tables_of(name, results, known)]
 
 
 def files(tables: Iterable[Table], folder: Path) -> dict[Path, str]:
@@ -60,7 +71,7 @@ def files(tables: Iterable[Table], folder: Path) -> dict[Path, str]:
     return found
 
 
-def write(contents: dict[Path, str]) -> None:
+def write_files(contents: dict[Path, str]) -> None:
     """Write ``contents``, each file whole or not at all."""
     for path, text in contents.items():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -28,7 +28,7 @@ PAPER = ("figure", "table")  # figure=1 is the preset whose `paper` is "figure 1
 @dataclass(frozen=True)
 class Printed:
     """Numbers that the paper or its code prints for this experiment: where, and rows of parameters and values that
-    `uora_bench.report.theory` puts beside ours; or the tables of results/paper/*.csv that hold them."""
+    `uora_bench.theory.report` puts beside ours; or the tables of results/paper/*.csv that hold them."""
 
     source: str
     values: tuple[dict[str, Any], ...] = ()  # {when: {beta: 0.2}, optimal_alpha: "1.64"}; text keeps the digits

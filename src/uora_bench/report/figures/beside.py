@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from uora_bench.report.figure_spec import Sketch, stem, table_text
 from uora_bench.report.figures import canvas, facts, style
-from uora_bench.report.figures.sketch import Sketch, stem, table_text
 from uora_bench.report.figures.style import GREY, Look
 from uora_bench.report.published import Published
 from uora_bench.report.table import Part, Row, Table

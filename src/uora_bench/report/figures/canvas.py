@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from uora_bench.errors import UserError
-from uora_bench.report.figures.sketch import Drawing, Sketch
+from uora_bench.report.figure_spec import Drawing, Sketch
 from uora_bench.report.figures.style import Look
 
 _LEGEND = 7  # points

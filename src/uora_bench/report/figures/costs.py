@@ -8,9 +8,9 @@ from typing import Any
 
 from uora_bench.report import aggregate, measured
 from uora_bench.report.aggregate import Costs
+from uora_bench.report.figure_spec import Sketch, stem, table_text
 from uora_bench.report.figures import facts, style
 from uora_bench.report.figures.front import front
-from uora_bench.report.figures.sketch import Sketch, stem, table_text
 from uora_bench.report.figures.style import Look
 from uora_bench.report.table import Part, Row, Table
 

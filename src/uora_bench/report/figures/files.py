@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from uora_bench.errors import UserError, nearest
 from uora_bench.grid.request import Request
 from uora_bench.grid.table_spec import Rule
-from uora_bench.report import collect, table, theory, write
+from uora_bench.report import collect, table, write
 from uora_bench.report.collect import Collection
+from uora_bench.report.figure_spec import Drawing, Sketch
 from uora_bench.report.figures import alpha, beside, canvas, costs, curves, refreshes
-from uora_bench.report.figures.sketch import Drawing, Sketch
+from uora_bench.report.kinds import RecordKind, owner
 from uora_bench.report.table import Table
 from uora_bench.util import atomic
 
@@ -34,24 +35,28 @@ def drawings(table: Table, collection: Collection) -> list[Drawing]:
     return [canvas.render(sketch) for sketch in sketches(table, collection)]
 
 
-def command(words: list[str], results: Path, rule: Rule | None = None) -> int:
+def command(words: list[str], results: Path, rule: Rule | None = None, kinds: Sequence[RecordKind] = ()) -> int:
     """``figures [experiment=NAME] [--check]``: write the figures of one or of all experiments with finished records, or
     compare the CSV files that lie there (the pictures depend on matplotlib's version) with what the records give.
+    ``kinds``: of records beside trained cells.
 
     Raises:
         UserError: for an unknown word or experiment, without matplotlib, and for a difference that ``--check`` found.
     """
     name, check = _read(words)
-    own = theory.names(results) if rule is None else []  # nothing was chosen by a rule where nothing was trained
-    known = [*write.experiments(results), *write.TRIALS, *own]
+    trained = write.experiments(results, kinds)
+    # nothing was chosen by a rule where nothing was trained
+    others = [one for kind in kinds for one in kind.names(results)] if rule is None else []
+    known = [*trained, *write.TRIALS, *others]
     if name is not None and name not in known:
         raise UserError(f"no experiment '{name}' with records{nearest(name, known)}")
     folder = results / "figures" if rule is None else results / "figures" / rule
     found: list[Sketch] = []
     library = write.library()
-    for experiment in [name] if name else [*write.experiments(results), *own]:
-        if theory.is_theory(experiment):
-            found += theory.sketches_of(experiment, results)
+    for experiment in [name] if name else [*trained, *others]:
+        kind = owner(experiment, kinds)
+        if kind is not None:
+            found += kind.sketches_of(experiment, results)
             continue
         collection = collect.collect(Request(experiment, "print"), results)
         if any(run.status == "done" for run in collection.runs):

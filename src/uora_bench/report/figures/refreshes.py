@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from uora_bench.report.collect import Run
+from uora_bench.report.figure_spec import Sketch, stem, table_text
 from uora_bench.report.figures import canvas, facts, slots, style
-from uora_bench.report.figures.sketch import Sketch, stem, table_text
 from uora_bench.report.figures.style import Look
 from uora_bench.report.table import Part, Row, Table
 

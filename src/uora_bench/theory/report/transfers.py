@@ -8,9 +8,9 @@ from typing import Any
 
 from uora_bench.report.published import Library, Published
 from uora_bench.report.table import Table
-from uora_bench.report.theory import tables
-from uora_bench.report.theory.collect import Group, Study
-from uora_bench.report.theory.places import Column, Entry, simulated, table
+from uora_bench.theory.report import tables
+from uora_bench.theory.report.model import Column, Entry, simulated, table
+from uora_bench.theory.report.studies import Group, Study
 
 Rows = list[tuple[str, Group | None, Mapping[str, Entry]]]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from uora_bench.report.figure_spec import Sketch, stem, table_text
 from uora_bench.report.figures import canvas
-from uora_bench.report.figures.sketch import Sketch, stem, table_text
 from uora_bench.report.figures.style import CHAIN, DASHED, DOTTED, GREY, SOLID, Look
-from uora_bench.report.theory.collect import Group, Study
+from uora_bench.theory.report.studies import Group, Study
 
 COLUMNS = ("panel", "alpha", "accuracy", "error", "repetitions", "by_seed", "cell_ids")
 CURVE = Look("#0072B2", "o", SOLID)

@@ -10,13 +10,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from uora_bench.report.figure_spec import Sketch, stem, table_text
 from uora_bench.report.figures import canvas
-from uora_bench.report.figures.sketch import Sketch, stem, table_text
 from uora_bench.report.figures.style import BLACK, CHAIN, DASHED, DOTTED, GREY, SOLID, Look
-from uora_bench.report.theory import histograms, maps
-from uora_bench.report.theory.collect import Group, Study
-from uora_bench.report.theory.tables import at, name
 from uora_bench.theory.record import Results
+from uora_bench.theory.report import histograms, maps
+from uora_bench.theory.report.studies import Group, Study
+from uora_bench.theory.report.tables import at, name
 
 COLUMNS = ("panel", "quantity", "axis", "x", "theory", "released", "simulated", "error", "repetitions", "by_seed",
            "cell_ids")  # fmt: skip
@@ -70,7 +70,7 @@ def sketches(study: Study) -> list[Sketch]:
     if kind == "optimal_alpha_map":
         return maps.sketches(study)
     if kind in ("amazon", "digits"):
-        from uora_bench.report.theory import transfer_curves
+        from uora_bench.theory.report import transfer_curves
 
         return transfer_curves.sketches(study)
     return [_sketch(study, quantity) for quantity in study.preset.shows]

@@ -9,7 +9,7 @@ from uora_bench.grid.table_spec import TableSpec
 from uora_bench.report.aggregate import Costs, Number
 from uora_bench.report.published import Published
 from uora_bench.report.table import Part, Place, Row, Score, Table
-from uora_bench.report.theory.collect import Group, Study
+from uora_bench.theory.report.studies import Group, Study
 
 
 @dataclass(frozen=True)

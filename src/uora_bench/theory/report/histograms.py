@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from uora_bench.report.figure_spec import Sketch, stem, table_text
 from uora_bench.report.figures import canvas
-from uora_bench.report.figures.sketch import Sketch, stem, table_text
 from uora_bench.report.figures.style import BLACK, SOLID, Look
-from uora_bench.report.theory.collect import Group, Study
 from uora_bench.theory.record import Histogram
+from uora_bench.theory.report.studies import Group, Study
 
 COLUMNS = ("panel", "alpha", "class", "low", "high", "count", "density", "gaussian", "cell_ids")
 CLASSES = {-1: ("class −1", "#0072B2"), 1: ("class +1", "#D55E00")}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from uora_bench.report.figure_spec import Sketch, stem, table_text
 from uora_bench.report.figures import canvas
-from uora_bench.report.figures.sketch import Sketch, stem, table_text
-from uora_bench.report.theory.collect import Group, Study
-from uora_bench.report.theory.tables import values_of
+from uora_bench.theory.report.studies import Group, Study
+from uora_bench.theory.report.tables import values_of
 
 COLUMNS = ("panel", "formula", "gamma_pre", "cell_ids")  # then α* for every γ
 VARIANTS = ("corrected", "released")
@@ -52,7 +52,7 @@ def _value(group: Group, variant: str, i: int, j: int) -> float | None:
 def _draw(study: Study, rows_of: tuple[float, ...]) -> Any:
     from matplotlib.colors import LogNorm
 
-    from uora_bench.report.theory.figures import decades
+    from uora_bench.theory.report.figures import decades
 
     groups = study.done
     figure, axes = canvas.panels(len(groups), ["α*"], 2.4)

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from uora_bench.errors import UserError
 from uora_bench.report.published import Library, Published
 from uora_bench.report.table import Table
-from uora_bench.report.theory import transfers
-from uora_bench.report.theory.collect import Group, Study, place
-from uora_bench.report.theory.places import Column, Entry, deviation, simulated, table
 from uora_bench.theory.parameters import values
+from uora_bench.theory.report import transfers
+from uora_bench.theory.report.model import Column, Entry, deviation, simulated, table
+from uora_bench.theory.report.studies import Group, Study, place
 
 Rows = list[tuple[str, Group | None, Mapping[str, Entry]]]
 
@@ -19,8 +19,8 @@ GAP = Column("z", "z", "(simulated − theory) / standard error", decimals=1)
 _RANGE = 6  # rows of a sweep
 
 
-def of(study: Study, library: Library | None) -> list[Table]:
-    """The tables of ``study``; a kind that is only drawn has none."""
+def table_of(study: Study, library: Library | None) -> Table:
+    """The table of ``study``."""
     makers = {
         "accuracy_alpha": _accuracy_alpha,
         "source_accuracy_alpha": _accuracy_alpha,
@@ -33,7 +33,7 @@ def of(study: Study, library: Library | None) -> list[Table]:
         "amazon": lambda one: transfers.amazon(one, library),
         "digits": transfers.digits,
     }
-    return [makers[study.preset.kind](study)]
+    return makers[study.preset.kind](study)
 
 
 def about(

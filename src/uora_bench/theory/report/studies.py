@@ -93,7 +93,7 @@ class Study:
         return tuple(group for group in self.groups if group.records)
 
 
-def is_theory(name: str | None) -> bool:
+def owns(name: str | None) -> bool:
     """Whether a folder of records (or a table) of that name is of theory cells."""
     return name is not None and name.startswith(PREFIX)
 
@@ -101,7 +101,7 @@ def is_theory(name: str | None) -> bool:
 def names(results: Path) -> list[str]:
     """The folders of theory records that hold any."""
     root = results / "records"
-    found = {p.name for p in root.iterdir() if is_theory(p.name) and record.paths(p)} if root.is_dir() else set()
+    found = {p.name for p in root.iterdir() if owns(p.name) and record.paths(p)} if root.is_dir() else set()
     return sorted(found - {SCRATCH})
 
 
@@ -112,7 +112,7 @@ def studies(name: str, results: Path) -> list[Study]:
         UserError: for a folder without records, or a record that cannot be read.
     """
     folder = results / "records" / name
-    if not is_theory(name) or folder.parent != results / "records" or not record.paths(folder):
+    if not owns(name) or folder.parent != results / "records" or not record.paths(folder):
         raise UserError(f"no theory records called '{name}'{nearest(name, names(results))}")
     found = [one for one in map(records.read, record.paths(folder)) if one.status == "done"]
     own = name.removeprefix(PREFIX)
