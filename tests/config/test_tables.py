@@ -32,8 +32,8 @@ from uora_bench.grid.table_spec import Block, Column, Note, Paper, RowSpec, Tabl
 from uora_bench.records.record import RuleScore
 from uora_bench.report import collect, csv_file, published, table
 from uora_bench.report.collect import Collection, Run
+from uora_bench.report.model import Part, Place, Row, Score, Table
 from uora_bench.report.published import Library, Published
-from uora_bench.report.table import Part, Place, Row, Score, Table
 
 NAMES = [name for name in registry.choices("experiment") if preset.load(name).table is not None]
 BESIDE = [name for name in NAMES if preset.load(name).published is not None]

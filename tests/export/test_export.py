@@ -23,6 +23,7 @@ from uora_bench.errors import CellError, UserError
 from uora_bench.export import checks, formats, peft_format, place, plain, source
 from uora_bench.export.loading import Loaded
 from uora_bench.export.peft_format import Place
+from uora_bench.export.request import ExportRequest
 from uora_bench.models import backbones
 
 RANK = 3
@@ -262,7 +263,7 @@ def test_a_method_that_is_pefts_writes_its_own_adapter(
     fields = {"fourierft": {"n_frequency": 20}, "oft": {"oft_block_size": 4}, "boft": {"boft_block_size": 4}}
     loaded = adapted("peft", roberta, None, type=kind, fields=fields.get(kind, {}))
     monkeypatch.setattr(formats, "_fresh", lambda _: untrained(roberta))
-    difference, _ = formats._peft(loaded, formats.Request("peft"), where(loaded), tmp_path)
+    difference, _ = formats._peft(loaded, ExportRequest("peft"), where(loaded), tmp_path)
     assert difference < EXACT
     assert json.loads((tmp_path / "adapter_config.json").read_text())["base_model_name_or_path"] == "some/base"
 

@@ -17,7 +17,7 @@ import pytest
 from tests.config.test_tables import LIBRARY, filled
 from tests.conftest import ROOT
 from uora_bench.report import latex, table, write
-from uora_bench.report.table import Table
+from uora_bench.report.model import Table
 from uora_bench.theory import report as theory
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

@@ -17,8 +17,8 @@ from uora_bench.grid.table_spec import Column, Note, Paper, RowSpec, TableSpec
 from uora_bench.records.record import CellRecord, EpochScores, RuleScore
 from uora_bench.report import table
 from uora_bench.report.collect import Collection, Run
+from uora_bench.report.model import Table
 from uora_bench.report.published import Library, Published
-from uora_bench.report.table import Table
 
 NASTY = """</script><img src=x onerror="alert('no')"> & <b>bold</b>"""
 NAME = "made_up"

@@ -11,8 +11,8 @@ from tests.support.records import finished_record
 from uora_bench.grid import expand, preset, request
 from uora_bench.records.record import CellRecord, EpochScores, RuleScore
 from uora_bench.report import collect, table
+from uora_bench.report.model import Place, Table
 from uora_bench.report.published import Library
-from uora_bench.report.table import Place, Table
 
 GRID = {
     "axes": {"method": ["lora", "uora"], "task": ["glue/rte", "glue/mrpc"], "seed": [0, 1, 2]},

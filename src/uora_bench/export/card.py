@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from uora_bench import __version__
 from uora_bench.errors import UserError
 from uora_bench.export.place import TAG
+from uora_bench.export.request import ExportRequest
 from uora_bench.export.source import HALF, Source
 from uora_bench.metrics import UNSCALED
 from uora_bench.records.record import CellRecord
 
 if TYPE_CHECKING:
-    from uora_bench.export.formats import Request
     from uora_bench.tasks.base import HeadSpec
 
 _LIBRARIES = {"peft": "peft", "merged": "transformers", "native": "uora_bench"}
@@ -36,7 +36,7 @@ class Facts:
 
     source: Source
     record: CellRecord
-    request: Request
+    request: ExportRequest
     shown: str
     head: HeadSpec
     base: str

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from uora_bench.errors import UserError, nearest
+from uora_bench.errors import UserError
 from uora_bench.export import place
+from uora_bench.export.request import ExportRequest
 from uora_bench.export.source import HALF, Source, read
 from uora_bench.run.artifacts import ADAPTER, CONFIGURATION, HEAD
 from uora_bench.util import atomic
@@ -21,42 +22,8 @@ if TYPE_CHECKING:
     from uora_bench.export.loading import Loaded
     from uora_bench.export.peft_format import Place
 
-FORMATS, SHAPES, DTYPES = ("peft", "merged", "native"), ("lora", "vera"), ("float32",)
 
-
-@dataclass(frozen=True)
-class Request:
-    """What the command line asks for. ``shape``: the PEFT adapter's (lora | vera), null: lora."""
-
-    format: str
-    shape: str | None = None
-    weights: str = "last"
-    dtype: str | None = None
-    backbone: str | None = None
-    results: str | None = None
-    force: bool = False
-
-    def __post_init__(self) -> None:
-        for flag, value, valid in (
-            ("--format", self.format, FORMATS),
-            ("--as", self.shape, SHAPES),
-            ("--dtype", self.dtype, DTYPES),
-        ):
-            if value is not None and value not in valid:
-                raise UserError(f"{flag} {value}: there is no such choice{nearest(value, valid)}")
-        if self.shape is not None and self.format != "peft":
-            raise UserError(f"--as {self.shape} goes with --format peft only")
-        if self.dtype is not None and self.format != "merged":
-            raise UserError(f"--dtype {self.dtype} goes with --format merged only")
-
-    @property
-    def name(self) -> str:
-        """The default folder's name: equal only for equal requests."""
-        parts = [self.format, "vera" if self.shape == "vera" else "", "best" if self.weights == "best" else ""]
-        return "-".join(p for p in parts if p)
-
-
-def export(folder: Path, request: Request, target: Path | None) -> str:
+def export(folder: Path, request: ExportRequest, target: Path | None) -> str:
     """Write, check and place one export; returns the line to print. ``target`` null: ``exports/<cell_id>/<name>``.
 
     Raises:
@@ -140,7 +107,7 @@ def _fresh(loaded: Loaded) -> Any:
     return model.to(checks.stored_dtype(model))
 
 
-def _peft(loaded: Loaded, request: Request, base: Place, folder: Path) -> tuple[float, str]:
+def _peft(loaded: Loaded, request: ExportRequest, base: Place, folder: Path) -> tuple[float, str]:
     from uora_bench.export import checks, peft_format, plain
 
     method, model = loaded.method, loaded.model
@@ -218,7 +185,7 @@ def save_merged(loaded: Loaded, dtype: Any, folder: Path) -> None:
     loaded.tokenizer.save_pretrained(str(folder))
 
 
-def _native(source: Source, loaded: Loaded, request: Request, folder: Path) -> float:
+def _native(source: Source, loaded: Loaded, request: ExportRequest, folder: Path) -> float:
     from safetensors.torch import save_file
 
     from uora_bench.export import checks, loading

@@ -7,7 +7,7 @@ import csv
 import io
 from typing import Any
 
-from uora_bench.report.table import Average, Part, Place, Row, Score, Table
+from uora_bench.report.model import Average, Part, Place, Row, Score, Table
 
 COLUMNS = (
     "table", "block", "row", "column", "task", "metric", "split", "rule", "ours_mean", "ours_median", "ours_std", "n",

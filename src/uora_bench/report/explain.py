@@ -14,8 +14,8 @@ from uora_bench.report import write
 from uora_bench.report.aggregate import Number
 from uora_bench.report.collect import Run
 from uora_bench.report.kinds import RecordKind, owner
+from uora_bench.report.model import Average, Place, Row, Score, Table
 from uora_bench.report.notes import RULES
-from uora_bench.report.table import Average, Place, Row, Score, Table
 
 
 def explain(words: list[str], results: Path, rule: Rule | None, kinds: Sequence[RecordKind] = ()) -> str:

@@ -12,8 +12,8 @@ from typing import Protocol
 
 from uora_bench.grid.request import Request
 from uora_bench.report.figure_spec import Sketch
+from uora_bench.report.model import Place, Score, Table
 from uora_bench.report.published import Library
-from uora_bench.report.table import Place, Score, Table
 
 
 class RecordKind(Protocol):

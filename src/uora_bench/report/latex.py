@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from uora_bench.report.table import Average, Place, Row, Table
+from uora_bench.report.model import Average, Place, Row, Table
 from uora_bench.report.versus import TEXT
 from uora_bench.report.words import letters, seconds, size
 

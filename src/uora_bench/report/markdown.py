@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from uora_bench.report.table import Average, Place, Row, Table
+from uora_bench.report.model import Average, Place, Row, Table
 from uora_bench.report.versus import TEXT, Sheet
 from uora_bench.report.words import letters, seconds, size
 

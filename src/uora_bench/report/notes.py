@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from uora_bench.grid import preset
 from uora_bench.grid.table_spec import TableSpec
 from uora_bench.report import grades, measured
 from uora_bench.report.aggregate import Number
 from uora_bench.report.collect import Collection, Run
+from uora_bench.report.model import Part, Table
 from uora_bench.report.published import Published
 from uora_bench.report.stats import LEVEL, MINIMUM_SEEDS
-
-if TYPE_CHECKING:
-    from uora_bench.report.table import Part, Table
 
 RULES = {
     "last": "the last epoch; dev did not choose it",

@@ -1,16 +1,14 @@
-"""A table, before it is Markdown, CSV, LaTeX or HTML: which number stands where, beside which published one, and why
-the two may differ.
+"""From the cells of an experiment (a `Collection`) and its `TableSpec` to a `Table`.
 
-`build` makes a `Table` of a `Collection` and its `TableSpec`. Published numbers are looked up here and kept apart from
-our own in every place.
+Published numbers are looked up here and kept apart from our own in every place.
 """
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -18,115 +16,10 @@ from uora_bench.errors import UserError, nearest
 from uora_bench.grid import preset
 from uora_bench.grid.table_spec import Block, Column, RowSpec, Rule, TableSpec
 from uora_bench.report import aggregate, notes, published, stats, versus
-from uora_bench.report.aggregate import Costs, Number
 from uora_bench.report.collect import Collection, Run
+from uora_bench.report.model import Average, Part, Place, Row, Score, Table
 from uora_bench.report.published import Library, Published
 from uora_bench.report.versus import Versus
-
-
-@dataclass(frozen=True)
-class Score:
-    """One column, with everything decided: which metric of which split, times ``scale``."""
-
-    label: str
-    task: str
-    metric: str
-    split: str
-    scale: float
-    higher_is_better: bool
-    decimals: int
-    published: dict[str, str]
-    averaged: bool = True
-
-
-@dataclass(frozen=True)
-class Place:
-    """One place of the table. ``mark``: best or second, where the statistics allow it, else empty."""
-
-    ours: Number
-    published: Published | None
-    mark: str = ""
-    notes: tuple[int, ...] = ()  # indices into `Table.notes`, about our number
-    published_notes: tuple[int, ...] = ()
-
-    @property
-    def delta(self) -> float | None:
-        """Ours minus published, where both are there."""
-        if self.ours.value is None or self.published is None:
-            return None
-        return self.ours.value - self.published.value
-
-
-@dataclass(frozen=True)
-class Average:
-    """The mean over the averaged ``columns``; ``ours`` is None while one of them has no number. ``by_seed``: the same
-    for each seed that all of them have."""
-
-    ours: float | None
-    published: Published | None
-    columns: tuple[str, ...]
-    by_seed: dict[int, float]
-    mark: str = ""
-
-    @property
-    def delta(self) -> float | None:
-        return None if self.ours is None or self.published is None else self.ours - self.published.value
-
-
-@dataclass(frozen=True)
-class Row:
-    label: str
-    places: tuple[Place, ...]
-    costs: Costs
-    published_parameters: str = ""
-    average: Average | None = None
-    costs_notes: tuple[int, ...] = ()
-
-    @property
-    def runs(self) -> tuple[Run, ...]:
-        # several columns may be scores of the same cells
-        return tuple({id(run): run for place in self.places for run in place.ours.runs}.values())
-
-    @property
-    def has_published(self) -> bool:
-        return any(place.published is not None for place in self.places)
-
-
-@dataclass(frozen=True)
-class Part:
-    """The rows under one heading."""
-
-    label: str
-    rows: tuple[Row, ...]
-
-
-@dataclass(frozen=True)
-class Table:
-    """``notes``: the footnotes, each once; places refer to them by index. ``about``: lines that hold for the whole.
-    ``heading``: what the rows are. ``plain``: they are no trained cells: there are no costs, and ``rule`` is ""."""
-
-    name: str
-    title: str
-    spec: TableSpec
-    rule: Rule | Literal[""]
-    columns: tuple[Score, ...]
-    parts: tuple[Part, ...]
-    notes: tuple[str, ...]
-    about: tuple[str, ...]
-    orphans: tuple[str, ...]
-    versus: tuple[Versus, ...] = ()  # per block, where the specification names a reference row
-    paper: str = ""  # "VeRA, Table 2" where it stands beside one
-    heading: str = "method"
-    plain: bool = False
-
-    def row(self, label: str, block: str | None = None) -> list[tuple[Part, Row]]:
-        """The rows of that label (in a block of that label, where one is given)."""
-        return [
-            (part, row)
-            for part in self.parts
-            for row in part.rows
-            if row.label == label and block in (None, part.label)
-        ]
 
 
 def build(collection: Collection, library: Library | None, rule: Rule | None = None) -> Table:

@@ -12,7 +12,7 @@ from uora_bench.grid.request import Request
 from uora_bench.grid.table_spec import Rule
 from uora_bench.report import collect, csv_file, latex, markdown, published, table
 from uora_bench.report.kinds import RecordKind, owner
-from uora_bench.report.table import Table
+from uora_bench.report.model import Table
 from uora_bench.util import atomic
 
 TRIALS = ("quickstart", "scratch")  # everybody's own: a table of them is there when asked for, and in no list

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from uora_bench.theory import amazon, digits
-from uora_bench.theory.compute import estimate, number
 from uora_bench.theory.empirical import COLUMNS, Transfer
+from uora_bench.theory.estimates import estimate, number
 from uora_bench.theory.parameters import AmazonTransfer, DigitsTransfer, values
 from uora_bench.theory.presets import TheoryCell
 from uora_bench.theory.record import Results

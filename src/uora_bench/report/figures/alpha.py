@@ -11,7 +11,7 @@ from uora_bench.report.collect import Run
 from uora_bench.report.figure_spec import Sketch, stem, table_text
 from uora_bench.report.figures import canvas, facts, slots
 from uora_bench.report.figures.style import BLACK, look
-from uora_bench.report.table import Part, Row, Table
+from uora_bench.report.model import Part, Row, Table
 
 QUANTILES = ("q05", "q25", "q50", "q75", "q95")
 COLUMNS = ("task", "row", "epoch", "target", *QUANTILES, "n", "cell_ids")

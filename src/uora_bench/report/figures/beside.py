@@ -9,8 +9,8 @@ from typing import Any
 from uora_bench.report.figure_spec import Sketch, stem, table_text
 from uora_bench.report.figures import canvas, facts, style
 from uora_bench.report.figures.style import GREY, Look
+from uora_bench.report.model import Part, Row, Table
 from uora_bench.report.published import Published
-from uora_bench.report.table import Part, Row, Table
 
 COLUMNS = ("panel", "row", "method", "whose", "value", "std", "n", "source", "by_seed", "cell_ids")
 

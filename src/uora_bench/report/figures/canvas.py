@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -170,6 +171,17 @@ def plain_decades(axis: Any) -> None:
 
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
     axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    axis.set_minor_locator(NullLocator())
+
+
+def decades(axis: Any, shown: Sequence[float]) -> None:
+    """At most five powers of ten as ticks of a logarithmic axis, as plain numbers."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    low, high = math.ceil(math.log10(min(shown)) - 1e-9), math.floor(math.log10(max(shown)) + 1e-9)
+    step = max(1, -(-(high - low) // 4))
+    axis.set_major_locator(FixedLocator([10.0**k for k in range(low, high + 1, step)]))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
 
 

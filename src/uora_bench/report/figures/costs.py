@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 from uora_bench.report import aggregate, measured
-from uora_bench.report.aggregate import Costs
 from uora_bench.report.figure_spec import Sketch, stem, table_text
-from uora_bench.report.figures import facts, style
-from uora_bench.report.figures.front import front
+from uora_bench.report.figures import facts, scatter, style
+from uora_bench.report.figures.scatter import Kind, Panel, Point
 from uora_bench.report.figures.style import Look
-from uora_bench.report.table import Part, Row, Table
+from uora_bench.report.model import Part, Row, Table
 
 COLUMNS = ("panel", "row", "method", "metric", "split", "cost", "score", "std", "n", "on_front", "by_seed", "cell_ids")
-
-
-@dataclass(frozen=True)
-class Kind:
-    """One kind of cost: its name in the file, on the axis and in the CSV, and how it is read."""
-
-    name: str
-    words: str
-    axis: str
-    of: Callable[[Costs], float | None]
-    unit: float = 1.0  # of the axis; the CSV has the record's own
 
 
 KINDS = (
@@ -33,30 +19,6 @@ KINDS = (
     Kind("seconds", "seconds", "seconds", lambda c: c.seconds),
     Kind("memory", "peak memory", "peak memory, GB", lambda c: c.memory, 1e9),
 )
-
-
-@dataclass(frozen=True)
-class Point:
-    row: Row
-    look: Look
-    cost: float
-    score: float
-    std: float | None
-    by_seed: dict[int, float]
-    cells: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Panel:
-    title: str
-    metric: str
-    split: str
-    higher_is_better: bool
-    points: tuple[Point, ...]
-
-    @property
-    def front(self) -> list[int]:
-        return front([(p.cost, p.score) for p in self.points], self.higher_is_better)
 
 
 def sketches(table: Table) -> list[Sketch]:
@@ -120,7 +82,7 @@ def _sketch(table: Table, part: Part, kind: Kind, panels: Sequence[Panel]) -> Sk
         facts.heading(table, part, f"score against {kind.words}"),
         _caption(table, part, kind, panels),
         table_text(COLUMNS, rows),
-        lambda: _draw(kind, panels, [(r.label, k) for r, k in zip(part.rows, style.looks(part), strict=True)]),
+        lambda: scatter.draw(kind, panels, [(r.label, k) for r, k in zip(part.rows, style.looks(part), strict=True)]),
     )
 
 
@@ -146,9 +108,3 @@ def _caption(table: Table, part: Part, kind: Kind, panels: Sequence[Panel]) -> s
         text += ["Largest over cells.", measured.memory(runs)]
     text.append("Rows of one cost and like scores stand side by side; the CSV has the exact cost.")
     return " ".join(sentence for sentence in text if sentence)
-
-
-def _draw(kind: Kind, panels: Sequence[Panel], rows: Sequence[tuple[str, Look]]) -> Any:
-    from uora_bench.report.figures import scatter
-
-    return scatter.draw(kind, panels, rows)

@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Iterable, Sequence
 
 from uora_bench.report.collect import Run
+from uora_bench.report.model import Part, Score, Table
 from uora_bench.report.notes import RULES
-from uora_bench.report.table import Part, Score, Table
 
 
 def heading(table: Table, part: Part, what: str) -> str:

@@ -13,7 +13,7 @@ from uora_bench.report.collect import Collection
 from uora_bench.report.figure_spec import Drawing, Sketch
 from uora_bench.report.figures import alpha, beside, canvas, costs, curves, refreshes
 from uora_bench.report.kinds import RecordKind, owner
-from uora_bench.report.table import Table
+from uora_bench.report.model import Table
 from uora_bench.util import atomic
 
 _MODULES = (costs, curves, refreshes, alpha, beside)

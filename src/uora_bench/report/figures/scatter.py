@@ -1,17 +1,53 @@
-"""Draws what `costs` has put together: points with error bars, the Pareto front, and a cost axis that can show 0."""
+"""Score against a cost: points with error bars, the Pareto front, and a cost axis that can show 0."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
+from uora_bench.report.aggregate import Costs
 from uora_bench.report.figures import canvas
+from uora_bench.report.figures.front import front
 from uora_bench.report.figures.style import GREY, Look
-
-if TYPE_CHECKING:
-    from uora_bench.report.figures.costs import Kind, Panel
+from uora_bench.report.model import Row
 
 _APART, _ASIDE = 5.0, 5.0  # points between markers at one place, and how far from it one is moved at most
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of cost: its name in the file, on the axis and in the CSV, and how it is read."""
+
+    name: str
+    words: str
+    axis: str
+    of: Callable[[Costs], float | None]
+    unit: float = 1.0  # of the axis; the CSV has the record's own
+
+
+@dataclass(frozen=True)
+class Point:
+    row: Row
+    look: Look
+    cost: float
+    score: float
+    std: float | None
+    by_seed: dict[int, float]
+    cells: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Panel:
+    title: str
+    metric: str
+    split: str
+    higher_is_better: bool
+    points: tuple[Point, ...]
+
+    @property
+    def front(self) -> list[int]:
+        return front([(p.cost, p.score) for p in self.points], self.higher_is_better)
 
 
 def draw(kind: Kind, panels: Sequence[Panel], rows: Sequence[tuple[str, Look]]) -> Any:

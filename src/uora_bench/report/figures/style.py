@@ -10,7 +10,7 @@ import zlib
 from dataclasses import dataclass
 from typing import Any
 
-from uora_bench.report.table import Part, Row
+from uora_bench.report.model import Part, Row
 
 BLACK, GREY, LIGHT = "#000000", "#8c8c8c", "#c8c8c8"
 SOLID, DASHED, DOTTED, CHAIN, LONG = (), (4.0, 1.6), (1.0, 1.4), (5.0, 1.4, 1.0, 1.4), (8.0, 2.0)

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from uora_bench.report.collect import Run
+from uora_bench.report.model import Place, Row, Score, Table
 from uora_bench.report.page.cells import Cells, method_of
 from uora_bench.report.page.pool import plain
 from uora_bench.report.published import Published
-from uora_bench.report.table import Place, Row, Score, Table
 from uora_bench.report.words import MISSING, letters, seconds, size
 
 

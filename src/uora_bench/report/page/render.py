@@ -19,12 +19,12 @@ from uora_bench.grid.request import Request
 from uora_bench.grid.table_spec import Rule
 from uora_bench.report import collect, explain, table
 from uora_bench.report.collect import Collection, Run
+from uora_bench.report.model import Table
 from uora_bench.report.notes import RULES
 from uora_bench.report.page import cells as cells_module
 from uora_bench.report.page import pool
 from uora_bench.report.page.numbers import Block, Numbers
 from uora_bench.report.published import Library
-from uora_bench.report.table import Table
 from uora_bench.report.versus import TEXT, Sheet
 from uora_bench.report.words import letters
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from uora_bench.errors import UserError
 from uora_bench.grid.request import Request
 from uora_bench.report.figure_spec import Sketch
+from uora_bench.report.model import Place, Score, Table
 from uora_bench.report.published import Library
-from uora_bench.report.table import Place, Score, Table
 from uora_bench.theory.presets import PREFIX
 from uora_bench.theory.report import figures, studies, tables
 from uora_bench.theory.report.studies import names, owns

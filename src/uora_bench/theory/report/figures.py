@@ -5,7 +5,6 @@ As every figure of the report: numbers first (a `Sketch` with its CSV), the pict
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +13,9 @@ from uora_bench.report.figure_spec import Sketch, stem, table_text
 from uora_bench.report.figures import canvas
 from uora_bench.report.figures.style import BLACK, CHAIN, DASHED, DOTTED, GREY, SOLID, Look
 from uora_bench.theory.record import Results
-from uora_bench.theory.report import histograms, maps
+from uora_bench.theory.report import histograms, maps, transfer_curves
+from uora_bench.theory.report.model import at, name
 from uora_bench.theory.report.studies import Group, Study
-from uora_bench.theory.report.tables import at, name
 
 COLUMNS = ("panel", "quantity", "axis", "x", "theory", "released", "simulated", "error", "repetitions", "by_seed",
            "cell_ids")  # fmt: skip
@@ -70,8 +69,6 @@ def sketches(study: Study) -> list[Sketch]:
     if kind == "optimal_alpha_map":
         return maps.sketches(study)
     if kind in ("amazon", "digits"):
-        from uora_bench.theory.report import transfer_curves
-
         return transfer_curves.sketches(study)
     return [_sketch(study, quantity) for quantity in study.preset.shows]
 
@@ -215,7 +212,7 @@ def _panel(ax: Any, panel: Panel, released: bool) -> None:
         )  # fmt: skip
     if logarithmic:
         ax.set_xscale("log")
-        decades(ax.xaxis, [p.x for p in panel.points])
+        canvas.decades(ax.xaxis, [p.x for p in panel.points])
     ax.margins(x=0.02)
     ax.set_xlabel(AXES[results.axis])
     ax.set_ylabel(QUANTITIES[panel.quantity])
@@ -240,14 +237,3 @@ def _tame(ax: Any, panel: Panel) -> None:
     if positive and max(known) > 100 * min(known):
         ax.set_yscale("log")
         canvas.plain_decades(ax.yaxis)
-
-
-def decades(axis: Any, shown: Sequence[float]) -> None:
-    """At most five powers of ten as ticks of a logarithmic axis, as plain numbers."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-
-    low, high = math.ceil(math.log10(min(shown)) - 1e-9), math.floor(math.log10(max(shown)) + 1e-9)
-    step = max(1, -(-(high - low) // 4))
-    axis.set_major_locator(FixedLocator([10.0**k for k in range(low, high + 1, step)]))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_locator(NullLocator())

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from uora_bench.grid.table_spec import TableSpec
 from uora_bench.report.aggregate import Costs, Number
+from uora_bench.report.model import Part, Place, Row, Score, Table
 from uora_bench.report.published import Published
-from uora_bench.report.table import Part, Place, Row, Score, Table
-from uora_bench.theory.report.studies import Group, Study
+from uora_bench.theory.report.studies import Group, Study, place
+
+THEORY, RELEASED, SIMULATED = "theory", "released formula", "simulated; std: standard error"
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,14 @@ class Entry:
     by_seed: Mapping[int, float] | None = None
     error: float | None = None
     printed: Published | None = None
+
+
+def at(group: Group, variant: str, quantity: str, x: float) -> Entry:
+    """A theoretical value of ``group`` at ``x``."""
+    results = group.results
+    found = None if results is None else results.theory.get(variant, {}).get(quantity)
+    i = None if results is None else place(results, x)
+    return Entry(None if found is None or i is None else found[i])
 
 
 def simulated(group: Group, quantity: str, x: float | None = None) -> Entry:
@@ -103,3 +113,68 @@ def _place(entry: Entry, column: Column, group: Group | None) -> Place:
     # what is empty by design is not missing
     planned = len(scaled) or int(group is not None and not group.records)
     return Place(Measured("mean", scaled, planned, runs, "", (), error), entry.printed)
+
+
+def printed(study: Study, group: Group, quantity: str) -> Published | None:
+    """What the paper prints for ``quantity`` of this setting, where the preset says so; of own settings nothing."""
+    preset = study.preset
+    if preset.printed is None or study.own:
+        return None
+    for row in preset.printed.values:
+        when = {k: v for k, v in row.items() if k in group.parameters}
+        if quantity in row and all(group.parameters[k] == v for k, v in when.items()):
+            text = str(row[quantity])
+            source = preset.printed.source
+            return Published(
+                "alpha-LoRA", "theory", source, "ridge classifier", group.label, quantity, float(text), None, "",
+                source, "high", text.replace("-", "−"),
+            )  # fmt: skip
+    return None
+
+
+def about(
+    study: Study, *more: str, error: str = " ± standard error", z: bool = True, released: bool = True
+) -> list[str]:
+    """The lines above every table: the values common to all settings, repetitions and seeds, and how to make it.
+    ``error``: what stands behind simulated means; ``z``, ``released``: whether there are such columns."""
+    preset = study.preset
+    shared = ", ".join(f"{name(k)}={v:g}" for k, v in study.common.items())
+    source = f"own ones of the experiment {preset.name}" if study.own else preset.source
+    own = [f"{shared}. Values: {source}." if shared else f"Values: {source}."]
+    counts = sorted({group.repetitions for group in study.done})
+    seeds = sorted({one.cell["seed"] for group in study.done for one in group.records})
+    if counts != [0]:
+        own.append(
+            f"Simulated: mean{error} of {' or '.join(map(str, counts))} repetitions per seed, "
+            f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+            + ("; z: simulated − theory, in standard errors." if z else ".")
+        )
+    if released and has_released(study):
+        own.append(
+            "Released formula: that of the authors' code, in which the squared norm of the source vector is too small "
+            "(docs/theory_errata.md)."
+        )
+    note = [" ".join(preset.note.split())] if preset.note and not study.own else []
+    return [
+        *note,
+        *own,
+        *(line for line in more if line),
+        f"Made by `python -m uora_bench theory {study.words}`.",
+    ]
+
+
+def has_released(study: Study) -> bool:
+    return any(group.results is not None and "released" in group.results.theory for group in study.groups)
+
+
+def name(key: str) -> str:
+    """A parameter as the paper writes it, in letters that every format has."""
+    return {
+        "mu": "μ",
+        "mu_perp": "μ_perp",
+        "beta": "β",
+        "gamma_pre": "γ_pre",
+        "gamma": "γ",
+        "sigma": "σ",
+        "alpha": "α",
+    }.get(key, key)

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from uora_bench.config.cell import MetricSpec
+from uora_bench.config.schema import convert
 from uora_bench.errors import UserError, nearest
 from uora_bench.records import record
 from uora_bench.report.collect import Run
 from uora_bench.theory import presets
 from uora_bench.theory import record as records
+from uora_bench.theory.parameters import Values, values
 from uora_bench.theory.presets import PREFIX, Preset
 from uora_bench.theory.record import Estimate, Results, TheoryRecord
 
@@ -79,6 +81,19 @@ class Study:
         first, *rest = [group.parameters for group in self.groups]
         alike = {k: v for k, v in first.items() if all(other[k] == v for other in rest)}
         return {k: v for k, v in alike.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+
+    def grid(self, key: str) -> tuple[float, ...]:
+        """The values of a parameter that is a grid and that all settings have alike.
+
+        Raises:
+            UserError: where they have several.
+        """
+        first, *rest = [group.parameters[key] for group in self.groups]
+        if any(other != first for other in rest):
+            raise UserError(
+                f"the settings of '{self.name}' have different {key}; give each an experiment_name of its own"
+            )
+        return values(convert(Values, first, key))
 
     @property
     def words(self) -> str:

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from uora_bench.errors import UserError
-from uora_bench.report.published import Library, Published
-from uora_bench.report.table import Table
-from uora_bench.theory.parameters import values
+from uora_bench.report.model import Table
+from uora_bench.report.published import Library
 from uora_bench.theory.report import transfers
-from uora_bench.theory.report.model import Column, Entry, deviation, simulated, table
+from uora_bench.theory.report.model import (
+    RELEASED,
+    SIMULATED,
+    THEORY,
+    Column,
+    Entry,
+    about,
+    at,
+    deviation,
+    has_released,
+    name,
+    printed,
+    simulated,
+    table,
+)
 from uora_bench.theory.report.studies import Group, Study, place
 
 Rows = list[tuple[str, Group | None, Mapping[str, Entry]]]
 
-THEORY, RELEASED, SIMULATED = "theory", "released formula", "simulated; std: standard error"
 GAP = Column("z", "z", "(simulated − theory) / standard error", decimals=1)
 _RANGE = 6  # rows of a sweep
 
@@ -34,58 +45,6 @@ def table_of(study: Study, library: Library | None) -> Table:
         "digits": transfers.digits,
     }
     return makers[study.preset.kind](study)
-
-
-def about(
-    study: Study, *more: str, error: str = " ± standard error", z: bool = True, released: bool = True
-) -> list[str]:
-    """The lines above every table: the values common to all settings, repetitions and seeds, and how to make it.
-    ``error``: what stands behind simulated means; ``z``, ``released``: whether there are such columns."""
-    preset = study.preset
-    shared = ", ".join(f"{name(k)}={v:g}" for k, v in study.common.items())
-    source = f"own ones of the experiment {preset.name}" if study.own else preset.source
-    own = [f"{shared}. Values: {source}." if shared else f"Values: {source}."]
-    counts = sorted({group.repetitions for group in study.done})
-    seeds = sorted({one.cell["seed"] for group in study.done for one in group.records})
-    if counts != [0]:
-        own.append(
-            f"Simulated: mean{error} of {' or '.join(map(str, counts))} repetitions per seed, "
-            f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
-            + ("; z: simulated − theory, in standard errors." if z else ".")
-        )
-    if released and has_released(study):
-        own.append(
-            "Released formula: that of the authors' code, in which the squared norm of the source vector is too small "
-            "(docs/theory_errata.md)."
-        )
-    note = [" ".join(preset.note.split())] if preset.note and not study.own else []
-    return [
-        *note,
-        *own,
-        *(line for line in more if line),
-        f"Made by `python -m uora_bench theory {study.words}`.",
-    ]
-
-
-def name(key: str) -> str:
-    """A parameter as the paper writes it, in letters that every format has."""
-    return {
-        "mu": "μ",
-        "mu_perp": "μ_perp",
-        "beta": "β",
-        "gamma_pre": "γ_pre",
-        "gamma": "γ",
-        "sigma": "σ",
-        "alpha": "α",
-    }.get(key, key)
-
-
-def at(group: Group, variant: str, quantity: str, x: float) -> Entry:
-    """A theoretical value of ``group`` at ``x``."""
-    results = group.results
-    found = None if results is None else results.theory.get(variant, {}).get(quantity)
-    i = None if results is None else place(results, x)
-    return Entry(None if found is None or i is None else found[i])
 
 
 def thin(x: tuple[float, ...], count: int = _RANGE) -> list[float]:
@@ -112,10 +71,6 @@ def columns(quantity: str, scale: float, decimals: int, released: bool, prefix: 
     if released:
         found.append(Column(f"{prefix}released formula", quantity, RELEASED, scale, decimals))
     return [*found, Column(f"{prefix}simulated", quantity, SIMULATED, scale, decimals)]
-
-
-def has_released(study: Study) -> bool:
-    return any(group.results is not None and "released" in group.results.theory for group in study.groups)
 
 
 def _accuracy_alpha(study: Study) -> Table:
@@ -162,23 +117,6 @@ def _source_alone(group: Group) -> dict[str, Entry]:
 
 def _alpha(x: float) -> str:
     return {0.0: "α = 0 (target data alone)", 1.0: "α = 1 (LoRA)"}.get(x, f"α = {x:g}")
-
-
-def printed(study: Study, group: Group, quantity: str) -> Published | None:
-    """What the paper prints for ``quantity`` of this setting, where the preset says so; of own settings nothing."""
-    preset = study.preset
-    if preset.printed is None or study.own:
-        return None
-    for row in preset.printed.values:
-        when = {k: v for k, v in row.items() if k in group.parameters}
-        if quantity in row and all(group.parameters[k] == v for k, v in when.items()):
-            text = str(row[quantity])
-            source = preset.printed.source
-            return Published(
-                "alpha-LoRA", "theory", source, "ridge classifier", group.label, quantity, float(text), None, "",
-                source, "high", text.replace("-", "−"),
-            )  # fmt: skip
-    return None
 
 
 def _decision_function(study: Study) -> Table:
@@ -277,8 +215,8 @@ def _optimal_alpha(study: Study) -> Table:
 
 def _optimal_alpha_map(study: Study) -> Table:
     parts = []
-    shown = thin(values_of(study, "gammas"), 4)
-    rows_of = list(enumerate(values_of(study, "gammas_pre")))
+    shown = thin(study.grid("gammas"), 4)
+    rows_of = list(enumerate(study.grid("gammas_pre")))
     chosen = [rows_of[round(i * (len(rows_of) - 1) / 3)] for i in range(4)]
     for group in study.groups:
         for variant, words in (("corrected", "theory"), ("released", "released formula")):
@@ -292,21 +230,6 @@ def _optimal_alpha_map(study: Study) -> Table:
         Column(f"γ={g:.3g}", "optimal_alpha", "theory or released formula, as the block says", 1.0, 3) for g in shown
     ]
     return table(study, "γ_pre", found, parts, about(study, "α* over the two penalties."))
-
-
-def values_of(study: Study, key: str) -> tuple[float, ...]:
-    """The values of a grid that all settings have.
-
-    Raises:
-        UserError: where they have several.
-    """
-    from uora_bench.config.schema import convert
-    from uora_bench.theory.parameters import Values
-
-    first, *rest = [group.parameters[key] for group in study.groups]
-    if any(other != first for other in rest):
-        raise UserError(f"the settings of '{study.name}' have different {key}; give each an experiment_name of its own")
-    return values(convert(Values, first, key))
 
 
 def _regression_risk(study: Study) -> Table:

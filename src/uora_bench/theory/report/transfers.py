@@ -6,9 +6,9 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from uora_bench.report.model import Table
 from uora_bench.report.published import Library, Published
-from uora_bench.report.table import Table
-from uora_bench.theory.report import tables
+from uora_bench.theory.report import model
 from uora_bench.theory.report.model import Column, Entry, simulated, table
 from uora_bench.theory.report.studies import Group, Study
 
@@ -59,7 +59,7 @@ def amazon(study: Study, library: Library | None) -> Table:
     if len(seeds) > 1:
         more.append("± is the sample standard deviation over seeds; behind the published ± stands the population's.")
     heading = "setting" if several else "transfer"
-    return table(study, heading, found, [("", rows)], tables.about(study, *more, error="", z=False), _paper(study))
+    return table(study, heading, found, [("", rows)], model.about(study, *more, error="", z=False), _paper(study))
 
 
 def digits(study: Study) -> Table:
@@ -82,9 +82,9 @@ def digits(study: Study) -> Table:
     for name in ("target_only", "plain", "corrected", "source_only"):
         words = NAMES[name][0]
         found += [Column(f"{words}, theory", "accuracy", "theory, plug-in", 100.0, 1),
-                  Column(words, "accuracy", tables.SIMULATED, 100.0, 1)]  # fmt: skip
+                  Column(words, "accuracy", model.SIMULATED, 100.0, 1)]  # fmt: skip
     found.append(Column("best α on test", "accuracy", "chosen on the test rows", 100.0, 1))
-    lines = tables.about(study, "Accuracy in percent, theory with plug-in moments.", BASELINE, z=False)
+    lines = model.about(study, "Accuracy in percent, theory with plug-in moments.", BASELINE, z=False)
     return table(study, "transfer", found, parts, lines)
 
 
@@ -93,7 +93,7 @@ def _setting(group: Group) -> tuple[tuple[str, Any], ...]:
 
 
 def _words(setting: Iterable[tuple[str, Any]]) -> str:
-    return ", ".join(f"{tables.name(k)}={v:g}" for k, v in setting)
+    return ", ".join(f"{model.name(k)}={v:g}" for k, v in setting)
 
 
 def _fact(group: Group, key: str) -> float | None:
@@ -166,7 +166,7 @@ def _printed(study: Study, group: Group, library: Library | None) -> dict[str, P
     if preset.printed is None:
         return {}
     if preset.printed.table is None or library is None:
-        found = {words: tables.printed(study, group, name) for name, (words, _) in NAMES.items()}
+        found = {words: model.printed(study, group, name) for name, (words, _) in NAMES.items()}
         return {words: one for words, one in found.items() if one is not None}
     filled = {k: f"{v:g}" if isinstance(v, float) else v for k, v in group.parameters.items()}
     wanted = preset.printed.table.format(**filled)
