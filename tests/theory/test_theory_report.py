@@ -34,7 +34,7 @@ def test_the_records_of_every_preset_are_committed_and_whole(folder: Path) -> No
     for group in study.groups:
         assert len(group.records) == group.planned
         for one in group.records:
-            found = record.read(folder / f"{one.cell_id}.json")  # checks the id against the content
+            found = record.read_record(folder / f"{one.cell_id}.json")  # checks the id against the content
             assert (found.status, found.experiment, found.cell_id) == ("done", folder.name, one.cell_id)
             assert found.provenance["git"]["commit"]
 
@@ -50,36 +50,36 @@ def test_every_kind_has_tables_in_every_format(results: Path, name: str) -> None
     assert "peak memory" not in text
     assert "[U+" not in latex.render(made), "a letter that LaTeX does not have"
     rows = list(csv.DictReader(io.StringIO(csv_file.render(made))))
-    assert len(rows) == sum(len(part.rows) for part in made.parts) * len(made.columns)
+    assert len(rows) == sum(len(block.rows) for block in made.blocks) * len(made.columns)
     assert any(row["ours_mean"] for row in rows)
 
 
 def test_a_table_s_numbers_are_the_records(results: Path) -> None:
     (made,) = theory.tables_of("theory_mine", results, None)
     by_label = {one.label.partition(" ·")[0]: one for one in read_all(results, "theory_mine")}
-    assert [part.label for part in made.parts] == sorted(by_label)
+    assert [block.label for block in made.blocks] == sorted(by_label)
     labels = [column.label for column in made.columns]
     assert labels == ["α", "theory", "released formula", "simulated", "z"]
-    for part in made.parts:
-        found = by_label[part.label].results
+    for block in made.blocks:
+        found = by_label[block.label].results
         assert found is not None
-        row = next(row for row in part.rows if row.label == "α = 1 (LoRA)")
+        row = next(row for row in block.rows if row.label == "α = 1 (LoRA)")
         i = found.x.index(1.0)
-        shown = [place.ours.value for place in row.places]
+        shown = [entry.ours.value for entry in row.entries]
         mean, error = found.simulated["accuracy"].mean[i], found.simulated["accuracy"].error[i]
         theory_value = found.theory["corrected"]["accuracy"][i]
         assert shown[1] == pytest.approx(100 * theory_value)
         assert shown[2] == pytest.approx(100 * found.theory["released"]["accuracy"][i])
         assert shown[3] == pytest.approx(100 * mean)
-        assert row.places[3].ours.std == pytest.approx(100 * error)
+        assert row.entries[3].ours.std == pytest.approx(100 * error)
         assert shown[4] == pytest.approx((mean - theory_value) / error, abs=1e-3)
 
 
 def test_own_settings_are_told_apart_and_get_nothing_of_the_preset(tmp_path: Path) -> None:
     for n in (20, 30):
         assert run(tmp_path, f"{QUICK} beta=0.5 n={n} experiment_name=theory_own") == 0
-    (made,) = theory.tables_of("theory_own", tmp_path, write.library())
-    assert [part.label for part in made.parts] == [f"β=0.5, n={n}, 8 repetitions" for n in (20, 30)]
+    (made,) = theory.tables_of("theory_own", tmp_path, write.published_library())
+    assert [block.label for block in made.blocks] == [f"β=0.5, n={n}, 8 repetitions" for n in (20, 30)]
     text = markdown.render(made)
     assert "N=100, p=40, μ=0.8" in text
     assert "n=30 experiment_name=theory_own`" in text
@@ -90,42 +90,44 @@ def test_own_settings_are_told_apart_and_get_nothing_of_the_preset(tmp_path: Pat
 def test_seeds_of_one_setting_stand_in_one_place(tmp_path: Path) -> None:
     assert run(tmp_path, f"{QUICK} beta=0.5 seed=0,1 experiment_name=theory_two") == 0
     (made,) = theory.tables_of("theory_two", tmp_path, None)
-    (part,) = made.parts
-    place = part.rows[1].places[3]
+    (block,) = made.blocks
+    entry = block.rows[1].entries[3]
     own = [one.results.simulated["accuracy"] for one in read_all(tmp_path, "theory_two")]
     i = read_all(tmp_path, "theory_two")[0].results.x.index(1.0)
-    assert set(place.ours.by_seed) == {0, 1}
-    assert place.ours.std == pytest.approx(100 * math.hypot(own[0].error[i], own[1].error[i]) / 2)
+    assert set(entry.ours.by_seed) == {0, 1}
+    assert entry.ours.std == pytest.approx(100 * math.hypot(own[0].error[i], own[1].error[i]) / 2)
 
 
 def test_published_numbers_stand_on_lines_of_their_own() -> None:
-    library = write.library()
+    library = write.published_library()
     for name in ("accuracy_alpha", "amazon_table_1", "amazon_variants"):
         found = theory.tables_of(f"theory_{name}", ROOT / "results", library)[0]
-        places = [p for part in found.parts for row in part.rows for p in row.places]
-        beside = [p for p in places if p.published is not None]
-        assert beside
-        for p in beside:
+        entries = [p for block in found.blocks for row in block.rows for p in row.entries]
+        published = [p for p in entries if p.published is not None]
+        assert published
+        for p in published:
             assert p.published.source
             assert p.published.value not in p.ours.by_seed.values()
             assert p.delta is None or p.delta == pytest.approx(p.ours.value - p.published.value)
 
 
 def test_table_1_names_the_baseline_that_the_paper_s_lacks() -> None:
-    (made,) = theory.tables_of("theory_amazon_table_1", ROOT / "results", write.library())
+    (made,) = theory.tables_of("theory_amazon_table_1", ROOT / "results", write.published_library())
     labels = [column.label for column in made.columns]
     assert labels[-1] == "source alone"
     assert any("the paper's table lacks" in line for line in made.about)
-    rows = made.parts[0].rows
+    rows = made.blocks[0].rows
     assert rows[0].label == "books → dvd"
-    published = {c: row.places[labels.index(c)].published for c in ("α=0", "α=1", "α* as released") for row in rows[:1]}
+    published = {
+        c: row.entries[labels.index(c)].published for c in ("α=0", "α=1", "α* as released") for row in rows[:1]
+    }
     assert [published[c].text for c in published] == ["60.93 ± 0.49", "76.43 ± 0.06", "77.92 ± 0.1"]
-    assert all(row.places[-1].published is None for row in rows)
+    assert all(row.entries[-1].published is None for row in rows)
     mean = rows[-1]
     assert mean.label == "mean of the transfers"
     for i in range(3, len(labels)):
-        own = [row.places[i].ours.value for row in rows[:-1]]
-        assert mean.places[i].ours.value == pytest.approx(sum(own) / 12)
+        own = [row.entries[i].ours.value for row in rows[:-1]]
+        assert mean.entries[i].ours.value == pytest.approx(sum(own) / 12)
 
 
 def test_records_of_other_settings_are_in_no_place_of_a_preset_s_table(
@@ -139,33 +141,33 @@ def test_records_of_other_settings_are_in_no_place_of_a_preset_s_table(
     assert "experiment_name=" not in capsys.readouterr().out
     (made,) = theory.tables_of("theory_regression_risk", tmp_path, None)
     assert len(made.orphans) == 1
-    assert [part.label for part in made.parts if any(p.ours.n for r in part.rows for p in r.places)] == ["β=0.5"]
+    assert [block.label for block in made.blocks if any(p.ours.n for r in block.rows for p in r.entries)] == ["β=0.5"]
     assert "1 record(s) of other settings" in markdown.render(made)
 
 
 @pytest.mark.parametrize("name", ["mine", "sweep", "histogram", "best", "regression", "map"])
 def test_a_figure_s_csv_is_what_the_records_hold_and_it_draws(results: Path, name: str) -> None:
-    sketches = theory.sketches_of(f"theory_{name}", results)
-    assert sketches
-    for sketch in sketches:
-        assert sketch.name.startswith(f"theory_{name}")
-        rows = list(csv.DictReader(io.StringIO(sketch.data)))
+    specs = theory.figures_of(f"theory_{name}", results)
+    assert specs
+    for spec in specs:
+        assert spec.name.startswith(f"theory_{name}")
+        rows = list(csv.DictReader(io.StringIO(spec.data)))
         ids = {one.cell_id for one in read_all(results, f"theory_{name}")}
         assert {row["cell_ids"] for row in rows} == ids
-        drawing = figures.canvas.render(sketch)
-        assert drawing.svg.startswith("<?xml")
-        assert figures.canvas.render(sketch).svg == drawing.svg
-        assert sketch.caption.endswith(".")
+        rendered = figures.canvas.render(spec)
+        assert rendered.svg.startswith("<?xml")
+        assert figures.canvas.render(spec).svg == rendered.svg
+        assert spec.caption.endswith(".")
 
 
 def test_points_of_a_figure_are_the_simulated_means(results: Path) -> None:
-    (sketch,) = theory.sketches_of("theory_mine", results)
+    (spec,) = theory.figures_of("theory_mine", results)
     known = {one.cell_id: one.results for one in read_all(results, "theory_mine")}
-    rows = list(csv.DictReader(io.StringIO(sketch.data)))
+    rows = list(csv.DictReader(io.StringIO(spec.data)))
     assert len(rows) == sum(len(one.x) for one in known.values())
     for row in rows:
         one = known[row["cell_ids"]]
-        i = studies.place(one, float(row["x"]))
+        i = studies.index_of(one, float(row["x"]))
         assert float(row["simulated"]) == one.simulated["accuracy"].mean[i]
         assert float(row["error"]) == one.simulated["accuracy"].error[i]
         assert float(row["theory"]) == one.theory["corrected"]["accuracy"][i]
@@ -209,7 +211,7 @@ def test_explain_names_the_record_and_the_command(results: Path) -> None:
     assert " ± " in text.splitlines()[0]
     assert "python -m uora_bench theory experiment=accuracy_alpha n=20" in text
     (path,) = [word for word in text.split() if word.endswith(".json")]
-    assert record.read(Path(path)).cell["parameters"]["beta"] == 0.5
+    assert record.read_record(Path(path)).cell["parameters"]["beta"] == 0.5
     for words, said in (
         (["α = 1 (LoRA)", "simulated"], "is in 3 blocks"),
         (["α = 9", "simulated"], "no row 'α = 9'"),

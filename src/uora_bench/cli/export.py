@@ -18,7 +18,7 @@ from uora_bench.util.signals import StopRequest
 _EPILOG = """formats
   peft     a LoRA adapter of scale 1 with the task head, as PEFT writes it (--as vera: PEFT's VeRA, where it fits)
   merged   a plain transformers model: W + ΔW, head and tokenizer
-  native   adapter, head and configuration; uora_bench.export.load(folder) reads it
+  native   adapter, head and configuration; uora_bench.export.load_model(folder) reads it
 
 Every export is loaded again and its logits compared with the run's before it is put in place. See docs/export.md.
 exit codes: 0 done, 1 the check failed (nothing is left), 2 your mistake, 128+n signal n"""
@@ -73,6 +73,6 @@ def _main(words: list[str] | None) -> int:
         force=given.force,
     )
     StopRequest().install()
-    folder = source.find(given.cell, given.runs, given.experiment)
+    folder = source.find_run(given.cell, given.runs, given.experiment)
     print(formats.export(folder, wanted, Path(given.output) if given.output else None), flush=True)
     return 0

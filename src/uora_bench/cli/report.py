@@ -103,7 +103,11 @@ def _tables(results: Path, rule: Rule | None, words: list[str], kinds: Sequence[
         if not named:
             raise UserError(f"'{words[0]}' needs an experiment: python -m uora_bench tables experiment=NAME …")
         request = replace(requests.read([w for w in words if not w.startswith("experiment=")]), experiment=named[0])
-        print(markdown.render(write.make_table(request, results, write.library(), rule, kinds)), end="", flush=True)
+        print(
+            markdown.render(write.make_table(request, results, write.published_library(), rule, kinds)),
+            end="",
+            flush=True,
+        )
         return 0
     folder = results / "tables" if rule is None else results / "tables" / rule
     contents = write.files(write.all_tables(results, rule, kinds=kinds), folder)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from uora_bench import __version__
 from uora_bench.errors import UserError
-from uora_bench.export.place import TAG
 from uora_bench.export.request import ExportRequest
 from uora_bench.export.source import HALF, Source
+from uora_bench.export.target_folder import TAG
 from uora_bench.metrics import UNSCALED
 from uora_bench.records.record import CellRecord
 
@@ -109,8 +109,8 @@ def _code(facts: Facts) -> Iterator[str]:
     classes = ", ".join(sorted((auto, kind), key=str.lower))
     if facts.request.format == "native":
         named = ', backbone="<folder of the backbone>"' if cell.backbone.path is not None else ""
-        yield from ("from uora_bench.export import load", "", here)
-        yield f"model, {name}, cell = load(folder{named})"
+        yield from ("from uora_bench.export import load_model", "", here)
+        yield f"model, {name}, cell = load_model(folder{named})"
     elif facts.request.format == "merged":
         yield from (f"from transformers import {classes}", "", here)
         yield f"model = {auto}.from_pretrained(folder).eval()"

@@ -1,6 +1,6 @@
-"""Seeds put together: what stands in one place of a table.
+"""Seeds put together: what stands in one entry of a table.
 
-Scores are multiplied by the metric's scale here and nowhere else. A place says how many seeds it has and how many were
+Scores are multiplied by the metric's scale here and nowhere else. An entry says how many seeds it has and how many were
 planned; it is never filled from elsewhere.
 """
 
@@ -55,7 +55,7 @@ class Number:
 
 
 def number(runs: Sequence[Run], rule: str, split: str, metric: str, scale: float, aggregate: Aggregate) -> Number:
-    """The number of one place, from the cells that belong to it."""
+    """The number of one entry, from the cells that belong to it."""
     by_seed: dict[int, float] = {}
     problems = []
     for run in sorted(runs, key=lambda r: r.seed):

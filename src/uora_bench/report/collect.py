@@ -26,7 +26,7 @@ _NOT_SCIENCE = ("experiment_name", "data.root", "results.dir", "runs.dir", "trac
 
 @dataclass(frozen=True)
 class Run:
-    """One cell: its place in the grid, and its record where there is one. ``record`` is the JSON of
+    """One cell: where it is in the grid, and its record where there is one. ``record`` is the JSON of
     `record.CellRecord`; ``status`` missing: nothing was recorded yet, failed: ``reason`` says why."""
 
     task: str
@@ -128,7 +128,7 @@ def _row_keys(experiment: Experiment, request: Request) -> set[str]:
 
 
 def _usable(found: diff.Found, folder: Path) -> dict[str, Any]:
-    """The record, with grades that lie beside it.
+    """The record, with the grades in its folder.
 
     Raises:
         UserError: for a finished record that lacks what a table needs.
@@ -165,10 +165,10 @@ def _without_preset(name: str, records: diff.Records, folder: Path) -> Collectio
         row = {k: settings.get(k) for k in ("method", "backbone", *varied) if k in settings}
         raw, task = _usable(entry, folder), entry.cell["task"]
         metric = build(MetricSpec, entry.raw["metric"], "metric")
-        place = (str(row), task["name"], entry.cell["seed"])
-        if place in taken:
+        key = (str(row), task["name"], entry.cell["seed"])
+        if key in taken:
             row["record"] = entry.cell_id[:8]  # alike in all that has a name
-        taken.add(place)
+        taken.add(key)
         run = Run(task["name"], entry.cell["seed"], row, metric, task["splits"], entry.status, entry.reason, raw)
         runs.append(replace(run, words=entry.command))
     runs.sort(key=lambda r: (str(r.row), r.task, r.seed))
@@ -191,11 +191,11 @@ def _varied(found: Iterable[diff.Found], flat: Iterable[Mapping[str, Any]]) -> l
     """The settings that differ between records of one method on one task: what a row's name has to say."""
     groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
     for entry, settings in zip(found, flat, strict=True):
-        place = entry.cell["method"]["name"], entry.cell["task"]["name"], entry.cell["backbone"]["name"]
-        groups.setdefault(place, []).append(settings)
+        alike = entry.cell["method"]["name"], entry.cell["task"]["name"], entry.cell["backbone"]["name"]
+        groups.setdefault(alike, []).append(settings)
     keys: dict[str, None] = {}
-    for alike in groups.values():
-        for key in sorted({k for settings in alike for k in settings}):
-            if len({str(settings.get(key)) for settings in alike}) > 1:
+    for own in groups.values():
+        for key in sorted({k for settings in own for k in settings}):
+            if len({str(settings.get(key)) for settings in own}) > 1:
                 keys[key] = None
     return list(keys)

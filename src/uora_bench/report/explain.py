@@ -14,12 +14,12 @@ from uora_bench.report import write
 from uora_bench.report.aggregate import Number
 from uora_bench.report.collect import Run
 from uora_bench.report.kinds import RecordKind, owner
-from uora_bench.report.model import Average, Place, Row, Score, Table
+from uora_bench.report.model import Average, Entry, Row, Score, Table
 from uora_bench.report.notes import RULES
 
 
 def explain(words: list[str], results: Path, rule: Rule | None, kinds: Sequence[RecordKind] = ()) -> str:
-    """The text for ``TABLE ROW COLUMN [BLOCK]``, labels in any case; ``kinds``: of records beside trained cells.
+    """The text for ``TABLE ROW COLUMN [BLOCK]``, labels in any case; ``kinds``: of records other than trained cells.
 
     Raises:
         UserError: when a word names nothing, or two blocks have such a row and none is named.
@@ -29,7 +29,7 @@ def explain(words: list[str], results: Path, rule: Rule | None, kinds: Sequence[
     tables = [*write.experiments(results, kinds), *write.TRIALS]
     tables += [name for kind in kinds for name in kind.names(results)]
     name = _known("table", words[0], tables)
-    table = write.make_table(Request(name, "print"), results, write.library(), rule, kinds)
+    table = write.make_table(Request(name, "print"), results, write.published_library(), rule, kinds)
     block, row = _row(table, words[1], words[3] if len(words) == 4 else None)
     columns = [column.label for column in table.columns]
     label = _known("column", words[2], [*columns, *(["Avg"] if row.average is not None else [])], name)
@@ -39,10 +39,10 @@ def explain(words: list[str], results: Path, rule: Rule | None, kinds: Sequence[
         own += [f"results.dir={results}"] if results != Path("results") else []
         return "\n".join(_average_lines(title, table, block, row, row.average, own))
     index = columns.index(label)
-    column, place, kind = table.columns[index], row.places[index], owner(name, kinds)
+    column, entry, kind = table.columns[index], row.entries[index], owner(name, kinds)
     if kind is not None:
-        return "\n".join(kind.explain(title, column, place, results))
-    return "\n".join(_lines(title, table, column, place))
+        return "\n".join(kind.explain(title, column, entry, results))
+    return "\n".join(_lines(title, table, column, entry))
 
 
 def _known(what: str, given: str, labels: Sequence[str], table: str = "") -> str:
@@ -67,19 +67,19 @@ def _known(what: str, given: str, labels: Sequence[str], table: str = "") -> str
 def _row(table: Table, given: str, block: str | None) -> tuple[str, Row]:
     """The block and the row of that label."""
     if block is not None:
-        block = _known("block", block, [part.label for part in table.parts], table.name)
-    labels = [row.label for part in table.parts if block in (None, part.label) for row in part.rows]
+        block = _known("block", block, [one.label for one in table.blocks], table.name)
+    labels = [row.label for one in table.blocks if block in (None, one.label) for row in one.rows]
     label = _known("row", given, labels, table.name)
     found = table.row(label, block)
     if len(found) > 1:
-        blocks = ", ".join(f"'{part.label}'" for part, _ in found)
+        blocks = ", ".join(f"'{one.label}'" for one, _ in found)
         raise UserError(f"row '{label}' is in {len(found)} blocks of '{table.name}'; add one of {blocks}")
-    part, row = found[0]
-    return part.label, row
+    own, row = found[0]
+    return own.label, row
 
 
-def _lines(title: str, table: Table, column: Score, place: Place) -> list[str]:
-    ours = place.ours
+def _lines(title: str, table: Table, column: Score, entry: Entry) -> list[str]:
+    ours = entry.ours
     value = "missing" if ours.value is None else f"{ours.value:.{column.decimals}f}"
     lines = [
         f"{title}: {value}",
@@ -90,13 +90,13 @@ def _lines(title: str, table: Table, column: Score, place: Place) -> list[str]:
         digits = column.decimals + 2
         lines.append(f"  mean {ours.mean:.{digits}f}, median {ours.median:.{digits}f}{spread}")
     lines.append(f"  rule {table.rule}: {RULES[table.rule]}")
-    if place.published is not None:
-        theirs = place.published
+    if entry.published is not None:
+        theirs = entry.published
         spread = "" if theirs.std is None else f" ± {theirs.std:g}"
         lines.append(f"  published: {theirs.value:g}{spread} ({theirs.source}; confidence {theirs.confidence})")
-    if place.delta is not None:
-        lines.append(f"  ours minus published: {place.delta:+.{column.decimals}f}")
-    lines += [f"  note: {table.notes[i]}" for i in (*place.notes, *place.published_notes)]
+    if entry.delta is not None:
+        lines.append(f"  ours minus published: {entry.delta:+.{column.decimals}f}")
+    lines += [f"  note: {table.notes[i]}" for i in (*entry.notes, *entry.published_notes)]
     for run in sorted(ours.runs, key=lambda r: r.seed):
         lines += ["", *_cell(run, ours, table.rule, column)]
     return lines
@@ -108,10 +108,10 @@ def _average_lines(title: str, table: Table, block: str, row: Row, average: Aver
     value = "missing" if average.ours is None else f"{average.ours:.{decimals}f}"
     lines = [f"{title}: {value}", f"  mean over {', '.join(average.columns)}; {table.spec.aggregate} over seeds"]
     lines.append(f"  rule {table.rule}: {RULES[table.rule]}")
-    for column, place in zip(table.columns, row.places, strict=True):
+    for column, entry in zip(table.columns, row.entries, strict=True):
         if column.label in average.columns:
-            one = "missing" if place.ours.value is None else f"{place.ours.value:.{column.decimals + 2}f}"
-            seeds = f"{place.ours.n} of {place.ours.planned} seeds"
+            one = "missing" if entry.ours.value is None else f"{entry.ours.value:.{column.decimals + 2}f}"
+            seeds = f"{entry.ours.n} of {entry.ours.planned} seeds"
             words = shlex.join([table.name, row.label, column.label, *([block] if block else []), *own])
             lines.append(f"  {column.label}: {one} ({seeds}; explain {words})")
     if average.by_seed:

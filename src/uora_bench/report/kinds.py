@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Protocol
 
 from uora_bench.grid.request import Request
-from uora_bench.report.figure_spec import Sketch
-from uora_bench.report.model import Place, Score, Table
+from uora_bench.report.figure_spec import FigureSpec
+from uora_bench.report.model import Entry, Score, Table
 from uora_bench.report.published import Library
 
 
@@ -31,10 +31,10 @@ class RecordKind(Protocol):
     def table_of(self, request: Request, results: Path, library: Library | None) -> Table:
         """The one table that a command asks for."""
 
-    def sketches_of(self, name: str, results: Path) -> list[Sketch]:
+    def figures_of(self, name: str, results: Path) -> list[FigureSpec]:
         """The figures of one folder, not drawn yet."""
 
-    def explain(self, title: str, column: Score, place: Place, results: Path) -> list[str]:
+    def explain(self, title: str, column: Score, entry: Entry, results: Path) -> list[str]:
         """The lines about one number, the first with its ``title`` and value: what it is, and how its records are
         made."""
 

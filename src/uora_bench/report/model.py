@@ -12,7 +12,7 @@ from uora_bench.grid.table_spec import Rule, TableSpec
 from uora_bench.report.aggregate import Costs, Number
 from uora_bench.report.collect import Run
 from uora_bench.report.published import Published
-from uora_bench.report.versus import Versus
+from uora_bench.report.row_comparison import AgainstReference
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Place:
-    """One place of the table. ``mark``: best or second, where the statistics allow it, else empty."""
+class Entry:
+    """What stands in one column of a row. ``mark``: best or second, where the statistics allow it, else empty."""
 
     ours: Number
     published: Published | None
@@ -67,7 +67,7 @@ class Average:
 @dataclass(frozen=True)
 class Row:
     label: str
-    places: tuple[Place, ...]
+    entries: tuple[Entry, ...]
     costs: Costs
     published_parameters: str = ""
     average: Average | None = None
@@ -76,15 +76,15 @@ class Row:
     @property
     def runs(self) -> tuple[Run, ...]:
         # several columns may be scores of the same cells
-        return tuple({id(run): run for place in self.places for run in place.ours.runs}.values())
+        return tuple({id(run): run for entry in self.entries for run in entry.ours.runs}.values())
 
     @property
     def has_published(self) -> bool:
-        return any(place.published is not None for place in self.places)
+        return any(entry.published is not None for entry in self.entries)
 
 
 @dataclass(frozen=True)
-class Part:
+class Block:
     """The rows under one heading."""
 
     label: str
@@ -93,7 +93,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Table:
-    """``notes``: the footnotes, each once; places refer to them by index. ``about``: lines that hold for the whole.
+    """``notes``: the footnotes, each once; entries refer to them by index. ``about``: lines that hold for the whole.
     ``heading``: what the rows are. ``plain``: they are no trained cells: there are no costs, and ``rule`` is ""."""
 
     name: str
@@ -101,20 +101,22 @@ class Table:
     spec: TableSpec
     rule: Rule | Literal[""]
     columns: tuple[Score, ...]
-    parts: tuple[Part, ...]
+    blocks: tuple[Block, ...]
     notes: tuple[str, ...]
     about: tuple[str, ...]
     orphans: tuple[str, ...]
-    versus: tuple[Versus, ...] = ()  # per block, where the specification names a reference row
-    paper: str = ""  # "VeRA, Table 2" where it stands beside one
+    comparisons: tuple[AgainstReference, ...] = ()  # per block, where the specification names a reference row
+    paper: str = ""  # "VeRA, Table 2" where some row has a published number
     heading: str = "method"
     plain: bool = False
 
-    def row(self, label: str, block: str | None = None) -> list[tuple[Part, Row]]:
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """Those of all blocks."""
+        return tuple(row for block in self.blocks for row in block.rows)
+
+    def row(self, label: str, block: str | None = None) -> list[tuple[Block, Row]]:
         """The rows of that label (in a block of that label, where one is given)."""
         return [
-            (part, row)
-            for part in self.parts
-            for row in part.rows
-            if row.label == label and block in (None, part.label)
+            (one, row) for one in self.blocks for row in one.rows if row.label == label and block in (None, one.label)
         ]

@@ -19,9 +19,9 @@ TRIALS = ("quickstart", "scratch")  # everybody's own: a table of them is there 
 FORMATS: dict[str, Callable[[Table], str]] = {"md": markdown.render, "csv": csv_file.render, "tex": latex.render}
 
 
-def library() -> published.Library:
+def published_library() -> published.Library:
     """The published numbers that come with the package, wherever one's own results are."""
-    return published.read(registry.paper_dir())
+    return published.read_published(registry.paper_dir())
 
 
 def experiments(results: Path, kinds: Sequence[RecordKind] = ()) -> list[str]:
@@ -52,7 +52,7 @@ def all_tables(
     results: Path, rule: Rule | None = None, names: Iterable[str] | None = None, kinds: Sequence[RecordKind] = ()
 ) -> list[Table]:
     """The tables of ``names``; where None all of `experiments`, and without a ``rule`` those of other ``kinds``."""
-    known = library()
+    known = published_library()
     wanted = experiments(results, kinds) if names is None else names
     own = [make_table(Request(name, "print"), results, known, rule) for name in wanted]
     if names is not None or rule is not None:  # nothing was chosen by a rule where nothing was trained
@@ -64,7 +64,7 @@ def files(tables: Iterable[Table], folder: Path) -> dict[Path, str]:
     """What is to be written, by path: every table in every format, and a list of them."""
     tables = list(tables)
     found = {folder / f"{t.name}.{kind}": render(t) for t in tables for kind, render in FORMATS.items()}
-    found |= {folder / f"{t.name}_comparisons.csv": csv_file.comparisons(t) for t in tables if t.versus}
+    found |= {folder / f"{t.name}_comparisons.csv": csv_file.comparisons(t) for t in tables if t.comparisons}
     papers = {folder / f"{t.name}_comparisons.tex": latex.comparisons(t) for t in tables}
     found |= {path: text for path, text in papers.items() if text}
     found[folder / "README.md"] = _index(tables)
@@ -79,7 +79,7 @@ def write_files(contents: dict[Path, str]) -> None:
 
 
 def check(contents: dict[Path, str]) -> None:
-    """Raise `UserError` when the files of ``contents`` are not there as they should be, or others beside them."""
+    """Raise `UserError` unless the files of ``contents`` are there as they should be, and no other in their folders."""
     wrong = [path for path, text in contents.items() if not path.is_file() or path.read_text("utf-8") != text]
     if wrong:
         more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
@@ -98,12 +98,12 @@ def _index(tables: list[Table]) -> str:
         "as CSV (with every seed's score and the ids of the cells) and as LaTeX (booktabs). Rows are compared with a",
         "reference row below the Markdown, and in `*_comparisons` as CSV and LaTeX.",
         "",
-        "| table | beside | rule | scores there |",
+        "| table | published | rule | scores there |",
         "| --- | --- | --- | ---: |",
     ]
     for one in tables:
-        places = [place.ours for part in one.parts for row in part.rows for place in row.places]
-        done, planned = sum(n.n for n in places), sum(n.planned for n in places)
-        beside, rule = one.paper or "(own)", one.rule or "–"
-        lines.append(f"| [{one.name}]({one.name}.md): {one.title} | {beside} | {rule} | {done} of {planned} |")
+        entries = [entry.ours for row in one.rows for entry in row.entries]
+        done, planned = sum(n.n for n in entries), sum(n.planned for n in entries)
+        paper, rule = one.paper or "(own)", one.rule or "–"
+        lines.append(f"| [{one.name}]({one.name}.md): {one.title} | {paper} | {rule} | {done} of {planned} |")
     return "\n".join(lines) + "\n"

@@ -40,10 +40,10 @@ Array = np.ndarray
 _THREE = (-1.0, 0.0, 1.0)
 
 
-def of_cell(cell: TheoryCell, data: Mapping[str, Any]) -> Results:
-    """The results of ``cell``; ``data``: what `data.load` gave for it."""
+def results_of(cell: TheoryCell, data: Mapping[str, Any]) -> Results:
+    """The results of ``cell``; ``data``: what `DataLoader.data_of` gave for it."""
     if cell.kind in ("amazon", "digits"):
-        return transfers.of_cell(cell, data)
+        return transfers.results_of(cell, data)
     known: dict[str, Callable[[Any, int, int], Results]] = {
         "accuracy_alpha": _accuracy_alpha,
         "source_accuracy_alpha": _accuracy_alpha,

@@ -20,6 +20,6 @@ def number(found: Any) -> float | None:
 
 
 def estimate(draws: np.ndarray) -> Estimate:
-    """Mean and standard error over the first axis of ``draws``, (repetitions, places) or (repetitions,)."""
+    """Mean and standard error over the first axis of ``draws``, (repetitions, values) or (repetitions,)."""
     draws = np.asarray(draws, float).reshape(len(draws), -1)
     return Estimate(numbers(draws.mean(axis=0)), numbers(standard_error(draws)), len(draws))

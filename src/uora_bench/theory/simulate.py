@@ -227,12 +227,12 @@ def _sources_by_law(setting: Setting, generators: list[np.random.Generator]) -> 
         below[i, : size - 1] = rng.chisquare(p - 1 - np.arange(size - 1))
     u[:, 0] += np.sqrt(points) * setting.mu
     length = np.linalg.norm(u, axis=1, keepdims=True)
-    # BBᵀ of the lower bidiagonal B: squares of a row on the diagonal, products of neighbours beside it
+    # BBᵀ of the lower bidiagonal B: squares of a row on the diagonal, products of neighbours next to it
     main = diagonal.copy()
     main[:, 1:] += below[:, :-1]
     main[:, :1] += length**2
-    beside = np.sqrt(diagonal * below)  # its last column is 0, which also parts one repetition from the next
-    banded = np.stack([main / points + setting.gamma_pre, beside / points]).reshape(2, -1)
+    off_diagonal = np.sqrt(diagonal * below)  # its last column is 0, which also parts one repetition from the next
+    banded = np.stack([main / points + setting.gamma_pre, off_diagonal / points]).reshape(2, -1)
     right = np.zeros_like(diagonal)
     right[:, :1] = length / np.sqrt(points)
     x = solveh_banded(banded, right.ravel(), lower=True, check_finite=False).reshape(right.shape)

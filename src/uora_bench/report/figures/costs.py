@@ -4,53 +4,54 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from uora_bench.report import aggregate, measured
-from uora_bench.report.figure_spec import Sketch, stem, table_text
+from uora_bench.report import aggregate, comparability
+from uora_bench.report.figure_spec import FigureSpec, stem, table_text
 from uora_bench.report.figures import facts, scatter, style
-from uora_bench.report.figures.scatter import Kind, Panel, Point
+from uora_bench.report.figures.scatter import CostKind, CostPanel, Point
 from uora_bench.report.figures.style import Look
-from uora_bench.report.model import Part, Row, Table
+from uora_bench.report.model import Block, Row, Table
 
 COLUMNS = ("panel", "row", "method", "metric", "split", "cost", "score", "std", "n", "on_front", "by_seed", "cell_ids")
 
 
 KINDS = (
-    Kind("parameters", "adapter parameters", "adapter parameters", lambda c: c.parameters),
-    Kind("seconds", "seconds", "seconds", lambda c: c.seconds),
-    Kind("memory", "peak memory", "peak memory, GB", lambda c: c.memory, 1e9),
+    CostKind("parameters", "adapter parameters", "adapter parameters", lambda c: c.parameters),
+    CostKind("seconds", "seconds", "seconds", lambda c: c.seconds),
+    CostKind("memory", "peak memory", "peak memory, GB", lambda c: c.memory, 1e9),
 )
 
 
-def sketches(table: Table) -> list[Sketch]:
+def figure_specs(table: Table) -> list[FigureSpec]:
     """A figure per kind of cost and block of the table, where two rows or more have both numbers."""
     found = []
-    for part in table.parts:
+    for block in table.blocks:
         for kind in KINDS:
-            panels = [panel for panel in _panels(table, part, kind) if len(panel.points) > 1]
+            panels = [panel for panel in _panels(table, block, kind) if len(panel.points) > 1]
             if panels:
-                found.append(_sketch(table, part, kind, panels))
+                found.append(_spec(table, block, kind, panels))
     return found
 
 
-def _panels(table: Table, part: Part, kind: Kind) -> list[Panel]:
-    looks = style.looks(part)
+def _panels(table: Table, block: Block, kind: CostKind) -> list[CostPanel]:
     found = []
     for i, column in enumerate(table.columns):
         points = []
-        for row, look in zip(part.rows, looks, strict=True):
-            ours = row.places[i].ours
+        for row, look in style.rows_with_looks(block):
+            ours = row.entries[i].ours
             # the cells of this column alone: two tasks do not take the same time
             cost = kind.of(aggregate.costs(ours.runs))
             if ours.value is not None and cost is not None:
                 points.append(Point(row, look, cost, ours.value, ours.std, ours.by_seed, tuple(facts.ids(ours.runs))))
-        found.append(Panel(column.label, column.metric, column.split, column.higher_is_better, tuple(points)))
+        found.append(CostPanel(column.label, column.metric, column.split, column.higher_is_better, tuple(points)))
     if len({column.higher_is_better for column in table.columns}) == 1 and len(table.columns) > 1:
-        points = [p for row, look in zip(part.rows, looks, strict=True) if (p := _average(row, look, kind)) is not None]
-        found.append(Panel("average", "mean over the columns", "", table.columns[0].higher_is_better, tuple(points)))
+        points = [p for row, look in style.rows_with_looks(block) if (p := _average(row, look, kind)) is not None]
+        found.append(
+            CostPanel("average", "mean over the columns", "", table.columns[0].higher_is_better, tuple(points))
+        )
     return found
 
 
-def _average(row: Row, look: Look, kind: Kind) -> Point | None:
+def _average(row: Row, look: Look, kind: CostKind) -> Point | None:
     cost = kind.of(row.costs)
     if row.average is None or row.average.ours is None or cost is None:
         return None
@@ -58,7 +59,7 @@ def _average(row: Row, look: Look, kind: Kind) -> Point | None:
     return Point(row, look, cost, row.average.ours, facts.std(by_seed), by_seed, tuple(facts.ids(row.runs)))
 
 
-def _sketch(table: Table, part: Part, kind: Kind, panels: Sequence[Panel]) -> Sketch:
+def _spec(table: Table, block: Block, kind: CostKind, panels: Sequence[CostPanel]) -> FigureSpec:
     rows = [
         {
             "panel": panel.title,
@@ -77,17 +78,17 @@ def _sketch(table: Table, part: Part, kind: Kind, panels: Sequence[Panel]) -> Sk
         for panel in panels
         for i, p in enumerate(panel.points)
     ]
-    return Sketch(
-        stem(table.name, part.label, "pareto", kind.name),
-        facts.heading(table, part, f"score against {kind.words}"),
-        _caption(table, part, kind, panels),
+    return FigureSpec(
+        stem(table.name, block.label, "pareto", kind.name),
+        facts.heading(table, block, f"score against {kind.words}"),
+        _caption(table, block, kind, panels),
         table_text(COLUMNS, rows),
-        lambda: scatter.draw(kind, panels, [(r.label, k) for r, k in zip(part.rows, style.looks(part), strict=True)]),
+        lambda: scatter.draw(kind, panels, [(r.label, k) for r, k in style.rows_with_looks(block)]),
     )
 
 
-def _caption(table: Table, part: Part, kind: Kind, panels: Sequence[Panel]) -> str:
-    runs = [run for row in part.rows for run in row.runs]
+def _caption(table: Table, block: Block, kind: CostKind, panels: Sequence[CostPanel]) -> str:
+    runs = [run for row in block.rows for run in row.runs]
     shown = {panel.title for panel in panels}
     columns = [column for column in table.columns if column.label in shown]
     points = [p for panel in panels for p in panel.points]
@@ -103,8 +104,8 @@ def _caption(table: Table, part: Part, kind: Kind, panels: Sequence[Panel]) -> s
     if kind.name == "parameters":
         text.append("Logarithmic; no adapter (0) stands left of the dotted line.")
     if kind.name == "seconds":
-        text += ["Seconds of training and evaluation, median over cells.", measured.clock(runs)]
+        text += ["Seconds of training and evaluation, median over cells.", comparability.clock(runs)]
     if kind.name == "memory":
-        text += ["Largest over cells.", measured.memory(runs)]
+        text += ["Largest over cells.", comparability.memory(runs)]
     text.append("Rows of one cost and like scores stand side by side; the CSV has the exact cost.")
     return " ".join(sentence for sentence in text if sentence)

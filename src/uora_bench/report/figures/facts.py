@@ -6,13 +6,13 @@ import statistics
 from collections.abc import Iterable, Sequence
 
 from uora_bench.report.collect import Run
-from uora_bench.report.model import Part, Score, Table
+from uora_bench.report.model import Block, Score, Table
 from uora_bench.report.notes import RULES
 
 
-def heading(table: Table, part: Part, what: str) -> str:
+def heading(table: Table, block: Block, what: str) -> str:
     """A figure's title."""
-    return f"{table.title}{f' ({part.label})' if part.label else ''}: {what}"
+    return f"{table.title}{f' ({block.label})' if block.label else ''}: {what}"
 
 
 def task_label(table: Table, task: str) -> str:

@@ -21,7 +21,7 @@ NO_FIGURES = "No figures: matplotlib is not installed (pip install 'uora_bench[f
 
 def command(words: list[str], results: Path, rule: Rule | None, kinds: Sequence[RecordKind] = ()) -> int:
     """Write ``results``/report/index.html for ``words`` (``experiment=NAME``, any number of times; all without).
-    ``kinds``: of records beside trained cells, which are in no page.
+    ``kinds``: of records other than trained cells; no page has them.
 
     Raises:
         UserError: for another word, an unknown experiment, or a folder without any record.
@@ -30,7 +30,7 @@ def command(words: list[str], results: Path, rule: Rule | None, kinds: Sequence[
 
     names = _names(words, results, kinds)
     figures = importlib.util.find_spec("matplotlib") is not None
-    page = render.build(names, results, write.library(), rule, figures, "" if figures else NO_FIGURES)
+    page = render.build(names, results, write.published_library(), rule, figures, "" if figures else NO_FIGURES)
     path = results / "report" / "index.html"
     atomic.write_text(path, page.html)
     if not figures:

@@ -23,16 +23,16 @@ class Cells:
         self.found: dict[str, dict[str, Any]] = {}
         self._keys: dict[tuple[str, str], str] = {}
 
-    def add(self, run: Run, experiment: str, stranger: bool = False) -> str | None:
+    def add(self, run: Run, experiment: str, orphan: bool = False) -> str | None:
         """Take the record of ``run`` up; returns its key, or None where there is no record."""
         if not run.record:
             return None
-        place = experiment, str(run.record["cell_id"])
-        if place not in self._keys:
-            key = place[1] if place[1] not in self.found else f"{place[1]}@{experiment}"
-            self._keys[place] = key
-            self.found[key] = _cell(run, experiment, stranger)
-        return self._keys[place]
+        named = experiment, str(run.record["cell_id"])
+        if named not in self._keys:
+            key = named[1] if named[1] not in self.found else f"{named[1]}@{experiment}"
+            self._keys[named] = key
+            self.found[key] = _cell(run, experiment, orphan)
+        return self._keys[named]
 
     def name_row(self, key: str, row: str) -> None:
         """Say in which row of its table the cell stands."""
@@ -78,7 +78,7 @@ def method_of(run: Run) -> str:
     return str(run.row.get("method") or (told[-1] if told else "?"))
 
 
-def _cell(run: Run, experiment: str, stranger: bool) -> dict[str, Any]:
+def _cell(run: Run, experiment: str, orphan: bool) -> dict[str, Any]:
     record = run.record
     made = [str(word) for word in record.get("provenance", {}).get("command", ())]
     cell = {
@@ -91,8 +91,8 @@ def _cell(run: Run, experiment: str, stranger: bool) -> dict[str, Any]:
     }
     if made and made != list(run.words):
         cell["made"] = "python -m uora_bench " + shlex.join(made)
-    if stranger:
-        cell["stranger"] = True
+    if orphan:
+        cell["orphan"] = True
     found: dict[str, Any] = plain(cell)
     return found
 

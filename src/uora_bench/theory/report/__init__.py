@@ -10,14 +10,14 @@ from pathlib import Path
 
 from uora_bench.errors import UserError
 from uora_bench.grid.request import Request
-from uora_bench.report.figure_spec import Sketch
-from uora_bench.report.model import Place, Score, Table
+from uora_bench.report.figure_spec import FigureSpec
+from uora_bench.report.model import Entry, Score, Table
 from uora_bench.report.published import Library
 from uora_bench.theory.presets import PREFIX
 from uora_bench.theory.report import figures, studies, tables
 from uora_bench.theory.report.studies import names, owns
 
-__all__ = ["explain", "names", "owns", "sketches_of", "table_of", "tables_of"]
+__all__ = ["explain", "figures_of", "names", "owns", "table_of", "tables_of"]
 
 
 def tables_of(name: str, results: Path, library: Library | None) -> list[Table]:
@@ -33,7 +33,7 @@ def table_of(request: Request, results: Path, library: Library | None) -> Table:
     """The one table of ``experiment=theory_…``.
 
     Raises:
-        UserError: for other words beside it, or a folder that holds several studies.
+        UserError: for other overrides next to it, or a folder that holds several studies.
     """
     name = str(request.experiment)
     if request.axes:
@@ -52,19 +52,19 @@ def table_of(request: Request, results: Path, library: Library | None) -> Table:
     return found[0]
 
 
-def sketches_of(name: str, results: Path) -> list[Sketch]:
+def figures_of(name: str, results: Path) -> list[FigureSpec]:
     """The figures of one folder of theory records, without the pictures; raises as `tables_of`."""
-    return [sketch for study in studies.studies(name, results) for sketch in figures.sketches(study)]
+    return [spec for study in studies.studies(name, results) for spec in figures.figure_specs(study)]
 
 
-def explain(title: str, column: Score, place: Place, results: Path) -> list[str]:
+def explain(title: str, column: Score, entry: Entry, results: Path) -> list[str]:
     """What is behind one number of a theory table: the records and the commands that make them."""
-    ours = place.ours
+    ours = entry.ours
     value = "empty" if ours.value is None else f"{ours.value:.{column.decimals + 2}f}"
     spread = "" if ours.std is None else f" ± {ours.std:.{column.decimals + 2}f}"
     lines = [f"{title}: {value}{spread}", f"  {column.metric}, {column.split}, × {column.scale:g}"]
-    if place.published is not None:
-        lines.append(f"  published: {place.published.text} ({place.published.source}, {place.published.confidence})")
+    if entry.published is not None:
+        lines.append(f"  published: {entry.published.text} ({entry.published.source}, {entry.published.confidence})")
     for run in ours.runs:
         path = next(iter(sorted((results / "records").glob(f"{PREFIX}*/{run.cell_id}.json"))), None)
         lines += [f"  seed {run.seed}: {path}", f"    python -m uora_bench theory {shlex.join(run.words)}"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from uora_bench.report.figure_spec import Sketch, stem, table_text
+from uora_bench.report.figure_spec import FigureSpec, stem, table_text
 from uora_bench.report.figures import canvas
 from uora_bench.theory.report.studies import Group, Study
 
@@ -12,7 +12,7 @@ COLUMNS = ("panel", "formula", "gamma_pre", "cell_ids")  # then α* for every γ
 VARIANTS = ("corrected", "released")
 
 
-def sketches(study: Study) -> list[Sketch]:
+def figure_specs(study: Study) -> list[FigureSpec]:
     """One figure, a map per setting, with the line on which α* is 1: there the plain adapter is optimal."""
     rows_of = study.grid("gammas_pre")
     gammas = [f"gamma={gamma:.5g}" for gamma in study.grid("gammas")]
@@ -32,7 +32,7 @@ def sketches(study: Study) -> list[Sketch]:
         "The CSV has the released formula's α* too."
     )
     return [
-        Sketch(
+        FigureSpec(
             stem(study.name),
             study.preset.title,
             caption,

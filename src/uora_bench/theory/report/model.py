@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from uora_bench.grid.table_spec import TableSpec
 from uora_bench.report.aggregate import Costs, Number
-from uora_bench.report.model import Part, Place, Row, Score, Table
+from uora_bench.report.model import Block, Entry, Row, Score, Table
 from uora_bench.report.published import Published
-from uora_bench.theory.report.studies import Group, Study, place
+from uora_bench.theory.report.studies import Group, Study, index_of
 
 THEORY, RELEASED, SIMULATED = "theory", "released formula", "simulated; std: standard error"
 
@@ -47,8 +47,8 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One place: a value (in its own unit, not scaled) or, with ``by_seed``, a simulated one with its ``error``."""
+class Value:
+    """What an entry shows: a number in its own unit, not scaled, or with ``by_seed`` a simulated one with its ``error``."""
 
     value: float | None = None
     by_seed: Mapping[int, float] | None = None
@@ -56,33 +56,33 @@ class Entry:
     printed: Published | None = None
 
 
-def at(group: Group, variant: str, quantity: str, x: float) -> Entry:
+def at(group: Group, variant: str, quantity: str, x: float) -> Value:
     """A theoretical value of ``group`` at ``x``."""
     results = group.results
     found = None if results is None else results.theory.get(variant, {}).get(quantity)
-    i = None if results is None else place(results, x)
-    return Entry(None if found is None or i is None else found[i])
+    i = None if results is None else index_of(results, x)
+    return Value(None if found is None or i is None else found[i])
 
 
-def simulated(group: Group, quantity: str, x: float | None = None) -> Entry:
+def simulated(group: Group, quantity: str, x: float | None = None) -> Value:
     """The entry of a simulated quantity of ``group`` at ``x``."""
     by_seed, error = group.measured(quantity, x)
-    return Entry(by_seed=by_seed, error=error)
+    return Value(by_seed=by_seed, error=error)
 
 
-def deviation(theory: float | None, found: Entry) -> Entry:
+def deviation(theory: float | None, found: Value) -> Value:
     """Simulation minus theory, in standard errors; empty where one of them is missing or nothing varies."""
     if theory is None or not found.by_seed or not found.error:
-        return Entry()
+        return Value()
     mean = sum(found.by_seed.values()) / len(found.by_seed)
-    return Entry(round((mean - theory) / found.error, 3) + 0.0)  # no −0
+    return Value(round((mean - theory) / found.error, 3) + 0.0)  # no −0
 
 
 def table(
     study: Study,
     heading: str,
     columns: Sequence[Column],
-    parts: Sequence[tuple[str, Sequence[tuple[str, Group | None, Mapping[str, Entry]]]]],
+    blocks: Sequence[tuple[str, Sequence[tuple[str, Group | None, Mapping[str, Value]]]]],
     about: Sequence[str],
     paper: str = "",
     notes: Sequence[str] = (),
@@ -92,27 +92,27 @@ def table(
     scores = tuple(Score(c.label, study.preset.kind, c.quantity, c.what, c.scale, c.higher_is_better, c.decimals, {})
                    for c in columns)  # fmt: skip
     made = []
-    for label, rows in parts:
+    for label, rows in blocks:
         own = [
-            Row(name, tuple(_place(entries.get(c.label, Entry()), c, group) for c in columns), Costs())
-            for name, group, entries in rows
+            Row(name, tuple(_entry(values.get(c.label, Value()), c, group) for c in columns), Costs())
+            for name, group, values in rows
         ]
         if own:
-            made.append(Part(label, tuple(own)))
+            made.append(Block(label, tuple(own)))
     return Table(
         study.name, study.preset.title, TableSpec(), "", scores, tuple(made), tuple(notes), tuple(about),
         study.orphans, (), paper, heading, plain=True,
     )  # fmt: skip
 
 
-def _place(entry: Entry, column: Column, group: Group | None) -> Place:
+def _entry(value: Value, column: Column, group: Group | None) -> Entry:
     runs = () if group is None else group.runs
-    seeds = dict(entry.by_seed) if entry.by_seed is not None else {} if entry.value is None else {0: entry.value}
+    seeds = dict(value.by_seed) if value.by_seed is not None else {} if value.value is None else {0: value.value}
     scaled = {seed: value * column.scale for seed, value in seeds.items()}
-    error = None if entry.error is None else entry.error * column.scale
+    error = None if value.error is None else value.error * column.scale
     # what is empty by design is not missing
     planned = len(scaled) or int(group is not None and not group.records)
-    return Place(Measured("mean", scaled, planned, runs, "", (), error), entry.printed)
+    return Entry(Measured("mean", scaled, planned, runs, "", (), error), value.printed)
 
 
 def printed(study: Study, group: Group, quantity: str) -> Published | None:

@@ -55,7 +55,7 @@ class Group:
         for one in self.records:
             assert one.results is not None
             found = (one.results.measured if x is None else one.results.simulated).get(quantity)
-            i = 0 if x is None else place(one.results, x)
+            i = 0 if x is None else index_of(one.results, x)
             mean, error = (None, None) if found is None or i is None else _at(found, i)
             if mean is not None and error is not None:
                 by_seed[one.cell["seed"]] = mean
@@ -129,19 +129,21 @@ def studies(name: str, results: Path) -> list[Study]:
     folder = results / "records" / name
     if not owns(name) or folder.parent != results / "records" or not record.paths(folder):
         raise UserError(f"no theory records called '{name}'{nearest(name, names(results))}")
-    found = [one for one in map(records.read, record.paths(folder)) if one.status == "done"]
+    found = [one for one in map(records.read_record, record.paths(folder)) if one.status == "done"]
     own = name.removeprefix(PREFIX)
     if own in presets.names():
-        return [_of_preset(name, presets.load(own), found)]
+        return [_of_preset(name, presets.load_preset(own), found)]
     kinds = dict.fromkeys(one.preset for one in sorted(found, key=lambda r: (r.preset, r.label)))
     whole = [(preset, [one for one in found if one.preset == preset]) for preset in kinds]
     return [
-        Study(name if len(whole) == 1 else f"{name}_{preset}", presets.load(preset), _grouped(mine), (), own=True)
+        Study(
+            name if len(whole) == 1 else f"{name}_{preset}", presets.load_preset(preset), _grouped(mine), (), own=True
+        )
         for preset, mine in whole
     ]
 
 
-def place(results: Results, x: float) -> int | None:
+def index_of(results: Results, x: float) -> int | None:
     """The index of ``x`` among the record's values."""
     near = [i for i, value in enumerate(results.x) if math.isclose(value, x, rel_tol=1e-6, abs_tol=1e-9)]
     return near[0] if near else None
@@ -180,8 +182,8 @@ def _grouped(found: Iterable[TheoryRecord]) -> tuple[Group, ...]:
 
 def _told_apart(group: Group, varied: Iterable[str]) -> Group:
     """``group`` with what tells it from others of its label: the parameters that vary, and the repetitions."""
-    parts = [f"{k}={group.parameters[k]}" for k in varied if f"{k}=" not in group.label]
-    return replace(group, label=", ".join([group.label, *parts, f"{group.repetitions} repetitions"]))
+    varied_here = [f"{k}={group.parameters[k]}" for k in varied if f"{k}=" not in group.label]
+    return replace(group, label=", ".join([group.label, *varied_here, f"{group.repetitions} repetitions"]))
 
 
 def _at(found: Estimate, i: int) -> tuple[float | None, float | None]:

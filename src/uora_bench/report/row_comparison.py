@@ -14,8 +14,8 @@ import numpy as np
 
 from uora_bench.report import stats
 from uora_bench.report.comparison import verdict_of
+from uora_bench.report.formatting import MISSING
 from uora_bench.report.stats import LEVEL, MINIMUM_SEEDS, Comparison, Interval
-from uora_bench.report.words import MISSING
 
 TEXT = ("row", "columns", "verdict")  # headings of a sheet whose columns are words, not numbers
 Scores = Mapping[str, Mapping[int, float]]  # column -> seed -> score
@@ -64,7 +64,7 @@ class Sheet:
 
 
 @dataclass(frozen=True)
-class Versus:
+class AgainstReference:
     """``lines``: against ``reference``, one family for Holm's correction. ``wholes``: over the columns in which every
     row that has enough seeds anywhere has them."""
 
@@ -106,7 +106,9 @@ def shown(interval: Interval | None, decimals: int) -> str:
     return f"{interval.point:.{decimals}f} [{low}, {high}]".replace("-", "−")
 
 
-def build(block: str, reference: str, scores: Mapping[str, Scores], higher_is_better: bool = True) -> Versus:
+def compare_rows(
+    block: str, reference: str, scores: Mapping[str, Scores], higher_is_better: bool = True
+) -> AgainstReference:
     """Compare the rows of ``scores`` (row -> column -> seed -> score) with the row ``reference``.
 
     Each number has a generator of its own, so that none depends on what was computed before it.
@@ -123,7 +125,7 @@ def build(block: str, reference: str, scores: Mapping[str, Scores], higher_is_be
         for row, own in scores.items()
         if columns and all(len(own.get(c, {})) >= MINIMUM_SEEDS for c in columns)
     ]
-    return Versus(block, reference, tuple(lines), columns, tuple(wholes))
+    return AgainstReference(block, reference, tuple(lines), columns, tuple(wholes))
 
 
 def _line(row: str, own: Scores, theirs: Scores, higher_is_better: bool) -> Line:
