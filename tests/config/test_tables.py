@@ -238,7 +238,7 @@ def test_a_published_number_stands_beside_the_cells_that_rerun_it(name: str) -> 
         words = ROWS[name][number.method, number.backbone]
         words = f"{words} backbone={BACKBONES[number.backbone]} task={column.task}"
         expected = {key(f"{words} seed={seed}") for seed in range(SEEDS[name][0])}
-        assert {keys[run.words] for run in entry.ours.runs} == expected, (number.method, column.label)
+        assert {keys[run.overrides] for run in entry.ours.runs} == expected, (number.method, column.label)
         found.add((number.method, number.backbone))
     assert found == set(ROWS[name])
 

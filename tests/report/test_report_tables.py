@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import ROOT
+from tests.support import made_up_report
 from tests.support.records import finished_record
 from tests.support.table_bench import Bench, entry
 from uora_bench.errors import UserError
@@ -153,7 +155,7 @@ SPEC = {
 }
 
 
-def test_published_numbers_stand_beside_ours_and_never_in_them(bench: Bench) -> None:
+def test_published_numbers_stand_next_to_ours_and_never_in_them(bench: Bench) -> None:
     bench.preset(**SPEC)
     library = numbers(("LoRA", "RTE", 86.6), ("LoRA", "MRPC", 89.7), ("VeRA", "RTE", 78.7))
     bench.record("method=lora task=glue/rte seed=0", 0.5)
@@ -242,6 +244,9 @@ def test_explain_names_cells_scores_rule_and_command(bench: Bench, monkeypatch: 
         (["quickstrat", "lora", "rte"], "did you mean 'quickstart'"),
         (["quickstart", "lorra", "rte"], "did you mean 'lora'"),
         (["quickstart", "lora", "rt"], "did you mean 'rte'"),
+        (["QUICKSTRAT", "lora", "rte"], "did you mean 'quickstart'"),
+        (["quickstart", "LORRA", "rte"], "no row 'LORRA' in 'quickstart'; did you mean 'lora'"),
+        (["quickstart", "lora", "RT"], "no column 'RT' in 'quickstart'; did you mean 'rte'"),
         (["quickstart", "lora", "rte", "base"], "no block 'base'"),
         (["quickstart"], "explain needs TABLE ROW COLUMN"),
     ):
@@ -249,7 +254,31 @@ def test_explain_names_cells_scores_rule_and_command(bench: Bench, monkeypatch: 
             explain.explain(words, bench.results, None)
 
 
-def test_grades_beside_a_record_are_a_score_of_their_own_split(bench: Bench) -> None:
+def test_explain_takes_labels_in_any_case(bench: Bench) -> None:
+    bench.record("method=lora task=glue/rte seed=1", 0.5)
+    said = explain.explain(["quickstart", "lora", "rte"], bench.results, None)
+    assert explain.explain(["QuickStart", "LoRA", "RTE"], bench.results, None) == said
+
+
+def test_explain_takes_blocks_in_any_case(tmp_path: Path) -> None:
+    own = explain.explain(["vera_table2", "LoRA", "SST-2", "RoBERTa-base"], tmp_path, None)
+    assert explain.explain(["VERA_table2", "lora", "sst-2", "roberta-BASE"], tmp_path, None) == own
+    with pytest.raises(UserError, match=r"no block 'ROBERTA-bse' in 'vera_table2'; did you mean 'RoBERTa-base'"):
+        explain.explain(["vera_table2", "LoRA", "SST-2", "ROBERTA-bse"], tmp_path, None)
+
+
+def test_labels_that_differ_in_case_alone_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, _ = made_up_report.make(tmp_path)
+    (block,) = made.blocks
+    rows = (replace(block.rows[0], label="lora"), replace(block.rows[1], label="LoRA"))
+    monkeypatch.setattr(write, "make_table", lambda *_: replace(made, blocks=(replace(block, rows=rows),)))
+    for label in ("lora", "LoRA"):
+        assert f" · {label} · " in explain.explain(["quickstart", label, "NLI"], tmp_path, None)
+    with pytest.raises(UserError, match=r"row 'LORA' may be any of 'LoRA', 'lora'"):
+        explain.explain(["quickstart", "LORA", "NLI"], tmp_path, None)
+
+
+def test_grades_in_the_folder_of_a_record_are_a_score_of_their_own_split(bench: Bench) -> None:
     column = {"task": "glue/rte", "label": "MT", "split": "mt_bench", "metric": "turn_1", "scale": 1.0}
     bench.preset(table={"columns": [column]})
     made = bench.record("method=lora task=glue/rte seed=0", 0.5)

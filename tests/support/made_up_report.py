@@ -87,7 +87,7 @@ def make(folder: Path) -> tuple[Table, Collection]:
         for seed in (0, 1, 2):
             one = cell(method, seed)
             words = (f"method={method}", "task=tiny/nli", f"seed={seed}", "task.splits.train=train[:64]")
-            run = Run(one.task.name, seed, {"method": method}, one.task.metric, {"dev": "validation"}, words=words)
+            run = Run(one.task.name, seed, {"method": method}, one.task.metric, {"dev": "validation"}, overrides=words)
             if seed in scores:
                 written = record(method, seed, scores[seed], count)
                 path = written.write(folder / "records" / NAME)

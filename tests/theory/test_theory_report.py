@@ -212,10 +212,12 @@ def test_explain_names_the_record_and_the_command(results: Path) -> None:
     assert "python -m uora_bench theory experiment=accuracy_alpha n=20" in text
     (path,) = [word for word in text.split() if word.endswith(".json")]
     assert record.read_record(Path(path)).cell["parameters"]["beta"] == 0.5
+    assert explain.explain(["THEORY_mine", "α = 1 (lora)", "Simulated", "Β=0.5"], results, None, KINDS) == text
     for words, said in (
         (["α = 1 (LoRA)", "simulated"], "is in 3 blocks"),
         (["α = 9", "simulated"], "no row 'α = 9'"),
         (["α = 1 (LoRA)", "simulatd", "β=0.5"], "did you mean 'simulated'"),
+        (["α = 1 (LoRA)", "simulated", "β=0.6"], "no block 'β=0.6'"),
     ):
         with pytest.raises(UserError, match=said.replace("(", r"\(")):
             explain.explain(["theory_mine", *words], results, None, KINDS)

@@ -79,7 +79,6 @@ class Costs:
     bytes_to_ship: int | None = None
     seconds: float | None = None
     memory: int | None = None
-    memory_kind: str | None = None
 
 
 def costs(runs: Sequence[Run]) -> Costs:
@@ -88,7 +87,6 @@ def costs(runs: Sequence[Run]) -> Costs:
     if not done:
         return Costs()
     memories = [r["peak_memory_bytes"] for r in done if r.get("peak_memory_bytes") is not None]
-    kinds = {r["peak_memory_kind"] for r in done if r.get("peak_memory_kind")}
     sizes = [r["bytes"]["adapter_size"] for r in done if r.get("bytes")]
     return Costs(
         max(r["counts"]["adapter"] for r in done),
@@ -96,5 +94,4 @@ def costs(runs: Sequence[Run]) -> Costs:
         max(sizes, default=None),
         statistics.median(r["seconds"]["train"] + r["seconds"]["eval"] for r in done),
         max(memories, default=None),
-        kinds.pop() if len(kinds) == 1 else None,
     )

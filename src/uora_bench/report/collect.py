@@ -37,7 +37,7 @@ class Run:
     status: str = "missing"  # done | failed | missing
     reason: str = ""
     record: dict[str, Any] = field(default_factory=dict)
-    words: tuple[str, ...] = ()  # the command line of the cell
+    overrides: tuple[str, ...] = ()  # the command line of the cell
 
     @property
     def cell_id(self) -> str | None:
@@ -88,7 +88,7 @@ def collect(request: Request, results: Path) -> Collection:
         if cell is None:
             continue
         row = {k: preset.read_value(k, v) for k, v in planned.row.items() if k in mine}
-        run = Run(cell.task.name, cell.seed, row, cell.task.metric, vars(cell.task.splits), words=planned.words)
+        run = Run(cell.task.name, cell.seed, row, cell.task.metric, vars(cell.task.splits), overrides=planned.words)
         candidates = matcher.candidates(planned, cell)
         used |= {entry.cell_id for entry in candidates}
         found = next((c for c in candidates if c.status == "done"), candidates[0] if candidates else None)
@@ -170,7 +170,7 @@ def _without_preset(name: str, records: diff.Records, folder: Path) -> Collectio
             row["record"] = entry.cell_id[:8]  # alike in all that has a name
         taken.add(key)
         run = Run(task["name"], entry.cell["seed"], row, metric, task["splits"], entry.status, entry.reason, raw)
-        runs.append(replace(run, words=entry.command))
+        runs.append(replace(run, overrides=entry.command))
     runs.sort(key=lambda r: (str(r.row), r.task, r.seed))
     return Collection(Experiment(name, "", "", {}), tuple(runs), ())
 

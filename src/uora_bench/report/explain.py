@@ -148,7 +148,7 @@ def _cell(run: Run, number: Number, rule: str, column: Score) -> list[str]:
 
 def command(run: Run) -> str:
     """The command line that makes this cell, with the adapter it started from where it did."""
-    words = list(run.words)
+    words = list(run.overrides)
     origin = run.record.get("provenance", {}).get("init_from")
     if origin and not any(word.startswith("init_from=") for word in words):
         words.append(f"init_from=runs/{run.record['experiment']}/{origin}")

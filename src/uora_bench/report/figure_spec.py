@@ -25,7 +25,7 @@ class RenderedFigure:
 
 @dataclass(frozen=True)
 class FigureSpec:
-    """A `RenderedFigure` but for the pictures; ``draw`` makes the matplotlib figure, and is the first to import that."""
+    """A `RenderedFigure` without its pictures; ``draw`` makes the matplotlib figure, and is the first to import it."""
 
     name: str
     title: str

@@ -71,7 +71,6 @@ class Row:
     costs: Costs
     published_parameters: str = ""
     average: Average | None = None
-    costs_notes: tuple[int, ...] = ()
 
     @property
     def runs(self) -> tuple[Run, ...]:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from uora_bench.report import stats
-from uora_bench.report.comparison import verdict_of
 from uora_bench.report.formatting import MISSING
 from uora_bench.report.stats import LEVEL, MINIMUM_SEEDS, Comparison, Interval
 
@@ -115,10 +114,10 @@ def compare_rows(
     """
     other = [row for row in scores if row != reference]
     lines = [_line(row, scores[row], scores[reference], higher_is_better) for row in other]
-    tested = [i for i, line in enumerate(lines) if line.comparison is not None and line.comparison.p is not None]
-    adjusted = stats.holm([lines[i].comparison.p for i in tested])  # type: ignore[union-attr,misc]
-    for i, p in zip(tested, adjusted, strict=True):
-        lines[i] = _with_adjusted(lines[i], p, len(tested), higher_is_better)
+    found = stats.corrected(
+        {line.row: line.comparison for line in lines if line.comparison is not None}, higher_is_better
+    )
+    lines = [replace(line, comparison=found.get(line.row)) for line in lines]
     columns = _common(scores)
     wholes = [
         Whole(row, *(_interval({c: own[c] for c in columns}, kind) for kind in ("mean", "iqm")))
@@ -136,14 +135,6 @@ def _line(row: str, own: Scores, theirs: Scores, higher_is_better: bool) -> Line
     comparison = stats.compare(a, b, higher_is_better, generator=np.random.default_rng(0))
     improvement = stats.probability_of_improvement(a, b, higher_is_better, generator=np.random.default_rng(0))
     return Line(row, columns, comparison, improvement)
-
-
-def _with_adjusted(line: Line, p: float, family: int, higher_is_better: bool) -> Line:
-    one = line.comparison
-    assert one is not None
-    assert one.difference is not None
-    verdict = verdict_of(one.difference, p, higher_is_better, LEVEL)
-    return replace(line, comparison=replace(one, adjusted_p=p, family=family, verdict=verdict))
 
 
 def _common(scores: Mapping[str, Scores]) -> tuple[str, ...]:

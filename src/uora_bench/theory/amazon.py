@@ -94,12 +94,11 @@ def transfer(
     splits: int = 10,
     seeds: Iterable[int] = SEEDS,
     grid: Any = GRID,
-    fold: bool = False,
 ) -> Transfer:
     """One transfer between two of ``held`` (`domains`); its draws are the seeds.
 
-    All columns are scored on the same splits (in the released code each has its own). ``fold`` counts
-    max(accuracy, 1 − accuracy) as that code does on its real data; it matters near and left of ᾱ alone.
+    All columns are scored on the same splits (in the released code each has its own). That code counts
+    max(accuracy, 1 − accuracy) on its real data, which matters near and left of ᾱ alone.
 
     Raises:
         UserError: for an unknown domain, twice the same one, N below 1, an n that leaves nothing to test on.
@@ -119,7 +118,7 @@ def transfer(
         chosen = empirical.splits_of(theirs, n, splits, rng)
         parts.append(
             empirical.one_draw(
-                ours, theirs, chosen, gamma_pre, gamma, np.asarray(grid, float), False, fold, np.sort(order[:N])
+                ours, theirs, chosen, gamma_pre, gamma, np.asarray(grid, float), False, np.sort(order[:N])
             )
         )
     if not parts:

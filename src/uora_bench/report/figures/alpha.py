@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from uora_bench.report.collect import Run
-from uora_bench.report.figure_spec import FigureSpec, stem, table_text
+from uora_bench.report.figure_spec import FigureSpec
 from uora_bench.report.figures import canvas, facts, slots
 from uora_bench.report.figures.style import BLACK, look
 from uora_bench.report.model import Block, Row, Table
@@ -89,13 +89,8 @@ def _spec(table: Table, block: Block, panels: Sequence[AlphaPanel]) -> FigureSpe
         f"Of long runs {_EPOCHS} epochs are drawn." if any(p.left_out for p in panels) else "",
         "No selection rule applies.",
     ]
-    return FigureSpec(
-        stem(table.name, block.label, "alpha"),
-        facts.heading(table, block, "α-LoRA's α"),
-        " ".join(sentence for sentence in caption if sentence),
-        table_text(COLUMNS, rows),
-        lambda: _draw(panels),
-    )
+    kind = ("alpha", "α-LoRA's α")
+    return facts.figure_spec(table, block, kind, caption, COLUMNS, rows, lambda: _draw(panels))
 
 
 def _draw(panels: Sequence[AlphaPanel]) -> Any:

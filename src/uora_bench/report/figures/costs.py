@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from uora_bench.report import aggregate, comparability
-from uora_bench.report.figure_spec import FigureSpec, stem, table_text
+from uora_bench.report.figure_spec import FigureSpec
 from uora_bench.report.figures import facts, scatter, style
 from uora_bench.report.figures.scatter import CostKind, CostPanel, Point
 from uora_bench.report.figures.style import Look
@@ -78,16 +78,13 @@ def _spec(table: Table, block: Block, kind: CostKind, panels: Sequence[CostPanel
         for panel in panels
         for i, p in enumerate(panel.points)
     ]
-    return FigureSpec(
-        stem(table.name, block.label, "pareto", kind.name),
-        facts.heading(table, block, f"score against {kind.words}"),
-        _caption(table, block, kind, panels),
-        table_text(COLUMNS, rows),
-        lambda: scatter.draw(kind, panels, [(r.label, k) for r, k in style.rows_with_looks(block)]),
-    )
+    looks = [(row.label, look) for row, look in style.rows_with_looks(block)]
+    names = (f"pareto {kind.name}", f"score against {kind.words}")
+    caption = _caption(table, block, kind, panels)
+    return facts.figure_spec(table, block, names, caption, COLUMNS, rows, lambda: scatter.draw(kind, panels, looks))
 
 
-def _caption(table: Table, block: Block, kind: CostKind, panels: Sequence[CostPanel]) -> str:
+def _caption(table: Table, block: Block, kind: CostKind, panels: Sequence[CostPanel]) -> list[str]:
     runs = [run for row in block.rows for run in row.runs]
     shown = {panel.title for panel in panels}
     columns = [column for column in table.columns if column.label in shown]
@@ -108,4 +105,4 @@ def _caption(table: Table, block: Block, kind: CostKind, panels: Sequence[CostPa
     if kind.name == "memory":
         text += ["Largest over cells.", comparability.memory(runs)]
     text.append("Rows of one cost and like scores stand side by side; the CSV has the exact cost.")
-    return " ".join(sentence for sentence in text if sentence)
+    return text

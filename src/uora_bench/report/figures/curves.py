@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from uora_bench.report.collect import Run
-from uora_bench.report.figure_spec import FigureSpec, stem, table_text
+from uora_bench.report.figure_spec import FigureSpec
 from uora_bench.report.figures import canvas, facts, style
 from uora_bench.report.figures.style import Look
 from uora_bench.report.model import Block, Row, Table
@@ -105,13 +105,8 @@ def _spec(table: Table, block: Block, panels: Sequence[CurvePanel]) -> FigureSpe
         facts.seeds(counts, "curve"),
         "No selection rule: all epochs are drawn.",
     ]
-    return FigureSpec(
-        stem(table.name, block.label, "curves"),
-        facts.heading(table, block, "learning curves"),
-        " ".join(caption),
-        table_text(COLUMNS, rows),
-        lambda: _draw(panels, block),
-    )
+    kind = ("curves", "learning curves")
+    return facts.figure_spec(table, block, kind, caption, COLUMNS, rows, lambda: _draw(panels, block))
 
 
 def _draw(panels: Sequence[CurvePanel], block: Block) -> Any:

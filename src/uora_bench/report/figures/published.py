@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from uora_bench.report.figure_spec import FigureSpec, stem, table_text
+from uora_bench.report.figure_spec import FigureSpec
 from uora_bench.report.figures import canvas, facts, style
 from uora_bench.report.figures.style import GREY, Look
 from uora_bench.report.model import Block, Row, Table
@@ -98,13 +98,8 @@ def _spec(table: Table, block: Block, panels: Sequence[PublishedPanel]) -> Figur
         facts.seeds((len(p.by_seed) for p in pairs), "filled bar"),
         "Protocols may differ: the notes under the table say how.",
     ]
-    return FigureSpec(
-        stem(table.name, block.label, "published"),
-        facts.heading(table, block, "ours beside published"),
-        " ".join(sentence for sentence in caption if sentence),
-        table_text(COLUMNS, rows),
-        lambda: _draw(panels),
-    )
+    kind = ("published", "ours beside published")
+    return facts.figure_spec(table, block, kind, caption, COLUMNS, rows, lambda: _draw(panels))
 
 
 def _draw(panels: Sequence[PublishedPanel]) -> Any:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from uora_bench.report.collect import Run
-from uora_bench.report.figure_spec import FigureSpec, stem, table_text
+from uora_bench.report.figure_spec import FigureSpec
 from uora_bench.report.figures import canvas, facts, slots, style
 from uora_bench.report.figures.style import Look
 from uora_bench.report.model import Block, Row, Table
@@ -118,11 +118,14 @@ def _spec(table: Table, block: Block, variants: Sequence[Variant]) -> FigureSpec
         f"{len(missing)} cell(s) recorded the end only and are on the right alone." if missing else "",
         f"Cells: {len(runs)}; no selection rule applies, the whole run is counted.",
     ]
-    return FigureSpec(
-        stem(table.name, block.label, "refreshes"),
-        facts.heading(table, block, "UORA's refreshes"),
-        " ".join(sentence for sentence in caption if sentence),
-        table_text(COLUMNS, [row for variant in variants for row in _rows(variant)]),
+    kind = ("refreshes", "UORA's refreshes")
+    return facts.figure_spec(
+        table,
+        block,
+        kind,
+        caption,
+        COLUMNS,
+        [row for variant in variants for row in _rows(variant)],
         lambda: _draw(variants),
     )
 

@@ -84,7 +84,7 @@ def method_of(row: Row) -> str:
     """The method of a row; its label where its cells are of several."""
     names = set()
     for run in row.runs:
-        words = dict(word.split("=", 1) for word in run.words if "=" in word)
+        words = dict(word.split("=", 1) for word in run.overrides if "=" in word)
         cell = run.record.get("cell", {})
         names.add(cell.get("method", {}).get("name") or run.row.get("method") or words.get("method"))
     return str(names.pop()) if len(names) == 1 else row.label

@@ -74,7 +74,7 @@ def method_of(run: Run) -> str:
     """The method's name, as ``method=`` takes it."""
     if run.record:
         return str(run.record["cell"]["method"]["name"])
-    told = [word.partition("=")[2] for word in run.words if word.startswith("method=")]
+    told = [word.partition("=")[2] for word in run.overrides if word.startswith("method=")]
     return str(run.row.get("method") or (told[-1] if told else "?"))
 
 
@@ -89,7 +89,7 @@ def _cell(run: Run, experiment: str, orphan: bool) -> dict[str, Any]:
         "record": {k: v for k, v in record.items() if k not in _APART},
         "epochs": epochs(record.get("epochs") or []),
     }
-    if made and made != list(run.words):
+    if made and made != list(run.overrides):
         cell["made"] = "python -m uora_bench " + shlex.join(made)
     if orphan:
         cell["orphan"] = True

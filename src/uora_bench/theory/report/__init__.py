@@ -67,5 +67,5 @@ def explain(title: str, column: Score, entry: Entry, results: Path) -> list[str]
         lines.append(f"  published: {entry.published.text} ({entry.published.source}, {entry.published.confidence})")
     for run in ours.runs:
         path = next(iter(sorted((results / "records").glob(f"{PREFIX}*/{run.cell_id}.json"))), None)
-        lines += [f"  seed {run.seed}: {path}", f"    python -m uora_bench theory {shlex.join(run.words)}"]
+        lines += [f"  seed {run.seed}: {path}", f"    python -m uora_bench theory {shlex.join(run.overrides)}"]
     return lines

@@ -48,7 +48,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Value:
-    """What an entry shows: a number in its own unit, not scaled, or with ``by_seed`` a simulated one with its ``error``."""
+    """What an entry shows: a number in its own unit, or with ``by_seed`` a simulated one with its ``error``."""
 
     value: float | None = None
     by_seed: Mapping[int, float] | None = None
