@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from uora_bench.config import registry
+from uora_bench.config import registry, synonyms
 from uora_bench.config.cell import check_kinds
 from uora_bench.errors import ImpossiblePair, UserError, nearest
 
@@ -46,7 +46,7 @@ def compose(words: list[str], put_together: Callable[[dict[str, str]], dict[str,
         UserError: for a ``+``, ``++`` or ``~`` prefix, a sweep, an unknown group value or key, or a value of another
             type than the default's.
     """
-    groups, values = _parse(words)
+    groups, values = _parse(synonyms.canonical(words))  # SYNONYMS of the command line
     config = (put_together or _compose_groups)(groups)
     recipe = config.pop("recipe", None)
     sources: dict[str, str] = {}
@@ -61,9 +61,10 @@ def compose(words: list[str], put_together: Callable[[dict[str, str]], dict[str,
             )
         config["recipe"] = {k: recipe[k] for k in ("name", "status", "note")}
         for key, entry in recipe_values(recipe, config["task"]["name"]).items():
+            key, value = synonyms.of_yaml(key, entry["value"], config["method"]["name"])  # SYNONYMS of a recipe
             key = _own_key(key, config["method"]["name"], f"recipe {recipe['name']}: ")
             try:
-                _assign(config, key, entry["value"], f"recipe {recipe['name']}: ")
+                _assign(config, key, value, f"recipe {recipe['name']}: ")
             except UserError:
                 check_kinds(config["task"], config["backbone"])  # a text recipe's keys are not a vision task's
                 raise
@@ -77,6 +78,9 @@ def compose(words: list[str], put_together: Callable[[dict[str, str]], dict[str,
         _assign(config, key, value, "")
         sources[key] = COMMAND_LINE
     _resolve_aliases(config["method"])
+    if "target_modules" in config["method"]:  # SYNONYMS of module names
+        modules = config["backbone"]["target_modules"]["modules"]
+        config["method"]["target_modules"] = synonyms.module_kinds(config["method"]["target_modules"], modules)
     if config["method"].pop("needs_head", False) and not config["backbone"]["head"]:
         check_kinds(config["task"], config["backbone"])
         raise ImpossiblePair(

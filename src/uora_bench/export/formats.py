@@ -37,17 +37,17 @@ class Request:
     force: bool = False
 
     def __post_init__(self) -> None:
-        for flag, value, valid in (
-            ("--format", self.format, FORMATS),
-            ("--as", self.shape, SHAPES),
-            ("--dtype", self.dtype, DTYPES),
+        for key, value, valid in (
+            ("format", self.format, FORMATS),
+            ("as", self.shape, SHAPES),
+            ("dtype", self.dtype, DTYPES),
         ):
             if value is not None and value not in valid:
-                raise UserError(f"{flag} {value}: there is no such choice{nearest(value, valid)}")
+                raise UserError(f"{key}={value}: there is no such choice{nearest(value, valid)}")
         if self.shape is not None and self.format != "peft":
-            raise UserError(f"--as {self.shape} goes with --format peft only")
+            raise UserError(f"as={self.shape} goes with format=peft only")
         if self.dtype is not None and self.format != "merged":
-            raise UserError(f"--dtype {self.dtype} goes with --format merged only")
+            raise UserError(f"dtype={self.dtype} goes with format=merged only")
 
     @property
     def name(self) -> str:
@@ -73,12 +73,12 @@ def export(folder: Path, request: Request, target: Path | None) -> str:
     if request.format == "merged" and source.cell.backbone.dtype in HALF and request.dtype is None:
         raise UserError(
             f"a merged model in {source.cell.backbone.dtype} cannot hold what was trained (W + ΔW, a float32 head): "
-            "--dtype float32 widens the weights first, --format native keeps everything as it is"
+            "dtype=float32 widens the weights first, format=native keeps everything as it is"
         )
     if request.format != "native" and source.cell.backbone.quantisation != "none":
         raise UserError(
             f"the run's backbone is quantised ({source.cell.backbone.quantisation}), so neither a merged model nor an "
-            "adapter beside the unquantised one gives its logits; use --format native"
+            "adapter beside the unquantised one gives its logits; use format=native"
         )
     from uora_bench.export import card, loading
 
@@ -88,7 +88,7 @@ def export(folder: Path, request: Request, target: Path | None) -> str:
     base = base_place(loaded, origin)
     if request.format == "merged" and loaded.adds and not loaded.method.mergeable:
         raise UserError(
-            f"method={source.cell.method.name} adds what no weight of the plain model can hold; use --format native"
+            f"method={source.cell.method.name} adds what no weight of the plain model can hold; use format=native"
         )
     with place.filling(target, request.force) as partial:
         if request.format == "native":
@@ -113,7 +113,7 @@ def _check_origin(recorded: Mapping[str, Any], loaded: Loaded) -> None:
         if then and now and then != now:
             raise UserError(
                 f"backbone={loaded.cell.backbone.name} has other weights now than the run had ({key} {now[:12]}…, then "
-                f"{then[:12]}…); name a folder with the run's by --backbone DIR"
+                f"{then[:12]}…); name a folder with the run's by backbone.path=<folder>"
             )
 
 

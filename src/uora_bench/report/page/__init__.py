@@ -1,4 +1,4 @@
-"""``python -m uora_bench page``: results/report/index.html, tables, figures and a page per cell in one file.
+"""``uora-bench page``: results/report/index.html, tables, figures and a page per cell in one file.
 
 The file loads nothing: style, script, data and figures are inside it. It says only what records and the papers' CSV
 files say, so that the same records give the same bytes.
@@ -9,23 +9,23 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from uora_bench.errors import UserError, nearest
+from uora_bench.errors import UserError
 from uora_bench.report.spec import Rule
 from uora_bench.util import atomic
 
 NO_FIGURES = "No figures: matplotlib is not installed (pip install 'uora_bench[figures]')"
 
 
-def command(words: list[str], results: Path, rule: Rule | None) -> int:
-    """Write ``results``/report/index.html for ``words`` (``experiment=NAME``, any number of times; all without).
+def command(wanted: list[str], results: Path, rule: Rule | None) -> int:
+    """Write ``results``/report/index.html of the experiments ``wanted`` (none: of all).
 
     Raises:
-        UserError: for another word, an unknown experiment, or a folder without any record.
+        UserError: for an unknown experiment, or a folder without any record.
     """
     from uora_bench.report import write
     from uora_bench.report.page import render
 
-    names = _names(words, results)
+    names = _names(wanted, results)
     figures = importlib.util.find_spec("matplotlib") is not None
     page = render.build(names, results, write.library(), rule, figures, "" if figures else NO_FIGURES)
     path = results / "report" / "index.html"
@@ -37,22 +37,13 @@ def command(words: list[str], results: Path, rule: Rule | None) -> int:
     return 0
 
 
-def _names(words: list[str], results: Path) -> list[str]:
+def _names(wanted: list[str], results: Path) -> list[str]:
     from uora_bench.report import theory, write
 
     root = results / "records"
     if not any(root.glob("*/*.json")):
         raise UserError(f"no records in '{root}'; run a cell first (make run), or name another folder: results.dir=…")
-    wanted = []
-    for word in words:
-        key, _, value = word.partition("=")
-        if key != "experiment" or not value:
-            raise UserError(
-                f"page does not know '{word}'{nearest(key, ['experiment=NAME', 'rule=…', 'results.dir=…'])}"
-            )
-        if theory.is_theory(value):
-            raise UserError(
-                f"the page has cells that were trained; '{value}' is in the tables and figures (report tables)"
-            )
-        wanted.append(value)
+    for name in wanted:
+        if theory.is_theory(name):
+            raise UserError(f"the page has cells that were trained; '{name}' is in the tables and figures")
     return list(dict.fromkeys(wanted)) or write.experiments(results)
