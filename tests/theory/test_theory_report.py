@@ -197,8 +197,8 @@ def test_reports_of_trained_cells_leave_theory_alone(results: Path, capsys: pyte
     with pytest.raises(UserError, match="no theory records called 'theory_mien'; did you mean 'theory_mine'"):
         write.make(Request("theory_mien", "print"), results, None)
     with pytest.raises(UserError, match="cells that were trained"):
-        page.command(["experiment=theory_mine"], results, None)
-    assert figures.command(["experiment=theory_map"], results) == 0
+        page.command(["theory_mine"], results, None)
+    assert figures.command("theory_map", False, results) == 0
     assert (results / "figures" / "theory_map.svg").is_file()
     capsys.readouterr()
 
@@ -206,7 +206,7 @@ def test_reports_of_trained_cells_leave_theory_alone(results: Path, capsys: pyte
 def test_explain_names_the_record_and_the_command(results: Path) -> None:
     text = explain.explain(["theory_mine", "α = 1 (LoRA)", "simulated", "β=0.5"], results, None)
     assert " ± " in text.splitlines()[0]
-    assert "python -m uora_bench theory experiment=accuracy_alpha n=20" in text
+    assert "uora-bench theory experiment=accuracy_alpha n=20" in text
     (path,) = [word for word in text.split() if word.endswith(".json")]
     assert record.read(Path(path)).cell["parameters"]["beta"] == 0.5
     for words, said in (

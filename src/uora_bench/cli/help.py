@@ -58,9 +58,10 @@ def of_command(command: Command) -> str:
     lines = [*title, "", *_wrapped(usage, "       ")]
     for paragraph in command.about:
         lines += ["", *_wrapped(paragraph)]
-    for title, keys in (("keys", command.keys), ("keys of what it runs" if command.keys else "keys", command.passed)):
+    of_passed = "keys of what it runs" if command.keys else "keys"
+    for heading, keys in (("keys", command.keys), (of_passed, command.passed)):
         if keys:
-            lines += ["", title, *_table((_shown(key), _text(key)) for key in keys)]
+            lines += ["", heading, *_table((_shown(key), _text(key)) for key in keys)]
     for group in command.lists:
         lines += ["", f"{group}=", *_wrapped("  " + "  ".join(registry.choices(group)), "  ")]
     if command.examples:

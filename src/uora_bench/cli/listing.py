@@ -44,8 +44,10 @@ def _names(what: str) -> Sequence[str]:
 
         return list(MODULES)
     if what == "synonyms":
-        width = max(map(len, synonyms.KEYS))
-        return [f"{word:<{width}}  {key}" for word, key in sorted(synonyms.KEYS.items())]
+        rows = {**synonyms.KEYS, **{word: f"{key}={value}" for word, (key, value) in synonyms.FLAGS.items()}}
+        rows |= {word: " | ".join(key for key in keys.values() if key) for word, keys in synonyms.OF_METHOD.items()}
+        width = max(map(len, rows))
+        return [f"{word:<{width}}  {key}" for word, key in sorted(rows.items())]
     if what == "launchers":
         return ["print", *registry.choices("launcher")]
     return registry.choices(_GROUPS[what])
@@ -55,7 +57,8 @@ COMMAND = Command(
     "list",
     "the names there are: methods, tasks, backbones, experiments …",
     _act,
-    words=f"[{'|'.join(_WHAT)}]",
+    words="[what]",
     most=1,
+    about=(f"what: {', '.join(_WHAT)} (or one of them in the singular)",),
     examples=("list", "list methods", "list tasks"),
 )

@@ -90,6 +90,8 @@ def _split(words: Sequence[str]) -> tuple[str, list[str]]:
         return "", ["--help"]
     if first and "=" not in first and first[0] not in "-+~":
         synonyms.answer_word(first)
+        if load("run").known(first) is not None:
+            raise UserError(f"'{first}' needs a value: write {first}=…")
         raise UserError(f"unknown command '{first}'{nearest(first, [*MODULES, GROUP], limit=20)}")
     return "sweep" if set(words) & set(_MULTIRUN) else "run", [w for w in words if w not in _MULTIRUN]
 

@@ -169,7 +169,7 @@ COMMAND = Command(
         "docs/mt_bench.md",
     ),
     examples=(
-        "mt-bench judge <run folder> judge.model=gpt-4 judge.base_url=https://…/v1",
+        "mt-bench judge <folder> judge.model=gpt-4 judge.base_url=https://…",
         "mt-bench judge <run folder> judge.model=gpt-4 dry_run=true",
     ),
     codes={1: "some judgements are missing"},

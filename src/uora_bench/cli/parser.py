@@ -100,9 +100,8 @@ class Command:
         given = Given(self, [], [], [])
         for word in _without_options(self, words):
             key, equals, value = word.partition("=")
-            known = self._known(key)
-            own = known is not None and known in self.keys
-            if equals and own and known is not None:
+            known = self.known(key)
+            if equals and known is not None and known in self.keys:
                 # one key may stand for many (judge.*): it keeps the name it was given
                 given.values.append((known.name if "*" not in known.name else key, value))
             elif self.most and (not equals or (known is None and Path(word).exists())):
@@ -114,12 +113,12 @@ class Command:
             else:
                 raise UserError(f"unknown key '{key}'{self._nearest(key)}")
         if not self.least <= len(given.names) <= self.most:
-            raise UserError(
-                f"{self.name} takes {self.words}, not {len(given.names)} words; see uora-bench {self.name} --help"
-            )
+            one = "one " if self.least == self.most == 1 else ""
+            count = len(given.names)
+            raise UserError(f"{self.name} takes {one}{self.words}, not {count}; see uora-bench {self.name} --help")
         return given
 
-    def _known(self, name: str) -> Key | None:
+    def known(self, name: str) -> Key | None:
         """The declared key that is called ``name``; ``-``, ``_`` and ``.`` are the same in it."""
         wanted = _plain(name)
         for key in (*self.keys, *self.passed):
@@ -149,7 +148,7 @@ def _without_options(command: Command, words: Sequence[str]) -> list[str]:
             found.append(word)
             continue
         name, equals, value = word[2:].partition("=")
-        known = command._known(name)
+        known = command.known(name)
         key = known.name if known is not None and "*" not in known.name else name.replace("-", "_")
         if not equals:
             alone = known.flag if known is not None else key in synonyms.ALONE
@@ -170,5 +169,5 @@ def _is_setting(command: Command, word: str) -> bool:
     """Whether ``word`` is a ``key=value`` of its own and not the value of the option before it."""
     key, equals, _ = word.partition("=")
     return bool(equals) and (
-        command._known(key) is not None or bool(command.passed and re.fullmatch(r"[a-z_][\w.]*", key))
+        command.known(key) is not None or bool(command.passed and re.fullmatch(r"[a-z_][\w.]*", key))
     )

@@ -97,7 +97,8 @@ _RESUME = "the same command goes on from its checkpoint; init_from=<run folder o
 # words that are answered with the way it goes here
 ANSWERS: Mapping[str, str] = {
     **dict.fromkeys(("device", "no_cuda", "use_cpu", "gpu", "gpus", "n_gpu"), _GPU),
-    **dict.fromkeys(("config", "config_dir", "config_name", "config_path", "hydra"), _CONFIG),
+    **dict.fromkeys(("config", "config_dir", "config_name", "config_path"), _CONFIG),
+    "hydra": "what Hydra itself does is not set here; folders are runs.dir= and results.dir=",
     **dict.fromkeys(("cfg", "info", "resolve"), "dry_run=true shows the resolved configuration"),
     **dict.fromkeys(("gradient_accumulation_steps", "grad_accum", "accumulation_steps"), _ACCUMULATION),
     **dict.fromkeys(("early_stopping", "early_stopping_patience", "load_best_model_at_end",

@@ -84,7 +84,7 @@ def of(words: list[str]) -> Request:
         raise UserError("name the folder to fill: data.root=<folder> (make prefetch DATA_ROOT=<folder>)")
     root = str(roots.pop())
     given = [word for word in words if not word.startswith("data.root=")]
-    command = shlex.join(["python", "-m", "uora_bench", "prefetch", *given, f"data.root={root}"])
+    command = shlex.join(["uora-bench", "prefetch", *given, f"data.root={root}"])
     models = dict.fromkeys(need for cell, _ in pairs for need in _models(cell))
     rows = dict.fromkeys(need for cell, _ in pairs for need in _rows(cell))
     return Request(Path(root), tuple(models), tuple(rows), " ".join(given) or "the default cell", command)

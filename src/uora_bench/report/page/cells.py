@@ -90,7 +90,7 @@ def _cell(run: Run, experiment: str, stranger: bool) -> dict[str, Any]:
         "epochs": epochs(record.get("epochs") or []),
     }
     if made and made != list(run.words):
-        cell["made"] = "python -m uora_bench " + shlex.join(made)
+        cell["made"] = "uora-bench " + shlex.join(made)
     if stranger:
         cell["stranger"] = True
     found: dict[str, Any] = plain(cell)

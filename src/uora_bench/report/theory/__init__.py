@@ -34,7 +34,7 @@ def make(request: Request, results: Path, library: Library | None) -> Table:
     name = str(request.experiment)
     if request.axes:
         word = next(iter(request.axes))
-        raise UserError(f"'{word}=' does not narrow a table of theory; `python -m uora_bench theory` takes parameters")
+        raise UserError(f"'{word}=' does not narrow a table of theory; `uora-bench theory` takes parameters")
     found = tables_of(name, results, library)
     if not found:
         others = sum(len(study.orphans) for study in studies(name, results))
@@ -44,7 +44,7 @@ def make(request: Request, results: Path, library: Library | None) -> Table:
         )
     if len(found) != 1:
         what = ", ".join(one.name for one in found)
-        raise UserError(f"'{name}' makes {what}; write all with `python -m uora_bench tables`")
+        raise UserError(f"'{name}' makes {what}; write all with `uora-bench tables`")
     return found[0]
 
 

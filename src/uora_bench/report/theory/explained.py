@@ -41,5 +41,5 @@ def lines(table: Table, words: list[str], results: Path) -> list[str]:
     for run in ours.runs:
         path = next(iter(sorted(folder.glob(f"{PREFIX}*/{run.cell_id}.json"))), None)
         said.append(f"  seed {run.seed}: {path}")
-        said.append(f"    python -m uora_bench theory {shlex.join(run.words)}")
+        said.append(f"    uora-bench theory {shlex.join(run.words)}")
     return said
