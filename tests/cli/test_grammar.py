@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from uora_bench.report.spec import Rule
 
 from uora_bench.cli import keys
 from uora_bench.cli.main import MODULES, load, main
 from uora_bench.cli.parser import Command, Key
 from uora_bench.errors import UserError
+from uora_bench.grid.table_spec import Rule
 
 COMMANDS = [load(name) for name in MODULES]
 # what stands for a command's words

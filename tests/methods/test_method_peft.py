@@ -33,7 +33,6 @@ from uora_bench.methods.base import backbone_parameters
 from uora_bench.models import backbones
 from uora_bench.models.heads import HeadSpec
 from uora_bench.models.targets import find_targets
-from uora_bench.records.record import read
 
 EVERY_TYPE = sorted(t.value.lower() for t in peft.PeftType)
 
