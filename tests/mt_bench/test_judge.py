@@ -19,12 +19,13 @@ from uora_bench.errors import UserError
 from uora_bench.mt_bench.judge import answers, config, plan, prompts, store
 from uora_bench.mt_bench.judge.answers import Answer
 from uora_bench.mt_bench.judge.config import JudgeConfig
+from uora_bench.util.jsonl import json_lines
 
 # --- answers ------------------------------------------------------------------------------------------------------
 
 
 def test_temperatures_are_the_published_ones_and_can_be_overridden(shared: Path) -> None:
-    rows = answers.json_lines(shared / "data/mt_bench/question/test.jsonl.gz")
+    rows = json_lines(shared / "data/mt_bench/question/test.jsonl.gz")
     assert {row["category"] for _, row in rows} == set(answers.CATEGORIES)
     found = {c: answers.temperature_of(c) for c in answers.CATEGORIES}
     assert found == {"writing": 0.7, "roleplay": 0.7, "extraction": 0.0, "math": 0.0, "coding": 0.0, "reasoning": 0.0,
@@ -268,7 +269,7 @@ def test_turns() -> None:
 
 
 def test_references_are_those_of_gpt4_for_math_reasoning_and_coding(shared: Path, tmp_path: Path) -> None:
-    rows = [row for _, row in answers.json_lines(shared / "data/mt_bench/question/test.jsonl.gz")]
+    rows = [row for _, row in json_lines(shared / "data/mt_bench/question/test.jsonl.gz")]
     said = [answer(row["question_id"], row["category"], turns=tuple(row["turns"])) for row in rows]
     found = plan.references_for(said, HINT, shared / "data")
     assert sorted(found) == list(range(101, 131))

@@ -23,7 +23,7 @@ def texts() -> list[str]:
             found += [column.label for column in spec.columns]
             found += [row.label for row in spec.rows]
             found += [block.label for block in spec.blocks]
-    for number in published.read(ROOT / "results" / "paper").numbers:
+    for number in published.read_published(ROOT / "results" / "paper").numbers:
         found += [number.paper, number.table, number.text, number.trainable_params]
     return found
 

@@ -19,11 +19,11 @@ import pytest
 
 from tests.support import made_up_report as made_up
 from uora_bench.errors import UserError
+from uora_bench.grid.table_spec import Column, RowSpec, TableSpec
 from uora_bench.records.record import RuleScore
 from uora_bench.report import explain, figures, page, table
 from uora_bench.report.collect import Collection
 from uora_bench.report.page import cells, pool, render
-from uora_bench.report.spec import Column, RowSpec, TableSpec
 
 EMPTY = {"meta", "link", "input", "img", "br", "hr"}  # elements without an end
 
@@ -75,8 +75,8 @@ def data_of(html: str) -> dict[str, Any]:
 
 def leaves(value: Any) -> Iterator[Any]:
     if isinstance(value, (dict, list)):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from leaves(part)
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from leaves(one)
     else:
         yield value
 
@@ -159,8 +159,8 @@ def test_a_number_says_where_it_comes_from(data: dict[str, Any]) -> None:
 
 def test_published_numbers_are_never_among_ours(data: dict[str, Any], read: Reader) -> None:
     printed = [73.5, 99.5, 11.5]
-    for part in ("cells", "numbers"):
-        assert not [v for v in leaves(data[part]) if v in printed or v in [str(p) for p in printed]]
+    for kind in ("cells", "numbers"):
+        assert not [v for v in leaves(data[kind]) if v in printed or v in [str(p) for p in printed]]
     assert [p["text"] for p in data["published"]] == [f"{p} ± 0.25" for p in printed]
     assert {p["source"] for p in data["published"]} == {"arXiv 2310.11454v2 <T9>"}
     ours, theirs = read.texts("tr", "ours"), read.texts("tr", "published")
@@ -244,7 +244,7 @@ def test_mistakes_are_named(results: Path, html: str, tmp_path: Path, without_ma
 
 def test_figures_are_inside_with_their_data(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = SimpleNamespace(name="front", title="A front <1>", caption="Score.", data="a,b\n1,2\n", svg="<svg/>")
-    monkeypatch.setattr(figures, "drawings", lambda one, collection: [drawn])
+    monkeypatch.setattr(figures, "rendered_figures", lambda one, collection: [drawn])
     read = Reader(render.assemble([made_up.make(results)], results, True, "").html)
     (image,) = [a for t, a, _ in read.elements if t == "img"]
     assert image["src"] == "data:image/svg+xml;base64,PHN2Zy8+"
@@ -255,12 +255,12 @@ def test_figures_are_inside_with_their_data(results: Path, monkeypatch: pytest.M
 
 def test_what_is_in_no_row_has_a_page_too(tmp_path: Path) -> None:
     one, collection = made_up.make(tmp_path)
-    stranger = made_up.record("bitfit", 0, 0.5)
-    stranger.write(tmp_path / "records" / made_up.NAME)
-    collection = replace(collection, orphans=(stranger.cell_id,))
+    orphan = made_up.record("bitfit", 0, 0.5)
+    orphan.write(tmp_path / "records" / made_up.NAME)
+    collection = replace(collection, orphans=(orphan.cell_id,))
     html = render.assemble([(one, collection)], tmp_path, False, "").html
-    assert data_of(html)["cells"][stranger.cell_id]["stranger"] is True
-    assert stranger.cell_id in " ".join(Reader(html).texts("details", "others"))
+    assert data_of(html)["cells"][orphan.cell_id]["orphan"] is True
+    assert orphan.cell_id in " ".join(Reader(html).texts("details", "others"))
 
 
 def test_one_cell_in_two_experiments_has_two_pages(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from uora_bench.records.record import RuleScore
 from uora_bench.report import collect, published
 from uora_bench.report.collect import Collection
 
-LIBRARY = published.read(ROOT / "results" / "paper")
+LIBRARY = published.read_published(ROOT / "results" / "paper")
 
 
 def filled(folder: Path, name: str, scores: dict[str, float], **axes: str) -> Collection:

@@ -12,12 +12,12 @@ from uora_bench.config.cell import Cell
 from uora_bench.grid.expand import expand
 from uora_bench.grid.preset import Experiment
 from uora_bench.grid.preset import Published as Beside
+from uora_bench.grid.table_spec import Column, Note, Paper, RowSpec, TableSpec
 from uora_bench.records.record import CellRecord, EpochScores, RuleScore
 from uora_bench.report import table
 from uora_bench.report.collect import Collection, Run, with_record
+from uora_bench.report.model import Table
 from uora_bench.report.published import Library, Published
-from uora_bench.report.spec import Column, Note, Paper, RowSpec, TableSpec
-from uora_bench.report.table import Table
 
 NASTY = """</script><img src=x onerror="alert('no')"> & <b>bold</b>"""
 NAME = "made_up"
@@ -86,7 +86,7 @@ def make(folder: Path) -> tuple[Table, Collection]:
         for seed in (0, 1, 2):
             one = cell(method, seed)
             words = (f"method={method}", "task=tiny/nli", f"seed={seed}", "task.splits.train=train[:64]")
-            run = Run(one.task.name, seed, {"method": method}, one.task.metric, {"dev": "validation"}, words=words)
+            run = Run(one.task.name, seed, {"method": method}, one.task.metric, {"dev": "validation"}, overrides=words)
             if seed in scores:
                 written = record(method, seed, scores[seed], count)
                 written.write(folder / "records" / NAME)

@@ -12,13 +12,13 @@ from typing import NoReturn
 
 from uora_bench.cli import exits
 from uora_bench.errors import UserError, nearest
-from uora_bench.export import formats, source
+from uora_bench.export import formats, request, source
 from uora_bench.util.signals import StopRequest
 
 _EPILOG = """formats
   peft     a LoRA adapter of scale 1 with the task head, as PEFT writes it (--as vera: PEFT's VeRA, where it fits)
   merged   a plain transformers model: W + ΔW, head and tokenizer
-  native   adapter, head and configuration; uora_bench.export.load(folder) reads it
+  native   adapter, head and configuration; uora_bench.export.load_model(folder) reads it
 
 Every export is loaded again and its logits compared with the run's before it is put in place. See docs/export.md.
 exit codes: 0 done, 1 the check failed (nothing is left), 2 your mistake, 128+n signal n"""
@@ -39,8 +39,8 @@ def _parser() -> _Parser:
     )
     add = parser.add_argument
     add("cell", metavar="cell_id|folder", help="a finished cell: its id (looked up under --runs), or its run folder")
-    add("--format", required=True, metavar="|".join(formats.FORMATS), help="what to write")
-    add("--as", dest="shape", metavar="|".join(formats.SHAPES), help="the PEFT adapter's shape (default: lora)")
+    add("--format", required=True, metavar="|".join(request.FORMATS), help="what to write")
+    add("--as", dest="shape", metavar="|".join(request.SHAPES), help="the PEFT adapter's shape (default: lora)")
     add("--weights", default="last", metavar="|".join(source.WEIGHTS), help="of the last epoch (default) or dev's best")
     add("--dtype", metavar="float32", help="widen a half-precision backbone first (--format merged)")
     add("--output", metavar="DIR", help="default: exports/<cell_id>/<format>")
@@ -63,7 +63,7 @@ def _main(words: list[str] | None) -> int:
     if rest:
         flags = [flag for action in parser._actions for flag in action.option_strings]
         raise UserError(f"unknown argument '{rest[0]}'{nearest(rest[0], flags, limit=20)}")
-    request = formats.Request(
+    wanted = request.ExportRequest(
         format=given.format,
         shape=given.shape,
         weights=given.weights,
@@ -73,6 +73,6 @@ def _main(words: list[str] | None) -> int:
         force=given.force,
     )
     StopRequest().install()
-    folder = source.find(given.cell, given.runs, given.experiment)
-    print(formats.export(folder, request, Path(given.output) if given.output else None), flush=True)
+    folder = source.find_run(given.cell, given.runs, given.experiment)
+    print(formats.export(folder, wanted, Path(given.output) if given.output else None), flush=True)
     return 0

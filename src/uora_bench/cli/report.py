@@ -6,13 +6,17 @@ Exit codes: 0, 1 something could not be drawn or written, 2 the user's mistake (
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from uora_bench.cli import exits
 from uora_bench.errors import UserError, nearest
-from uora_bench.report.spec import Rule
+from uora_bench.grid.table_spec import Rule
+
+if TYPE_CHECKING:
+    from uora_bench.report.kinds import RecordKind
 
 _HELP = """uora_bench tables, explain, figures, page: tables, figures and pages from the records in results/records.
 
@@ -45,20 +49,23 @@ def _main(words: list[str]) -> int:
     if command not in _COMMANDS:
         raise UserError(f"unknown command '{command}'{nearest(command, _COMMANDS)}")
     results, rule, rest = _common(rest)
+    from uora_bench.theory import report as theory
+
+    kinds = (theory,)
     if command == "tables":
-        return _tables(results, rule, rest)
+        return _tables(results, rule, rest, kinds)
     if command == "explain":
         from uora_bench.report import explain
 
-        print(explain.explain(rest, results, rule), flush=True)
+        print(explain.explain(rest, results, rule, kinds), flush=True)
         return 0
     if command == "figures":
         from uora_bench.report import figures
 
-        return figures.command(rest, results, rule)
+        return figures.command(rest, results, rule, kinds)
     from uora_bench.report import page
 
-    return page.command(rest, results, rule)
+    return page.command(rest, results, rule, kinds)
 
 
 def _common(words: list[str]) -> tuple[Path, Rule | None, list[str]]:
@@ -79,7 +86,7 @@ def _common(words: list[str]) -> tuple[Path, Rule | None, list[str]]:
     return results, rule, rest
 
 
-def _tables(results: Path, rule: Rule | None, words: list[str]) -> int:
+def _tables(results: Path, rule: Rule | None, words: list[str], kinds: Sequence[RecordKind]) -> int:
     from uora_bench.grid import request as requests
     from uora_bench.report import markdown, write
 
@@ -96,14 +103,18 @@ def _tables(results: Path, rule: Rule | None, words: list[str]) -> int:
         if not named:
             raise UserError(f"'{words[0]}' needs an experiment: python -m uora_bench tables experiment=NAME …")
         request = replace(requests.read([w for w in words if not w.startswith("experiment=")]), experiment=named[0])
-        print(markdown.render(write.make(request, results, write.library(), rule)), end="", flush=True)
+        print(
+            markdown.render(write.make_table(request, results, write.published_library(), rule, kinds)),
+            end="",
+            flush=True,
+        )
         return 0
     folder = results / "tables" if rule is None else results / "tables" / rule
-    contents = write.files(write.all_tables(results, rule), folder)
+    contents = write.files(write.all_tables(results, rule, kinds=kinds), folder)
     if flags:
         write.check(contents)
         print(f"{len(contents)} files in {folder} are what the records give")
         return 0
-    write.write(contents)
+    write.write_files(contents)
     print(f"{len(contents)} files in {folder}")
     return 0

@@ -11,12 +11,12 @@ from uora_bench import __version__
 from uora_bench.config.metrics import scale_of
 from uora_bench.config.schema import plain
 from uora_bench.errors import UserError
-from uora_bench.export.place import TAG
+from uora_bench.export.request import ExportRequest
 from uora_bench.export.source import HALF, Source
+from uora_bench.export.target_folder import TAG
 from uora_bench.records.record import CellRecord
 
 if TYPE_CHECKING:
-    from uora_bench.export.formats import Request
     from uora_bench.tasks.base import HeadSpec
 
 _LIBRARIES = {"peft": "peft", "merged": "transformers", "native": "uora_bench"}
@@ -37,7 +37,7 @@ class Facts:
 
     source: Source
     record: CellRecord
-    request: Request
+    request: ExportRequest
     shown: str
     head: HeadSpec
     base: str
@@ -110,8 +110,8 @@ def _code(facts: Facts) -> Iterator[str]:
     classes = ", ".join(sorted((auto, kind), key=str.lower))
     if facts.request.format == "native":
         named = ', backbone="<folder of the backbone>"' if cell.backbone.path is not None else ""
-        yield from ("from uora_bench.export import load", "", here)
-        yield f"model, {name}, cell = load(folder{named})"
+        yield from ("from uora_bench.export import load_model", "", here)
+        yield f"model, {name}, cell = load_model(folder{named})"
     elif facts.request.format == "merged":
         yield from (f"from transformers import {classes}", "", here)
         yield f"model = {auto}.from_pretrained(folder).eval()"

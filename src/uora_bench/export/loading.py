@@ -43,7 +43,7 @@ class Loaded:
     adds: bool
 
 
-def load(source: Source, weights: str, backbone: str | None = None) -> Loaded:
+def load_cell(source: Source, weights: str, backbone: str | None = None) -> Loaded:
     """The cell of ``source`` with its trained weights, in eval mode and on the CPU (a quantised backbone: where it was
     quantised, on the GPU if there is one).
 
@@ -76,7 +76,7 @@ def _check_backbone(source: Source, cell: Cell) -> None:
     if cell.backbone.path is None:
         raise UserError(
             f"'{source.folder}' is of a backbone in a folder (weights sha256 {expected[:12]}…): name your copy, "
-            'load(…, backbone="<folder>") or --backbone DIR'
+            'load_model(…, backbone="<folder>") or --backbone DIR'
         )
     if backbones.weights_sha256(cell.backbone) != expected:
         raise UserError(

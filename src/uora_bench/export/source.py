@@ -81,7 +81,7 @@ class Source:
         return found
 
 
-def find(name: str, runs: str, experiment: str | None = None) -> Path:
+def find_run(name: str, runs: str, experiment: str | None = None) -> Path:
     """The run folder that ``name`` (a folder or a cell_id under ``<runs>/*/``) stands for.
 
     Raises:
@@ -110,7 +110,7 @@ def find(name: str, runs: str, experiment: str | None = None) -> Path:
     return root / holders[0] / name
 
 
-def read(folder: Path) -> Source:
+def read_source(folder: Path) -> Source:
     """What ``folder`` says of itself.
 
     Raises:

@@ -44,8 +44,8 @@ class Subject:
         """
         places, config = request.places, request.config
         with _own_words():
-            folder = source.find(request.cell, places["runs.dir"] or "runs", places["experiment_name"])
-            found = source.read(folder)
+            folder = source.find_run(request.cell, places["runs.dir"] or "runs", places["experiment_name"])
+            found = source.read_source(folder)
             if found.cell.task.family != _FAMILY:
                 raise UserError(
                     f"cell {found.cell_id} is of task={found.cell.task.name}; MT-Bench is for cells trained on "
@@ -80,7 +80,7 @@ class Subject:
         from uora_bench.export import loading
 
         with _own_words():
-            loaded = loading.load(self.source, self.weights, self.backbone)
+            loaded = loading.load_cell(self.source, self.weights, self.backbone)
         folder = Path(self.results) / "records" / self.source.experiment
         found = find_record(folder, self.source.cell_id)
         if found is None:

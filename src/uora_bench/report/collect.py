@@ -25,8 +25,8 @@ _NOT_SCIENCE = ("experiment_name", "data.root", "results.dir", "runs.dir", "trac
 
 @dataclass(frozen=True)
 class Run:
-    """One cell: its place in the grid, and its record where there is one. ``status`` missing: nothing was recorded yet,
-    failed: ``reason`` says why."""
+    """One cell: where it is in the grid, and its record where there is one. ``status`` missing: nothing was recorded
+    yet, failed: ``reason`` says why."""
 
     task: str
     seed: int
@@ -36,7 +36,7 @@ class Run:
     status: str = "missing"  # done | failed | missing
     reason: str = ""
     recorded: CellRecord | None = None
-    words: tuple[str, ...] = ()  # the command line of the cell
+    overrides: tuple[str, ...] = ()  # the command line of the cell
     cell_id: str | None = None  # None: nothing was recorded yet
 
     @property
@@ -89,7 +89,7 @@ def collect(request: Request, results: Path) -> Collection:
         if cell is None:
             continue
         row = {k: preset.read_value(k, v) for k, v in planned.row.items() if k in mine}
-        run = Run(cell.task.name, cell.seed, row, cell.task.metric, vars(cell.task.splits), words=planned.words)
+        run = Run(cell.task.name, cell.seed, row, cell.task.metric, vars(cell.task.splits), overrides=planned.words)
         candidates = matcher.candidates(planned, cell)
         of_cell = [entry.record for entry in candidates]
         used |= {one.cell_id for one in of_cell}
@@ -149,12 +149,12 @@ def _without_preset(name: str, records: diff.Records, folder: Path) -> Collectio
     for entry, settings in zip(records.found, flat, strict=True):
         row = {k: settings.get(k) for k in ("method", "backbone", *varied) if k in settings}
         record, cell, task = entry.record, entry.record.cell, entry.record.cell["task"]
-        place = (str(row), task["name"], cell["seed"])
-        if place in taken:
+        key = (str(row), task["name"], cell["seed"])
+        if key in taken:
             row["record"] = record.cell_id[:8]  # alike in all that has a name
-        taken.add(place)
-        words = record.provenance.command
-        run = Run(task["name"], cell["seed"], row, record.metric, task["splits"], words=words)
+        taken.add(key)
+        overrides = record.provenance.command
+        run = Run(task["name"], cell["seed"], row, record.metric, task["splits"], overrides=overrides)
         runs.append(with_record(run, record, folder))
     runs.sort(key=lambda r: (str(r.row), r.task, r.seed))
     return Collection(Experiment(name, "", "", {}), tuple(runs), ())
@@ -178,11 +178,11 @@ def _varied(found: Iterable[diff.Found], flat: Iterable[Mapping[str, Any]]) -> l
     groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
     for entry, settings in zip(found, flat, strict=True):
         cell = entry.record.cell
-        place = cell["method"]["name"], cell["task"]["name"], cell["backbone"]["name"]
-        groups.setdefault(place, []).append(settings)
+        alike = cell["method"]["name"], cell["task"]["name"], cell["backbone"]["name"]
+        groups.setdefault(alike, []).append(settings)
     keys: dict[str, None] = {}
-    for alike in groups.values():
-        for key in sorted({k for settings in alike for k in settings}):
-            if len({str(settings.get(key)) for settings in alike}) > 1:
+    for own in groups.values():
+        for key in sorted({k for settings in own for k in settings}):
+            if len({str(settings.get(key)) for settings in own}) > 1:
                 keys[key] = None
     return list(keys)

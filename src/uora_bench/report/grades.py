@@ -1,4 +1,4 @@
-"""MT-Bench grades beside a record: ``<cell_id>.mt_bench_scores.json``, as `uora_bench.mt_bench.judge` writes them.
+"""MT-Bench grades of a record: ``<cell_id>.mt_bench_scores.json``, as `uora_bench.mt_bench.judge` writes them.
 
 They are a score of the finished cell like any other, of the split ``mt_bench`` under the rule ``last``, once every
 question has been judged and the answers are those of the last epoch.
@@ -18,11 +18,11 @@ SPLIT = "mt_bench"
 
 
 def graded(record: CellRecord, folder: Path) -> CellRecord:
-    """``record`` (of a done cell) with the grades that lie beside it in ``folder``; without them the record itself.
-    ``provenance.judge`` says who graded.
+    """``record`` (of a done cell) with its grades in ``folder``; without them the record itself. ``provenance.judge``
+    says who graded.
 
     Raises:
-        UserError: for grades that cannot be read, or are of other answers than those beside them.
+        UserError: for grades that cannot be read, or are of other answers than those in the folder.
     """
     cell_id = record.cell_id
     path, answers = folder / f"{cell_id}.mt_bench_scores.json", folder / f"{cell_id}.mt_bench.jsonl"

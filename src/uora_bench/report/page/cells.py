@@ -25,16 +25,16 @@ class Cells:
         self.found: dict[str, dict[str, Any]] = {}
         self._keys: dict[tuple[str, str], str] = {}
 
-    def add(self, run: Run, experiment: str, stranger: bool = False) -> str | None:
+    def add(self, run: Run, experiment: str, orphan: bool = False) -> str | None:
         """Take the record of ``run`` up; returns its key, or None where there is no record."""
         if run.recorded is None:
             return None
-        place = experiment, run.record.cell_id
-        if place not in self._keys:
-            key = place[1] if place[1] not in self.found else f"{place[1]}@{experiment}"
-            self._keys[place] = key
-            self.found[key] = _cell(run, experiment, stranger)
-        return self._keys[place]
+        named = experiment, run.record.cell_id
+        if named not in self._keys:
+            key = named[1] if named[1] not in self.found else f"{named[1]}@{experiment}"
+            self._keys[named] = key
+            self.found[key] = _cell(run, experiment, orphan)
+        return self._keys[named]
 
     def name_row(self, key: str, row: str) -> None:
         """Say in which row of its table the cell stands."""
@@ -54,9 +54,9 @@ def orphans(collection: Collection, results: Path) -> list[Run]:
         if not path.is_file():
             continue  # a file whose name is not the id that it holds: it is listed, and has no page
         record = read_record(path)
-        cell, words = record.cell, record.provenance.command
+        cell, overrides = record.cell, record.provenance.command
         row = {"method": cell["method"]["name"]}
-        run = Run(cell["task"]["name"], cell["seed"], row, record.metric, cell["task"]["splits"], words=words)
+        run = Run(cell["task"]["name"], cell["seed"], row, record.metric, cell["task"]["splits"], overrides=overrides)
         runs.append(
             replace(run, status=record.status, reason=record.reason or "", recorded=record, cell_id=record.cell_id)
         )
@@ -67,11 +67,11 @@ def method_of(run: Run) -> str:
     """The method's name, as ``method=`` takes it."""
     if run.recorded is not None:
         return str(run.record.cell["method"]["name"])
-    told = [word.partition("=")[2] for word in run.words if word.startswith("method=")]
+    told = [word.partition("=")[2] for word in run.overrides if word.startswith("method=")]
     return str(run.row.get("method") or (told[-1] if told else "?"))
 
 
-def _cell(run: Run, experiment: str, stranger: bool) -> dict[str, Any]:
+def _cell(run: Run, experiment: str, orphan: bool) -> dict[str, Any]:
     record = run.record
     made = list(record.provenance.command)
     cell: dict[str, Any] = {
@@ -82,10 +82,10 @@ def _cell(run: Run, experiment: str, stranger: bool) -> dict[str, Any]:
         "record": {k: v for k, v in record_data(record).items() if k not in _APART},
         "epochs": epochs(record.epochs),
     }
-    if made and made != list(run.words):
+    if made and made != list(run.overrides):
         cell["made"] = "python -m uora_bench " + shlex.join(made)
-    if stranger:
-        cell["stranger"] = True
+    if orphan:
+        cell["orphan"] = True
     found: dict[str, Any] = plain(cell)
     return found
 

@@ -1,22 +1,21 @@
 """Figures of theory experiments: curves of theory, points of simulation with their errors, histograms, maps.
 
-As every figure of the report: numbers first (a `Sketch` with its CSV), the picture when it is asked for.
+As every figure of the report: numbers first (a `FigureSpec` with its CSV), the picture when it is asked for.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from uora_bench.report.figure_spec import FigureSpec, stem, table_text
 from uora_bench.report.figures import canvas
-from uora_bench.report.figures.sketch import Sketch, stem, table_text
 from uora_bench.report.figures.style import BLACK, CHAIN, DASHED, DOTTED, GREY, SOLID, Look
-from uora_bench.report.theory import histograms, maps
-from uora_bench.report.theory.collect import Group, Study
-from uora_bench.report.theory.tables import at, name
 from uora_bench.theory.record import Results
+from uora_bench.theory.report import histograms, maps, transfer_curves
+from uora_bench.theory.report.model import at, name
+from uora_bench.theory.report.studies import Group, Study
 
 COLUMNS = ("panel", "quantity", "axis", "x", "theory", "released", "simulated", "error", "repetitions", "by_seed",
            "cell_ids")  # fmt: skip
@@ -38,7 +37,7 @@ QUANTITIES = {
 
 @dataclass(frozen=True)
 class Point:
-    """One place of a curve; None where it was not computed there."""
+    """One point of a curve; None where it was not computed there."""
 
     x: float
     theory: float | None
@@ -49,8 +48,8 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Panel:
-    """One setting and one quantity. ``lines``: level -> words, ``marks``: place on the x axis -> words."""
+class TheoryPanel:
+    """One setting and one quantity. ``lines``: level -> words, ``marks``: x -> words."""
 
     title: str
     group: Group
@@ -60,23 +59,21 @@ class Panel:
     marks: tuple[tuple[str, float], ...] = ()
 
 
-def sketches(study: Study) -> list[Sketch]:
+def figure_specs(study: Study) -> list[FigureSpec]:
     """The figures of ``study``; settings without a finished record are left out."""
     if not study.done:
         return []
     kind = study.preset.kind
     if kind == "decision_function":
-        return histograms.sketches(study)
+        return histograms.figure_specs(study)
     if kind == "optimal_alpha_map":
-        return maps.sketches(study)
+        return maps.figure_specs(study)
     if kind in ("amazon", "digits"):
-        from uora_bench.report.theory import transfer_curves
-
-        return transfer_curves.sketches(study)
-    return [_sketch(study, quantity) for quantity in study.preset.shows]
+        return transfer_curves.figure_specs(study)
+    return [_spec(study, quantity) for quantity in study.preset.shows]
 
 
-def panels(study: Study, quantity: str) -> list[Panel]:
+def panels(study: Study, quantity: str) -> list[TheoryPanel]:
     """A panel per setting, with everything that its records say of ``quantity``."""
     found = []
     for group in study.done:
@@ -84,7 +81,9 @@ def panels(study: Study, quantity: str) -> list[Panel]:
         assert results is not None
         points = tuple(_point(group, quantity, x) for x in results.x)
         found.append(
-            Panel(group.label, group, quantity, points, _levels(group, quantity, results), _marks(results, quantity))
+            TheoryPanel(
+                group.label, group, quantity, points, _levels(group, quantity, results), _marks(results, quantity)
+            )
         )
     return found
 
@@ -114,7 +113,7 @@ def _marks(results: Results, quantity: str) -> tuple[tuple[str, float], ...]:
     return tuple((words, results.special[key]) for key, words in names.items() if key in results.special)
 
 
-def _sketch(study: Study, quantity: str) -> Sketch:
+def _spec(study: Study, quantity: str) -> FigureSpec:
     drawn = panels(study, quantity)
     rows = [
         {
@@ -135,7 +134,7 @@ def _sketch(study: Study, quantity: str) -> Sketch:
     ]
     one = len(study.preset.shows) < 2
     words = "" if one else quantity
-    return Sketch(
+    return FigureSpec(
         stem(study.name, words),
         f"{study.preset.title}{'' if one else f': {QUANTITIES[quantity]}'}",
         " ".join(_caption(study, quantity, drawn)),
@@ -144,12 +143,12 @@ def _sketch(study: Study, quantity: str) -> Sketch:
     )
 
 
-def _caption(study: Study, quantity: str, drawn: Sequence[Panel]) -> Iterable[str]:
+def _caption(study: Study, quantity: str, drawn: Sequence[TheoryPanel]) -> Iterable[str]:
     yield f"{QUANTITIES[quantity].capitalize()}: theory (line)"
-    parts = [p for panel in drawn for p in panel.points]
-    if any(_apart(p) for p in parts):
+    points = [p for panel in drawn for p in panel.points]
+    if any(_apart(p) for p in points):
         yield "and the released formula (dashed, where it differs)"
-    if any(p.simulated is not None for p in parts):
+    if any(p.simulated is not None for p in points):
         counts = sorted({panel.group.repetitions for panel in drawn})
         over = " or ".join(map(str, counts))
         yield f"beside the simulated mean over {over} repetitions with two standard errors (points)."
@@ -170,7 +169,7 @@ def _apart(p: Point) -> bool:
     return abs(p.released - p.theory) > 2e-4 * max(abs(p.theory), 1e-9)
 
 
-def _draw(drawn: Sequence[Panel], quantity: str) -> Any:
+def _draw(drawn: Sequence[TheoryPanel], quantity: str) -> Any:
     from matplotlib.lines import Line2D
 
     released = any(_apart(p) for panel in drawn for p in panel.points)
@@ -192,7 +191,7 @@ def _draw(drawn: Sequence[Panel], quantity: str) -> Any:
     return figure
 
 
-def _panel(ax: Any, panel: Panel, released: bool) -> None:
+def _panel(ax: Any, panel: TheoryPanel, released: bool) -> None:
     results = panel.group.results
     assert results is not None
     logarithmic = _logarithmic([p.x for p in panel.points])
@@ -215,7 +214,7 @@ def _panel(ax: Any, panel: Panel, released: bool) -> None:
         )  # fmt: skip
     if logarithmic:
         ax.set_xscale("log")
-        decades(ax.xaxis, [p.x for p in panel.points])
+        canvas.decades(ax.xaxis, [p.x for p in panel.points])
     ax.margins(x=0.02)
     ax.set_xlabel(AXES[results.axis])
     ax.set_ylabel(QUANTITIES[panel.quantity])
@@ -233,21 +232,10 @@ def _logarithmic(x: Sequence[float]) -> bool:
     return min(x) > 0 and max(x) > 100 * min(x)
 
 
-def _tame(ax: Any, panel: Panel) -> None:
+def _tame(ax: Any, panel: TheoryPanel) -> None:
     """A y axis that shows what matters: logarithmic for positive values over many decades."""
     known = [v for p in panel.points for v in (p.theory, p.simulated) if v is not None]
     positive = panel.quantity in ("second_moment", "risk", "optimal_alpha") and min(known) > 0
     if positive and max(known) > 100 * min(known):
         ax.set_yscale("log")
         canvas.plain_decades(ax.yaxis)
-
-
-def decades(axis: Any, shown: Sequence[float]) -> None:
-    """At most five powers of ten as ticks of a logarithmic axis, as plain numbers."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-
-    low, high = math.ceil(math.log10(min(shown)) - 1e-9), math.floor(math.log10(max(shown)) + 1e-9)
-    step = max(1, -(-(high - low) // 4))
-    axis.set_major_locator(FixedLocator([10.0**k for k in range(low, high + 1, step)]))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_locator(NullLocator())

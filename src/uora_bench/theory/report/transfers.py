@@ -6,13 +6,13 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from uora_bench.report.model import Table
 from uora_bench.report.published import Library, Published
-from uora_bench.report.table import Table
-from uora_bench.report.theory import tables
-from uora_bench.report.theory.collect import Group, Study
-from uora_bench.report.theory.places import Column, Entry, simulated, table
+from uora_bench.theory.report import model
+from uora_bench.theory.report.model import Column, Value, simulated, table
+from uora_bench.theory.report.studies import Group, Study
 
-Rows = list[tuple[str, Group | None, Mapping[str, Entry]]]
+Rows = list[tuple[str, Group | None, Mapping[str, Value]]]
 
 # column of the record -> what the table calls it, and how the papers' CSV files begin to call it
 NAMES = {
@@ -44,14 +44,14 @@ def amazon(study: Study, library: Library | None) -> Table:
     rows: Rows = []
     for setting in settings:
         groups = [group for group in study.groups if _setting(group) == setting]
-        entries = [(group, _entries(group, _printed(study, group, library))) for group in groups]
+        by_column = [(group, _entries(group, _printed(study, group, library))) for group in groups]
         if not several:
-            rows += [(group.label, group, own) for group, own in entries]
+            rows += [(group.label, group, own) for group, own in by_column]
         label = _words(setting) if several else "mean of the transfers"
-        rows.append((label, groups[0] if several else None, _mean(found, entries)))
+        rows.append((label, groups[0] if several else None, _mean(found, by_column)))
     more = [
         "Accuracy in percent. α=0: ridge on the target rows alone; α=1: the plain residual adapter (LoRA in the "
-        "paper); α* as released: the formula as it stands in the released code; corrected: both of its slips mended "
+        "paper); α* as released: the formula as it stands in the released code; corrected: without its two errors "
         "(docs/theory_errata.md).",
         BASELINE,
     ]
@@ -59,33 +59,33 @@ def amazon(study: Study, library: Library | None) -> Table:
     if len(seeds) > 1:
         more.append("± is the sample standard deviation over seeds; behind the published ± stands the population's.")
     heading = "setting" if several else "transfer"
-    return table(study, heading, found, [("", rows)], tables.about(study, *more, error="", z=False), _paper(study))
+    return table(study, heading, found, [("", rows)], model.about(study, *more, error="", z=False), _paper(study))
 
 
 def digits(study: Study) -> Table:
     """A row per transfer, theory and simulation side by side, a block per penalty of the source."""
-    parts = []
+    blocks = []
     for gamma_pre in dict.fromkeys(group.parameters["gamma_pre"] for group in study.groups):
         rows: Rows = []
         for group in study.groups:
             if group.parameters["gamma_pre"] != gamma_pre:
                 continue
-            entries = _facts(group)
+            by_column = _facts(group)
             for name in ("target_only", "plain", "corrected", "source_only"):
                 theory = _fact(group, f"theory.{name}")
-                entries[f"{NAMES[name][0]}, theory"] = Entry(theory)
-                entries[NAMES[name][0]] = simulated(group, name)
-            entries["best α on test"] = _best(group)
-            rows.append((group.label.rpartition(", γ")[0], group, entries))
-        parts.append((f"γ_pre={gamma_pre:g}", rows))
+                by_column[f"{NAMES[name][0]}, theory"] = Value(theory)
+                by_column[NAMES[name][0]] = simulated(group, name)
+            by_column["best α on test"] = _best(group)
+            rows.append((group.label.rpartition(", γ")[0], group, by_column))
+        blocks.append((f"γ_pre={gamma_pre:g}", rows))
     found = [Column("β", "beta", "plug-in"), Column("α* corr.", "optimal_alpha", "theory, plug-in")]
     for name in ("target_only", "plain", "corrected", "source_only"):
         words = NAMES[name][0]
         found += [Column(f"{words}, theory", "accuracy", "theory, plug-in", 100.0, 1),
-                  Column(words, "accuracy", tables.SIMULATED, 100.0, 1)]  # fmt: skip
+                  Column(words, "accuracy", model.SIMULATED, 100.0, 1)]  # fmt: skip
     found.append(Column("best α on test", "accuracy", "chosen on the test rows", 100.0, 1))
-    lines = tables.about(study, "Accuracy in percent, theory with plug-in moments.", BASELINE, z=False)
-    return table(study, "transfer", found, parts, lines)
+    lines = model.about(study, "Accuracy in percent, theory with plug-in moments.", BASELINE, z=False)
+    return table(study, "transfer", found, blocks, lines)
 
 
 def _setting(group: Group) -> tuple[tuple[str, Any], ...]:
@@ -93,59 +93,59 @@ def _setting(group: Group) -> tuple[tuple[str, Any], ...]:
 
 
 def _words(setting: Iterable[tuple[str, Any]]) -> str:
-    return ", ".join(f"{tables.name(k)}={v:g}" for k, v in setting)
+    return ", ".join(f"{model.name(k)}={v:g}" for k, v in setting)
 
 
 def _fact(group: Group, key: str) -> float | None:
     return None if group.results is None else group.results.facts.get(key)
 
 
-def _facts(group: Group) -> dict[str, Entry]:
+def _facts(group: Group) -> dict[str, Value]:
     special = {} if group.results is None else group.results.special
     return {
-        "β": Entry(_fact(group, "beta")),
-        "α* released": Entry(special.get("released.optimal_alpha")),
-        "α* corr.": Entry(special.get("corrected.optimal_alpha")),
+        "β": Value(_fact(group, "beta")),
+        "α* released": Value(special.get("released.optimal_alpha")),
+        "α* corr.": Value(special.get("corrected.optimal_alpha")),
     }
 
 
-def _entries(group: Group, printed: Mapping[str, Published]) -> dict[str, Entry]:
-    entries = {label: Entry(entry.value, printed=printed.get(label)) for label, entry in _facts(group).items()}
+def _entries(group: Group, printed: Mapping[str, Published]) -> dict[str, Value]:
+    by_column = {label: Value(value.value, printed=printed.get(label)) for label, value in _facts(group).items()}
     for name, (words, _) in NAMES.items():
         if name == "best":
             found = _best(group)
         else:
             by_seed, _ = group.measured(name)
-            found = Entry(by_seed=by_seed, error=_spread(by_seed))
-        entries[words] = Entry(found.value, found.by_seed, found.error, printed.get(words))
-    return entries
+            found = Value(by_seed=by_seed, error=_spread(by_seed))
+        by_column[words] = Value(found.value, found.by_seed, found.error, printed.get(words))
+    return by_column
 
 
-def _best(group: Group) -> Entry:
+def _best(group: Group) -> Value:
     """The largest mean of the curve over all seeds and splits."""
     x = () if group.results is None else group.results.x
     at = [group.measured("accuracy", value)[0] for value in x]
     means = [statistics.fmean(by_seed.values()) for by_seed in at if by_seed]
-    return Entry(max(means, default=None))
+    return Value(max(means, default=None))
 
 
 def _spread(by_seed: Mapping[int, float]) -> float | None:
     return statistics.stdev(by_seed.values()) if len(by_seed) > 1 else None
 
 
-def _mean(columns: Sequence[Column], entries: Sequence[tuple[Group, Mapping[str, Entry]]]) -> dict[str, Entry]:
+def _mean(columns: Sequence[Column], by_column: Sequence[tuple[Group, Mapping[str, Value]]]) -> dict[str, Value]:
     """The mean over transfers, where all of them are there; ± over seeds, as of one transfer."""
     found = {}
     for column in columns:
-        own = [entry[column.label] for _, entry in entries]
-        printed = _mean_printed([entry.printed for entry in own])
-        if all(entry.value is not None for entry in own):
-            values = [entry.value for entry in own if entry.value is not None]
-            found[column.label] = Entry(statistics.fmean(values), printed=printed)
-        elif all(entry.by_seed for entry in own):
-            seeds = set.intersection(*(set(entry.by_seed or {}) for entry in own))
+        own = [value[column.label] for _, value in by_column]
+        printed = _mean_printed([value.printed for value in own])
+        if all(value.value is not None for value in own):
+            values = [value.value for value in own if value.value is not None]
+            found[column.label] = Value(statistics.fmean(values), printed=printed)
+        elif all(value.by_seed for value in own):
+            seeds = set.intersection(*(set(value.by_seed or {}) for value in own))
             by_seed = {seed: statistics.fmean((e.by_seed or {})[seed] for e in own) for seed in sorted(seeds)}
-            found[column.label] = Entry(by_seed=by_seed, error=_spread(by_seed), printed=printed)
+            found[column.label] = Value(by_seed=by_seed, error=_spread(by_seed), printed=printed)
     return found
 
 
@@ -166,7 +166,7 @@ def _printed(study: Study, group: Group, library: Library | None) -> dict[str, P
     if preset.printed is None:
         return {}
     if preset.printed.table is None or library is None:
-        found = {words: tables.printed(study, group, name) for name, (words, _) in NAMES.items()}
+        found = {words: model.printed(study, group, name) for name, (words, _) in NAMES.items()}
         return {words: one for words, one in found.items() if one is not None}
     filled = {k: f"{v:g}" if isinstance(v, float) else v for k, v in group.parameters.items()}
     wanted = preset.printed.table.format(**filled)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from uora_bench.report.figure_spec import FigureSpec, stem, table_text
 from uora_bench.report.figures import canvas
-from uora_bench.report.figures.sketch import Sketch, stem, table_text
-from uora_bench.report.theory.collect import Group, Study
-from uora_bench.report.theory.tables import values_of
+from uora_bench.theory.report.studies import Group, Study
 
 COLUMNS = ("panel", "formula", "gamma_pre", "cell_ids")  # then α* for every γ
 VARIANTS = ("corrected", "released")
 
 
-def sketches(study: Study) -> list[Sketch]:
+def figure_specs(study: Study) -> list[FigureSpec]:
     """One figure, a map per setting, with the line on which α* is 1: there the plain adapter is optimal."""
-    rows_of = values_of(study, "gammas_pre")
-    gammas = [f"gamma={gamma:.5g}" for gamma in values_of(study, "gammas")]
+    rows_of = study.grid("gammas_pre")
+    gammas = [f"gamma={gamma:.5g}" for gamma in study.grid("gammas")]
     rows = [
         {
             "panel": group.label, "formula": variant, "gamma_pre": float(f"{gamma_pre:.5g}"),
@@ -33,7 +32,7 @@ def sketches(study: Study) -> list[Sketch]:
         "The CSV has the released formula's α* too."
     )
     return [
-        Sketch(
+        FigureSpec(
             stem(study.name),
             study.preset.title,
             caption,
@@ -51,8 +50,6 @@ def _value(group: Group, variant: str, i: int, j: int) -> float | None:
 
 def _draw(study: Study, rows_of: tuple[float, ...]) -> Any:
     from matplotlib.colors import LogNorm
-
-    from uora_bench.report.theory.figures import decades
 
     groups = study.done
     figure, axes = canvas.panels(len(groups), ["α*"], 2.4)
@@ -78,12 +75,12 @@ def _draw(study: Study, rows_of: tuple[float, ...]) -> Any:
             ax.contour(gammas, rows_of, values[id(group)], levels=[1.0], colors="white", linewidths=1.2)
         ax.set_xscale("log")
         ax.set_yscale("log")
-        decades(ax.xaxis, gammas)
-        decades(ax.yaxis, rows_of)
+        canvas.decades(ax.xaxis, gammas)
+        canvas.decades(ax.yaxis, rows_of)
         ax.grid(visible=False)
         ax.set_xlabel("γ of the target")
         ax.set_ylabel("γ of the source")
         ax.set_title(group.label)
     bar = figure.colorbar(mesh, ax=axes, label="α*", shrink=0.9, pad=0.02)
-    decades(bar.ax.yaxis, known)
+    canvas.decades(bar.ax.yaxis, known)
     return figure

@@ -13,9 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from uora_bench.report import stats
-from uora_bench.report.comparison import verdict_of
+from uora_bench.report.formatting import MISSING
 from uora_bench.report.stats import LEVEL, MINIMUM_SEEDS, Comparison, Interval
-from uora_bench.report.words import MISSING
 
 TEXT = ("row", "columns", "verdict")  # headings of a sheet whose columns are words, not numbers
 Scores = Mapping[str, Mapping[int, float]]  # column -> seed -> score
@@ -64,7 +63,7 @@ class Sheet:
 
 
 @dataclass(frozen=True)
-class Versus:
+class AgainstReference:
     """``lines``: against ``reference``, one family for Holm's correction. ``wholes``: over the columns in which every
     row that has enough seeds anywhere has them."""
 
@@ -106,24 +105,26 @@ def shown(interval: Interval | None, decimals: int) -> str:
     return f"{interval.point:.{decimals}f} [{low}, {high}]".replace("-", "−")
 
 
-def build(block: str, reference: str, scores: Mapping[str, Scores], higher_is_better: bool = True) -> Versus:
+def compare_rows(
+    block: str, reference: str, scores: Mapping[str, Scores], higher_is_better: bool = True
+) -> AgainstReference:
     """Compare the rows of ``scores`` (row -> column -> seed -> score) with the row ``reference``.
 
     Each number has a generator of its own, so that none depends on what was computed before it.
     """
     other = [row for row in scores if row != reference]
     lines = [_line(row, scores[row], scores[reference], higher_is_better) for row in other]
-    tested = [i for i, line in enumerate(lines) if line.comparison is not None and line.comparison.p is not None]
-    adjusted = stats.holm([lines[i].comparison.p for i in tested])  # type: ignore[union-attr,misc]
-    for i, p in zip(tested, adjusted, strict=True):
-        lines[i] = _with_adjusted(lines[i], p, len(tested), higher_is_better)
+    found = stats.corrected(
+        {line.row: line.comparison for line in lines if line.comparison is not None}, higher_is_better
+    )
+    lines = [replace(line, comparison=found.get(line.row)) for line in lines]
     columns = _common(scores)
     wholes = [
         Whole(row, *(_interval({c: own[c] for c in columns}, kind) for kind in ("mean", "iqm")))
         for row, own in scores.items()
         if columns and all(len(own.get(c, {})) >= MINIMUM_SEEDS for c in columns)
     ]
-    return Versus(block, reference, tuple(lines), columns, tuple(wholes))
+    return AgainstReference(block, reference, tuple(lines), columns, tuple(wholes))
 
 
 def _line(row: str, own: Scores, theirs: Scores, higher_is_better: bool) -> Line:
@@ -134,14 +135,6 @@ def _line(row: str, own: Scores, theirs: Scores, higher_is_better: bool) -> Line
     comparison = stats.compare(a, b, higher_is_better, generator=np.random.default_rng(0))
     improvement = stats.probability_of_improvement(a, b, higher_is_better, generator=np.random.default_rng(0))
     return Line(row, columns, comparison, improvement)
-
-
-def _with_adjusted(line: Line, p: float, family: int, higher_is_better: bool) -> Line:
-    one = line.comparison
-    assert one is not None
-    assert one.difference is not None
-    verdict = verdict_of(one.difference, p, higher_is_better, LEVEL)
-    return replace(line, comparison=replace(one, adjusted_p=p, family=family, verdict=verdict))
 
 
 def _common(scores: Mapping[str, Scores]) -> tuple[str, ...]:

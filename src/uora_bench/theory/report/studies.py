@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from uora_bench.config.cell import MetricSpec
+from uora_bench.config.schema import convert
 from uora_bench.errors import UserError, nearest
 from uora_bench.records.record import record_paths
 from uora_bench.report.collect import Run
 from uora_bench.theory import presets
 from uora_bench.theory import record as records
+from uora_bench.theory.parameters import Values, values
 from uora_bench.theory.presets import PREFIX, Preset
 from uora_bench.theory.record import Estimate, Results, TheoryRecord
 
@@ -41,7 +43,7 @@ class Group:
         metric = MetricSpec("theory", "accuracy")
         return tuple(
             Run(r.preset, r.cell["seed"], {"setting": self.label}, metric, {}, r.status,
-                words=tuple(r.provenance["command"]), cell_id=r.cell_id)
+                overrides=tuple(r.provenance["command"]), cell_id=r.cell_id)
             for r in self.records
         )  # fmt: skip
 
@@ -53,7 +55,7 @@ class Group:
         for one in self.records:
             assert one.results is not None
             found = (one.results.measured if x is None else one.results.simulated).get(quantity)
-            i = 0 if x is None else place(one.results, x)
+            i = 0 if x is None else index_of(one.results, x)
             mean, error = (None, None) if found is None or i is None else _at(found, i)
             if mean is not None and error is not None:
                 by_seed[one.cell["seed"]] = mean
@@ -80,6 +82,19 @@ class Study:
         alike = {k: v for k, v in first.items() if all(other[k] == v for other in rest)}
         return {k: v for k, v in alike.items() if isinstance(v, int | float) and not isinstance(v, bool)}
 
+    def grid(self, key: str) -> tuple[float, ...]:
+        """The values of a parameter that is a grid and that all settings have alike.
+
+        Raises:
+            UserError: where they have several.
+        """
+        first, *rest = [group.parameters[key] for group in self.groups]
+        if any(other != first for other in rest):
+            raise UserError(
+                f"the settings of '{self.name}' have different {key}; give each an experiment_name of its own"
+            )
+        return values(convert(Values, first, key))
+
     @property
     def words(self) -> str:
         """The command that made it."""
@@ -93,7 +108,7 @@ class Study:
         return tuple(group for group in self.groups if group.records)
 
 
-def is_theory(name: str | None) -> bool:
+def owns(name: str | None) -> bool:
     """Whether a folder of records (or a table) of that name is of theory cells."""
     return name is not None and name.startswith(PREFIX)
 
@@ -101,7 +116,7 @@ def is_theory(name: str | None) -> bool:
 def names(results: Path) -> list[str]:
     """The folders of theory records that hold any."""
     root = results / "records"
-    found = {p.name for p in root.iterdir() if is_theory(p.name) and record_paths(p)} if root.is_dir() else set()
+    found = {p.name for p in root.iterdir() if owns(p.name) and record_paths(p)} if root.is_dir() else set()
     return sorted(found - {SCRATCH})
 
 
@@ -112,21 +127,23 @@ def studies(name: str, results: Path) -> list[Study]:
         UserError: for a folder without records, or a record that cannot be read.
     """
     folder = results / "records" / name
-    if not is_theory(name) or folder.parent != results / "records" or not record_paths(folder):
+    if not owns(name) or folder.parent != results / "records" or not record_paths(folder):
         raise UserError(f"no theory records called '{name}'{nearest(name, names(results))}")
-    found = [one for one in map(records.read, record_paths(folder)) if one.status == "done"]
+    found = [one for one in map(records.read_record, record_paths(folder)) if one.status == "done"]
     own = name.removeprefix(PREFIX)
     if own in presets.names():
-        return [_of_preset(name, presets.load(own), found)]
+        return [_of_preset(name, presets.load_preset(own), found)]
     kinds = dict.fromkeys(one.preset for one in sorted(found, key=lambda r: (r.preset, r.label)))
     whole = [(preset, [one for one in found if one.preset == preset]) for preset in kinds]
     return [
-        Study(name if len(whole) == 1 else f"{name}_{preset}", presets.load(preset), _grouped(mine), (), own=True)
+        Study(
+            name if len(whole) == 1 else f"{name}_{preset}", presets.load_preset(preset), _grouped(mine), (), own=True
+        )
         for preset, mine in whole
     ]
 
 
-def place(results: Results, x: float) -> int | None:
+def index_of(results: Results, x: float) -> int | None:
     """The index of ``x`` among the record's values."""
     near = [i for i, value in enumerate(results.x) if math.isclose(value, x, rel_tol=1e-6, abs_tol=1e-9)]
     return near[0] if near else None
@@ -165,8 +182,8 @@ def _grouped(found: Iterable[TheoryRecord]) -> tuple[Group, ...]:
 
 def _told_apart(group: Group, varied: Iterable[str]) -> Group:
     """``group`` with what tells it from others of its label: the parameters that vary, and the repetitions."""
-    parts = [f"{k}={group.parameters[k]}" for k in varied if f"{k}=" not in group.label]
-    return replace(group, label=", ".join([group.label, *parts, f"{group.repetitions} repetitions"]))
+    varied_here = [f"{k}={group.parameters[k]}" for k in varied if f"{k}=" not in group.label]
+    return replace(group, label=", ".join([group.label, *varied_here, f"{group.repetitions} repetitions"]))
 
 
 def _at(found: Estimate, i: int) -> tuple[float | None, float | None]:

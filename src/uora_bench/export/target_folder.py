@@ -1,4 +1,4 @@
-"""An export's folder comes into being whole or not at all, beside its target, and is then moved into place."""
+"""An export's folder is written whole or not at all, next to its target, and then renamed to it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PARTIAL, _OLD = "partial", "old"
 _WRITTEN = (".json", ".safetensors", ".md", ".txt", ".model", ".jinja")  # files of adapters, models and tokenizers
 
 
-def check(target: Path, force: bool) -> None:
+def check_target(target: Path, force: bool) -> None:
     """Raise `UserError` when ``target`` holds something that must not be replaced."""
     if target.is_file() or (target.is_dir() and any(target.iterdir())):
         if not force:
@@ -32,13 +32,13 @@ def check(target: Path, force: bool) -> None:
 
 
 @contextmanager
-def filling(target: Path, force: bool) -> Iterator[Path]:
-    """An empty folder beside ``target`` to fill; it becomes ``target`` in one step, or vanishes if anything is raised.
+def filled_target(target: Path, force: bool) -> Iterator[Path]:
+    """An empty folder next to ``target`` to fill; it becomes ``target`` in one step, or vanishes if anything is raised.
 
     Raises:
         UserError: when ``target`` must not be replaced or cannot be written.
     """
-    check(target, force)
+    check_target(target, force)
     target = target.absolute()
     stem = f".{target.name}.{socket.gethostname()}.{os.getpid()}"
     partial, old = target.with_name(f"{stem}.{_PARTIAL}"), target.with_name(f"{stem}.{_OLD}")
@@ -53,7 +53,7 @@ def filling(target: Path, force: bool) -> Iterator[Path]:
         yield partial
         _flush(partial)
         if target.is_dir() and any(target.iterdir()):
-            check(target, force)
+            check_target(target, force)
             os.rename(target, old)
         try:
             os.rename(partial, target)

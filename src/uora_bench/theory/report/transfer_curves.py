@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from uora_bench.report.figure_spec import FigureSpec, stem, table_text
 from uora_bench.report.figures import canvas
-from uora_bench.report.figures.sketch import Sketch, stem, table_text
 from uora_bench.report.figures.style import CHAIN, DASHED, DOTTED, GREY, SOLID, Look
-from uora_bench.report.theory.collect import Group, Study
+from uora_bench.theory.report.studies import Group, Study
 
 COLUMNS = ("panel", "alpha", "accuracy", "error", "repetitions", "by_seed", "cell_ids")
 CURVE = Look("#0072B2", "o", SOLID)
@@ -18,7 +18,7 @@ _STARS = {
 }
 
 
-def sketches(study: Study) -> list[Sketch]:
+def figure_specs(study: Study) -> list[FigureSpec]:
     """One figure, a panel per transfer; none where the preset shows no curve."""
     if not study.preset.shows:
         return []
@@ -31,7 +31,7 @@ def sketches(study: Study) -> list[Sketch]:
         f"({', '.join(map(str, seeds))}) with a band of two standard errors. Chain line: the source classifier without "
         "any training on the target. Dotted and dashed: α* of the corrected and of the released formula."
     )
-    return [Sketch(stem(study.name), study.preset.title, caption, table_text(COLUMNS, rows), lambda: _draw(groups))]
+    return [FigureSpec(stem(study.name), study.preset.title, caption, table_text(COLUMNS, rows), lambda: _draw(groups))]
 
 
 def points(group: Group) -> list[tuple[float, float, float, dict[int, float]]]:

@@ -1,4 +1,4 @@
-"""A figure before and after it is drawn: `Sketch` holds its numbers and words, `Drawing` the pictures too."""
+"""A figure before it is drawn, its numbers and words (`FigureSpec`), and after (`RenderedFigure`)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Drawing:
+class RenderedFigure:
     """``name``: stem of the files. ``data``: CSV text with exactly the plotted numbers and the ids of the cells they
     come from. ``caption``: what is drawn, under which rule, on which split, with how many seeds."""
 
@@ -24,8 +24,8 @@ class Drawing:
 
 
 @dataclass(frozen=True)
-class Sketch:
-    """All of a `Drawing` but the pictures; ``draw`` makes the matplotlib figure, and is the first to import that."""
+class FigureSpec:
+    """A `RenderedFigure` without its pictures; ``draw`` makes the matplotlib figure, and is the first to import it."""
 
     name: str
     title: str
@@ -53,7 +53,7 @@ def _text(value: Any) -> Any:
     return repr(value) if isinstance(value, float) else value
 
 
-def stem(*parts: str) -> str:
+def stem(*blocks: str) -> str:
     """A file name of ``parts``; empty ones are left out."""
-    plain = (re.sub(r"[\W_]+", "_", part.lower()).strip("_") for part in parts)
-    return "_".join(part for part in plain if part)
+    plain = (re.sub(r"[\W_]+", "_", block.lower()).strip("_") for block in blocks)
+    return "_".join(block for block in plain if block)

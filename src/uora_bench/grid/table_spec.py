@@ -1,7 +1,7 @@
 """`TableSpec`: what a table shows, as `table:` of an experiment's YAML says it; nothing here looks at a record.
 
 A table is an experiment's grid seen from one side: its tasks (and their metrics) are columns, everything else but the
-seed makes rows, and seeds are put together in every place. Without `table:` the grid itself says what there is.
+seed makes rows, and seeds are put together in every entry. Without `table:` the grid itself says what there is.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class RowSpec:
 
 
 @dataclass(frozen=True)
-class Block:
-    """A part of a table with a heading of its own, usually a backbone; ``published``: what the CSV files call that."""
+class BlockSpec:
+    """Rows under a heading of their own, usually a backbone; ``published``: what the CSV files call that."""
 
     label: str
     when: dict[str, Any]
@@ -53,7 +53,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Note:
-    """A difference of protocol. It is put at our or at the published numbers of every place that matches ``when``."""
+    """A difference of protocol. It is put at our or at the published numbers of every entry that matches ``when``."""
 
     text: str
     when: dict[str, Any] = field(default_factory=dict)
@@ -78,7 +78,7 @@ class TableSpec:
     aggregate: Aggregate = "mean"
     columns: tuple[Column, ...] = ()
     rows: tuple[RowSpec, ...] = ()
-    blocks: tuple[Block, ...] = ()
+    blocks: tuple[BlockSpec, ...] = ()
     notes: tuple[Note, ...] = ()
     about: tuple[str, ...] = ()
     paper: Paper = field(default_factory=Paper)

@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from uora_bench.report.figure_spec import FigureSpec, stem, table_text
 from uora_bench.report.figures import canvas
-from uora_bench.report.figures.sketch import Sketch, stem, table_text
 from uora_bench.report.figures.style import BLACK, SOLID, Look
-from uora_bench.report.theory.collect import Group, Study
 from uora_bench.theory.record import Histogram
+from uora_bench.theory.report.studies import Group, Study
 
 COLUMNS = ("panel", "alpha", "class", "low", "high", "count", "density", "gaussian", "cell_ids")
 CLASSES = {-1: ("class −1", "#0072B2"), 1: ("class +1", "#D55E00")}
 GAUSSIAN = Look(BLACK, "o", SOLID)
 
 
-def sketches(study: Study) -> list[Sketch]:
+def figure_specs(study: Study) -> list[FigureSpec]:
     """One figure, a panel per setting and α."""
     drawn = [
         (f"{group.label}, α={h.alpha:g}", group, h)
@@ -29,7 +29,7 @@ def sketches(study: Study) -> list[Sketch]:
         f"Decision values of one fitted classifier on {sum(first.negative)} fresh points of each class, as densities, "
         "against the Gaussian of the theory (line): mean ±m, variance σ². Dotted: the decision boundary."
     )
-    return [Sketch(stem(study.name), study.preset.title, caption, table_text(COLUMNS, rows), lambda: _draw(drawn))]
+    return [FigureSpec(stem(study.name), study.preset.title, caption, table_text(COLUMNS, rows), lambda: _draw(drawn))]
 
 
 def _counts(h: Histogram, sign: int) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Bars of our scores beside the published ones: never joined, never averaged with each other."""
+"""Bars of our scores next to the published ones: never joined, never averaged with each other."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from uora_bench.report.figure_spec import FigureSpec
 from uora_bench.report.figures import canvas, facts, style
-from uora_bench.report.figures.sketch import Sketch, stem, table_text
 from uora_bench.report.figures.style import GREY, Look
+from uora_bench.report.model import Block, Row, Table
 from uora_bench.report.published import Published
-from uora_bench.report.table import Part, Row, Table
 
 COLUMNS = ("panel", "row", "method", "whose", "value", "std", "n", "source", "by_seed", "cell_ids")
 
@@ -27,33 +27,32 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Panel:
+class PublishedPanel:
     title: str
     axis: str
     decimals: int
     pairs: tuple[Pair, ...]
 
 
-def sketches(table: Table) -> list[Sketch]:
+def figure_specs(table: Table) -> list[FigureSpec]:
     """A figure per block, with a panel per column in which a row has both numbers."""
     found = []
-    for part in table.parts:
-        looks = style.looks(part)
+    for block in table.blocks:
         panels = []
         for i, column in enumerate(table.columns):
-            pairs = [p for row, look in zip(part.rows, looks, strict=True) if (p := _pair(row, look, i)) is not None]
+            pairs = [p for row, look in style.rows_with_looks(block) if (p := _pair(row, look, i)) is not None]
             axis = f"{column.metric}, {column.split}" + ("" if column.higher_is_better else "\n(lower is better)")
-            panels.append(Panel(column.label, axis.replace("_", " "), column.decimals, tuple(pairs)))
-        pairs = [p for row, look in zip(part.rows, looks, strict=True) if (p := _average(row, look)) is not None]
-        panels.append(Panel("average", "mean over the columns", table.spec.decimals, tuple(pairs)))
+            panels.append(PublishedPanel(column.label, axis.replace("_", " "), column.decimals, tuple(pairs)))
+        pairs = [p for row, look in style.rows_with_looks(block) if (p := _average(row, look)) is not None]
+        panels.append(PublishedPanel("average", "mean over the columns", table.spec.decimals, tuple(pairs)))
         panels = [panel for panel in panels if panel.pairs]
         if panels:
-            found.append(_sketch(table, part, panels))
+            found.append(_spec(table, block, panels))
     return found
 
 
 def _pair(row: Row, look: Look, i: int) -> Pair | None:
-    ours, theirs = row.places[i].ours, row.places[i].published
+    ours, theirs = row.entries[i].ours, row.entries[i].published
     if ours.value is None or theirs is None:
         return None
     return Pair(row, look, ours.value, ours.std, ours.by_seed, theirs, tuple(facts.ids(ours.runs)))
@@ -68,7 +67,7 @@ def _average(row: Row, look: Look) -> Pair | None:
     return Pair(row, look, average.ours, facts.std(by_seed), by_seed, average.published, cells)
 
 
-def _sketch(table: Table, part: Part, panels: Sequence[Panel]) -> Sketch:
+def _spec(table: Table, block: Block, panels: Sequence[PublishedPanel]) -> FigureSpec:
     rows = []
     for panel in panels:
         for p in panel.pairs:
@@ -99,16 +98,11 @@ def _sketch(table: Table, part: Part, panels: Sequence[Panel]) -> Sketch:
         facts.seeds((len(p.by_seed) for p in pairs), "filled bar"),
         "Protocols may differ: the notes under the table say how.",
     ]
-    return Sketch(
-        stem(table.name, part.label, "published"),
-        facts.heading(table, part, "ours beside published"),
-        " ".join(sentence for sentence in caption if sentence),
-        table_text(COLUMNS, rows),
-        lambda: _draw(panels),
-    )
+    kind = ("published", "ours beside published")
+    return facts.figure_spec(table, block, kind, caption, COLUMNS, rows, lambda: _draw(panels))
 
 
-def _draw(panels: Sequence[Panel]) -> Any:
+def _draw(panels: Sequence[PublishedPanel]) -> Any:
     from matplotlib.patches import Patch
     from matplotlib.ticker import FixedLocator, MaxNLocator
 

@@ -4,23 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from uora_bench.errors import UserError
-from uora_bench.report.published import Library, Published
-from uora_bench.report.table import Table
-from uora_bench.report.theory import transfers
-from uora_bench.report.theory.collect import Group, Study, place
-from uora_bench.report.theory.places import Column, Entry, deviation, simulated, table
-from uora_bench.theory.parameters import values
+from uora_bench.report.model import Table
+from uora_bench.report.published import Library
+from uora_bench.theory.report import transfers
+from uora_bench.theory.report.model import (
+    RELEASED,
+    SIMULATED,
+    THEORY,
+    Column,
+    Value,
+    about,
+    at,
+    deviation,
+    has_released,
+    name,
+    printed,
+    simulated,
+    table,
+)
+from uora_bench.theory.report.studies import Group, Study, index_of
 
-Rows = list[tuple[str, Group | None, Mapping[str, Entry]]]
+Rows = list[tuple[str, Group | None, Mapping[str, Value]]]
 
-THEORY, RELEASED, SIMULATED = "theory", "released formula", "simulated; std: standard error"
 GAP = Column("z", "z", "(simulated − theory) / standard error", decimals=1)
 _RANGE = 6  # rows of a sweep
 
 
-def of(study: Study, library: Library | None) -> list[Table]:
-    """The tables of ``study``; a kind that is only drawn has none."""
+def table_of(study: Study, library: Library | None) -> Table:
+    """The table of ``study``."""
     makers = {
         "accuracy_alpha": _accuracy_alpha,
         "source_accuracy_alpha": _accuracy_alpha,
@@ -33,59 +44,7 @@ def of(study: Study, library: Library | None) -> list[Table]:
         "amazon": lambda one: transfers.amazon(one, library),
         "digits": transfers.digits,
     }
-    return [makers[study.preset.kind](study)]
-
-
-def about(
-    study: Study, *more: str, error: str = " ± standard error", z: bool = True, released: bool = True
-) -> list[str]:
-    """The lines above every table: the values common to all settings, repetitions and seeds, and how to make it.
-    ``error``: what stands behind simulated means; ``z``, ``released``: whether there are such columns."""
-    preset = study.preset
-    shared = ", ".join(f"{name(k)}={v:g}" for k, v in study.common.items())
-    source = f"own ones of the experiment {preset.name}" if study.own else preset.source
-    own = [f"{shared}. Values: {source}." if shared else f"Values: {source}."]
-    counts = sorted({group.repetitions for group in study.done})
-    seeds = sorted({one.cell["seed"] for group in study.done for one in group.records})
-    if counts != [0]:
-        own.append(
-            f"Simulated: mean{error} of {' or '.join(map(str, counts))} repetitions per seed, "
-            f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
-            + ("; z: simulated − theory, in standard errors." if z else ".")
-        )
-    if released and has_released(study):
-        own.append(
-            "Released formula: that of the authors' code, in which the squared norm of the source vector is too small "
-            "(docs/theory_errata.md)."
-        )
-    note = [" ".join(preset.note.split())] if preset.note and not study.own else []
-    return [
-        *note,
-        *own,
-        *(line for line in more if line),
-        f"Made by `python -m uora_bench theory {study.words}`.",
-    ]
-
-
-def name(key: str) -> str:
-    """A parameter as the paper writes it, in letters that every format has."""
-    return {
-        "mu": "μ",
-        "mu_perp": "μ_perp",
-        "beta": "β",
-        "gamma_pre": "γ_pre",
-        "gamma": "γ",
-        "sigma": "σ",
-        "alpha": "α",
-    }.get(key, key)
-
-
-def at(group: Group, variant: str, quantity: str, x: float) -> Entry:
-    """A theoretical value of ``group`` at ``x``."""
-    results = group.results
-    found = None if results is None else results.theory.get(variant, {}).get(quantity)
-    i = None if results is None else place(results, x)
-    return Entry(None if found is None or i is None else found[i])
+    return makers[study.preset.kind](study)
 
 
 def thin(x: tuple[float, ...], count: int = _RANGE) -> list[float]:
@@ -95,8 +54,8 @@ def thin(x: tuple[float, ...], count: int = _RANGE) -> list[float]:
     return [x[round(i * (len(x) - 1) / (count - 1))] for i in range(count)]
 
 
-def beside(group: Group, quantity: str, x: float, prefix: str = "") -> dict[str, Entry]:
-    """Theory, released formula, simulation and their distance for one quantity at one place."""
+def compared(group: Group, quantity: str, x: float, prefix: str = "") -> dict[str, Value]:
+    """Theory, released formula, simulation and their distance for one quantity at one x."""
     theory, measured = at(group, "corrected", quantity, x), simulated(group, quantity, x)
     return {
         f"{prefix}theory": theory,
@@ -107,21 +66,17 @@ def beside(group: Group, quantity: str, x: float, prefix: str = "") -> dict[str,
 
 
 def columns(quantity: str, scale: float, decimals: int, released: bool, prefix: str = "") -> list[Column]:
-    """The columns that `beside` fills."""
+    """The columns that `compared` fills."""
     found = [Column(f"{prefix}theory", quantity, THEORY, scale, decimals)]
     if released:
         found.append(Column(f"{prefix}released formula", quantity, RELEASED, scale, decimals))
     return [*found, Column(f"{prefix}simulated", quantity, SIMULATED, scale, decimals)]
 
 
-def has_released(study: Study) -> bool:
-    return any(group.results is not None and "released" in group.results.theory for group in study.groups)
-
-
 def _accuracy_alpha(study: Study) -> Table:
-    parts = []
+    blocks = []
     for group in study.groups:
-        rows: Rows = [(_alpha(x), group, {"α": Entry(x), **beside(group, "accuracy", x)})
+        rows: Rows = [(_alpha(x), group, {"α": Value(x), **compared(group, "accuracy", x)})
                       for x in study.preset.table_alphas if _is_there(group, x)]  # fmt: skip
         special = group.results.special if group.results is not None else {}
         for key, label in (
@@ -132,31 +87,31 @@ def _accuracy_alpha(study: Study) -> Table:
             if key in special:
                 x = special[key]
                 shown = printed(study, group, "worst_alpha" if key == "worst_alpha" else "optimal_alpha")
-                entry = Entry(x, printed=None if key.startswith("corrected") else shown)
-                rows.append((label, group, {"α": entry, **beside(group, "accuracy", x)}))
+                value = Value(x, printed=None if key.startswith("corrected") else shown)
+                rows.append((label, group, {"α": value, **compared(group, "accuracy", x)}))
         rows.append(("source alone", group, _source_alone(group)))
-        parts.append((group.label, rows))
+        blocks.append((group.label, rows))
     found = [Column("α", "alpha", THEORY, 1.0, 3), *columns("accuracy", 100.0, 2, has_released(study)), GAP]
     lines = about(study, "Accuracy in percent. α* is where theory is largest, the worst α where it is one half.")
     source = study.preset.printed.source if study.preset.printed is not None and not study.own else ""
-    return table(study, "classifier", found, parts, lines, source)
+    return table(study, "classifier", found, blocks, lines, source)
 
 
 def _is_there(group: Group, x: float) -> bool:
     """Whether ``x`` is a value of the setting, or may be where nothing is recorded yet."""
-    return group.results is None or place(group.results, x) is not None
+    return group.results is None or index_of(group.results, x) is not None
 
 
-def _source_alone(group: Group) -> dict[str, Entry]:
+def _source_alone(group: Group) -> dict[str, Value]:
     facts = group.results.facts if group.results is not None else {}
     theory, measured = facts.get("corrected.source_accuracy"), simulated(group, "source_accuracy")
     # of a fixed vector the accuracy is known, so its simulation says nothing
     fixed = group.results is not None and "released" not in group.results.theory
     return {
-        "theory": Entry(theory),
-        "released formula": Entry(facts.get("released.source_accuracy")),
-        "simulated": Entry() if fixed else measured,
-        GAP.label: Entry() if fixed else deviation(theory, measured),
+        "theory": Value(theory),
+        "released formula": Value(facts.get("released.source_accuracy")),
+        "simulated": Value() if fixed else measured,
+        GAP.label: Value() if fixed else deviation(theory, measured),
     }
 
 
@@ -164,25 +119,8 @@ def _alpha(x: float) -> str:
     return {0.0: "α = 0 (target data alone)", 1.0: "α = 1 (LoRA)"}.get(x, f"α = {x:g}")
 
 
-def printed(study: Study, group: Group, quantity: str) -> Published | None:
-    """What the paper prints for ``quantity`` of this setting, where the preset says so; of own settings nothing."""
-    preset = study.preset
-    if preset.printed is None or study.own:
-        return None
-    for row in preset.printed.values:
-        when = {k: v for k, v in row.items() if k in group.parameters}
-        if quantity in row and all(group.parameters[k] == v for k, v in when.items()):
-            text = str(row[quantity])
-            source = preset.printed.source
-            return Published(
-                "alpha-LoRA", "theory", source, "ridge classifier", group.label, quantity, float(text), None, "",
-                source, "high", text.replace("-", "−"),
-            )  # fmt: skip
-    return None
-
-
 def _decision_function(study: Study) -> Table:
-    parts = []
+    blocks = []
     for group in study.groups:
         rows: Rows = []
         for x in group.results.x if group.results is not None else ():
@@ -193,11 +131,11 @@ def _decision_function(study: Study) -> Table:
             std = None if mean.value is None or second.value is None else (second.value - mean.value**2) ** 0.5
             rows.append(
                 (f"α = {x:g}", group,
-                 {"mean, theory": mean, "mean, simulated": measured, "std, theory": Entry(std),
+                 {"mean, theory": mean, "mean, simulated": measured, "std, theory": Value(std),
                   "accuracy, theory": theory, "accuracy, simulated": found,
                   "accuracy of the draw": _drawn(group, x), GAP.label: deviation(theory.value, found)})
             )  # fmt: skip
-        parts.append((group.label, rows))
+        blocks.append((group.label, rows))
     found_columns = [
         Column("mean, theory", "mean", THEORY, 1.0, 4),
         Column("mean, simulated", "mean", SIMULATED, 1.0, 4),
@@ -210,25 +148,25 @@ def _decision_function(study: Study) -> Table:
     more = (
         "Mean and std: of the decision value of class +1. The draw: the one whose histogram is drawn. z: of accuracy."
     )
-    return table(study, "α", found_columns, parts, about(study, more))
+    return table(study, "α", found_columns, blocks, about(study, more))
 
 
-def _drawn(group: Group, x: float) -> Entry:
+def _drawn(group: Group, x: float) -> Value:
     found = group.results.histograms if group.results is not None else ()
-    return Entry(next((h.accuracy for h in found if h.alpha == x), None))
+    return Value(next((h.accuracy for h in found if h.alpha == x), None))
 
 
 def _gamma_sweep(study: Study) -> Table:
     shows = study.preset.shows or ("accuracy",)
-    parts = []
+    blocks = []
     for group in study.groups:
         rows: Rows = []
         for x in thin(group.results.x) if group.results is not None else []:
-            entries: dict[str, Entry] = {}
+            values: dict[str, Value] = {}
             for quantity in shows:
-                entries |= _named(beside(group, quantity, x, f"{_words(quantity)}, "), quantity, shows)
-            rows.append((f"{x:.3g}", group, entries))
-        parts.append((group.label, rows))
+                values |= _named(compared(group, quantity, x, f"{_words(quantity)}, "), quantity, shows)
+            rows.append((f"{x:.3g}", group, values))
+        blocks.append((group.label, rows))
     found: list[Column] = []
     # at α = 0 nothing depends on the source, and the mean never on E‖w‖²
     differs = study.common.get("alpha") != 0
@@ -237,15 +175,15 @@ def _gamma_sweep(study: Study) -> Table:
         found += columns(quantity, scale, decimals, differs and quantity != "mean", f"{_words(quantity)}, ")
         found.append(Column(_gap(quantity, shows), "z", GAP.what, decimals=1))
     lines = about(study, "Accuracy in percent." if "accuracy" in shows else "", released=differs)
-    return table(study, "γ", found, parts, lines)
+    return table(study, "γ", found, blocks, lines)
 
 
 def _gap(quantity: str, shows: tuple[str, ...]) -> str:
     return GAP.label if len(shows) == 1 else f"{_words(quantity)}, z"
 
 
-def _named(entries: dict[str, Entry], quantity: str, shows: tuple[str, ...]) -> dict[str, Entry]:
-    return {_gap(quantity, shows) if key == GAP.label else key: entry for key, entry in entries.items()}
+def _named(values: dict[str, Value], quantity: str, shows: tuple[str, ...]) -> dict[str, Value]:
+    return {_gap(quantity, shows) if key == GAP.label else key: value for key, value in values.items()}
 
 
 def _words(quantity: str) -> str:
@@ -253,7 +191,7 @@ def _words(quantity: str) -> str:
 
 
 def _optimal_alpha(study: Study) -> Table:
-    parts = []
+    blocks = []
     axis = ""
     for group in study.groups:
         axis = group.parameters["along"]
@@ -261,10 +199,10 @@ def _optimal_alpha(study: Study) -> Table:
         known = group.results.x if group.results is not None else ()
         rows: Rows = [
             (f"{x:g}", group,
-             {**beside(group, "optimal_alpha", x), "accuracy at α*": at(group, "corrected", "accuracy", x)})
+             {**compared(group, "optimal_alpha", x), "accuracy at α*": at(group, "corrected", "accuracy", x)})
             for x in (checks or thin(known))
         ]  # fmt: skip
-        parts.append((group.label, rows))
+        blocks.append((group.label, rows))
     simulates = any(group.parameters["checks"] for group in study.groups)
     found = columns("optimal_alpha", 1.0, 4, has_released(study))
     found = [c for c in found if simulates or c.label != "simulated"] + ([GAP] if simulates else [])
@@ -272,13 +210,13 @@ def _optimal_alpha(study: Study) -> Table:
     more = ["α*, the α of the largest accuracy."]
     if simulates:
         more.append("Simulated: α* of the simulated mean and second moment, its error by the jackknife.")
-    return table(study, name(axis), found, parts, about(study, " ".join(more)))
+    return table(study, name(axis), found, blocks, about(study, " ".join(more)))
 
 
 def _optimal_alpha_map(study: Study) -> Table:
-    parts = []
-    shown = thin(values_of(study, "gammas"), 4)
-    rows_of = list(enumerate(values_of(study, "gammas_pre")))
+    blocks = []
+    shown = thin(study.grid("gammas"), 4)
+    rows_of = list(enumerate(study.grid("gammas_pre")))
     chosen = [rows_of[round(i * (len(rows_of) - 1) / 3)] for i in range(4)]
     for group in study.groups:
         for variant, words in (("corrected", "theory"), ("released", "released formula")):
@@ -287,36 +225,21 @@ def _optimal_alpha_map(study: Study) -> Table:
                  {f"γ={g:.3g}": at(group, variant, f"optimal_alpha[{i}]", g) for g in shown})
                 for i, gamma_pre in chosen
             ]  # fmt: skip
-            parts.append((f"{group.label}, {words}", rows))
+            blocks.append((f"{group.label}, {words}", rows))
     found = [
         Column(f"γ={g:.3g}", "optimal_alpha", "theory or released formula, as the block says", 1.0, 3) for g in shown
     ]
-    return table(study, "γ_pre", found, parts, about(study, "α* over the two penalties."))
-
-
-def values_of(study: Study, key: str) -> tuple[float, ...]:
-    """The values of a grid that all settings have.
-
-    Raises:
-        UserError: where they have several.
-    """
-    from uora_bench.config.schema import convert
-    from uora_bench.theory.parameters import Values
-
-    first, *rest = [group.parameters[key] for group in study.groups]
-    if any(other != first for other in rest):
-        raise UserError(f"the settings of '{study.name}' have different {key}; give each an experiment_name of its own")
-    return values(convert(Values, first, key))
+    return table(study, "γ_pre", found, blocks, about(study, "α* over the two penalties."))
 
 
 def _regression_risk(study: Study) -> Table:
-    parts = []
+    blocks = []
     for group in study.groups:
         known = group.results.x if group.results is not None else ()
         best = group.results.special.get("corrected.optimal_alpha") if group.results is not None else None
-        rows: Rows = [(f"α = {x:.3g}", group, beside(group, "risk", x)) for x in thin(known, 5)]
+        rows: Rows = [(f"α = {x:.3g}", group, compared(group, "risk", x)) for x in thin(known, 5)]
         if best is not None:
-            rows.append((f"α* = {best:.3g}", group, beside(group, "risk", best)))
-        parts.append((group.label, rows))
+            rows.append((f"α* = {best:.3g}", group, compared(group, "risk", best)))
+        blocks.append((group.label, rows))
     found = [*columns("risk", 1.0, 2, False), GAP]
-    return table(study, "α", found, parts, about(study, "Test risk, summed over the outputs. α* = β."))
+    return table(study, "α", found, blocks, about(study, "Test risk, summed over the outputs. α* = β."))
