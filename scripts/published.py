@@ -23,8 +23,8 @@ from uora_bench.util import atomic  # noqa: E402
 
 
 def files(source: Path) -> dict[str, str]:
-    """File name -> content, by the paper of each row of ``source``; raises as `published.read_file`."""
-    published.read_file(source)  # says what is wrong with a row
+    """File name -> content, by the paper of each row of ``source``; raises as `published.read_published_file`."""
+    published.read_published_file(source)  # says what is wrong with a row
     with open(source, encoding="utf-8", newline="") as handle:
         rows = list(csv.DictReader(handle))
     papers: dict[str, list[dict[str, str]]] = {}

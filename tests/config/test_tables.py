@@ -19,25 +19,23 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.config.test_experiments import of
-from tests.config.test_experiments_against_papers import BACKBONES, ROWS, SEEDS, key, task_of
-from tests.conftest import ROOT
-from tests.support.records import finished_record
+from tests.support.filled_grids import LIBRARY, filled
+from tests.support.paths import ROOT
+from tests.support.presets import key, of
+from tests.support.published_rows import BACKBONES, ROWS, SEEDS, task_of
 from uora_bench.config import registry
-from uora_bench.config.schema import build, plain
+from uora_bench.config.schema import build
 from uora_bench.errors import UserError
 from uora_bench.grid import preset
 from uora_bench.grid.request import Request
-from uora_bench.records.record import RuleScore
-from uora_bench.report import collect, csv_file, published, table
+from uora_bench.grid.table_spec import BlockSpec, Column, Note, Paper, RowSpec, TableSpec
+from uora_bench.report import collect, csv_file, table
 from uora_bench.report.collect import Collection, Run
+from uora_bench.report.model import Block, Entry, Row, Score, Table
 from uora_bench.report.published import Library, Published
-from uora_bench.report.spec import Block, Column, Note, Paper, RowSpec, TableSpec
-from uora_bench.report.table import Part, Place, Row, Score, Table
 
 NAMES = [name for name in registry.choices("experiment") if preset.load(name).table is not None]
 BESIDE = [name for name in NAMES if preset.load(name).published is not None]
-LIBRARY = published.read(ROOT / "results" / "paper")
 NO_METHOD, NO_BACKBONE = "no such method in this suite", "no such backbone in this suite"
 # preset -> (method, backbone, task, metric of the CSV file, as patterns) -> why the table does not show the number
 EXCLUDED: dict[str, dict[tuple[str, str, str, str], str]] = {
@@ -94,11 +92,11 @@ def spec_of(name: str) -> TableSpec:
     return spec
 
 
-def places(made: Table) -> Iterator[tuple[Part, Row, Score, Place]]:
-    for part in made.parts:
-        for row in part.rows:
-            for column, place in zip(made.columns, row.places, strict=True):
-                yield part, row, column, place
+def entries(made: Table) -> Iterator[tuple[Block, Row, Score, Entry]]:
+    for block in made.blocks:
+        for row in block.rows:
+            for column, entry in zip(made.columns, row.entries, strict=True):
+                yield block, row, column, entry
 
 
 def known(name: str) -> tuple[Published, ...]:
@@ -108,8 +106,8 @@ def known(name: str) -> tuple[Published, ...]:
 
 
 def shown(made: Table) -> set[Published]:
-    found = {place.published for *_, place in places(made)}
-    found |= {row.average.published for part in made.parts for row in part.rows if row.average is not None}
+    found = {entry.published for *_, entry in entries(made)}
+    found |= {row.average.published for block in made.blocks for row in block.rows if row.average is not None}
     return {number for number in found if number is not None}
 
 
@@ -145,7 +143,7 @@ def matched(spec: TableSpec, collection: Collection) -> list[str]:
 def absences(spec: TableSpec, made: Table) -> set[str]:
     """Columns in which a published row has no published number."""
     rows = {row.label for row in spec.rows if row.published is not None}
-    return {column.label for _, row, column, place in places(made) if row.label in rows and place.published is None}
+    return {column.label for _, row, column, entry in entries(made) if row.label in rows and entry.published is None}
 
 
 # --- the specification fits its grid --------------------------------------------------------------------------------
@@ -160,7 +158,7 @@ def test_every_row_block_column_and_note_is_for_something(name: str) -> None:
 def test_every_cell_of_a_shown_task_is_in_the_table(name: str) -> None:
     made = built(name)
     tasks = {column.task for column in made.columns}
-    in_table = {id(run) for *_, place in places(made) for run in place.ours.runs}
+    in_table = {id(run) for *_, entry in entries(made) for run in entry.ours.runs}
     assert in_table == {id(run) for run in collected(name).runs if run.task in tasks}
     hidden = {run.task for run in collected(name).runs} - tasks
     assert hidden == ({"glue/mnli"} if name == "vera_table2" else set())  # LoRA's starts need it
@@ -230,15 +228,15 @@ def test_a_typo_in_a_published_name_is_found(part: str, changes: dict[str, Any])
 def test_a_published_number_stands_beside_the_cells_that_rerun_it(name: str) -> None:
     keys = {item.words: item.cell.key for item in of(name).items if item.cell is not None}
     found = set()
-    for _, _, column, place in places(built(name)):
-        number = place.published
+    for _, _, column, entry in entries(built(name)):
+        number = entry.published
         if number is None:
             continue
         assert task_of(number.task.removesuffix(" (validation)")) == column.task
         words = ROWS[name][number.method, number.backbone]
         words = f"{words} backbone={BACKBONES[number.backbone]} task={column.task}"
         expected = {key(f"{words} seed={seed}") for seed in range(SEEDS[name][0])}
-        assert {keys[run.words] for run in place.ours.runs} == expected, (number.method, column.label)
+        assert {keys[run.overrides] for run in entry.ours.runs} == expected, (number.method, column.label)
         found.add((number.method, number.backbone))
     assert found == set(ROWS[name])
 
@@ -253,9 +251,9 @@ def test_printed_numbers_are_those_of_the_file(name: str) -> None:
                 printed = entry["value"] + (f" ± {entry['std']}" if entry["std"] else "")
                 rows.setdefault(tuple(entry[n] for n in names), []).append(printed)
     lines = [x for x in csv.DictReader(io.StringIO(csv_file.render(built(name)))) if x["column"] != "Avg"]
-    for line, (part, row, column, place) in zip(lines, places(built(name)), strict=True):
-        assert (line["block"], line["row"], line["column"]) == (part.label, row.label, column.label)
-        number = place.published
+    for line, (block, row, column, entry) in zip(lines, entries(built(name)), strict=True):
+        assert (line["block"], line["row"], line["column"]) == (block.label, row.label, column.label)
+        number = entry.published
         if number is None:
             assert line["published"] == line["published_source"] == ""
             continue
@@ -278,11 +276,11 @@ def test_numbers_in_the_words_around_a_table_are_in_the_files_too(name: str) -> 
 @pytest.mark.parametrize("name", BESIDE)
 def test_averages_are_the_papers_own(name: str) -> None:
     """Our columns are those that the paper averages: its mean is that of the published places, to its one decimal."""
-    for part in built(name).parts:
-        for row in part.rows:
+    for block in built(name).blocks:
+        for row in block.rows:
             if row.average is None or row.average.published is None:
                 continue
-            values = [p.published.value for p in row.places if p.published is not None]
+            values = [p.published.value for p in row.entries if p.published is not None]
             assert row.average.published.value == pytest.approx(sum(values) / len(values), abs=0.11)
     averages = [n for n in known(name) if n.task == "Avg"]
     assert bool(averages) == (spec_of(name).average and name != "uora_glue")
@@ -302,7 +300,7 @@ def test_the_example_of_the_page_is_a_table() -> None:
     assert spec.notes[1].at == "ours"
 
 
-@pytest.mark.parametrize("part", [TableSpec, Column, RowSpec, Block, Note, Paper])
+@pytest.mark.parametrize("part", [TableSpec, Column, RowSpec, BlockSpec, Note, Paper])
 def test_the_page_names_every_key(part: type) -> None:
     assert [one.name for one in fields(part) if f"`{one.name}`" not in page()] == []
 
@@ -314,40 +312,18 @@ def test_the_page_names_every_key(part: type) -> None:
 def test_no_number_is_made_up_for_what_nobody_could_read(name: str) -> None:
     made = built(name)
     assert shown(made) == set()
-    assert [place.delta for *_, place in places(made) if place.delta is not None] == []
+    assert [entry.delta for *_, entry in entries(made) if entry.delta is not None] == []
     assert any("found in no readable source" in line or "not in this suite" in line for line in made.about)
 
 
 def test_mt_bench_and_loss_are_never_subtracted() -> None:
-    for _, _, column, place in places(built("vera_table4")):
-        assert (place.published is not None) == (column.label == "MT-Bench")
-        assert place.published is None or "GPT-4 score" in place.published.metric
+    for _, _, column, entry in entries(built("vera_table4")):
+        assert (entry.published is not None) == (column.label == "MT-Bench")
+        assert entry.published is None or "GPT-4 score" in entry.published.metric
         assert column.metric == ("turn_1" if column.label == "MT-Bench" else "loss")
 
 
 # --- with records ---------------------------------------------------------------------------------------------------
-
-
-def filled(folder: Path, name: str, scores: dict[str, float], **axes: str) -> Collection:
-    """The grid of ``name``, narrowed to ``axes``, with a record of every cell; its score is that of its first metric
-    in ``scores`` plus a thousandth per seed. What starts from another cell says so."""
-    request = Request(name, "print", axes={k: v.split(",") for k, v in axes.items()})
-    ids: dict[str, str] = {}
-    for item in sorted(collect.grid.of(request).items, key=lambda i: i.after is not None):
-        assert item.cell is not None
-        cell_id = ids[item.key] = item.key
-        per_split = {metric: value + item.cell.seed / 1000 for metric, value in scores.items()}
-        by_split = dict.fromkeys(("dev", "test", "mismatched"), per_split)
-        record = finished_record(item.cell, cell_id, name)
-        record = replace(record, scores={rule: RuleScore(by_split, 1, "") for rule in ("last", "best_dev")})
-        if item.after is not None:
-            record = replace(
-                record,
-                cell={**plain(item.cell.canonical()), "init_from": "adapter"},
-                provenance={**record.provenance, "init_from": ids[item.after]},
-            )
-        record.write(folder / "records" / name)
-    return collect.collect(request, folder)
 
 
 def test_our_scores_are_in_the_unit_of_the_published_ones(tmp_path: Path) -> None:
@@ -355,10 +331,10 @@ def test_our_scores_are_in_the_unit_of_the_published_ones(tmp_path: Path) -> Non
     printed = {"bleu": 70.4, "nist": 8.85, "meteor": 46.8, "rouge_l": 71.8, "cider": 2.53}
     own = {metric: value / (1 if metric in ("nist", "cider") else 100) - mean for metric, value in printed.items()}
     made = table.build(filled(tmp_path, "lora_table3", own, method="lora", backbone="gpt2_medium"), LIBRARY)
-    ((part, row),) = made.row("LoRA r=4")
-    assert part.label == "GPT-2 medium"
-    assert [place.ours.n for place in row.places] == [3] * 5
-    assert [place.delta for place in row.places] == pytest.approx([0] * 5, abs=1e-9)
+    ((block, row),) = made.row("LoRA r=4")
+    assert block.label == "GPT-2 medium"
+    assert [entry.ours.n for entry in row.entries] == [3] * 5
+    assert [entry.delta for entry in row.entries] == pytest.approx([0] * 5, abs=1e-9)
 
 
 def test_two_published_rows_that_are_one_cell_both_have_it(tmp_path: Path) -> None:
@@ -367,14 +343,14 @@ def test_two_published_rows_that_are_one_cell_both_have_it(tmp_path: Path) -> No
     ((_, main),), ((_, restricted),) = made.row("LoRA r=8"), made.row("LoRA r=8, restricted")
     same = [
         column.label
-        for column, a, b in zip(made.columns, main.places, restricted.places, strict=True)
+        for column, a, b in zip(made.columns, main.entries, restricted.entries, strict=True)
         if {run.cell_id for run in a.ours.runs} == {run.cell_id for run in b.ours.runs}
     ]
     assert same == ["MNLI", "MNLI-mm", "SST-2", "CoLA"]
-    assert all(place.ours.n == 5 for row in (main, restricted) for place in row.places)
+    assert all(entry.ours.n == 5 for row in (main, restricted) for entry in row.entries)
     notes = {
-        column.label: [made.notes[i] for i in place.notes]
-        for column, place in zip(made.columns, main.places, strict=True)
+        column.label: [made.notes[i] for i in entry.notes]
+        for column, entry in zip(made.columns, main.entries, strict=True)
     }
     started = {label for label, texts in notes.items() if "ours: started from the adapter of another cell" in texts}
     assert started == {"MRPC", "RTE", "STS-B"}
@@ -393,7 +369,7 @@ def test_no_published_number_is_among_ours(tmp_path: Path) -> None:
 
     def ours(library: Library | None) -> list[dict[str, str]]:
         made = table.build(collection, library)
-        averages = [str(row.average and row.average.ours) for part in made.parts for row in part.rows]
+        averages = [str(row.average and row.average.ours) for block in made.blocks for row in block.rows]
         lines = csv.DictReader(io.StringIO(csv_file.render(made)))
         return [{k: v for k, v in line.items() if k not in theirs} for line in lines] + [
             {"averages": ",".join(averages)}

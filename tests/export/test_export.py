@@ -20,10 +20,13 @@ from transformers import AutoConfig, AutoModelForImageClassification
 
 from tests.support.tinymodels import backbone_config, gpt2, inject, make_method, roberta
 from uora_bench.errors import CellError, UserError
-from uora_bench.export import checks, formats, peft_format, place, plain, source
+from uora_bench.export import checks, formats, peft_format, plain, source, target_folder
 from uora_bench.export.loading import Loaded
-from uora_bench.export.peft_format import Place
+from uora_bench.export.peft_format import BaseModel
+from uora_bench.export.request import ExportRequest
 from uora_bench.models import backbones
+from uora_bench.models.heads import head_parameters
+from uora_bench.models.targets import find_targets
 
 RANK = 3
 SHARINGS = [(m, {"sharing": s}) for m in ("vera", "uora") for s in ("all", "shape", "layer")]
@@ -47,7 +50,7 @@ def adapted(name: str, make: Any, kinds: Any, dtype: torch.dtype = torch.float64
     method = make_method(name, **options)
     inject(method, model, kinds)
     generator = torch.Generator().manual_seed(5)
-    trained = [*method.parameters(), *backbones.head_parameters(model).values()]
+    trained = [*method.parameters(), *head_parameters(model).values()]
     for tensor in trained:
         noise = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
         tensor.copy_(tensor + 0.2 * noise.to(tensor.dtype))
@@ -59,15 +62,15 @@ def adapted(name: str, make: Any, kinds: Any, dtype: torch.dtype = torch.float64
     return Loaded(model.eval(), Tokenizer(), cell, method, head, {}, names, any(shared), not all(shared))  # type: ignore[arg-type]
 
 
-def where(loaded: Loaded) -> Place:
-    return Place("some/base", "abc", tuple(loaded.model.head_modules), loaded.head.auto_class, 0.1)
+def where(loaded: Loaded) -> BaseModel:
+    return BaseModel("some/base", "abc", tuple(loaded.model.head_modules), loaded.head.auto_class, 0.1)
 
 
 @torch.no_grad()
 def untrained(make: Any, dtype: torch.dtype = torch.float64) -> Any:
     """The plain model as a user loads it: with a head that nobody trained."""
     model = make(dtype)
-    for parameter in backbones.head_parameters(model).values():
+    for parameter in head_parameters(model).values():
         parameter.normal_()
     return model
 
@@ -238,7 +241,7 @@ def test_an_image_model_is_probed_with_images_and_exported(tmp_path: Path) -> No
     model = make()
     method = make_method("lora", rank=RANK)
     names = frozenset(model.state_dict())
-    targets = backbones.targets(model, backbone_config("vit_base"), None)
+    targets = find_targets(model, backbone_config("vit_base"), None)
     method.inject(model, targets, torch.Generator().manual_seed(0))
     with torch.no_grad():
         for parameter in method.parameters():
@@ -262,7 +265,7 @@ def test_a_method_that_is_pefts_writes_its_own_adapter(
     fields = {"fourierft": {"n_frequency": 20}, "oft": {"oft_block_size": 4}, "boft": {"boft_block_size": 4}}
     loaded = adapted("peft", roberta, None, type=kind, fields=fields.get(kind, {}))
     monkeypatch.setattr(formats, "_fresh", lambda _: untrained(roberta))
-    difference, _ = formats._peft(loaded, formats.Request("peft"), where(loaded), tmp_path)
+    difference, _ = formats._peft(loaded, ExportRequest("peft"), where(loaded), tmp_path)
     assert difference < EXACT
     assert json.loads((tmp_path / "adapter_config.json").read_text())["base_model_name_or_path"] == "some/base"
 
@@ -296,27 +299,27 @@ def test_other_logits_fail_the_check(wrong: float) -> None:
 
 
 def card(folder: Path, text: str = "new") -> None:
-    (folder / "README.md").write_text(f"---\ntags:\n- {place.TAG}\n- x\n---\n{text}")
+    (folder / "README.md").write_text(f"---\ntags:\n- {target_folder.TAG}\n- x\n---\n{text}")
 
 
 def test_a_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     target = tmp_path / "a" / "b" / "peft"
 
     def interrupted() -> None:
-        with place.filling(target, False) as partial:
+        with target_folder.filled_target(target, False) as partial:
             card(partial)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert list(tmp_path.iterdir()) == []
-    with place.filling(target, False) as partial:
+    with target_folder.filled_target(target, False) as partial:
         card(partial, "first")
         assert not target.exists()
     assert [p.name for p in target.parent.iterdir()] == ["peft"]
     with pytest.raises(UserError, match="force=true"):
-        place.check(target, False)
-    with place.filling(target, True) as partial:
+        target_folder.check_target(target, False)
+    with target_folder.filled_target(target, True) as partial:
         card(partial, "second")
     assert (target / "README.md").read_text().endswith("second")
     assert [p.name for p in target.parent.iterdir()] == ["peft"]
@@ -327,20 +330,20 @@ def test_force_never_removes_what_no_export_writes(tmp_path: Path) -> None:
     (target / ".git").mkdir(parents=True)
     card(target, "first")
     with pytest.raises(UserError, match=r"\.git"):
-        place.check(target, force=True)
+        target_folder.check_target(target, force=True)
     (target / ".git").rmdir()
     (target / "thesis.tex").write_text("years of work")
-    with pytest.raises(UserError, match=r"thesis\.tex"), place.filling(target, True):
+    with pytest.raises(UserError, match=r"thesis\.tex"), target_folder.filled_target(target, True):
         pass
     assert (target / "thesis.tex").read_text() == "years of work"
     (target / "thesis.tex").unlink()
-    place.check(target, force=True)
+    target_folder.check_target(target, force=True)
 
 
 def test_force_replaces_nothing_but_exports(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(UserError, match="not an export"):
-        place.check(tmp_path, True)
+        target_folder.check_target(tmp_path, True)
 
 
 def test_what_killed_exports_left_is_removed_or_put_back(tmp_path: Path) -> None:
@@ -353,7 +356,7 @@ def test_what_killed_exports_left_is_removed_or_put_back(tmp_path: Path) -> None
         card(folder, kind)
     alive = tmp_path / f".peft.{socket.gethostname()}.{os.getppid()}.partial"
     alive.mkdir()
-    with pytest.raises(CellError), place.filling(target, True):
+    with pytest.raises(CellError), target_folder.filled_target(target, True):
         raise CellError("no")
     assert (target / "README.md").read_text().endswith("old")
     assert {p.name for p in tmp_path.iterdir()} == {"peft", alive.name}
@@ -366,17 +369,17 @@ def test_a_cell_is_found_by_its_id(tmp_path: Path) -> None:
     for experiment, cell_id in (("one", "aa11"), ("two", "aa11"), ("two", "bb22")):
         (tmp_path / experiment / cell_id).mkdir(parents=True)
     runs = str(tmp_path)
-    assert source.find("bb22", runs) == tmp_path / "two" / "bb22"
-    assert source.find("aa11", runs, "one") == tmp_path / "one" / "aa11"
-    assert source.find(str(tmp_path / "one"), "nowhere") == tmp_path / "one"
+    assert source.find_run("bb22", runs) == tmp_path / "two" / "bb22"
+    assert source.find_run("aa11", runs, "one") == tmp_path / "one" / "aa11"
+    assert source.find_run(str(tmp_path / "one"), "nowhere") == tmp_path / "one"
     for words, part in (
-        (("aa11", runs), "(one, two); take one with experiment="),
+        (("aa11", runs), "(one, two); take one: experiment="),
         (("bb23", runs), "did you mean 'bb22'?"),
         (("aa11", runs, "tow"), "did you mean 'two'?"),
         (("aa11", str(tmp_path / "none")), "runs.dir="),
     ):
         with pytest.raises(UserError) as caught:
-            source.find(*words)
+            source.find_run(*words)
         assert part in str(caught.value)
 
 
@@ -393,5 +396,5 @@ def test_a_folder_that_is_no_run_is_one_line(content: str | None, part: str, tmp
     if content is not None:
         (tmp_path / "cell.json").write_text(content)
     with pytest.raises(UserError, match=part) as caught:
-        source.read(tmp_path)
+        source.read_source(tmp_path)
     assert "\n" not in str(caught.value)

@@ -18,11 +18,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from tests.run.test_cli import HEAVY, environment, finish, one_line
+from tests.support.command_line import HEAVY, environment, finish, one_line
 from uora_bench.cli.main import main
 from uora_bench.errors import UserError
-from uora_bench.export import checks, load
-from uora_bench.records import record
+from uora_bench.export import checks, load_model
+from uora_bench.records.record import read_record
 
 WORDS = [
     "method=uora", "method.rank=16", "method.tau=0.03", "method.dropout=0.1", "task=tiny/nli", "recipe=none",
@@ -56,7 +56,7 @@ def cell_id(trained: Path) -> str:
 
 @pytest.fixture(scope="module")
 def expected(trained: Path, cell_id: str) -> torch.Tensor:
-    return logits(load(trained / "runs" / "scratch" / cell_id)[0])
+    return logits(load_model(trained / "runs" / "scratch" / cell_id)[0])
 
 
 @pytest.fixture
@@ -161,7 +161,7 @@ def test_the_best_epoch_leaves_as_pefts_vera(
     assert (code, err) == (0, "")
     assert "the epoch dev chose → a PEFT VeRA adapter (rank 16)" in out
     home = trained / "exports" / cell_id / "peft-vera-best"
-    best, _, cell = load(trained / "runs" / "scratch" / cell_id, weights="best")
+    best, _, cell = load_model(trained / "runs" / "scratch" / cell_id, weights="best")
     assert cell.method.name == "uora"
     wanted = logits(best)
     assert (wanted - expected).abs().max() > 1e-3, "the test needs two different epochs"
@@ -183,7 +183,7 @@ def test_a_merged_model_is_a_plain_one(
     close(logits(model), expected)
     close(logits(card_model(target, monkeypatch)), expected)
     sentence = "the red dog sleeps"
-    own = load(trained / "runs" / "scratch" / cell_id)[1]
+    own = load_model(trained / "runs" / "scratch" / cell_id)[1]
     assert AutoTokenizer.from_pretrained(target)(sentence)["input_ids"] == own(sentence)["input_ids"]
     assert not any(str(folder) in p.read_text(errors="replace") for p in target.glob("*.json") for folder in (trained,))
 
@@ -206,7 +206,7 @@ def test_a_native_export_is_a_way_back_in_without_paths_of_this_machine(
     words = ("format=peft", f"output={copied.parent / 'peft'}", f"results.dir={trained / 'results'}")
     assert call(target, *words)[0] == 0
     with pytest.raises(UserError, match="holds the last epoch"):
-        load(target, weights="best")
+        load_model(target, weights="best")
 
 
 def test_the_card_has_the_records_facts(call: Call, trained: Path, cell_id: str, tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_the_card_has_the_records_facts(call: Call, trained: Path, cell_id: str,
 
     assert call(cell_id, "format=native", f"output={tmp_path / 'native'}")[0] == 0
     text = (tmp_path / "native" / "README.md").read_text()
-    made = record.read(trained / "results" / "records" / "scratch" / f"{cell_id}.json")
+    made = read_record(trained / "results" / "records" / "scratch" / f"{cell_id}.json")
     front = yaml.safe_load(text.split("---\n")[1])
     assert front == {"library_name": "uora_bench", "pipeline_tag": "text-classification",
                      "tags": ["uora_bench", "uora", "tiny/nli", "native"]}  # fmt: skip
@@ -241,7 +241,7 @@ def test_a_half_precision_backbone_is_merged_only_when_widened(
     (copied / "cell.json").write_text(json.dumps(configuration))
     mistake(call(copied, "format=merged"), "bfloat16", "dtype=float32")
     assert call(copied, "format=merged", "dtype=float32", f"output={tmp_path / 'wide'}")[0] == 0
-    model = load(copied)[0]
+    model = load_model(copied)[0]
     assert next(model.roberta.parameters()).dtype == torch.bfloat16
     wanted = logits(model)
     close(logits(AutoModelForSequenceClassification.from_pretrained(tmp_path / "wide")), wanted)
@@ -307,17 +307,17 @@ def test_an_export_that_does_not_give_the_runs_logits_vanishes(
 def test_another_backbone_than_the_runs_is_refused(
     call: Call, trained: Path, cell_id: str, copied: Path, tmp_path: Path
 ) -> None:
-    own = load(trained / "runs" / "scratch" / cell_id)[0].config.name_or_path
+    own = load_model(trained / "runs" / "scratch" / cell_id)[0].config.name_or_path
     other = Path(shutil.copytree(own, tmp_path / "other"))
     words = (copied, "format=native", f"output={tmp_path / 'native'}")
     assert call(*words, f"backbone.path={other}")[0] == 0
     assert json.loads((tmp_path / "native" / "cell.json").read_text())["native"]["backbone_sha256"]
     with pytest.raises(UserError, match="name your copy"):
-        load(tmp_path / "native")
-    assert load(tmp_path / "native", backbone=other)[2].backbone.path == str(other)
+        load_model(tmp_path / "native")
+    assert load_model(tmp_path / "native", backbone=other)[2].backbone.path == str(other)
     weights = load_file(other / "model.safetensors")
     next(iter(weights.values()))[0] += 1
     save_file(weights, other / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(UserError, match="not those the adapter was trained on"):
-        load(tmp_path / "native", backbone=other)
+        load_model(tmp_path / "native", backbone=other)
     mistake(call(*words, f"backbone.path={other}", "--force"), "other weights now than the run had", "backbone.path")

@@ -12,16 +12,17 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.support.judgements import HINT, answer, judgement
+from tests.support.paths import ROOT
 from uora_bench.cli import main as program
 from uora_bench.cli.mt_bench_judge import COMMAND
 from uora_bench.errors import UserError
 from uora_bench.mt_bench.judge import answers, config, plan, prompts, store
 from uora_bench.mt_bench.judge.answers import Answer
 from uora_bench.mt_bench.judge.config import JudgeConfig
-from uora_bench.mt_bench.judge.store import Judgement
+from uora_bench.util.jsonl import json_lines
 
-HINT = JudgeConfig("judge")
+# --- answers ------------------------------------------------------------------------------------------------------
 
 
 def main(words: list[str]) -> int:
@@ -33,23 +34,8 @@ def parse(words: list[str]) -> config.Request:
     return config.parse(given.names[0], dict(given.values))
 
 
-def answer(n: int = 1, category: str = "writing", **changes: Any) -> Answer:
-    return dataclasses.replace(Answer(n, category, ("q1", "q2"), ("a1", "a2"), 0.7, {"seed": 1}), **changes)
-
-
-def judgement(key: str = "k", **changes: Any) -> Judgement:
-    made = Judgement(
-        key, 1, "writing", 1, 7.0, "[[x]]", "Rating: [[7]]", (), 1, 0.0, "stop", "judge", "judge-1", "host",
-        prompts.PROMPT_VERSION, False, 10, 5, "2026-01-01T00:00:00+00:00",
-    )  # fmt: skip
-    return dataclasses.replace(made, **changes)
-
-
-# --- answers ------------------------------------------------------------------------------------------------------
-
-
 def test_temperatures_are_the_published_ones_and_can_be_overridden(shared: Path) -> None:
-    rows = answers.json_lines(shared / "data/mt_bench/question/test.jsonl.gz")
+    rows = json_lines(shared / "data/mt_bench/question/test.jsonl.gz")
     assert {row["category"] for _, row in rows} == set(answers.CATEGORIES)
     found = {c: answers.temperature_of(c) for c in answers.CATEGORIES}
     assert found == {"writing": 0.7, "roleplay": 0.7, "extraction": 0.0, "math": 0.0, "coding": 0.0, "reasoning": 0.0,
@@ -293,7 +279,7 @@ def test_turns() -> None:
 
 
 def test_references_are_those_of_gpt4_for_math_reasoning_and_coding(shared: Path, tmp_path: Path) -> None:
-    rows = [row for _, row in answers.json_lines(shared / "data/mt_bench/question/test.jsonl.gz")]
+    rows = [row for _, row in json_lines(shared / "data/mt_bench/question/test.jsonl.gz")]
     said = [answer(row["question_id"], row["category"], turns=tuple(row["turns"])) for row in rows]
     found = plan.references_for(said, HINT, shared / "data")
     assert sorted(found) == list(range(101, 131))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 from uora_bench.config import registry
 from uora_bench.grid import preset
 from uora_bench.report import latex, published, write
@@ -23,7 +23,7 @@ def texts() -> list[str]:
             found += [column.label for column in spec.columns]
             found += [row.label for row in spec.rows]
             found += [block.label for block in spec.blocks]
-    for number in published.read(ROOT / "results" / "paper").numbers:
+    for number in published.read_published(ROOT / "results" / "paper").numbers:
         found += [number.paper, number.table, number.text, number.trainable_params]
     return found
 

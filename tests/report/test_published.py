@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
+from tests.support.scripts import script
 from uora_bench.errors import UserError
 from uora_bench.report import published
 from uora_bench.report.published import Library
@@ -25,21 +24,12 @@ def write(folder: Path, *rows: str, heading: str = HEADING) -> Path:
     return path
 
 
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("published_script", ROOT / "scripts" / "published.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 # --- the loader -----------------------------------------------------------------------------------------------------
 
 
 def test_a_number_keeps_its_value_its_digits_and_its_source(tmp_path: Path) -> None:
     write(tmp_path, GOOD, "P,LoRA,Table 1,base,CoLA,matthews_corr,62.0,,,a page,low")
-    first, second = published.read(tmp_path).numbers
+    first, second = published.read_published(tmp_path).numbers
     assert (first.value, first.std, first.text, first.trainable_params) == (80.0, 1.1, "80.0 ± 1.10", "0.3M")
     assert (second.value, second.std, second.text, second.trainable_params) == (62.0, None, "62.0", "")
     assert (second.source, second.confidence) == ("a page", "low")
@@ -68,7 +58,7 @@ def test_a_number_keeps_its_value_its_digits_and_its_source(tmp_path: Path) -> N
 def test_a_row_that_cannot_be_used_is_refused(tmp_path: Path, row: str, said: str) -> None:
     write(tmp_path, row)
     with pytest.raises(UserError, match=said) as found:
-        published.read(tmp_path)
+        published.read_published(tmp_path)
     assert "\n" not in str(found.value)
 
 
@@ -78,14 +68,14 @@ def test_a_row_that_cannot_be_used_is_refused(tmp_path: Path, row: str, said: st
 def test_other_columns_are_refused(tmp_path: Path, heading: str) -> None:
     write(tmp_path, GOOD, heading=heading)
     with pytest.raises(UserError, match="must have the columns paper,method"):
-        published.read(tmp_path)
+        published.read_published(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["empty", "nowhere"])
 def test_a_folder_without_a_file_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no published numbers in"):
-        published.read(tmp_path / name)
+        published.read_published(tmp_path / name)
 
 
 # --- looking a number up --------------------------------------------------------------------------------------------
@@ -101,36 +91,36 @@ def library(tmp_path: Path) -> Library:
         "P,LoRA,curve,base,RTE,final accuracy (step 9),80,,,code,high",
     )
     write(tmp_path, *rows)
-    return published.read(tmp_path)
+    return published.read_published(tmp_path)
 
 
 def test_a_number_is_found_by_its_names(tmp_path: Path) -> None:
     numbers = library(tmp_path).table("P", "Table 1")
-    found = published.find(numbers, "LoRA", "large", "RTE", None)
+    found = published.find_published(numbers, "LoRA", "large", "RTE", None)
     assert found is not None
     assert found.value == 90.0
-    found = published.find(numbers, "LoRA", None, "E2E", "NIST")
+    found = published.find_published(numbers, "LoRA", None, "E2E", "NIST")
     assert found is not None
     assert found.value == 8.8
-    assert published.find(numbers, "lora", "base", "RTE", None) is None
-    assert published.find(numbers, "LoRA", "base", "E2E", "METEOR") is None
+    assert published.find_published(numbers, "lora", "base", "RTE", None) is None
+    assert published.find_published(numbers, "LoRA", "base", "E2E", "METEOR") is None
 
 
 def test_an_ambiguous_name_is_an_error(tmp_path: Path) -> None:
     numbers = library(tmp_path).table("P", "Table 1")
     with pytest.raises(UserError, match=r"2 published numbers of LoRA on E2E fit \(base/BLEU, base/NIST\)"):
-        published.find(numbers, "LoRA", "base", "E2E", None)
+        published.find_published(numbers, "LoRA", "base", "E2E", None)
     with pytest.raises(UserError, match=r"base/accuracy, large/accuracy"):
-        published.find(numbers, "LoRA", None, "RTE", None)
+        published.find_published(numbers, "LoRA", None, "RTE", None)
 
 
 def test_a_star_in_a_metric_stands_for_anything(tmp_path: Path) -> None:
     numbers = library(tmp_path).table("P", "curve")
-    found = published.find(numbers, "LoRA", "base", "RTE", "best accuracy (step *)")
+    found = published.find_published(numbers, "LoRA", "base", "RTE", "best accuracy (step *)")
     assert found is not None
     assert found.value == 81
     with pytest.raises(UserError, match="2 published numbers"):
-        published.find(numbers, "LoRA", "base", "RTE", "*accuracy*")
+        published.find_published(numbers, "LoRA", "base", "RTE", "*accuracy*")
 
 
 def test_an_unknown_table_names_the_nearest(tmp_path: Path) -> None:
@@ -142,7 +132,7 @@ def test_an_unknown_table_names_the_nearest(tmp_path: Path) -> None:
 
 
 def test_the_files_are_what_the_script_makes_of_the_collected_list(shared: Path) -> None:
-    made = script().files(shared / "papers" / "reference_results.csv")
+    made = script("published").files(shared / "papers" / "reference_results.csv")
     there = {path.name: path.read_text("utf-8") for path in PAPER.glob("*.csv")}
     assert set(made) == set(there)
     changed = sorted(name for name in made if made[name] != there[name])
@@ -151,13 +141,13 @@ def test_the_files_are_what_the_script_makes_of_the_collected_list(shared: Path)
 
 def test_the_script_refuses_what_the_loader_refuses(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no source"):
-        script().files(write(tmp_path, GOOD.replace("arXiv 1", "")))
+        script("published").files(write(tmp_path, GOOD.replace("arXiv 1", "")))
 
 
 def test_the_page_lists_every_file_with_the_count_of_its_numbers() -> None:
     page = (PAPER / "README.md").read_text("utf-8")
     listed = {name: int(count) for name, count in re.findall(r"^\| `(\w+\.csv)` \| (\d+) \|", page, re.MULTILINE)}
-    assert listed == {path.name: len(published.read_file(path)) for path in PAPER.glob("*.csv")}
+    assert listed == {path.name: len(published.read_published_file(path)) for path in PAPER.glob("*.csv")}
 
 
 def test_the_page_says_what_is_unknown_and_names_every_column_and_confidence() -> None:
@@ -171,7 +161,7 @@ def test_the_page_says_what_is_unknown_and_names_every_column_and_confidence() -
 
 def test_the_disagreements_that_the_page_prints_are_in_the_files() -> None:
     table = (PAPER / "README.md").read_text("utf-8").split("## Where sources disagree")[1].split("\n\n")[1]
-    numbers = published.read(PAPER).numbers
+    numbers = published.read_published(PAPER).numbers
     values = {round(n.value, 4) for n in numbers} | {round(n.value * 100, 4) for n in numbers}
     values |= {n.std for n in numbers if n.std is not None}
     values |= {

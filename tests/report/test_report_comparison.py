@@ -30,14 +30,14 @@ def test_best_is_marked_only_where_the_test_can_tell(bench: Bench) -> None:
             bench.record(f"method=lora task={task} seed={seed}", 0.5 + seed / 100)
             bench.record(f"method=uora task={task} seed={seed}", 0.6 + seed / 100)
     found = bench.table()
-    rows = {row.label: row for part in found.parts for row in part.rows}
+    rows = {row.label: row for block in found.blocks for row in block.rows}
     # nine pairs, all on one side: p = 2/2^9; three pairs in one column: at best 0.25
     assert rows["uora"].average is not None
     assert rows["uora"].average.mark == "best"
     assert rows["uora"].average.ours == pytest.approx(61)
     assert rows["lora"].average is not None
     assert rows["lora"].average.mark == ""
-    assert all(p.mark == "" for row in rows.values() for p in row.places)
+    assert all(p.mark == "" for row in rows.values() for p in row.entries)
     assert "**61.00**" in markdown.render(found)
 
 
@@ -58,9 +58,9 @@ def test_an_average_is_marked_by_its_own_columns_alone_and_taken_apart(
         bench.record(f"method=lora task={task} seed={seed}", 0.5 + seed / 100)
         # as much worse outside the average as better inside it
         bench.record(f"method=uora task={task} seed={seed}", (0.2 if task == "glue/sst2" else 0.6) + seed / 100)
-    marks = {row.label: row.average.mark for row in bench.table().parts[0].rows if row.average is not None}
+    marks = {row.label: row.average.mark for row in bench.table().blocks[0].rows if row.average is not None}
     assert marks == {"lora": "", "uora": "best"}
-    monkeypatch.setattr(write, "library", lambda *_: Library(()))
+    monkeypatch.setattr(write, "published_library", lambda *_: Library(()))
     text = explain.explain(["quickstart", "uora", "Avg"], bench.results, None)
     assert text.splitlines()[:2] == ["quickstart · uora · Avg: 61.00", "  mean over rte, mrpc, qnli; mean over seeds"]
     where = f"results.dir={bench.results}"
@@ -99,7 +99,7 @@ def test_rows_are_compared_with_the_reference_over_the_columns_both_have(bench: 
             for task in ("glue/rte", "glue/mrpc")[: 1 if method == "vera" else 2]:
                 bench.record(f"method={method} task={task} seed={seed}", 0.5 + more + seed / 100)
     found = bench.table()
-    (one,) = found.versus
+    (one,) = found.comparisons
     lines = {line.row: line for line in one.lines}
     assert lines["lora"].columns == ("rte", "mrpc")
     lora = lines["lora"].comparison

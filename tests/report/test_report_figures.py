@@ -13,8 +13,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.conftest import ROOT
 from tests.support.made_up_grids import EPOCHS, QUANTILES, TARGETS, made_up, snapshot
+from tests.support.paths import ROOT
 from uora_bench.cli.main import main
 from uora_bench.errors import UserError
 from uora_bench.grid.request import Request
@@ -42,7 +42,7 @@ def built(results, experiment="minilm_glue", library=None):
 
 
 def sketched(results, experiment="minilm_glue", library=None):
-    return {sketch.name: sketch for sketch in files.sketches(*built(results, experiment, library))}
+    return {spec.name: spec for spec in files.figure_specs(*built(results, experiment, library))}
 
 
 def rows(text):
@@ -153,7 +153,7 @@ def test_the_table_of_alpha_holds_the_mean_quantiles_of_the_records(results):
         for q in QUANTILES:
             values = [c["epochs"][int(row["epoch"]) - 1]["method"]["alpha"][row["target"]][q] for c in cells]
             assert float(row[q]) == statistics.fmean(values)
-    first = [Slot.of(r["target"]) for r in found[: len(TARGETS)]]
+    first = [Slot.from_name(r["target"]) for r in found[: len(TARGETS)]]
     assert [(s.kind, s.block) for s in first] == [(k, b) for k in "qv" for b in (0, 2, 10)]
 
 
@@ -163,11 +163,11 @@ def test_records_of_the_end_only_are_a_single_point(tmp_path):
                                  for e in values["epochs"])  # fmt: skip
 
     made_up(tmp_path, "minilm_glue", lambda c: three_seeds(c) and c.method.name == "uora" and c.seed == 0, old)
-    sketch = sketched(tmp_path)["minilm_glue_refreshes"]
-    found = [row for row in rows(sketch.data) if row["panel"] == "cumulative"]
+    spec = sketched(tmp_path)["minilm_glue_refreshes"]
+    found = [row for row in rows(spec.data) if row["panel"] == "cumulative"]
     assert {(row["epoch"], row["read_from"]) for row in found} == {(str(EPOCHS), "method")}
-    assert "single point" in sketch.caption
-    assert canvas.render(sketch).png.startswith(b"\x89PNG")
+    assert "single point" in spec.caption
+    assert canvas.render(spec).png.startswith(b"\x89PNG")
 
 
 def test_long_runs_of_alpha_draw_some_epochs_with_the_first_and_the_last(tmp_path):
@@ -177,10 +177,10 @@ def test_long_runs_of_alpha_draw_some_epochs_with_the_first_and_the_last(tmp_pat
                                  for e in range(1, 31))  # fmt: skip
 
     made_up(tmp_path, "minilm_glue", lambda c: c.task.name == "glue/rte" and c.method.name == "alpha_lora", long)
-    sketch = sketched(tmp_path)["minilm_glue_alpha"]
-    epochs = sorted({int(row["epoch"]) for row in rows(sketch.data)})
+    spec = sketched(tmp_path)["minilm_glue_alpha"]
+    epochs = sorted({int(row["epoch"]) for row in rows(spec.data)})
     assert (epochs[0], epochs[-1], len(epochs)) == (1, 30, 8)
-    assert "8 epochs are drawn" in sketch.caption
+    assert "8 epochs are drawn" in spec.caption
 
 
 def test_without_uora_or_alpha_lora_there_is_no_figure_of_them(tmp_path):
@@ -196,11 +196,11 @@ def test_one_row_has_no_front_and_one_epoch_no_curve(tmp_path):
 
     made_up(tmp_path, "minilm_glue", lambda c: c.task.name == "glue/rte" and c.method.name == "lora", short)
     assert sketched(tmp_path) == {}
-    assert figures.drawings(*built(tmp_path)) == []
+    assert figures.rendered_figures(*built(tmp_path)) == []
 
 
 def test_without_a_finished_record_nothing_is_drawn(tmp_path):
-    assert figures.drawings(*built(tmp_path)) == []
+    assert figures.rendered_figures(*built(tmp_path)) == []
 
 
 # --- beside published numbers -----------------------------------------------------------------------------------------
@@ -214,11 +214,11 @@ def beside(tmp_path_factory):
 
 
 def test_published_numbers_stand_beside_ours_and_are_not_mixed(beside):
-    library = write.library()
+    library = write.published_library()
     (name,) = [n for n in sketched(beside, "vera_table2", library) if n.endswith("published")]
-    sketch = sketched(beside, "vera_table2", library)[name]
+    spec = sketched(beside, "vera_table2", library)[name]
     held = records(beside, "vera_table2")
-    found = rows(sketch.data)
+    found = rows(spec.data)
     assert [row["whose"] for row in found] == ["ours", "published"] * (len(found) // 2)
     known = {(n.method, n.value) for n in library.table("VeRA", "Table 2") if n.task == "SST-2"}
     for ours, theirs in zip(found[::2], found[1::2], strict=True):
@@ -230,7 +230,7 @@ def test_published_numbers_stand_beside_ours_and_are_not_mixed(beside):
         assert theirs["source"]
         assert not theirs["cell_ids"]
         assert ours["row"] == theirs["row"]
-    svg = canvas.render(sketch).svg
+    svg = canvas.render(spec).svg
     assert {"ours", "published"} <= texts(svg)
 
 
@@ -239,8 +239,10 @@ def test_without_published_numbers_there_are_no_such_bars(beside):
 
 
 def test_a_look_does_not_change_when_records_come_in(results, tmp_path):
-    made_up(tmp_path, "minilm_glue", lambda cell: three_seeds(cell) and cell.method.options.get("tau") == 0)
-    few, many = (style.looks(built(folder)[0].parts[0]) for folder in (tmp_path, results))
+    made_up(tmp_path, "minilm_glue", lambda cell: three_seeds(cell) and getattr(cell.method, "tau", None) == 0)
+    few, many = (
+        [look for _, look in style.rows_with_looks(built(folder)[0].blocks[0])] for folder in (tmp_path, results)
+    )
     assert few == many
 
 
@@ -249,14 +251,14 @@ def test_a_look_does_not_change_when_records_come_in(results, tmp_path):
 
 @pytest.fixture(scope="module")
 def drawn(results):
-    return {drawing.name: drawing for drawing in figures.drawings(*built(results))}
+    return {rendered.name: rendered for rendered in figures.rendered_figures(*built(results))}
 
 
 def test_the_same_records_give_the_same_bytes_whatever_matplotlibrc_says(results, drawn):
     import matplotlib
 
     with matplotlib.rc_context({"font.size": 20, "svg.fonttype": "path", "svg.hashsalt": None}):
-        again = {drawing.name: drawing for drawing in figures.drawings(*built(results))}
+        again = {rendered.name: rendered for rendered in figures.rendered_figures(*built(results))}
         assert matplotlib.rcParams["font.size"] == 20  # what the caller set is back
     assert {n: (d.svg, d.png, d.data) for n, d in again.items()} == {
         n: (d.svg, d.png, d.data) for n, d in drawn.items()
@@ -264,11 +266,11 @@ def test_the_same_records_give_the_same_bytes_whatever_matplotlibrc_says(results
 
 
 def test_pictures_are_small_and_their_text_is_text_without_a_date(drawn):
-    for drawing in drawn.values():
-        assert max(len(drawing.svg.encode()), len(drawing.png), len(drawing.data.encode())) < 150_000
-        assert drawing.png.startswith(b"\x89PNG")
-        assert "dc:date" not in drawing.svg
-        assert "MRPC" in {text.split(":")[0] for text in texts(drawing.svg)}
+    for rendered in drawn.values():
+        assert max(len(rendered.svg.encode()), len(rendered.png), len(rendered.data.encode())) < 150_000
+        assert rendered.png.startswith(b"\x89PNG")
+        assert "dc:date" not in rendered.svg
+        assert "MRPC" in {text.split(":")[0] for text in texts(rendered.svg)}
     assert {"UORA (τ 1e-3)", "LoRA", "Pareto front"} <= texts(drawn["minilm_glue_pareto_parameters"].svg)
 
 
@@ -323,7 +325,7 @@ def test_the_caption_says_whether_seconds_can_be_compared(tmp_path, launch, proc
             "finished": "2026-01-01T00:00:00+00:00",
             "command": [],
             "hardware": {"processor": processor + str(values["counts"].adapter if processor == "several" else "")},
-            **({} if launch is None else {"launch": launch}),
+            **({} if launch is None else {"launch": {"launcher": "local", **launch}}),
         }
 
     keep = ("lora", "vera")

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
-from tests.support.table_bench import GRID, Bench, place
+from tests.support.paths import ROOT
+from tests.support.table_bench import GRID, Bench, entry
 from uora_bench.errors import UserError
 from uora_bench.grid import request
 from uora_bench.records.record import Sizes, Timing
-from uora_bench.report import collect, csv_file, explain, grades, latex, markdown, table, versus, write
+from uora_bench.report import collect, csv_file, explain, grades, latex, markdown, row_comparison, table, write
 from uora_bench.report.published import Library, Published
 
 
@@ -46,21 +46,21 @@ def test_other_weights_another_start_and_another_cut_are_other_cells(bench: Benc
     )
     bench.record(RTE, 0.7, cell={**plain.cell, "micro_batch_size": 4}, cell_id="d" * 16, provenance=late)
     found = bench.table()
-    assert place(found, "lora", "rte").ours.by_seed == {0: 50.0}
+    assert entry(found, "lora", "rte").ours.by_seed == {0: 50.0}
     assert set(found.orphans) == {"b" * 16, "c" * 16, "d" * 16}
     begun = bench.table("method=lora", "init_from=runs/quickstart/1234567890abcdef")
-    assert place(begun, begun.parts[0].rows[0].label, "rte").ours.by_seed == {0: pytest.approx(80)}
+    assert entry(begun, begun.blocks[0].rows[0].label, "rte").ours.by_seed == {0: pytest.approx(80)}
 
 
 def test_a_cold_cell_is_no_warm_one_while_its_start_is_missing(bench: Bench) -> None:
     bench.preset(starts=[{"when": {"task": "glue/mrpc"}, "like": {"task": "glue/rte"}}])
     cold = bench.record("method=lora task=glue/mrpc seed=0", 0.6)
     found = bench.table()
-    assert place(found, "lora", "mrpc").ours.by_seed == {}
+    assert entry(found, "lora", "mrpc").ours.by_seed == {}
     assert found.orphans == (cold.cell_id,)
 
 
-def test_narrowing_keeps_rows_that_start_elsewhere_and_counts_no_stranger(bench: Bench) -> None:
+def test_narrowing_keeps_rows_that_start_elsewhere_and_counts_no_orphan(bench: Bench) -> None:
     bench.preset(starts=[{"when": {"task": "glue/mrpc"}, "like": {"task": "glue/rte"}}])
     first = bench.record(RTE, 0.5)
     cold = bench.record("method=lora task=glue/mrpc seed=0", 0.1)
@@ -73,16 +73,16 @@ def test_narrowing_keeps_rows_that_start_elsewhere_and_counts_no_stranger(bench:
     )
     bench.record("method=uora task=glue/rte seed=2", 0.4)
     found = bench.table("task=glue/mrpc", "method=lora")
-    assert [row.label for part in found.parts for row in part.rows] == ["lora"]
-    assert place(found, "lora", "mrpc").ours.by_seed == {0: 70.0}
+    assert [row.label for block in found.blocks for row in block.rows] == ["lora"]
+    assert entry(found, "lora", "mrpc").ours.by_seed == {0: 70.0}
     assert found.orphans == (cold.cell_id,)  # UORA's record is of the grid, though not of this part
 
 
 def test_an_experiment_name_of_ones_own_is_where_the_records_are_looked_for(bench: Bench) -> None:
     bench.record(RTE, 0.5)
     (bench.results / "records" / "quickstart").rename(bench.results / "records" / "mine")
-    assert place(bench.table("experiment_name=mine"), "lora", "rte").ours.by_seed == {0: 50.0}
-    assert place(bench.table(), "lora", "rte").ours.by_seed == {}
+    assert entry(bench.table("experiment_name=mine"), "lora", "rte").ours.by_seed == {0: 50.0}
+    assert entry(bench.table(), "lora", "rte").ours.by_seed == {}
     with pytest.raises(UserError, match="plain folder name"):
         collect.collect(request.Request("../records/mine", "print"), bench.results)
 
@@ -93,7 +93,7 @@ def test_a_finished_record_without_what_a_table_needs_is_named(bench: Bench) -> 
     data = json.loads(path.read_text())
     del data["counts"]
     path.write_text(json.dumps(data))
-    with pytest.raises(UserError, match=f"{made.cell_id}.json' is done and lacks 'counts'; remove it"):
+    with pytest.raises(UserError, match=f"{made.cell_id}.json' is not valid: .*counts.*; remove it"):
         bench.table()
 
 
@@ -104,7 +104,7 @@ def test_records_without_a_preset_are_told_apart_by_their_start_and_else_by_thei
     bench.record(RTE, 0.7, cell_id="d" * 16)
     (bench.results / "records" / "quickstart").rename(bench.results / "records" / "mine")
     found = table.build(collect.collect(request.Request("mine", "print"), bench.results), None)
-    rows = {row.label: row.places[0].ours.by_seed for part in found.parts for row in part.rows}
+    rows = {row.label: row.entries[0].ours.by_seed for block in found.blocks for row in block.rows}
     assert sorted(v[0] for v in rows.values()) == [pytest.approx(x) for x in (50, 60, 70)]
     assert len(rows) == 3
     assert any("1" * 16 in label for label in rows)
@@ -144,7 +144,7 @@ def test_an_average_is_of_all_its_columns_or_not_there(bench: Bench) -> None:
     average = next(x for x in lines if x["column"] == "Avg" and x["row"] == "LoRA")
     assert (average["ours_mean"], average["n"]) == ("85.5000", "3")
     narrowed = bench.table("task=glue/rte", library=library)
-    assert all(r.average is None for part in narrowed.parts for r in part.rows)
+    assert all(r.average is None for block in narrowed.blocks for r in block.rows)
     missing = Library(n for n in library.numbers if n.task != "MRPC")
     ((_, row),) = bench.table(library=missing).row("LoRA")
     assert row.average is not None
@@ -158,7 +158,7 @@ def test_costs_are_of_the_tasks_that_all_rows_have(bench: Bench) -> None:
     bench.record(RTE, 0.5, **cost(100, 10))
     bench.record("method=lora task=glue/mrpc seed=0", 0.5, **cost(900, 99))
     bench.record("method=uora task=glue/rte seed=0", 0.5, **cost(50, 20))
-    rows = {row.label: row.costs for part in bench.table().parts for row in part.rows}
+    rows = {row.label: row.costs for block in bench.table().blocks for row in block.rows}
     assert (rows["lora"].seconds, rows["lora"].bytes_to_ship) == (100, 10)
     assert (rows["uora"].seconds, rows["uora"].bytes_to_ship) == (50, 20)
 
@@ -169,7 +169,7 @@ def test_a_failed_seed_is_told_from_one_that_was_not_run(bench: Bench) -> None:
         "method=lora task=glue/rte seed=1", 0.9, status="failed", reason="nan", scores={}, epochs=(), counts=None
     )
     found = bench.table()
-    assert place(found, "lora", "rte").ours.count == "1 of 3, 1 failed"
+    assert entry(found, "lora", "rte").ours.count == "1 of 3, 1 failed"
     assert "50.00 (1 of 3, 1 failed)" in markdown.render(found)
 
 
@@ -196,7 +196,7 @@ def test_what_dev_is_is_said_with_and_without_a_record(bench: Bench, split: str,
 
 def test_why_nothing_is_marked(bench: Bench) -> None:
     def line() -> str:
-        return next(x for x in bench.table().about if x.startswith("No place is marked"))
+        return next(x for x in bench.table().about if x.startswith("No entry is marked"))
 
     for seed in range(3):
         bench.record(f"method=lora task=glue/rte seed={seed}", 0.9)
@@ -215,7 +215,7 @@ def test_lower_is_better_turns_verdicts_round() -> None:
     scores = {"a": {"loss": {s: 1.0 + s / 100 for s in range(6)}}, "b": {"loss": {s: 2.0 + s / 100 for s in range(6)}}}
     verdicts = {}
     for higher in (True, False):
-        (line,) = versus.build("", "b", scores, higher).lines
+        (line,) = row_comparison.compare_rows("", "b", scores, higher).lines
         verdicts[higher] = line.texts(2)[-1]
         assert line.improvement is not None
         assert line.improvement.point == (0 if higher else 1)
@@ -223,7 +223,7 @@ def test_lower_is_better_turns_verdicts_round() -> None:
     few = {
         row: {"loss": {s: v for s, v in seeds.items() if s < 3}} for row, c in scores.items() for seeds in c.values()
     }
-    (line,) = versus.build("", "b", few, False).lines
+    (line,) = row_comparison.compare_rows("", "b", few, False).lines
     assert line.texts(2)[-1] == "too few pairs to tell"
 
 
@@ -239,20 +239,21 @@ def test_the_best_epochs_grades_are_not_the_last_ones(bench: Bench) -> None:
         "answers": {"sha256": hashlib.sha256(answers.read_bytes()).hexdigest()},
     }  # fmt: skip
     (folder / f"{made.cell_id}.mt_bench_scores.json").write_text(json.dumps(content))
-    raw = json.loads((folder / f"{made.cell_id}.json").read_text())
     with pytest.raises(UserError, match="grades other answers"):
-        grades.graded(raw, folder)
+        grades.graded(made, folder)
 
 
 def test_explain_says_why_a_finished_cell_has_no_score(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.record(RTE, 0.5)
-    monkeypatch.setattr(write, "library", lambda: Library(()))
+    monkeypatch.setattr(write, "published_library", lambda: Library(()))
     text = explain.explain(["quickstart", "lora", "rte"], bench.results, "heldout_dev")
     assert "seed 0: no accuracy on dev under rule heldout_dev" in text
     assert any("1 of the missing ones are of finished cells" in x for x in bench.table(rule="heldout_dev").about)
 
 
 def test_heldout_dev_scores_dev_also_where_a_test_set_is() -> None:
-    found = write.make(request.Request("tiny_e2e", "print"), ROOT / "results", write.library(), "heldout_dev")
+    found = write.make_table(
+        request.Request("tiny_e2e", "print"), ROOT / "results", write.published_library(), "heldout_dev"
+    )
     assert {column.split for column in found.columns} == {"dev"}
-    assert any(place.ours.n for part in found.parts for row in part.rows for place in row.places)
+    assert any(entry.ours.n for block in found.blocks for row in block.rows for entry in row.entries)

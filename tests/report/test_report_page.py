@@ -19,10 +19,11 @@ import pytest
 
 from tests.support import made_up_report as made_up
 from uora_bench.errors import UserError
+from uora_bench.grid.table_spec import Column, RowSpec, TableSpec
+from uora_bench.records.record import RuleScore
 from uora_bench.report import explain, figures, page, table
 from uora_bench.report.collect import Collection
 from uora_bench.report.page import cells, pool, render
-from uora_bench.report.spec import Column, RowSpec, TableSpec
 
 EMPTY = {"meta", "link", "input", "img", "br", "hr"}  # elements without an end
 
@@ -74,8 +75,8 @@ def data_of(html: str) -> dict[str, Any]:
 
 def leaves(value: Any) -> Iterator[Any]:
     if isinstance(value, (dict, list)):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from leaves(part)
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from leaves(one)
     else:
         yield value
 
@@ -158,8 +159,8 @@ def test_a_number_says_where_it_comes_from(data: dict[str, Any]) -> None:
 
 def test_published_numbers_are_never_among_ours(data: dict[str, Any], read: Reader) -> None:
     printed = [73.5, 99.5, 11.5]
-    for part in ("cells", "numbers"):
-        assert not [v for v in leaves(data[part]) if v in printed or v in [str(p) for p in printed]]
+    for kind in ("cells", "numbers"):
+        assert not [v for v in leaves(data[kind]) if v in printed or v in [str(p) for p in printed]]
     assert [p["text"] for p in data["published"]] == [f"{p} ± 0.25" for p in printed]
     assert {p["source"] for p in data["published"]} == {"arXiv 2310.11454v2 <T9>"}
     ours, theirs = read.texts("tr", "ours"), read.texts("tr", "published")
@@ -241,7 +242,7 @@ def test_mistakes_are_named(results: Path, html: str, tmp_path: Path, without_ma
 
 def test_figures_are_inside_with_their_data(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = SimpleNamespace(name="front", title="A front <1>", caption="Score.", data="a,b\n1,2\n", svg="<svg/>")
-    monkeypatch.setattr(figures, "drawings", lambda one, collection: [drawn])
+    monkeypatch.setattr(figures, "rendered_figures", lambda one, collection: [drawn])
     read = Reader(render.assemble([made_up.make(results)], results, True, "").html)
     (image,) = [a for t, a, _ in read.elements if t == "img"]
     assert image["src"] == "data:image/svg+xml;base64,PHN2Zy8+"
@@ -252,12 +253,12 @@ def test_figures_are_inside_with_their_data(results: Path, monkeypatch: pytest.M
 
 def test_what_is_in_no_row_has_a_page_too(tmp_path: Path) -> None:
     one, collection = made_up.make(tmp_path)
-    stranger = made_up.record("bitfit", 0, 0.5)
-    stranger.write(tmp_path / "records" / made_up.NAME)
-    collection = replace(collection, orphans=(stranger.cell_id,))
+    orphan = made_up.record("bitfit", 0, 0.5)
+    orphan.write(tmp_path / "records" / made_up.NAME)
+    collection = replace(collection, orphans=(orphan.cell_id,))
     html = render.assemble([(one, collection)], tmp_path, False, "").html
-    assert data_of(html)["cells"][stranger.cell_id]["stranger"] is True
-    assert stranger.cell_id in " ".join(Reader(html).texts("details", "others"))
+    assert data_of(html)["cells"][orphan.cell_id]["orphan"] is True
+    assert orphan.cell_id in " ".join(Reader(html).texts("details", "others"))
 
 
 def test_one_cell_in_two_experiments_has_two_pages(tmp_path: Path) -> None:
@@ -271,10 +272,10 @@ def test_one_cell_in_two_experiments_has_two_pages(tmp_path: Path) -> None:
 def test_the_command_of_a_warm_start_names_what_it_starts_from(tmp_path: Path) -> None:
     _, collection = made_up.make(tmp_path)
     run = collection.runs[0]
-    raw = {**run.record, "cell": {**run.record["cell"], "init_from": "0a" * 8}}
-    raw["provenance"] = {**raw["provenance"], "init_from": "0123456789abcdef"}
+    known = replace(run.record.provenance, init_from="0123456789abcdef")
+    warm = replace(run.record, cell={**run.record.cell, "init_from": "0a" * 8}, provenance=known)
     assert "init_from" not in explain.command(run)
-    assert explain.command(replace(run, record=raw)).endswith(f" init_from=runs/{made_up.NAME}/0123456789abcdef")
+    assert explain.command(replace(run, recorded=warm)).endswith(f" init_from=runs/{made_up.NAME}/0123456789abcdef")
 
 
 def test_what_repeats_is_there_once_and_what_json_lacks_becomes_text() -> None:
@@ -292,16 +293,17 @@ def test_what_repeats_is_there_once_and_what_json_lacks_becomes_text() -> None:
 def test_a_thousand_records_make_a_page_of_a_few_megabytes_in_seconds(tmp_path: Path) -> None:
     _, small = made_up.make(tmp_path)
     first = small.runs[0]
-    curve = [{**first.record["epochs"][0], "epoch": n, "train_loss": 1 / (n + 3)} for n in range(1, 31)]
+    curve = tuple(replace(first.record.epochs[0], epoch=n, train_loss=1 / (n + 3)) for n in range(1, 31))
     runs = []
     for n in range(1000):
         method, task, seed = f"method{n % 20}", f"task{n // 20 % 10}", n // 200
-        scores = {
-            r: {"scores": {"dev": {"accuracy": (n * 37 % 1000) / 1001}}, "epoch": 3} for r in ("last", "best_dev")
-        }
-        raw = {**first.record, "cell_id": f"{n:016x}", "scores": scores, "epochs": curve, "label": f"label {n}"}
-        raw["method"] = {f"layer.{k}": {"mean": n / (k + 7), "std": k / (n + 3)} for k in range(12)}
-        runs.append(replace(first, task=task, seed=seed, row={"method": method}, record=raw))
+        score = RuleScore({"dev": {"accuracy": (n * 37 % 1000) / 1001}}, 3, "")
+        report = {f"layer.{k}": {"mean": n / (k + 7), "std": k / (n + 3)} for k in range(12)}
+        many = replace(
+            first.record, cell_id=f"{n:016x}", scores=dict.fromkeys(("last", "best_dev"), score), epochs=curve,
+            label=f"label {n}", method=report,
+        )  # fmt: skip
+        runs.append(replace(first, task=task, seed=seed, row={"method": method}, recorded=many, cell_id=many.cell_id))
     spec = TableSpec(
         columns=tuple(Column(f"task{n}", f"task {n}") for n in range(10)),
         rows=tuple(RowSpec(f"row {n}", {"method": f"method{n}"}) for n in range(20)),

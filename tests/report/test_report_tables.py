@@ -11,15 +11,17 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import ROOT
+from tests.support import made_up_report
+from tests.support.paths import ROOT
 from tests.support.records import finished_record
-from tests.support.table_bench import Bench, place
+from tests.support.table_bench import Bench, entry
 from uora_bench.errors import UserError
 from uora_bench.grid import expand, request
 from uora_bench.records.record import RuleScore
@@ -42,7 +44,7 @@ def test_seeds_become_mean_median_and_sample_deviation(scores: list[float]) -> N
         made.preset()
         for seed, score in enumerate(scores):
             made.record(f"method=lora task=glue/rte seed={seed}", score)
-        number = place(made.table(), "lora", "rte").ours
+        number = entry(made.table(), "lora", "rte").ours
     scaled = [s * 100 for s in scores]
     assert number.by_seed == dict(enumerate(scaled))
     assert (number.n, number.planned) == (len(scores), 3)
@@ -54,11 +56,11 @@ def test_seeds_become_mean_median_and_sample_deviation(scores: list[float]) -> N
 
 def test_a_rule_shows_other_scores_of_the_same_records(bench: Bench) -> None:
     bench.record("method=lora task=glue/rte seed=0", 0.5)
-    assert place(bench.table(), "lora", "rte").ours.value == pytest.approx(50)
+    assert entry(bench.table(), "lora", "rte").ours.value == pytest.approx(50)
     best = bench.table(rule="best_dev")
-    assert place(best, "lora", "rte").ours.value == pytest.approx(60)
+    assert entry(best, "lora", "rte").ours.value == pytest.approx(60)
     assert "optimistic" in best.about[0]
-    held = place(bench.table(rule="heldout_dev"), "lora", "rte").ours
+    held = entry(bench.table(rule="heldout_dev"), "lora", "rte").ours
     assert held.value is None
     assert "no accuracy on dev under rule heldout_dev" in held.problems[0]
 
@@ -75,7 +77,7 @@ def test_missing_and_failed_cells_are_shown_as_such_and_never_counted(bench: Ben
         counts=None,
     )
     found = bench.table()
-    failed = place(found, "uora", "rte").ours
+    failed = entry(found, "uora", "rte").ours
     assert failed.value is None
     assert "seed 1: failed, loss is nan" in failed.problems
     lines = markdown.render(found).splitlines()
@@ -84,11 +86,11 @@ def test_missing_and_failed_cells_are_shown_as_such_and_never_counted(bench: Ben
     assert "failed" in latex.render(found)
 
 
-def test_a_record_made_with_other_settings_is_a_stranger(bench: Bench) -> None:
+def test_a_record_made_with_other_settings_is_an_orphan(bench: Bench) -> None:
     mine = bench.record("method=lora task=glue/rte seed=0", 0.5)
     other = bench.record("method=lora task=glue/rte seed=1 trainer.lr_adapter=9e-3", 0.9)
     found = bench.table()
-    assert place(found, "lora", "rte").ours.by_seed == {0: 50.0}
+    assert entry(found, "lora", "rte").ours.by_seed == {0: 50.0}
     assert found.orphans == (other.cell_id,)
     assert [r.cell_id for _, row in found.row("lora") for r in row.runs if r.status == "done"] == [mine.cell_id]
 
@@ -98,8 +100,8 @@ def test_the_command_line_narrows_and_sweeps_a_table_as_it_does_a_grid(bench: Be
     bench.record("method=lora task=glue/rte seed=0", 0.5)
     found = bench.table("method=lora", "method.rank=4,8", "task=glue/rte")
     assert [c.label for c in found.columns] == ["rte"]
-    assert place(found, "lora rank=4", "rte").ours.by_seed == {0: 40.0}
-    assert place(found, "lora rank=8", "rte").ours.by_seed == {0: 50.0}
+    assert entry(found, "lora rank=4", "rte").ours.by_seed == {0: 40.0}
+    assert entry(found, "lora rank=8", "rte").ours.by_seed == {0: 50.0}
 
 
 def test_a_later_record_of_the_same_cell_wins_and_a_failure_does_not(bench: Bench) -> None:
@@ -117,19 +119,19 @@ def test_a_later_record_of_the_same_cell_wins_and_a_failure_does_not(bench: Benc
         cell, cell.cell_id("x"), "quickstart", status="failed", reason="r", scores={}, counts=None, provenance=late
     )
     failed.write(bench.results / "records" / "quickstart")
-    assert place(bench.table(), "lora", "rte").ours.by_seed == {0: 60.0}
+    assert entry(bench.table(), "lora", "rte").ours.by_seed == {0: 60.0}
 
 
 def test_a_cell_that_starts_from_another_is_found_by_its_start(bench: Bench) -> None:
     bench.preset(starts=[{"when": {"task": "glue/mrpc"}, "like": {"task": "glue/rte"}}])
     first = bench.record("method=lora task=glue/rte seed=0", 0.5)
     cold = bench.record("method=lora task=glue/mrpc seed=0", 0.1)
-    assert place(bench.table(), "lora", "mrpc").ours.by_seed == {}
+    assert entry(bench.table(), "lora", "mrpc").ours.by_seed == {}
     cell = {**cold.cell, "init_from": "0" * 64}
     for start, score in (("f" * 16, 0.2), (first.cell_id, 0.7)):
         known = {"finished": "2026-01-01", "command": [], "init_from": start}
         bench.record("method=lora task=glue/mrpc seed=0", score, cell=cell, provenance=known, cell_id=start[::-1])
-    warm = place(bench.table(), "lora", "mrpc")
+    warm = entry(bench.table(), "lora", "mrpc")
     assert warm.ours.by_seed == {0: pytest.approx(70)}
     notes = [bench.table().notes[i] for i in warm.notes]
     assert any("started from the adapter of another cell" in note for note in notes)
@@ -153,12 +155,12 @@ SPEC = {
 }
 
 
-def test_published_numbers_stand_beside_ours_and_never_in_them(bench: Bench) -> None:
+def test_published_numbers_stand_next_to_ours_and_never_in_them(bench: Bench) -> None:
     bench.preset(**SPEC)
     library = numbers(("LoRA", "RTE", 86.6), ("LoRA", "MRPC", 89.7), ("VeRA", "RTE", 78.7))
     bench.record("method=lora task=glue/rte seed=0", 0.5)
     found = bench.table(library=library)
-    rte, mrpc = place(found, "LoRA", "RTE"), place(found, "LoRA", "MRPC")
+    rte, mrpc = entry(found, "LoRA", "RTE"), entry(found, "LoRA", "MRPC")
     assert rte.ours.by_seed == {0: 50.0}
     assert rte.delta == pytest.approx(50 - 86.6)
     assert mrpc.ours.value is None
@@ -185,7 +187,7 @@ def test_published_numbers_stand_beside_ours_and_never_in_them(bench: Bench) -> 
 def test_two_published_numbers_for_one_place_are_refused() -> None:
     library = numbers(("LoRA", "RTE", 86.6), ("LoRA", "RTE", 85.0))
     with pytest.raises(UserError, match="2 published numbers of LoRA on RTE fit"):
-        published.find(library.numbers, "LoRA", "RoBERTa-base", "RTE", None)
+        published.find_published(library.numbers, "LoRA", "RoBERTa-base", "RTE", None)
     with pytest.raises(UserError, match="did you mean 'VeRA Table 2'"):
         library.table("VeRA", "Table 22")
 
@@ -200,7 +202,7 @@ def test_part_of_the_data_and_rows_kept_away_are_footnotes(bench: Bench) -> None
     bench.preset(set={"backbone": "minilm", "task.splits.train": "train[:100]", "trainer.holdout": 0.25})
     bench.record("method=lora task=glue/rte seed=0 task.splits.train=train[:100] trainer.holdout=0.25", 0.5)
     found = bench.table()
-    notes = " ".join(found.notes[i] for i in place(found, "lora", "rte").notes)
+    notes = " ".join(found.notes[i] for i in entry(found, "lora", "rte").notes)
     assert "train[:100]" in notes
     assert "0.25 of the training set" in notes
 
@@ -218,22 +220,22 @@ def test_records_without_a_preset_are_told_apart_by_what_differs(bench: Bench, t
         bench.record(f"method=lora task=glue/rte seed=0 method.rank={rank}", score)
     (bench.results / "records" / "quickstart").rename(bench.results / "records" / "mine")
     found = table.build(collect.collect(request.Request("mine", "print"), bench.results), None)
-    assert place(found, "lora rank=4", "rte").ours.by_seed == {0: 40.0}
-    assert place(found, "lora rank=8", "rte").ours.by_seed == {0: 50.0}
+    assert entry(found, "lora rank=4", "rte").ours.by_seed == {0: 40.0}
+    assert entry(found, "lora rank=8", "rte").ours.by_seed == {0: 50.0}
     with pytest.raises(UserError, match="did you mean 'mine'"):
         collect.collect(request.Request("mien", "print"), bench.results)
 
 
 def test_explain_names_cells_scores_rule_and_command(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     made = bench.record("method=lora task=glue/rte seed=1", 0.5)
-    monkeypatch.setattr(write, "library", lambda *_: Library(()))
+    monkeypatch.setattr(write, "published_library", lambda *_: Library(()))
     text = explain.explain(["quickstart", "lora", "rte"], bench.results, None)
     assert "quickstart · lora · rte: 50.00" in text
     assert "mean of 1 of 3 seeds; accuracy on dev × 100" in text
     assert f"records/quickstart/{made.cell_id}.json, epoch 2 of 1" in text
     assert "seed 0: missing" in text
-    (line,) = [x.strip() for x in text.splitlines() if "python -m" in x and "seed=1" in x]
-    words = line.split()[3:]
+    (line,) = [x.strip() for x in text.splitlines() if "uora-bench " in x and "seed=1" in x]
+    words = line.split()[1:]
     assert (
         expand.expand(words).items[0].cell.key
         == expand.expand(["backbone=minilm", "method=lora", "task=glue/rte", "seed=1"]).items[0].cell.key
@@ -242,6 +244,9 @@ def test_explain_names_cells_scores_rule_and_command(bench: Bench, monkeypatch: 
         (["quickstrat", "lora", "rte"], "did you mean 'quickstart'"),
         (["quickstart", "lorra", "rte"], "did you mean 'lora'"),
         (["quickstart", "lora", "rt"], "did you mean 'rte'"),
+        (["QUICKSTRAT", "lora", "rte"], "did you mean 'quickstart'"),
+        (["quickstart", "LORRA", "rte"], "no row 'LORRA' in 'quickstart'; did you mean 'lora'"),
+        (["quickstart", "lora", "RT"], "no column 'RT' in 'quickstart'; did you mean 'rte'"),
         (["quickstart", "lora", "rte", "base"], "no block 'base'"),
         (["quickstart"], "explain takes TABLE ROW COLUMN [BLOCK], not 1"),
     ):
@@ -249,7 +254,31 @@ def test_explain_names_cells_scores_rule_and_command(bench: Bench, monkeypatch: 
             explain.explain(words, bench.results, None)
 
 
-def test_grades_beside_a_record_are_a_score_of_their_own_split(bench: Bench) -> None:
+def test_explain_takes_labels_in_any_case(bench: Bench) -> None:
+    bench.record("method=lora task=glue/rte seed=1", 0.5)
+    said = explain.explain(["quickstart", "lora", "rte"], bench.results, None)
+    assert explain.explain(["QuickStart", "LoRA", "RTE"], bench.results, None) == said
+
+
+def test_explain_takes_blocks_in_any_case(tmp_path: Path) -> None:
+    own = explain.explain(["vera_table2", "LoRA", "SST-2", "RoBERTa-base"], tmp_path, None)
+    assert explain.explain(["VERA_table2", "lora", "sst-2", "roberta-BASE"], tmp_path, None) == own
+    with pytest.raises(UserError, match=r"no block 'ROBERTA-bse' in 'vera_table2'; did you mean 'RoBERTa-base'"):
+        explain.explain(["vera_table2", "LoRA", "SST-2", "ROBERTA-bse"], tmp_path, None)
+
+
+def test_labels_that_differ_in_case_alone_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, _ = made_up_report.make(tmp_path)
+    (block,) = made.blocks
+    rows = (replace(block.rows[0], label="lora"), replace(block.rows[1], label="LoRA"))
+    monkeypatch.setattr(write, "make_table", lambda *_: replace(made, blocks=(replace(block, rows=rows),)))
+    for label in ("lora", "LoRA"):
+        assert f" · {label} · " in explain.explain(["quickstart", label, "NLI"], tmp_path, None)
+    with pytest.raises(UserError, match=r"row 'LORA' may be any of 'LoRA', 'lora'"):
+        explain.explain(["quickstart", "LORA", "NLI"], tmp_path, None)
+
+
+def test_grades_in_the_folder_of_a_record_are_a_score_of_their_own_split(bench: Bench) -> None:
     column = {"task": "glue/rte", "label": "MT", "split": "mt_bench", "metric": "turn_1", "scale": 1.0}
     bench.preset(table={"columns": [column]})
     made = bench.record("method=lora task=glue/rte seed=0", 0.5)
@@ -267,10 +296,10 @@ def test_grades_beside_a_record_are_a_score_of_their_own_split(bench: Bench) -> 
     }
     path = folder / f"{made.cell_id}.mt_bench_scores.json"
     path.write_text(json.dumps(content))
-    assert place(bench.table(), "lora", "MT").ours.value is None  # not every question has been judged
+    assert entry(bench.table(), "lora", "MT").ours.value is None  # not every question has been judged
     path.write_text(json.dumps({**content, "complete": True}))
     found = bench.table()
-    number = place(found, "lora", "MT")
+    number = entry(found, "lora", "MT")
     assert number.ours.by_seed == {0: 5.5}
     assert "graded by a-judge" in found.notes[number.notes[0]]
     answers.write_text(answers.read_text() + "{}\n")
@@ -333,13 +362,13 @@ def test_the_committed_tables_and_figures_are_what_the_committed_records_give(tm
 def test_a_table_that_was_edited_does_not_pass_the_check(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.record("method=lora task=glue/rte seed=0", 0.5)
     contents = write.files([bench.table()], bench.results / "tables")
-    write.write(contents)
+    write.write_files(contents)
     write.check(contents)
     path = bench.results / "tables" / "quickstart.md"
     path.write_text(path.read_text("utf-8").replace("50.00", "51.00"), "utf-8")
     with pytest.raises(UserError, match=r"quickstart.md' is not what the records give; run `make tables`"):
         write.check(contents)
-    write.write(contents)
+    write.write_files(contents)
     (bench.results / "tables" / "old.md").write_text("")
     with pytest.raises(UserError, match=r"old.md"):
         write.check(contents)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.support.records import finished_record
+from tests.support.records import changed, finished_record
 from uora_bench.grid import expand, preset, request
 from uora_bench.records.record import CellRecord, EpochScores, RuleScore
 from uora_bench.report import collect, table
+from uora_bench.report.model import Entry, Table
 from uora_bench.report.published import Library
-from uora_bench.report.table import Place, Table
 
 GRID = {
     "axes": {"method": ["lora", "uora"], "task": ["glue/rte", "glue/mrpc"], "seed": [0, 1, 2]},
@@ -40,7 +39,7 @@ class Bench:
         }
         epochs = (EpochScores(1, 1, 0.1, {"dev": {metric: score}}, 1.0),)
         made = finished_record(cell, cell.cell_id(words), "quickstart", scores=scores, epochs=epochs)
-        made = replace(made, **changes)  # type: ignore[arg-type]
+        made = changed(made, **changes)
         made.write(self.results / "records" / "quickstart")
         return made
 
@@ -49,6 +48,6 @@ class Bench:
         return table.build(collect.collect(asked, self.results), library, rule)  # type: ignore[arg-type]
 
 
-def place(found: Table, row: str, column: str) -> Place:
+def entry(found: Table, row: str, column: str) -> Entry:
     ((_, line),) = found.row(row)
-    return line.places[[c.label for c in found.columns].index(column)]
+    return line.entries[[c.label for c in found.columns].index(column)]

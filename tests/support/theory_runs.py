@@ -33,4 +33,4 @@ def several(folder: Path) -> Path:
 
 def read_all(results: Path, name: str) -> list[record.TheoryRecord]:
     """The records of one folder."""
-    return [record.read(path) for path in sorted((results / "records" / name).glob("*.json"))]
+    return [record.read_record(path) for path in sorted((results / "records" / name).glob("*.json"))]

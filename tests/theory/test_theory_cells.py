@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 from tests.support.theory_page import number, tables
 from tests.support.theory_runs import QUICK, read_all, run, several
 from uora_bench.cli.main import main
 from uora_bench.config import registry
 from uora_bench.errors import UserError
-from uora_bench.report import markdown, theory
-from uora_bench.theory import amazon, compute, data, presets, record, request
+from uora_bench.report import markdown
+from uora_bench.theory import compute, presets, record, request, reviews
+from uora_bench.theory import report as theory
 from uora_bench.theory.parameters import KINDS, Grid, values
 
 PRESETS = presets.names()
@@ -32,7 +33,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_makes_cells_with_labels_and_a_source(name: str) -> None:
-    preset = presets.load(name)
+    preset = presets.load_preset(name)
     cells = presets.expand(preset)
     labels = {cell.label for cell in cells}
     assert len(labels) * len(preset.seeds) == len(cells), "two settings of one label"
@@ -44,7 +45,7 @@ def test_every_preset_makes_cells_with_labels_and_a_source(name: str) -> None:
 
 
 def test_every_kind_has_a_preset() -> None:
-    assert {presets.load(name).kind for name in PRESETS} == set(KINDS)
+    assert {presets.load_preset(name).kind for name in PRESETS} == set(KINDS)
 
 
 def test_figure_1_is_the_papers(shared: Path) -> None:
@@ -53,7 +54,7 @@ def test_figure_1_is_the_papers(shared: Path) -> None:
               **{f"O{i}": ("accuracy_alpha_p_400", i - 4) for i in (4, 5, 6)},
               **{f"O{i}": ("oracle", i - 7) for i in range(7, 17)}}  # fmt: skip
     for name, (preset, i) in wanted.items():
-        given = presets.expand(presets.load(preset))[i].parameters
+        given = presets.expand(presets.load_preset(preset))[i].parameters
         printed = [number(cell) for cell in rows[name]]
         own = [given.N, given.n, given.p, given.mu, given.mu_perp, given.beta, given.gamma_pre, given.gamma]
         assert own == printed, name
@@ -81,7 +82,7 @@ def test_a_grid_has_its_ends_and_its_zero() -> None:
 
 
 def cells(*words: str) -> list[presets.TheoryCell]:
-    wanted = request.read(list(words))
+    wanted = request.read_request(list(words))
     return presets.expand(wanted.preset, wanted.given, wanted.repetitions, wanted.seeds)
 
 
@@ -142,8 +143,8 @@ def test_a_mistake_is_one_line(words: list[str], said: str, tmp_path: Path, caps
 
 def write_reviews(root: Path, word: str) -> None:
     """Forty reviews per domain, of which one word tells the class."""
-    for domain in data.DOMAINS:
-        path = root / data.BENCHMARK / domain / "train.jsonl"
+    for domain in reviews.DOMAINS:
+        path = root / reviews.BENCHMARK / domain / "train.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
         rows = [
             {"title": f"{domain} {i}", "text": f"{word} {'good' if label else 'bad'} thing {i % 7}", "label": label}
@@ -153,10 +154,7 @@ def write_reviews(root: Path, word: str) -> None:
         path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
 
 
-def test_reviews_are_in_the_id_and_their_names_are_the_numerics_own(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert (data.BENCHMARK, data.DOMAINS) == (amazon.BENCHMARK, amazon.DOMAINS)
+def test_reviews_are_in_the_id(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = f"amazon_table_1 source=books target=dvd N=40 n=6 repetitions=3 seed=0 data.root={tmp_path / 'data'}"
     write_reviews(tmp_path / "data", "this")
     assert run(tmp_path, words) == 0
@@ -168,7 +166,7 @@ def test_reviews_are_in_the_id_and_their_names_are_the_numerics_own(
     assert "1 computed" in capsys.readouterr().out
     first, second = read_all(tmp_path, "theory_amazon_table_1")
     assert first.cell == second.cell
-    assert set(first.provenance["data"]) == set(data.DOMAINS)
+    assert set(first.provenance["data"]) == set(reviews.DOMAINS)
     assert first.provenance["data"] != second.provenance["data"]
     assert not any("data.root" in word for word in first.provenance["command"])
 
@@ -239,7 +237,7 @@ def test_a_changed_or_broken_record_is_refused(results: Path, tmp_path: Path) ->
     ):
         path.write_text(json.dumps({**good, **change}), "utf-8")
         with pytest.raises(UserError) as error:
-            record.read(path)
+            record.read_record(path)
         assert any(part in str(error.value) for part in said.split("|"))
         assert "remove it and run again" in str(error.value)
 
@@ -247,21 +245,21 @@ def test_a_changed_or_broken_record_is_refused(results: Path, tmp_path: Path) ->
 def test_a_failure_leaves_a_record_does_not_stop_the_rest_and_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole = compute.of_cell
+    whole = compute.results_of
 
     def breaking(cell: presets.TheoryCell, rows: dict[str, object]) -> record.Results:
         if cell.parameters.beta == 0.5:
             raise FloatingPointError("no luck\ntoday")
         return whole(cell, rows)
 
-    monkeypatch.setattr(compute, "of_cell", breaking)
+    monkeypatch.setattr(compute, "results_of", breaking)
     assert run(tmp_path) == 1
     assert "failed: FloatingPointError: no luck today" in capsys.readouterr().err
     assert sorted(one.status for one in read_all(tmp_path, "theory_accuracy_alpha")) == ["done", "done", "failed"]
     monkeypatch.undo()
     assert run(tmp_path) == 0
     assert "1 computed, 2 already done" in capsys.readouterr().out
-    monkeypatch.setattr(compute, "of_cell", breaking)
+    monkeypatch.setattr(compute, "results_of", breaking)
     assert run(tmp_path, f"{QUICK} force=true") == 1  # a failure never replaces a result
     assert {one.status for one in read_all(tmp_path, "theory_accuracy_alpha")} == {"done"}
 
@@ -300,4 +298,4 @@ def test_the_files_of_presets_say_what_they_are() -> None:
         text = (registry.configs_dir() / "theory" / f"{name}.yaml").read_text("utf-8")
         assert text.startswith("# ")
         assert set(yaml.safe_load(text)) <= {f.name for f in fields(presets.Preset)}
-        assert replace(presets.load(name)) == presets.load(name)
+        assert replace(presets.load_preset(name)) == presets.load_preset(name)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.special import ndtr
 
@@ -63,10 +63,23 @@ def test_the_other_constants(ratio: float, gamma: float) -> None:
     assert c.kappa == pytest.approx(ratio * (1 + c.delta) / c.delta, rel=1e-8)  # a consequence of δ's equation
 
 
+def second_moment_terms(setting: Setting, source: Source) -> tuple[Any, Any, Any]:
+    """(T_1, T_2, T_3) of ν = T_1 + αT_2 + α²T_3: the published long form of the same second moment.
+
+    The released code's slip sits in W alone (`ridge_source`), which enters T_3 alone.
+    """
+    c, norm2 = equivalents.of_target(setting), setting.target_norm2
+    s, k, lam, h = source.s, c.k, c.lam, c.h
+    first = norm2 / (h * lam) * ((norm2 + 1) / lam - 2 * (1 - h)) + (1 - h) / h
+    second = 2 * k * s / (h * lam) * ((norm2 + 1) / lam - (1 - h))
+    third = k**2 / h * ((s / lam) ** 2 + (1 - h) / c.eta * (source.W + s**2 / lam * (norm2 / lam - 2)))
+    return first, second, third
+
+
 @given(both())
 def test_the_compact_form_is_the_long_form(case: tuple[Setting, Source]) -> None:
     setting, source = case
-    first, second, third = theory.second_moment_terms(setting, source)
+    first, second, third = second_moment_terms(setting, source)
     _, found = theory.moments(setting, source, ALPHAS)
     scale = first + np.abs(ALPHAS * second) + ALPHAS**2 * abs(third)
     assert np.all(np.abs(found - (first + ALPHAS * second + ALPHAS**2 * third)) <= 1e-9 * scale)
@@ -76,7 +89,7 @@ def test_the_compact_form_is_the_long_form(case: tuple[Setting, Source]) -> None
 def test_optimal_alpha_from_the_long_form(case: tuple[Setting, Source]) -> None:
     setting, source = case
     c, norm2 = equivalents.of_target(setting), setting.target_norm2
-    first, second, third = theory.second_moment_terms(setting, source)
+    first, second, third = second_moment_terms(setting, source)
     c0, c1 = norm2 / c.lam, c.k * source.s / c.lam
     found = theory.optimal_alpha(setting, source)
     # (c_0T_2 − 2c_1T_1)/(c_1T_2 − 2c_0T_3), compared without its division, which loses digits
@@ -105,13 +118,10 @@ def test_no_alpha_beats_the_optimal_one(case: tuple[Setting, Source]) -> None:
 def test_the_worst_alpha_is_chance_and_the_sign_turns_there(case: tuple[Setting, Source]) -> None:
     setting, source = case
     worst = theory.worst_alpha(setting, source)
-    if abs(source.s) < 1e-9:
-        return
+    assume(abs(source.s) >= 1e-9)
     assert theory.moments(setting, source, worst)[0] == pytest.approx(0, abs=1e-12)
     assert theory.accuracy(setting, source, worst) == pytest.approx(0.5, abs=1e-9)
     assert theory.accuracy(setting, source, 2 * worst) < 0.5 < theory.accuracy(setting, source, worst / 2)
-    far = theory.accuracy(setting, source, 2 * worst)
-    assert theory.accuracy(setting, source, 2 * worst, fold=True) == pytest.approx(1 - far, abs=1e-12)
 
 
 @given(both(), st.floats(1.1, 100))
@@ -135,7 +145,7 @@ def test_the_variants_part_only_in_the_source_norm(setting: Setting) -> None:
     assert right.s == released.s
     assert right.W > released.W
     assert theory.worst_alpha(setting, released) == pytest.approx(theory.worst_alpha(setting, right), nan_ok=True)
-    assert theory.second_moment_terms(setting, right)[:2] == theory.second_moment_terms(setting, released)[:2]
+    assert second_moment_terms(setting, right)[:2] == second_moment_terms(setting, released)[:2]
     assert theory.moments(setting, right, 0) == pytest.approx(theory.moments(setting, released, 0), rel=1e-12)
     # the two missing pieces, put back, give the corrected one
     c, mean = equivalents.of_source(setting), theory.source_mean(setting)

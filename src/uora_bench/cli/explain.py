@@ -10,9 +10,10 @@ from uora_bench.cli.parser import Command, Given
 
 def _act(given: Given) -> int:
     from uora_bench.report import explain
+    from uora_bench.theory import report as theory
 
     results = Path(given.text("results.dir") or "results")
-    print(explain.explain(given.names, results, keys.rule_of(given)), flush=True)
+    print(explain.explain(given.names, results, keys.rule_of(given), (theory,)), flush=True)
     return 0
 
 

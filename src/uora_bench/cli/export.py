@@ -12,12 +12,13 @@ from uora_bench.errors import UserError
 
 def _act(given: Given) -> int:
     from uora_bench.export import formats, source
+    from uora_bench.export.request import ExportRequest
     from uora_bench.util.signals import StopRequest
 
     kind = given.text("format")
     if kind is None:
         raise UserError("say what to write: format=peft, format=merged or format=native")
-    request = formats.Request(
+    request = ExportRequest(
         format=kind,
         shape=given.text("as"),
         weights=given.text("weights") or "last",
@@ -27,7 +28,7 @@ def _act(given: Given) -> int:
         force=given.flag("force"),
     )
     StopRequest().install()
-    folder = source.find(given.names[0], given.text("runs.dir") or "runs", given.text("experiment"))
+    folder = source.find_run(given.names[0], given.text("runs.dir") or "runs", given.text("experiment"))
     output = given.text("output")
     print(formats.export(folder, request, Path(output) if output else None), flush=True)
     return 0

@@ -11,12 +11,13 @@ from uora_bench.errors import UserError
 
 def _act(given: Given) -> int:
     from uora_bench.report import figures
+    from uora_bench.theory import report as theory
 
     names = given.every("experiment")
     if len(names) > 1:
         raise UserError(f"figures of one experiment or of all of them: {' '.join(names)}")
     results = Path(given.text("results.dir") or "results")
-    return figures.command(names[0] if names else None, given.flag("check"), results, keys.rule_of(given))
+    return figures.command(names[0] if names else None, given.flag("check"), results, keys.rule_of(given), (theory,))
 
 
 COMMAND = Command(

@@ -33,9 +33,10 @@ MODULES = {
     "mt-bench answer": "mt_bench_answer",
     "mt-bench judge": "mt_bench_judge",
     "mt-bench scores": "mt_bench_scores",
+    "records migrate": "records",
     "list": "listing",
 }
-GROUP = "mt-bench"
+GROUPS = tuple(dict.fromkeys(name.split()[0] for name in MODULES if " " in name))
 _HELP = ("-h", "--help")
 _MULTIRUN = ("-m", "--multirun")
 
@@ -49,10 +50,8 @@ def main(words: list[str] | None = None) -> int:
         return exits.run(partial(_refuse, error), "")
     if any(w in _HELP for w in rest):
         return exits.run(partial(_print, name), "")
-    if not name or name == GROUP:  # --version, or a group without its command
-        return exits.run(
-            partial(_say, f"uora_bench {__version__}") if not name else partial(_refuse, _unfinished()), ""
-        )
+    if not name:  # --version
+        return exits.run(partial(_say, f"uora_bench {__version__}"), "")
     command = load(name)
     return exits.run(lambda: command.act(command.read(rest)), command.resume)
 
@@ -75,14 +74,17 @@ def _split(words: Sequence[str]) -> tuple[str, list[str]]:
         return name, ["--help"]
     if first == "--version":
         return "", []
-    if first == GROUP:
-        name = f"{GROUP} {rest[0]}" if rest else ""
+    if first in GROUPS:
+        name = f"{first} {rest[0]}" if rest else ""
         if name in MODULES:
             return name, ["--help"] if rest[1:2] == ["help"] else rest[1:]
-        if rest and rest[0] not in (*_HELP, "help"):
-            own = [one.removeprefix(f"{GROUP} ") for one in MODULES if one.startswith(GROUP)]
-            raise UserError(f"unknown command '{GROUP} {rest[0]}'{nearest(rest[0], own)}")
-        return GROUP, ["--help"] if rest else []
+        if rest and rest[0] in (*_HELP, "help"):
+            return first, ["--help"]
+        own = [one.removeprefix(f"{first} ") for one in MODULES if one.startswith(f"{first} ")]
+        found = (
+            f", not '{rest[0]}'{nearest(rest[0], own)}" if rest else f": {', '.join(f'{first} {one}' for one in own)}"
+        )
+        raise UserError(f"{first} needs to know what to do{found}")
     if first in MODULES:
         name = "sweep" if first == "run" and set(rest) & set(_MULTIRUN) else first
         return name, ["--help"] if rest[:1] == ["help"] else [w for w in rest if w not in _MULTIRUN]
@@ -92,7 +94,7 @@ def _split(words: Sequence[str]) -> tuple[str, list[str]]:
         synonyms.answer_word(first)
         if load("run").known(first) is not None:
             raise UserError(f"'{first}' needs a value: write {first}=…")
-        raise UserError(f"unknown command '{first}'{nearest(first, [*MODULES, GROUP], limit=20)}")
+        raise UserError(f"unknown command '{first}'{nearest(first, [*MODULES, *GROUPS], limit=20)}")
     return "sweep" if set(words) & set(_MULTIRUN) else "run", [w for w in words if w not in _MULTIRUN]
 
 
@@ -106,10 +108,6 @@ def _print(name: str) -> int:
 def _say(text: str) -> int:
     print(text, flush=True)
     return 0
-
-
-def _unfinished() -> UserError:
-    return UserError(f"{GROUP} needs to know what to do: {GROUP} answer, {GROUP} judge or {GROUP} scores")
 
 
 def _refuse(error: UserError) -> int:

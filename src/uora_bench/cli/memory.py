@@ -7,11 +7,10 @@ from uora_bench.cli.parser import Command, Given
 
 
 def _act(given: Given) -> int:
-    from uora_bench.config.cell import Cell
     from uora_bench.config.compose import compose
     from uora_bench.training import memory
 
-    cell = Cell.from_config(compose(given.passed).values)
+    cell = compose(given.passed).cell
     found = memory.predict(cell)
     of = f"{found.rows} × {found.tokens} tokens" if found.tokens else f"{found.rows} pictures"
     print(f"{cell.label}: {found.peak / 1e9:.2f} GB at the peak of a training step, {of} in a forward pass")

@@ -11,9 +11,10 @@ from uora_bench.cli.parser import Command, Given
 
 def _act(given: Given) -> int:
     from uora_bench.report import page
+    from uora_bench.theory import report as theory
 
     names = [name for value in given.every("experiment") for name in value.split(",")]
-    return page.command(names, Path(given.text("results.dir") or "results"), keys.rule_of(given))
+    return page.command(names, Path(given.text("results.dir") or "results"), keys.rule_of(given), (theory,))
 
 
 COMMAND = Command(

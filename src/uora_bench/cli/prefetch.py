@@ -15,12 +15,13 @@ _CHECKS = ("false", "true", "full")
 
 
 def _act(given: Given) -> int:
-    from uora_bench.data.prefetch import needs, prefetch
+    from uora_bench.config import synonyms
+    from uora_bench.data.prefetch import prefetch
 
     check = (given.every("check") or ["false"])[-1]
     if check not in _CHECKS:
         raise UserError(f"check={check} must be true (names and sizes) or full (sha256){nearest(check, _CHECKS)}")
-    request = needs.of(given.passed)
+    request = _needs(synonyms.canonical(given.passed))
     return prefetch(request) if check == "false" else _report(request, check == "full")
 
 
@@ -35,6 +36,23 @@ def _report(request: needs.Request, full: bool) -> int:
     if not found:
         print(f"complete: '{request.root}' has all that {request.label} needs")
     return 1 if found else 0
+
+
+def _needs(words: list[str]) -> needs.Request:
+    """What the grid (``experiment=…``) or the cell that ``words`` describe needs."""
+    from uora_bench.data.prefetch import needs
+
+    if any(word.startswith("experiment=") for word in words):
+        from uora_bench.grid.expand import expand
+
+        cells = [(i.cell, i.settings) for i in expand(words).items if i.cell is not None and i.settings is not None]
+        return needs.needs_of(cells, words)
+    from uora_bench.config.compose import compose
+    from uora_bench.config.preflight import preflight
+
+    composed = compose(words)
+    preflight(composed.cell, library=False)
+    return needs.needs_of([(composed.cell, composed.settings)], words)
 
 
 COMMAND = Command(

@@ -11,7 +11,6 @@ from uora_bench.cli.parser import Command, Given, Key
 def _act(given: Given) -> int:
     started = time.perf_counter()
     from uora_bench.config import synonyms
-    from uora_bench.config.cell import Cell, Settings
     from uora_bench.config.compose import compose
     from uora_bench.data import offline
     from uora_bench.util.signals import StopRequest
@@ -20,16 +19,15 @@ def _act(given: Given) -> int:
     stop.install()
     words = synonyms.canonical(given.passed)  # as the record names them
     composed = compose(words)
-    cell, settings = Cell.from_config(composed.values), Settings.from_config(composed.values)
-    offline.use(settings.data_root)
-    if settings.dry_run:
+    offline.use(composed.settings.data_root)
+    if composed.settings.dry_run:
         from uora_bench.run.dry_run import describe
 
-        print(describe(cell, composed))
+        print(describe(composed))
         return 0
     from uora_bench.run.run import run_cell
 
-    return run_cell(cell, settings, composed, words, stop, started)
+    return run_cell(composed, words, stop, started)
 
 
 COMMAND = Command(

@@ -13,6 +13,7 @@ from uora_bench.errors import UserError, nearest
 def _act(given: Given) -> int:
     from uora_bench.grid import request as requests
     from uora_bench.report import markdown, write
+    from uora_bench.theory import report as theory
 
     results, rule = Path(given.text("results.dir") or "results"), keys.rule_of(given)
     check, names = given.flag("check"), given.every("experiment")
@@ -22,7 +23,8 @@ def _act(given: Given) -> int:
         raise UserError(f"one table at a time: {' '.join(names)}")
     if names:
         request = replace(requests.read(given.passed), experiment=names[0])
-        print(markdown.render(write.make(request, results, write.library(), rule)), end="", flush=True)
+        table = write.make_table(request, results, write.published_library(), rule, (theory,))
+        print(markdown.render(table), end="", flush=True)
         return 0
     if given.passed:
         key = given.passed[0].partition("=")[0]
@@ -30,12 +32,12 @@ def _act(given: Given) -> int:
             f"'{key}=' needs an experiment whose rows it chooses: tables experiment=NAME {key}=…{_near(key)}"
         )
     folder = results / "tables" if rule is None else results / "tables" / rule
-    contents = write.files(write.all_tables(results, rule), folder)
+    contents = write.files(write.all_tables(results, rule, kinds=(theory,)), folder)
     if check:
         write.check(contents)
         print(f"{len(contents)} files in {folder} are what the records give")
         return 0
-    write.write(contents)
+    write.write_files(contents)
     print(f"{len(contents)} files in {folder}")
     return 0
 

@@ -39,30 +39,26 @@ def _all(words: list[str]) -> int:
 def _listed() -> list[str]:
     from uora_bench.theory import presets
 
-    found = [presets.load(name) for name in presets.names()]
+    found = [presets.load_preset(name) for name in presets.names()]
     width = max(len(preset.name) for preset in found)
     return [f"{p.name:{width}}  {len(presets.expand(p)):3d} cells  {p.title}" for p in found]
 
 
 def _run(words: list[str], quiet: bool = False) -> int:
-    from uora_bench.theory import presets, request, show
-    from uora_bench.theory.run import Job, run
+    from uora_bench.theory import request, show
+    from uora_bench.theory.run import run_cells
     from uora_bench.util.signals import StopRequest
 
     StopRequest().install()
-    wanted = request.read(words)
-    cells = presets.expand(wanted.preset, wanted.given, wanted.repetitions, wanted.seeds)
-    job = Job(
-        wanted.preset.name, wanted.folder, tuple(cells), wanted.results, wanted.data_root, wanted.force, tuple(words)
-    )
+    wanted = request.read_request(words)
     if wanted.dry_run:
-        print("\n".join(show.plan(wanted.preset, job)), flush=True)
+        print("\n".join(show.plan(wanted)), flush=True)
         return 0
-    outcome = run(job)
+    outcome = run_cells(wanted)
     if not quiet:
         for record in outcome.done:
             print("\n".join(show.lines(record, wanted.variant)), flush=True)
-    print(show.summary(job, outcome), flush=True)
+    print(show.summary(wanted, outcome), flush=True)
     return 1 if outcome.failed else 75 if outcome.busy else 0
 
 

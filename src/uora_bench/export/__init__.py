@@ -1,6 +1,6 @@
 """Finished cells leave the suite: as a PEFT adapter, as a plain merged model, or in our own format.
 
-`load` is the way back in: a run folder, or a folder of ``format=native``, becomes a model ready for inference.
+`load_model` is the way back in: a run folder, or a folder of ``format=native``, becomes a model ready for inference.
 ``uora-bench export`` is the command line (`uora_bench.cli.export`); nothing that trains imports this.
 """
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from uora_bench.config.cell import Cell
 
 
-def load(
+def load_model(
     folder: str | Path, weights: Literal["last", "best"] = "last", backbone: str | Path | None = None
 ) -> tuple[Any, Any, Cell]:
     """(model, tokenizer, cell) of the run folder or native export ``folder``; the model on the CPU, in eval mode.
@@ -27,5 +27,5 @@ def load(
     """
     from uora_bench.export import loading, source
 
-    loaded = loading.load(source.read(Path(folder)), weights, None if backbone is None else str(backbone))
+    loaded = loading.load_cell(source.read_source(Path(folder)), weights, None if backbone is None else str(backbone))
     return loaded.model, loaded.tokenizer, loaded.cell

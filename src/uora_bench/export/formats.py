@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from uora_bench.errors import UserError, nearest
-from uora_bench.export import place
-from uora_bench.export.source import HALF, Source, read
+from uora_bench.errors import UserError
+from uora_bench.export import target_folder
+from uora_bench.export.request import ExportRequest
+from uora_bench.export.source import HALF, Source, read_source
 from uora_bench.run.artifacts import ADAPTER, CONFIGURATION, HEAD
 from uora_bench.util import atomic
 
@@ -19,56 +20,22 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from uora_bench.export.loading import Loaded
-    from uora_bench.export.peft_format import Place
-
-FORMATS, SHAPES, DTYPES = ("peft", "merged", "native"), ("lora", "vera"), ("float32",)
+    from uora_bench.export.peft_format import BaseModel
 
 
-@dataclass(frozen=True)
-class Request:
-    """What the command line asks for. ``shape``: the PEFT adapter's (lora | vera), null: lora."""
-
-    format: str
-    shape: str | None = None
-    weights: str = "last"
-    dtype: str | None = None
-    backbone: str | None = None
-    results: str | None = None
-    force: bool = False
-
-    def __post_init__(self) -> None:
-        for key, value, valid in (
-            ("format", self.format, FORMATS),
-            ("as", self.shape, SHAPES),
-            ("dtype", self.dtype, DTYPES),
-        ):
-            if value is not None and value not in valid:
-                raise UserError(f"{key}={value}: there is no such choice{nearest(value, valid)}")
-        if self.shape is not None and self.format != "peft":
-            raise UserError(f"as={self.shape} goes with format=peft only")
-        if self.dtype is not None and self.format != "merged":
-            raise UserError(f"dtype={self.dtype} goes with format=merged only")
-
-    @property
-    def name(self) -> str:
-        """The default folder's name: equal only for equal requests."""
-        parts = [self.format, "vera" if self.shape == "vera" else "", "best" if self.weights == "best" else ""]
-        return "-".join(p for p in parts if p)
-
-
-def export(folder: Path, request: Request, target: Path | None) -> str:
-    """Write, check and place one export; returns the line to print. ``target`` null: ``exports/<cell_id>/<name>``.
+def export(folder: Path, request: ExportRequest, target: Path | None) -> str:
+    """Write, check and publish one export; returns the line to print. ``target`` null: ``exports/<cell_id>/<name>``.
 
     Raises:
         UserError: what cannot be exported, or a target that must not be replaced.
         CellError: the written folder, loaded again, does not give the run's logits; nothing is left of it.
     """
-    source = read(folder)
+    source = read_source(folder)
     if source.native:  # it holds one set of weights, and says which
         request = replace(request, weights=source.native["weights"])
     source.weight_files(request.weights)
     target = target or Path("exports") / source.cell_id / request.name
-    place.check(target, request.force)
+    target_folder.check_target(target, request.force)
     record = source.record(request.results)
     if request.format == "merged" and source.cell.backbone.dtype in HALF and request.dtype is None:
         raise UserError(
@@ -78,26 +45,26 @@ def export(folder: Path, request: Request, target: Path | None) -> str:
     if request.format != "native" and source.cell.backbone.quantisation != "none":
         raise UserError(
             f"the run's backbone is quantised ({source.cell.backbone.quantisation}), so neither a merged model nor an "
-            "adapter beside the unquantised one gives its logits; use format=native"
+            "adapter on the unquantised one gives its logits; use format=native"
         )
     from uora_bench.export import card, loading
 
-    loaded = loading.load(source, request.weights, request.backbone)
-    origin = record.provenance.get("backbone", {})
+    loaded = loading.load_cell(source, request.weights, request.backbone)
+    origin = record.provenance.backbone
     _check_origin(origin, loaded)
-    base = base_place(loaded, origin)
+    base = base_model_of(loaded, origin)
     if request.format == "merged" and loaded.adds and not loaded.method.mergeable:
         raise UserError(
             f"method={source.cell.method.name} adds what no weight of the plain model can hold; use format=native"
         )
-    with place.filling(target, request.force) as partial:
+    with target_folder.filled_target(target, request.force) as partial:
         if request.format == "native":
             difference, shown = _native(source, loaded, request, partial), "native files"
         elif request.format == "merged":
             difference, shown = _merged(loaded, partial), f"a plain model ({source.cell.method.name})"
         else:
             difference, shown = _peft(loaded, request, base, partial)
-        facts = card.Facts(source, record, request, shown, loaded.head, base.base, base.revision, difference)
+        facts = card.Facts(source, record, request, shown, loaded.head, base.name, base.revision, difference)
         atomic.write_text(partial / "README.md", card.text(facts))
     kind = "last epoch" if request.weights == "last" else "the epoch dev chose"
     return (
@@ -117,17 +84,17 @@ def _check_origin(recorded: Mapping[str, Any], loaded: Loaded) -> None:
             )
 
 
-def base_place(loaded: Loaded, recorded: Mapping[str, Any]) -> Place:
+def base_model_of(loaded: Loaded, recorded: Mapping[str, Any]) -> BaseModel:
     """What the exported folder calls its base model: the Hub id and revision, or the folder it came from."""
-    from uora_bench.export.peft_format import Place
+    from uora_bench.export.peft_format import BaseModel
 
     backbone = loaded.cell.backbone
     if backbone.id is not None and backbone.path is None:
-        base, revision = backbone.id, recorded.get("commit") or backbone.revision
+        name, revision = backbone.id, recorded.get("commit") or backbone.revision
     else:
-        base, revision = str(Path(str(loaded.model.config.name_or_path)).absolute()), None
+        name, revision = str(Path(str(loaded.model.config.name_or_path)).absolute()), None
     dropout = float(getattr(loaded.method.config, "dropout", 0.0))
-    return Place(base, revision, tuple(backbone.head), loaded.head.auto_class, dropout)
+    return BaseModel(name, revision, tuple(backbone.head), loaded.head.auto_class, dropout)
 
 
 def _fresh(loaded: Loaded) -> Any:
@@ -140,7 +107,7 @@ def _fresh(loaded: Loaded) -> Any:
     return model.to(checks.stored_dtype(model))
 
 
-def _peft(loaded: Loaded, request: Request, base: Place, folder: Path) -> tuple[float, str]:
+def _peft(loaded: Loaded, request: ExportRequest, base: BaseModel, folder: Path) -> tuple[float, str]:
     from uora_bench.export import checks, peft_format, plain
 
     method, model = loaded.method, loaded.model
@@ -171,22 +138,22 @@ def _peft(loaded: Loaded, request: Request, base: Place, folder: Path) -> tuple[
 
 
 def check_peft(base: Any, folder: Path, inputs: dict[str, Tensor], expected: Tensor) -> float:
-    """The largest relative difference of the adapter in ``folder`` on ``base``, beside it and merged into it."""
+    """The largest relative difference of the adapter in ``folder`` on ``base``, kept apart and merged into it."""
     from peft import PeftModel
 
     from uora_bench.export import checks
 
     reloaded: Any = checks.widen(PeftModel.from_pretrained(base, str(folder)))
-    beside = checks.compare(expected, checks.logits(reloaded, inputs), "the PEFT adapter, loaded again,")
+    unmerged = checks.compare(expected, checks.logits(reloaded, inputs), "the PEFT adapter, loaded again,")
     kind = str(reloaded.peft_config["default"].peft_type.value)
     if kind == "LORA":
         reloaded = reloaded.merge_and_unload()
     elif kind == "VERA":  # whose merge_and_unload fails beside a head of several layers (huggingface/peft issue 3114)
         reloaded.merge_adapter()
     else:
-        return beside
+        return unmerged
     merged = checks.logits(reloaded, inputs)
-    return max(beside, checks.compare(expected, merged, "the PEFT adapter, merged by PEFT,"))
+    return max(unmerged, checks.compare(expected, merged, "the PEFT adapter, merged by PEFT,"))
 
 
 def _merged(loaded: Loaded, folder: Path) -> float:
@@ -218,16 +185,17 @@ def save_merged(loaded: Loaded, dtype: Any, folder: Path) -> None:
     loaded.tokenizer.save_pretrained(str(folder))
 
 
-def _native(source: Source, loaded: Loaded, request: Request, folder: Path) -> float:
+def _native(source: Source, loaded: Loaded, request: ExportRequest, folder: Path) -> float:
     from safetensors.torch import save_file
 
     from uora_bench.export import checks, loading
     from uora_bench.models import backbones
+    from uora_bench.models.heads import head_parameters
 
     model, method = loaded.model, loaded.method
     inputs = checks.probe(model)
     expected = checks.logits(model, inputs)
-    for name, tensors in ((ADAPTER, method.adapter_state()), (HEAD, backbones.head_parameters(model))):
+    for name, tensors in ((ADAPTER, method.adapter_state()), (HEAD, head_parameters(model))):
         save_file({k: v.detach().contiguous() for k, v in tensors.items()}, folder / name)
     extra: dict[str, Any] = {"weights": request.weights}
     if loaded.cell.backbone.path is not None:
@@ -237,7 +205,7 @@ def _native(source: Source, loaded: Loaded, request: Request, folder: Path) -> f
     atomic.write_text(folder / CONFIGURATION, text + "\n")
     path = loaded.cell.backbone.path
     loaded.model = model = None
-    again = loading.load(read(folder), request.weights, path).model
+    again = loading.load_cell(read_source(folder), request.weights, path).model
     return checks.compare(expected, checks.logits(again, inputs), "the native export, loaded again,")
 
 

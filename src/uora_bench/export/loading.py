@@ -7,14 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from uora_bench.config import registry
 from uora_bench.config.cell import Cell
 from uora_bench.data import offline
 from uora_bench.errors import CellError, UserError
 from uora_bench.export.source import Source
+from uora_bench.methods import create_method
 from uora_bench.models import backbones
-from uora_bench.run.fitting import inject
+from uora_bench.tasks import create_task
 from uora_bench.training import checkpoint
+from uora_bench.training.inject import inject
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,7 +43,7 @@ class Loaded:
     adds: bool
 
 
-def load(source: Source, weights: str, backbone: str | None = None) -> Loaded:
+def load_cell(source: Source, weights: str, backbone: str | None = None) -> Loaded:
     """The cell of ``source`` with its trained weights, in eval mode and on the CPU (a quantised backbone: where it was
     quantised, on the GPU if there is one).
 
@@ -54,8 +55,7 @@ def load(source: Source, weights: str, backbone: str | None = None) -> Loaded:
     if backbone is not None:
         cell = replace(cell, backbone=replace(cell.backbone, path=backbone))
     _check_backbone(source, cell)
-    method = registry.method_class(cell.method.name)(cell.method.options, cell.seed)
-    head = registry.task_class(cell.task.family)(cell.task).head
+    method, head = create_method(cell.method, cell.seed), create_task(cell.task).head
     root = (source.values.get("data") or {}).get("root")
     if root is not None and Path(root).is_dir():  # where the run took its model from, unless this is another machine
         offline.use(root)
@@ -76,7 +76,7 @@ def _check_backbone(source: Source, cell: Cell) -> None:
     if cell.backbone.path is None:
         raise UserError(
             f"'{source.folder}' is of a backbone in a folder (weights sha256 {expected[:12]}…): name your copy, "
-            'load(…, backbone="<folder>") or backbone.path=<folder>'
+            'load_model(…, backbone="<folder>") or backbone.path=<folder>'
         )
     if backbones.weights_sha256(cell.backbone) != expected:
         raise UserError(

@@ -25,10 +25,10 @@ Factors = dict[str, tuple["Tensor", "Tensor"]]
 
 
 @dataclass(frozen=True)
-class Place:
-    """What an adapter folder says of the model it belongs to: ``base`` is a Hub id or a folder."""
+class BaseModel:
+    """What an adapter folder says of the model it belongs to: ``name`` is a Hub id or a folder."""
 
-    base: str
+    name: str
     revision: str | None
     head: tuple[str, ...]
     auto_class: str
@@ -130,7 +130,7 @@ def vera_tensors(method: Method) -> VeraTensors:
     return VeraTensors(pair.A, pair.B, vectors)
 
 
-def save_lora(model: Any, factors: Factors, place: Place, folder: Path) -> None:
+def save_lora(model: Any, factors: Factors, base: BaseModel, folder: Path) -> None:
     """Write ``factors`` and the head of the plain ``model`` as a LoRA adapter of scale 1; ``model`` is used up."""
     import torch
     from peft import LoraConfig
@@ -143,11 +143,11 @@ def save_lora(model: Any, factors: Factors, place: Place, folder: Path) -> None:
         lora_alpha=most,  # scale α/r = 1: whatever scale there was is in B
         rank_pattern=other,
         alpha_pattern=dict(other),
-        lora_dropout=place.dropout,
+        lora_dropout=base.dropout,
         init_lora_weights=False,
-        **_common(model, factors, place),
+        **_common(model, factors, base),
     )
-    wrapped = _wrap(model, config, place)
+    wrapped = _wrap(model, config, base)
     with torch.no_grad():
         for path, (A, B) in factors.items():
             layer = wrapped.base_model.model.get_submodule(path)
@@ -157,7 +157,7 @@ def save_lora(model: Any, factors: Factors, place: Place, folder: Path) -> None:
     _save(wrapped, folder)
 
 
-def save_vera(model: Any, tensors: VeraTensors, place: Place, folder: Path) -> None:
+def save_vera(model: Any, tensors: VeraTensors, base: BaseModel, folder: Path) -> None:
     """Write ``tensors`` and the head of the plain ``model`` as a VeRA adapter that holds its matrices."""
     import torch
     from peft import VeraConfig
@@ -165,10 +165,10 @@ def save_vera(model: Any, tensors: VeraTensors, place: Place, folder: Path) -> N
     config = VeraConfig(
         r=tensors.A.shape[0],
         save_projection=True,  # drawn elsewhere, and rewritten where UORA refreshed them
-        vera_dropout=place.dropout,
-        **_common(model, tensors.vectors, place),
+        vera_dropout=base.dropout,
+        **_common(model, tensors.vectors, base),
     )
-    wrapped = _wrap(model, config, place)
+    wrapped = _wrap(model, config, base)
     with torch.no_grad():
         shared = wrapped.base_model
         shared.vera_A["default"].copy_(tensors.A)
@@ -180,21 +180,21 @@ def save_vera(model: Any, tensors: VeraTensors, place: Place, folder: Path) -> N
     _save(wrapped, folder)
 
 
-def name_base(folder: Path, place: Place) -> None:
+def name_base(folder: Path, base: BaseModel) -> None:
     """Write the base model's name and revision into the ``adapter_config.json`` of ``folder``."""
     path = folder / "adapter_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
-    config |= {"base_model_name_or_path": place.base, "revision": place.revision}
+    config |= {"base_model_name_or_path": base.name, "revision": base.revision}
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _common(model: Any, modules: Mapping[str, Any], place: Place) -> dict[str, Any]:
+def _common(model: Any, modules: Mapping[str, Any], base: BaseModel) -> dict[str, Any]:
     return {
         "target_modules": _names(model, set(modules)),
         "fan_in_fan_out": all(type(model.get_submodule(p)).__name__ == "Conv1D" for p in modules),
-        "modules_to_save": list(place.head) or None,
-        "task_type": TASK_TYPES.get(place.auto_class),
-        "revision": place.revision,
+        "modules_to_save": list(base.head) or None,
+        "task_type": TASK_TYPES.get(base.auto_class),
+        "revision": base.revision,
     }
 
 
@@ -205,14 +205,14 @@ def _names(model: Any, paths: set[str]) -> list[str]:
     return sorted(last if meant == paths else paths)
 
 
-def _wrap(model: Any, config: Any, place: Place) -> Any:
+def _wrap(model: Any, config: Any, base: BaseModel) -> Any:
     from peft import get_peft_model
 
-    model.name_or_path = place.base  # where PEFT takes base_model_name_or_path from
+    model.name_or_path = base.name  # where PEFT takes base_model_name_or_path from
     wrapped: Any = get_peft_model(model, config)
     # PEFT adds the names that heads usually have; those this model has are enough
     saved = wrapped.peft_config["default"]
-    saved.modules_to_save = list(place.head) or None
+    saved.modules_to_save = list(base.head) or None
     saved.target_modules = sorted(saved.target_modules)  # a set: the file would change from call to call
     return wrapped
 

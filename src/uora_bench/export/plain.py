@@ -1,4 +1,4 @@
-"""Taking an adapted model apart: the plain modules go back to their places, merged or as they were."""
+"""Taking an adapted model apart: the plain modules go back to where they were, merged or as they were."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from uora_bench.methods.base import AdapterLayer
 
 
 def strip(model: Any, names: Set[str]) -> None:
-    """Put each wrapped module back in its place and drop what the method added beside.
+    """Put each wrapped module back where it was and drop what the method added.
 
     ``names``: of the state dict of the plain model. A merged layer leaves its merged weight behind, another one the
     frozen one.

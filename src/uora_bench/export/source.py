@@ -9,8 +9,7 @@ from typing import Any
 
 from uora_bench.config.cell import Cell
 from uora_bench.errors import UserError, nearest
-from uora_bench.records import record as records
-from uora_bench.records.record import CellRecord
+from uora_bench.records.record import CellRecord, find_record, record_path
 from uora_bench.run.artifacts import ADAPTER, CONFIGURATION, HEAD
 from uora_bench.training.checkpoint import BEST
 
@@ -71,10 +70,10 @@ class Source:
             UserError: when there is none, or one of a failure.
         """
         folder = Path(results or self.values["results"]["dir"]) / "records" / self.experiment
-        found = records.find(folder, self.cell_id)
+        found = find_record(folder, self.cell_id)
         if found is None:
             raise UserError(
-                f"no record '{records.record_path(folder, self.cell_id)}', and without it no model card; "
+                f"no record '{record_path(folder, self.cell_id)}', and without it no model card; "
                 "results.dir=<folder> names the folder that holds records/"
             )
         if found.status != "done":
@@ -82,7 +81,7 @@ class Source:
         return found
 
 
-def find(name: str, runs: str, experiment: str | None = None) -> Path:
+def find_run(name: str, runs: str, experiment: str | None = None) -> Path:
     """The run folder that ``name`` (a folder or a cell_id under ``<runs>/*/``) stands for.
 
     Raises:
@@ -92,9 +91,7 @@ def find(name: str, runs: str, experiment: str | None = None) -> Path:
         return Path(name)
     root = Path(runs)
     if not root.is_dir():
-        raise UserError(
-            f"'{name}' is no folder, and there is no '{runs}' to look for a cell_id in; set runs.dir=<folder>"
-        )
+        raise UserError(f"'{name}' is no folder, and no '{runs}' to look for a cell_id in; set runs.dir=<folder>")
     experiments = sorted(f.name for f in root.iterdir() if f.is_dir())
     if experiment is not None:
         if experiment not in experiments:
@@ -103,9 +100,7 @@ def find(name: str, runs: str, experiment: str | None = None) -> Path:
     cells = {e: {f.name for f in (root / e).iterdir() if f.is_dir()} for e in experiments}
     holders = [e for e in experiments if name in cells[e]]
     if len(holders) > 1:
-        raise UserError(
-            f"cell {name} is in several experiments ({', '.join(holders)}); take one with experiment=<name>"
-        )
+        raise UserError(f"cell {name} is in several experiments ({', '.join(holders)}); take one: experiment=<name>")
     if not holders:
         known = sorted({c for names in cells.values() for c in names})
         raise UserError(
@@ -115,7 +110,7 @@ def find(name: str, runs: str, experiment: str | None = None) -> Path:
     return root / holders[0] / name
 
 
-def read(folder: Path) -> Source:
+def read_source(folder: Path) -> Source:
     """What ``folder`` says of itself.
 
     Raises:

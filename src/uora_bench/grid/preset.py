@@ -14,7 +14,7 @@ from typing import Any
 from uora_bench.config import compose, registry, synonyms
 from uora_bench.config.schema import build
 from uora_bench.errors import UserError, nearest
-from uora_bench.report.spec import TableSpec
+from uora_bench.grid.table_spec import TableSpec
 
 
 @dataclass(frozen=True)

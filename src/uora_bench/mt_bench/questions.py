@@ -8,7 +8,8 @@ from typing import Any
 
 from uora_bench.config.schema import build
 from uora_bench.errors import UserError
-from uora_bench.mt_bench.judge.answers import json_lines, temperature_of
+from uora_bench.mt_bench.judge.answers import temperature_of
+from uora_bench.util.jsonl import json_lines
 
 PUBLISHED = 80  # how many questions MT-Bench has
 _PLACE = "mt_bench/question"

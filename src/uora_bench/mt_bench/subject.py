@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from uora_bench.config import registry
 from uora_bench.errors import UserError
 from uora_bench.export import source
 from uora_bench.mt_bench.config import AnswerConfig, Request
-from uora_bench.records import record as records
+from uora_bench.records.record import find_record
 
 if TYPE_CHECKING:
     from uora_bench.export.loading import Loaded
@@ -40,8 +39,8 @@ class Subject:
             UserError: when it is not found, has not finished, or was not trained on instructions.
         """
         places, config = request.places, request.config
-        folder = source.find(request.cell, places["runs.dir"] or "runs", places["experiment"])
-        found = source.read(folder)
+        folder = source.find_run(request.cell, places["runs.dir"] or "runs", places["experiment"])
+        found = source.read_source(folder)
         if found.cell.task.family != _FAMILY:
             raise UserError(
                 f"cell {found.cell_id} is of task={found.cell.task.name}; MT-Bench is for cells trained on "
@@ -75,15 +74,15 @@ class Subject:
         """
         from uora_bench.export import loading
 
-        loaded = loading.load(self.source, self.weights, self.backbone)
+        loaded = loading.load_cell(self.source, self.weights, self.backbone)
         folder = Path(self.results) / "records" / self.source.experiment
-        found = records.find(folder, self.source.cell_id)
+        found = find_record(folder, self.source.cell_id)
         if found is None:
             return loaded, (
                 f"no record of the cell in '{folder}' (results.dir=<folder>): the backbone's weights cannot be "
                 "compared with the run's"
             )
-        _same_backbone(found.provenance.get("backbone", {}), loaded)
+        _same_backbone(found.provenance.backbone, loaded)
         return loaded, ""
 
     def _sha256(self) -> str:
@@ -97,9 +96,8 @@ class Subject:
 def _task(found: source.Source, config: AnswerConfig) -> Instruct:
     spec = found.cell.task
     if config.template is not None:
-        spec = replace(spec, options={**spec.options, "template": config.template})
-    task: Instruct = registry.task_class(_FAMILY)(spec)
-    return task
+        spec = replace(spec, options=replace(spec.options, template=config.template))  # type: ignore[call-arg]
+    return Instruct(spec)
 
 
 def _same_backbone(then: Mapping[str, Any], loaded: Loaded) -> None:

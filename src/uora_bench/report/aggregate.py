@@ -1,6 +1,6 @@
-"""Seeds put together: what stands in one place of a table.
+"""Seeds put together: what stands in one entry of a table.
 
-Scores are multiplied by the metric's scale here and nowhere else. A place says how many seeds it has and how many were
+Scores are multiplied by the metric's scale here and nowhere else. An entry says how many seeds it has and how many were
 planned; it is never filled from elsewhere.
 """
 
@@ -10,8 +10,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from uora_bench.grid.table_spec import Aggregate
 from uora_bench.report.collect import Run
-from uora_bench.report.spec import Aggregate
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Number:
 
 
 def number(runs: Sequence[Run], rule: str, split: str, metric: str, scale: float, aggregate: Aggregate) -> Number:
-    """The number of one place, from the cells that belong to it."""
+    """The number of one entry, from the cells that belong to it."""
     by_seed: dict[int, float] = {}
     problems = []
     for run in sorted(runs, key=lambda r: r.seed):
@@ -79,7 +79,6 @@ class Costs:
     bytes_to_ship: int | None = None
     seconds: float | None = None
     memory: int | None = None
-    memory_kind: str | None = None
 
 
 def costs(runs: Sequence[Run]) -> Costs:
@@ -87,14 +86,13 @@ def costs(runs: Sequence[Run]) -> Costs:
     done = [run.record for run in runs if run.status == "done"]
     if not done:
         return Costs()
-    memories = [r["peak_memory_bytes"] for r in done if r.get("peak_memory_bytes") is not None]
-    kinds = {r["peak_memory_kind"] for r in done if r.get("peak_memory_kind")}
-    sizes = [r["bytes"]["adapter_size"] for r in done if r.get("bytes")]
+    memories = [r.peak_memory_bytes for r in done if r.peak_memory_bytes is not None]
+    sizes = [r.bytes.adapter_size for r in done if r.bytes is not None]
+    counts = [r.counts for r in done if r.counts is not None]
     return Costs(
-        max(r["counts"]["adapter"] for r in done),
-        max(r["counts"]["head"] for r in done),
+        max(c.adapter for c in counts),
+        max(c.head for c in counts),
         max(sizes, default=None),
-        statistics.median(r["seconds"]["train"] + r["seconds"]["eval"] for r in done),
+        statistics.median(r.seconds.train + r.seconds.eval for r in done if r.seconds is not None),
         max(memories, default=None),
-        kinds.pop() if len(kinds) == 1 else None,
     )

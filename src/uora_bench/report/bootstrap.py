@@ -7,7 +7,7 @@ seeds might have given on the same tasks. Units are those of the scores.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -33,23 +33,15 @@ class Interval:
     level: float
 
 
-def _middle_mean(values: np.ndarray) -> np.ndarray:
-    """Mean of the middle half along the last axis."""
+def interquartile_mean(values: np.ndarray) -> np.ndarray:
+    """Mean of the middle 50 % of ``values`` (…, n) along the last axis: ⌊n/4⌋ values are left out at each end, nothing
+    is weighted.
+
+    The convention of ``scipy.stats.trim_mean(values, 0.25)``, hence of Agarwal et al. 2021; with n < 4 it is the mean.
+    """
     n = values.shape[-1]
     cut = int(0.25 * n)
     return np.sort(values, axis=-1)[..., cut : n - cut].mean(axis=-1)
-
-
-def interquartile_mean(values: Sequence[float] | np.ndarray) -> float:
-    """Mean of the middle 50 % of ``values`` (n,): ⌊n/4⌋ values are left out at each end, nothing is weighted.
-
-    The convention of ``scipy.stats.trim_mean(values, 0.25)``, hence of Agarwal et al. 2021; with n < 4 it is the mean.
-    Raises `UserError` for no values or one that is not finite.
-    """
-    array = np.asarray(values, dtype=float).ravel()
-    if not array.size or not np.isfinite(array).all():
-        raise UserError("an interquartile mean needs at least one value, all of them finite; leave failed runs out")
-    return float(_middle_mean(array))
 
 
 def _pooled(function: Callable[[np.ndarray], np.ndarray]) -> Callable[[Resampled], np.ndarray]:
@@ -64,7 +56,7 @@ _STATISTICS: dict[str, Callable[[Resampled], np.ndarray]] = {
     "mean": _mean,
     "median": _pooled(lambda values: np.median(values, axis=1)),
     "mean_of_medians": lambda tasks: np.mean([np.median(values, axis=1) for values in tasks], axis=0),
-    "iqm": _pooled(_middle_mean),
+    "iqm": _pooled(interquartile_mean),
 }
 
 
@@ -125,21 +117,14 @@ def bootstrap(
     return _interval(point, compute(_resample(tasks, repetitions, generator)), level)
 
 
-def paired_bootstrap(
-    a: Scores, b: Scores, level: float = 0.95, repetitions: int = REPETITIONS, *, generator: np.random.Generator
-) -> Interval:
-    """Interval of the mean over tasks of the mean paired difference ``a`` − ``b``.
-
-    The same seeds are drawn for both methods, so what a seed does to both alike (its order of the data, its head)
-    cancels. Raises `UserError` for scores `pair` refuses and a task with fewer than `MINIMUM_SEEDS` shared seeds.
-    """
-    return difference_interval(pair(a, b), level, repetitions, generator=generator)
-
-
 def difference_interval(
     pairs: Pairs, level: float = 0.95, repetitions: int = REPETITIONS, *, generator: np.random.Generator
 ) -> Interval:
-    """`paired_bootstrap` of scores already paired."""
+    """Interval of the mean over tasks of the mean paired difference, first − second.
+
+    The same seeds are drawn for both methods, so what a seed does to both alike (its order of the data, its head)
+    cancels. Raises `UserError` for a task with fewer than `MINIMUM_SEEDS` shared seeds.
+    """
     _check(level, repetitions)
     pairs.require(MINIMUM_SEEDS, "an interval")
     differences = pairs.differences

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 
 from uora_bench.report.bootstrap import MINIMUM_SEEDS, REPETITIONS, Interval, check_level, difference_interval
-from uora_bench.report.permutation import DRAWS, Scores, pair, sign_flip_test
+from uora_bench.report.permutation import DRAWS, Scores, holm, pair, sign_flip_test
 
 LEVEL = 0.05  # significance of what tables say and mark
+Key = TypeVar("Key")
 Verdict = Literal["better", "worse", "not distinguished", "too few seeds"]
 _REVERSED: dict[Verdict, Verdict] = {"better": "worse", "worse": "better"}
 
@@ -69,9 +71,9 @@ def compare(
 ) -> Comparison:
     """``a`` against ``b``, paired by seed, at significance ``level``: a family of one.
 
-    The verdict is that of `permutation_test`, "better" meaning lower scores with ``higher_is_better=False``; the
-    interval is `paired_bootstrap`'s at confidence 1 − ``level``. With fewer than `MINIMUM_SEEDS` shared seeds in a task
-    the verdict is "too few seeds" and the difference stands alone. Raises `UserError` as `pair` does.
+    The verdict is that of `sign_flip_test`, "better" meaning lower scores with ``higher_is_better=False``; the
+    interval is `difference_interval`'s at confidence 1 − ``level``. With fewer than `MINIMUM_SEEDS` shared seeds in a
+    task the verdict is "too few seeds" and the difference stands alone. Raises `UserError` as `pair` does.
     """
     check_level(level)
     pairs = pair(a, b)
@@ -89,3 +91,19 @@ def compare(
         base, interval=interval, p=test.p, adjusted_p=test.p, smallest_p=test.smallest_p, exact=test.exact,
         verdict=verdict_of(base.difference, test.p, higher_is_better, level),
     )  # fmt: skip
+
+
+def corrected(
+    found: Mapping[Key, Comparison], higher_is_better: bool = True, level: float = LEVEL
+) -> dict[Key, Comparison]:
+    """``found`` with p-values corrected by `holm` as one family, and the verdicts that follow. Comparisons with too few
+    seeds have no p-value and do not count."""
+    tested = {key: one.p for key, one in found.items() if one.p is not None}
+    adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
+    made = dict(found)
+    for key, p in adjusted.items():
+        difference = found[key].difference
+        assert difference is not None
+        verdict = verdict_of(difference, p, higher_is_better, level)
+        made[key] = replace(found[key], adjusted_p=p, family=len(adjusted), verdict=verdict)
+    return made

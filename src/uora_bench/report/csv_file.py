@@ -1,4 +1,4 @@
-"""A `Table` as CSV: one line per place, with what the printed forms leave out (every seed's score, the cells, both
+"""A `Table` as CSV: one line per entry, with what the printed forms leave out (every seed's score, the cells, both
 aggregates). Ours and published are columns of their own."""
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ import csv
 import io
 from typing import Any
 
-from uora_bench.report.table import Average, Part, Place, Row, Score, Table
+from uora_bench.report.model import Average, Block, Entry, Row, Score, Table
 
 COLUMNS = (
     "table", "block", "row", "column", "task", "metric", "split", "rule", "ours_mean", "ours_median", "ours_std", "n",
@@ -22,12 +22,12 @@ def render(table: Table) -> str:
     out = io.StringIO()
     writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    for part in table.parts:
-        for row in part.rows:
-            for column, place in zip(table.columns, row.places, strict=True):
-                writer.writerow(_line(table, part, row, column, place))
+    for block in table.blocks:
+        for row in block.rows:
+            for column, entry in zip(table.columns, row.entries, strict=True):
+                writer.writerow(_line(table, block, row, column, entry))
             if row.average is not None:
-                writer.writerow(_average(table, part, row, row.average))
+                writer.writerow(_average(table, block, row, row.average))
     return out.getvalue()
 
 
@@ -39,7 +39,7 @@ def comparisons(table: Table) -> str:
         ("table", "block", "reference", "row", "columns", "pairs", "difference", "low", "high", "p", "p_holm",
          "verdict", "improvement", "improvement_low", "improvement_high")
     )  # fmt: skip
-    for one in table.versus:
+    for one in table.comparisons:
         for line in one.lines:
             found, better = line.comparison, line.improvement
             numbers: list[Any] = [""] * 8
@@ -54,10 +54,10 @@ def comparisons(table: Table) -> str:
     return out.getvalue()
 
 
-def _average(table: Table, part: Part, row: Row, average: Average) -> dict[str, Any]:
+def _average(table: Table, block: Block, row: Row, average: Average) -> dict[str, Any]:
     digits = table.spec.decimals + 2
     line = dict.fromkeys(COLUMNS, "")
-    line |= {"table": table.name, "block": part.label, "row": row.label, "column": "Avg", "rule": table.rule}
+    line |= {"table": table.name, "block": block.label, "row": row.label, "column": "Avg", "rule": table.rule}
     line |= {"task": " ".join(average.columns), "mark": average.mark, "aggregate": table.spec.aggregate}
     line[f"ours_{table.spec.aggregate}"] = _number(average.ours, digits)
     line["n"] = str(len(average.by_seed))
@@ -68,13 +68,13 @@ def _average(table: Table, part: Part, row: Row, average: Average) -> dict[str, 
     return line
 
 
-def _line(table: Table, part: Part, row: Row, column: Score, place: Place) -> dict[str, Any]:
-    ours, theirs, costs = place.ours, place.published, row.costs
+def _line(table: Table, block: Block, row: Row, column: Score, entry: Entry) -> dict[str, Any]:
+    ours, theirs, costs = entry.ours, entry.published, row.costs
     digits = column.decimals + 2
-    notes = [table.notes[i] for i in (*place.notes, *place.published_notes)]
+    notes = [table.notes[i] for i in (*entry.notes, *entry.published_notes)]
     return {
         "table": table.name,
-        "block": part.label,
+        "block": block.label,
         "row": row.label,
         "column": column.label,
         "task": column.task,
@@ -87,10 +87,10 @@ def _line(table: Table, part: Part, row: Row, column: Score, place: Place) -> di
         "n": ours.n,
         "planned": ours.planned,
         "by_seed": " ".join(f"{seed}:{value:.{digits}f}" for seed, value in ours.by_seed.items()),
-        "mark": place.mark,
+        "mark": entry.mark,
         "published": "" if theirs is None else theirs.text.split(" ")[0],
         "published_std": "" if theirs is None or theirs.std is None else theirs.text.split(" ")[-1],
-        "delta": _number(place.delta, digits),
+        "delta": _number(entry.delta, digits),
         "aggregate": ours.aggregate,
         "adapter_parameters": _plain(costs.parameters),
         "head_parameters": _plain(costs.head),

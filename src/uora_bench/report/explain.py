@@ -2,62 +2,87 @@
 
 from __future__ import annotations
 
+import difflib
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from uora_bench.errors import UserError, nearest
 from uora_bench.grid.request import Request
-from uora_bench.report import theory, write
+from uora_bench.grid.table_spec import Rule
+from uora_bench.report import write
 from uora_bench.report.aggregate import Number
 from uora_bench.report.collect import Run
+from uora_bench.report.kinds import RecordKind, owner
+from uora_bench.report.model import Average, Entry, Row, Score, Table
 from uora_bench.report.notes import RULES
-from uora_bench.report.spec import Rule
-from uora_bench.report.table import Average, Place, Row, Score, Table
 
 
-def explain(words: list[str], results: Path, rule: Rule | None) -> str:
-    """The text for ``TABLE ROW COLUMN [BLOCK]``.
+def explain(words: list[str], results: Path, rule: Rule | None, kinds: Sequence[RecordKind] = ()) -> str:
+    """The text for ``TABLE ROW COLUMN [BLOCK]``, labels in any case; ``kinds``: of records other than trained cells.
 
     Raises:
         UserError: when a word names nothing, or two blocks have such a row and none is named.
     """
     if not 3 <= len(words) <= 4:
         raise UserError("explain needs TABLE ROW COLUMN [BLOCK], e.g. explain minilm_glue 'LoRA r=8' MRPC")
-    name, row_label, column_label, *block = words
-    known = [*write.experiments(results), *write.TRIALS, *theory.names(results)]
-    if name not in known:
-        raise UserError(f"no table '{name}'{nearest(name, known)}")
-    table = write.make(Request(name, "print"), results, write.library(), rule)
-    if theory.is_theory(name):
-        return "\n".join(theory.explain(table, words[1:], results))
-    found = table.row(row_label, block[0] if block else None)
-    if not found:
-        labels = [r.label for part in table.parts for r in part.rows if not block or part.label == block[0]]
-        if not labels:
-            raise UserError(f"no block '{block[0]}' in '{name}'{nearest(block[0], [p.label for p in table.parts])}")
-        raise UserError(f"no row '{row_label}' in '{name}'{nearest(row_label, labels)}")
-    if len(found) > 1:
-        blocks = ", ".join(f"'{part.label}'" for part, _ in found)
-        raise UserError(f"row '{row_label}' is in {len(found)} blocks of '{name}'; add one of {blocks}")
-    part, row = found[0]
-    labels = [column.label for column in table.columns]
-    if column_label == "Avg" and row.average is not None:
+    tables = [*write.experiments(results, kinds), *write.TRIALS]
+    tables += [name for kind in kinds for name in kind.names(results)]
+    name = _known("table", words[0], tables)
+    table = write.make_table(Request(name, "print"), results, write.published_library(), rule, kinds)
+    block, row = _row(table, words[1], words[3] if len(words) == 4 else None)
+    columns = [column.label for column in table.columns]
+    label = _known("column", words[2], [*columns, *(["Avg"] if row.average is not None else [])], name)
+    title = " · ".join(text for text in (name, block, row.label, label) if text)
+    if label == "Avg" and row.average is not None:
         own = [f"rule={rule}"] if rule is not None else []
         own += [f"results.dir={results}"] if results != Path("results") else []
-        return "\n".join(_average_lines(table, part.label, row, row.average, own))
-    valid = [*labels, *(["Avg"] if row.average is not None else [])]
-    if column_label not in labels:
-        raise UserError(f"no column '{column_label}' in '{name}'{nearest(column_label, valid)}")
-    index = labels.index(column_label)
-    return "\n".join(_lines(table, part.label, row, table.columns[index], row.places[index]))
+        return "\n".join(_average_lines(title, table, block, row, row.average, own))
+    index = columns.index(label)
+    column, entry, kind = table.columns[index], row.entries[index], owner(name, kinds)
+    if kind is not None:
+        return "\n".join(kind.explain(title, column, entry, results))
+    return "\n".join(_lines(title, table, column, entry))
 
 
-def _lines(table: Table, block: str, row: Row, column: Score, place: Place) -> list[str]:
-    ours = place.ours
-    place_name = " · ".join(p for p in (table.name, block, row.label, column.label) if p)
+def _known(what: str, given: str, labels: Sequence[str], table: str = "") -> str:
+    """The one of ``labels`` that is ``given``, where none is literally in another case.
+
+    Raises:
+        UserError: when there is none, naming the nearest, or when several differ in case alone.
+    """
+    if given in labels:
+        return given
+    same = sorted({label for label in labels if label.casefold() == given.casefold()})
+    if len(same) > 1:
+        raise UserError(f"{what} '{given}' may be any of {', '.join(map(repr, same))}; write it as it stands there")
+    if not same:
+        folded = {label.casefold(): label for label in labels}
+        close = difflib.get_close_matches(given.casefold(), folded, n=1)
+        where = f" in '{table}'" if table else ""
+        raise UserError(f"no {what} '{given}'{where}{nearest(folded[close[0]] if close else given, labels)}")
+    return same[0]
+
+
+def _row(table: Table, given: str, block: str | None) -> tuple[str, Row]:
+    """The block and the row of that label."""
+    if block is not None:
+        block = _known("block", block, [one.label for one in table.blocks], table.name)
+    labels = [row.label for one in table.blocks if block in (None, one.label) for row in one.rows]
+    label = _known("row", given, labels, table.name)
+    found = table.row(label, block)
+    if len(found) > 1:
+        blocks = ", ".join(f"'{one.label}'" for one, _ in found)
+        raise UserError(f"row '{label}' is in {len(found)} blocks of '{table.name}'; add one of {blocks}")
+    own, row = found[0]
+    return own.label, row
+
+
+def _lines(title: str, table: Table, column: Score, entry: Entry) -> list[str]:
+    ours = entry.ours
     value = "missing" if ours.value is None else f"{ours.value:.{column.decimals}f}"
     lines = [
-        f"{place_name}: {value}",
+        f"{title}: {value}",
         f"  {ours.aggregate} of {ours.n} of {ours.planned} seeds; {column.metric} on {column.split} × {column.scale:g}",
     ]
     if ours.mean is not None and ours.median is not None:
@@ -65,29 +90,28 @@ def _lines(table: Table, block: str, row: Row, column: Score, place: Place) -> l
         digits = column.decimals + 2
         lines.append(f"  mean {ours.mean:.{digits}f}, median {ours.median:.{digits}f}{spread}")
     lines.append(f"  rule {table.rule}: {RULES[table.rule]}")
-    if place.published is not None:
-        theirs = place.published
+    if entry.published is not None:
+        theirs = entry.published
         spread = "" if theirs.std is None else f" ± {theirs.std:g}"
         lines.append(f"  published: {theirs.value:g}{spread} ({theirs.source}; confidence {theirs.confidence})")
-    if place.delta is not None:
-        lines.append(f"  ours minus published: {place.delta:+.{column.decimals}f}")
-    lines += [f"  note: {table.notes[i]}" for i in (*place.notes, *place.published_notes)]
+    if entry.delta is not None:
+        lines.append(f"  ours minus published: {entry.delta:+.{column.decimals}f}")
+    lines += [f"  note: {table.notes[i]}" for i in (*entry.notes, *entry.published_notes)]
     for run in sorted(ours.runs, key=lambda r: r.seed):
         lines += ["", *_cell(run, ours, table.rule, column)]
     return lines
 
 
-def _average_lines(table: Table, block: str, row: Row, average: Average, own: list[str]) -> list[str]:
+def _average_lines(title: str, table: Table, block: str, row: Row, average: Average, own: list[str]) -> list[str]:
     """``own``: the words that the commands for its numbers need to see the same table."""
     decimals = table.spec.decimals
-    place_name = " · ".join(p for p in (table.name, block, row.label, "Avg") if p)
     value = "missing" if average.ours is None else f"{average.ours:.{decimals}f}"
-    lines = [f"{place_name}: {value}", f"  mean over {', '.join(average.columns)}; {table.spec.aggregate} over seeds"]
+    lines = [f"{title}: {value}", f"  mean over {', '.join(average.columns)}; {table.spec.aggregate} over seeds"]
     lines.append(f"  rule {table.rule}: {RULES[table.rule]}")
-    for column, place in zip(table.columns, row.places, strict=True):
+    for column, entry in zip(table.columns, row.entries, strict=True):
         if column.label in average.columns:
-            one = "missing" if place.ours.value is None else f"{place.ours.value:.{column.decimals + 2}f}"
-            seeds = f"{place.ours.n} of {place.ours.planned} seeds"
+            one = "missing" if entry.ours.value is None else f"{entry.ours.value:.{column.decimals + 2}f}"
+            seeds = f"{entry.ours.n} of {entry.ours.planned} seeds"
             words = shlex.join([table.name, row.label, column.label, *([block] if block else []), *own])
             lines.append(f"  {column.label}: {one} ({seeds}; explain {words})")
     if average.by_seed:
@@ -107,25 +131,22 @@ def _cell(run: Run, number: Number, rule: str, column: Score) -> list[str]:
     else:
         lines = [f"  {problem}" for problem in number.problems if problem.startswith(start)]
     if run.status == "done":
-        record = run.record
-        known = record["provenance"]
-        chosen = record["scores"].get(rule, {})
-        epoch = "" if chosen.get("epoch") is None else f", epoch {chosen['epoch']} of {len(record['epochs'])}"
-        gpus = known.get("hardware", {}).get("gpus") or []
-        where = gpus[0] if gpus else known.get("hardware", {}).get("processor", "unknown hardware")
-        git = known.get("git", {})
-        changed = " with uncommitted changes" if git.get("dirty") else ""
+        record, known = run.record, run.record.provenance
+        chosen = record.scores[rule].epoch if rule in record.scores else None
+        epoch = "" if chosen is None else f", epoch {chosen} of {len(record.epochs)}"
+        where = known.hardware.gpus[0] if known.hardware.gpus else known.hardware.processor or "unknown hardware"
+        changed = " with uncommitted changes" if known.git.dirty else ""
         lines += [
-            f"    record results/records/{record['experiment']}/{record['cell_id']}.json{epoch}",
-            f"    made {known.get('finished', '?')} by commit {str(git.get('commit', '?'))[:12]}{changed} on {where}",
+            f"    record results/records/{record.experiment}/{record.cell_id}.json{epoch}",
+            f"    made {known.finished or '?'} by commit {(known.git.commit or '?')[:12]}{changed} on {where}",
         ]
     return [*lines, f"    {command(run)}"]
 
 
 def command(run: Run) -> str:
     """The command line that makes this cell, with the adapter it started from where it did."""
-    words = list(run.words)
-    origin = run.record.get("provenance", {}).get("init_from")
+    words = list(run.overrides)
+    origin = run.recorded.provenance.init_from if run.recorded is not None else None
     if origin and not any(word.startswith("init_from=") for word in words):
-        words.append(f"init_from=runs/{run.record['experiment']}/{origin}")
+        words.append(f"init_from=runs/{run.record.experiment}/{origin}")
     return "uora-bench " + shlex.join(words)

@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from uora_bench.report.table import Average, Place, Row, Table
-from uora_bench.report.versus import TEXT
-from uora_bench.report.words import letters, seconds, size
+from uora_bench.report.formatting import letters, seconds, size
+from uora_bench.report.model import Average, Entry, Row, Table
+from uora_bench.report.row_comparison import TEXT
 
 PACKAGES = ("booktabs", "graphicx", "rotating")
 WIDE = 12  # columns; more stand sideways
@@ -48,25 +48,25 @@ def _character(c: str) -> str:
 
 def render(table: Table) -> str:
     """A `table` or `sidewaystable` environment (needs `PACKAGES`)."""
-    rows = [row for part in table.parts for row in part.rows]
-    beside = any(row.has_published for row in rows)
+    rows = [row for row in table.rows]
+    published = any(row.has_published for row in rows)
     usual = _usual(rows)
     costs = _Costs(rows)
-    heading = [table.heading, *([""] if beside else []), *costs.heading]
+    heading = [table.heading, *([""] if published else []), *costs.heading]
     heading += [column.label for column in table.columns]
     heading += ["Avg"] if any(row.average is not None for row in rows) else []
     body: list[str] = []
-    for part in table.parts:
+    for block in table.blocks:
         body.append(r"\midrule")
-        if part.label:
-            body.append(rf"\multicolumn{{{len(heading)}}}{{@{{}}l}}{{\emph{{{escape(part.label)}}}}} \\")
-        for i, row in enumerate(part.rows):
-            body += [r"\addlinespace[2pt]"] if beside and i else []
-            body += [_line(cells) for cells in _cells(table, row, beside, costs, usual)]
+        if block.label:
+            body.append(rf"\multicolumn{{{len(heading)}}}{{@{{}}l}}{{\emph{{{escape(block.label)}}}}} \\")
+        for i, row in enumerate(block.rows):
+            body += [r"\addlinespace[2pt]"] if published and i else []
+            body += [_line(cells) for cells in _cells(table, row, published, costs, usual)]
     about = [line.replace("`", "").replace("**", "") for line in table.about]
     if usual is not None and not table.plain:
         about.append(f"Where no number of seeds is given it is {usual}.")
-    text_columns = 2 if beside else 1
+    text_columns = 2 if published else 1
     environment = "sidewaystable" if len(heading) > WIDE else "table"
     return (
         "\n".join(
@@ -93,8 +93,8 @@ def render(table: Table) -> str:
 
 
 def comparisons(table: Table) -> str:
-    """The sheets of ``table.versus`` as a `table` environment each; empty where nothing could be compared."""
-    sheets = [sheet for one in table.versus for sheet in one.sheets(table.spec.decimals) if sheet.rows]
+    """The sheets of ``table.comparisons`` as a `table` environment each; empty where nothing could be compared."""
+    sheets = [sheet for one in table.comparisons for sheet in one.sheets(table.spec.decimals) if sheet.rows]
     if not sheets:
         return ""
     lines = [f"% made by `make tables` from results/records; needs \\usepackage{{{','.join(PACKAGES)}}}"]
@@ -129,8 +129,8 @@ def _slug(name: str) -> str:
 
 
 def _usual(rows: Sequence[Row]) -> int | None:
-    """The number of seeds of every place that is complete, where they all have the same."""
-    found = {p.ours.n for row in rows for p in row.places if 0 < p.ours.n == p.ours.planned}
+    """The number of seeds of every entry that is complete, where they all have the same."""
+    found = {p.ours.n for row in rows for p in row.entries if 0 < p.ours.n == p.ours.planned}
     return found.pop() if len(found) == 1 else None
 
 
@@ -165,21 +165,21 @@ class _Costs:
         return self._chosen([""] * 4)
 
 
-def _cells(table: Table, row: Row, beside: bool, costs: _Costs, usual: int | None) -> list[list[str]]:
+def _cells(table: Table, row: Row, published: bool, costs: _Costs, usual: int | None) -> list[list[str]]:
     decimals = [column.decimals for column in table.columns]
-    everywhere = _everywhere([p.notes for p in row.places if p.ours.n])
-    ours = [*costs.ours(row), *(_ours(p, d, usual, everywhere) for p, d in zip(row.places, decimals, strict=True))]
+    everywhere = _everywhere([p.notes for p in row.entries if p.ours.n])
+    ours = [*costs.ours(row), *(_ours(p, d, usual, everywhere) for p, d in zip(row.entries, decimals, strict=True))]
     ours += _average(row.average, lambda a: _marked(_number(a.ours, table.spec.decimals), a.mark))
     label = escape(row.label)
-    if not beside:
+    if not published:
         return [[label + _notes(everywhere), *ours]]
     lines = [[label, "ours" + _notes(everywhere), *ours]]
     if row.has_published:
-        everywhere = _everywhere([p.published_notes for p in row.places if p.published is not None])
-        theirs = [*costs.theirs(row), *(_theirs(place, everywhere) for place in row.places)]
+        everywhere = _everywhere([p.published_notes for p in row.entries if p.published is not None])
+        theirs = [*costs.theirs(row), *(_theirs(entry, everywhere) for entry in row.entries)]
         theirs += _average(row.average, lambda a: "--" if a.published is None else escape(a.published.text))
         lines.append(["", "published" + _notes(everywhere), *theirs])
-        delta = [_signed(p.delta, d) for p, d in zip(row.places, decimals, strict=True)]
+        delta = [_signed(p.delta, d) for p, d in zip(row.entries, decimals, strict=True)]
         delta += _average(row.average, lambda a: _signed(a.delta, table.spec.decimals))
         if any(delta):
             lines.append(["", r"$\Delta$", *costs.nothing(), *delta])
@@ -195,8 +195,8 @@ def _average(average: Average | None, text: Callable[[Average], str]) -> list[st
     return [] if average is None else [text(average)]
 
 
-def _ours(place: Place, decimals: int, usual: int | None, said: tuple[int, ...]) -> str:
-    number = place.ours
+def _ours(entry: Entry, decimals: int, usual: int | None, said: tuple[int, ...]) -> str:
+    number = entry.ours
     if number.value is None:
         return "failed" if any(run.status == "failed" for run in number.runs) else "--"
     text = _number(number.value, decimals)
@@ -206,16 +206,16 @@ def _ours(place: Place, decimals: int, usual: int | None, said: tuple[int, ...])
         text += f" ({number.count})"
     elif number.n != usual:
         text += f" ({number.n})"
-    return _marked(text, place.mark) + _notes([i for i in place.notes if i not in said])
+    return _marked(text, entry.mark) + _notes([i for i in entry.notes if i not in said])
 
 
-def _theirs(place: Place, said: tuple[int, ...]) -> str:
-    number = place.published
+def _theirs(entry: Entry, said: tuple[int, ...]) -> str:
+    number = entry.published
     if number is None:
         return "--"
     value, _, std = number.text.partition(" ± ")
     spread = rf"$_{{\pm {escape(std)}}}$" if std else ""
-    return escape(value) + spread + _notes([i for i in place.published_notes if i not in said])
+    return escape(value) + spread + _notes([i for i in entry.published_notes if i not in said])
 
 
 def _number(value: float | None, decimals: int) -> str:

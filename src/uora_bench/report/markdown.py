@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from uora_bench.report.table import Average, Place, Row, Table
-from uora_bench.report.versus import TEXT, Sheet
-from uora_bench.report.words import letters, seconds, size
+from uora_bench.report.formatting import letters, seconds, size
+from uora_bench.report.model import Average, Entry, Row, Table
+from uora_bench.report.row_comparison import TEXT, Sheet
 
 MISSING = "–"
 _COSTS = ("adapter parameters", "bytes to ship", "seconds", "peak memory")
@@ -17,18 +17,18 @@ def render(table: Table) -> str:
     lines = [f"## {table.title}", "", *[f"{line}  " for line in table.about], ""]
     heading = [table.heading, "", *([] if table.plain else _COSTS)]
     heading += [column.label for column in table.columns]
-    averaged = any(row.average is not None for part in table.parts for row in part.rows)
+    averaged = any(row.average is not None for row in table.rows)
     heading += ["Avg"] if averaged else []
-    if not any(row.has_published for part in table.parts for row in part.rows):
+    if not any(row.has_published for row in table.rows):
         heading.pop(1)
-    for part in table.parts:
-        if part.label:
-            lines += [f"### {part.label}", ""]
+    for block in table.blocks:
+        if block.label:
+            lines += [f"### {block.label}", ""]
         lines += [_line(heading), _line(["---"] + ["---:"] * (len(heading) - 1))]
-        for row in part.rows:
+        for row in block.rows:
             lines += [_line(cells) for cells in _cells(table, row, heading[1] == "")]
         lines.append("")
-    for one in table.versus:
+    for one in table.comparisons:
         for sheet in one.sheets(table.spec.decimals):
             lines += _sheet(sheet)
     lines += [f"{letters(i)}. {text}  " for i, text in enumerate(table.notes)]
@@ -37,7 +37,7 @@ def render(table: Table) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _cells(table: Table, row: Row, beside: bool) -> list[list[str]]:
+def _cells(table: Table, row: Row, published: bool) -> list[list[str]]:
     costs = row.costs
     ours = [
         MISSING if costs.parameters is None else f"{costs.parameters:,}",
@@ -47,17 +47,17 @@ def _cells(table: Table, row: Row, beside: bool) -> list[list[str]]:
     ][: 0 if table.plain else None]
     blank = len(ours)
     decimals = [c.decimals for c in table.columns]
-    ours += [_ours(p, d) for p, d in zip(row.places, decimals, strict=True)]
+    ours += [_ours(p, d) for p, d in zip(row.entries, decimals, strict=True)]
     ours += [_mark(_number(row.average.ours, table.spec.decimals), row.average.mark)] if row.average else []
     label = row.label
-    if not beside:
+    if not published:
         return [[label, *ours]]
     lines = [[label, "ours", *ours]]
     if row.has_published:
         theirs = [row.published_parameters or MISSING, MISSING, MISSING, MISSING][:blank]
-        theirs += [_theirs(p) for p in row.places]
+        theirs += [_theirs(p) for p in row.entries]
         lines.append(["", "published", *theirs, *_last(row.average, _published_average)])
-        delta = [""] * blank + [_signed(p.delta, d) for p, d in zip(row.places, decimals, strict=True)]
+        delta = [""] * blank + [_signed(p.delta, d) for p, d in zip(row.entries, decimals, strict=True)]
         delta += _last(row.average, lambda a: _signed(a.delta, table.spec.decimals))
         if any(text not in ("", MISSING) for text in delta):
             lines.append(["", "Δ", *delta])
@@ -80,8 +80,8 @@ def _last(average: Average | None, text: Callable[[Average], str | None]) -> lis
     return [] if average is None else [text(average) or MISSING]
 
 
-def _ours(place: Place, decimals: int) -> str:
-    number = place.ours
+def _ours(entry: Entry, decimals: int) -> str:
+    number = entry.ours
     if number.value is None:
         failed = any(run.status == "failed" for run in number.runs)
         return "failed" if failed else MISSING
@@ -89,14 +89,14 @@ def _ours(place: Place, decimals: int) -> str:
     if number.std is not None:
         text += f" ± {number.std:.{decimals}f}"
     text += f" ({number.count})" if number.count else ""
-    return _mark(text, place.mark) + _notes(place.notes)
+    return _mark(text, entry.mark) + _notes(entry.notes)
 
 
-def _theirs(place: Place) -> str:
-    number = place.published
+def _theirs(entry: Entry) -> str:
+    number = entry.published
     if number is None:
         return MISSING
-    return number.text + _notes(place.published_notes)
+    return number.text + _notes(entry.published_notes)
 
 
 def _number(value: float | None, decimals: int) -> str:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from uora_bench.grid import preset
-from uora_bench.report import grades, measured
+from uora_bench.grid.table_spec import Paper, TableSpec
+from uora_bench.report import comparability, grades
 from uora_bench.report.aggregate import Number
 from uora_bench.report.collect import Collection, Run
+from uora_bench.report.model import Block, Table
 from uora_bench.report.published import Published
-from uora_bench.report.spec import TableSpec
 from uora_bench.report.stats import LEVEL, MINIMUM_SEEDS
-
-if TYPE_CHECKING:
-    from uora_bench.report.table import Part, Table
 
 RULES = {
     "last": "the last epoch; dev did not choose it",
@@ -38,12 +35,12 @@ class Footnotes:
 
 
 def ours(number: Number, spec: TableSpec) -> list[str]:
-    """What our cells of one place did otherwise than a plain run on the whole training set."""
+    """What our cells of one entry did otherwise than a plain run on the whole training set."""
     found: dict[str, None] = {}
     for run in number.runs:
         if run.status != "done":
             continue
-        cell = run.record["cell"]
+        cell = run.record.cell
         train = cell["task"]["splits"]["train"]
         if "[" in train:
             found[f"ours: trained on {train}"] = None
@@ -52,9 +49,9 @@ def ours(number: Number, spec: TableSpec) -> list[str]:
             found[f"ours: {share:g} of the training set was kept from the adapter"] = None
         if cell.get("init_from"):
             found["ours: started from the adapter of another cell"] = None
-        judge = run.record["provenance"].get("judge")
+        judge = run.record.provenance.judge
         if number.split == grades.SPLIT and judge is not None:
-            found[f"ours: graded by {judge['model']} (prompts {judge['prompts']})"] = None
+            found[f"ours: graded by {judge.model} (prompts {judge.prompts})"] = None
         for note in spec.notes:
             if note.at == "ours" and _about(run, note.when):
                 found[f"ours: {note.text}"] = None
@@ -81,7 +78,7 @@ def _about(run: Run, when: dict[str, object]) -> bool:
 
 def about(table: Table, collection: Collection) -> tuple[str, ...]:
     """The lines above the table: rule, split, seeds, statistics, and how the paper came to its numbers."""
-    places = [place for part in table.parts for row in part.rows for place in row.places]
+    entries = [entry for row in table.rows for entry in row.entries]
     lines = [f"Selection rule `{table.rule}`: {RULES[table.rule]}."]
     splits: dict[str, list[str]] = {}
     for column in table.columns:
@@ -89,24 +86,24 @@ def about(table: Table, collection: Collection) -> tuple[str, ...]:
     named = [split if len(splits) == 1 else f"{split}: {', '.join(labels)}" for split, labels in splits.items()]
     lines.append(f"Scored on {'; '.join(named)}.")
     lines += _different_data(table)
-    done, planned = sum(p.ours.n for p in places), sum(p.ours.planned for p in places)
+    done, planned = sum(p.ours.n for p in entries), sum(p.ours.planned for p in entries)
     lines.append(
         f"Ours: {table.spec.aggregate} ± sample standard deviation over seeds (number of seeds); {done} of {planned} "
         "scores are there, – is a missing one."
     )
-    unscored = sum(run.status == "done" for p in places for run in p.ours.runs) - done
+    unscored = sum(run.status == "done" for p in entries for run in p.ours.runs) - done
     if unscored:
         lines.append(f"{unscored} of the missing ones are of finished cells that have no such score under this rule.")
     lines += _published(table)
-    if any(row.average is not None for part in table.parts for row in part.rows):
+    if any(row.average is not None for row in table.rows):
         lines.append(f"Avg: mean over the columns, for rows that have all of them{_unlike_seeds(table)}.")
     if done:
-        finished = [run for part in table.parts for row in part.rows for run in row.runs if run.status == "done"]
+        finished = [run for row in table.rows for run in row.runs if run.status == "done"]
         lines.append(
             "Costs: the largest number of parameters, bytes and memory, and the median seconds of training and "
             "evaluation, over the tasks that every row with results has."
         )
-        lines += [text for text in (measured.clock(finished), measured.memory(finished)) if text]
+        lines += [text for text in (comparability.clock(finished), comparability.memory(finished)) if text]
         lines.append(_marks(table))
     return (*lines, *(" ".join(text.split()) for text in table.spec.about))
 
@@ -114,56 +111,57 @@ def about(table: Table, collection: Collection) -> tuple[str, ...]:
 def _unlike_seeds(table: Table) -> str:
     """What is to be known of averages over columns of different numbers of seeds."""
     counts = {
-        place.ours.n
-        for part in table.parts
-        for row in part.rows
+        entry.ours.n
+        for row in table.rows
         if row.average is not None and row.average.ours is not None
-        for column, place in zip(table.columns, row.places, strict=True)
+        for column, entry in zip(table.columns, row.entries, strict=True)
         if column.label in row.average.columns
     }
     return f"; the columns have from {min(counts)} to {max(counts)} seeds" if len(counts) > 1 else ""
 
 
 def _published(table: Table) -> list[str]:
-    if not any(row.has_published for part in table.parts for row in part.rows):
+    if not any(row.has_published for row in table.rows):
         return []
-    paper = table.spec.paper
-    how = [f"rule `{paper.rule}`" if paper.rule else "rule not known"]
-    if paper.seeds == 1:
-        how.append("one run")
-    else:
-        how.append(f"{paper.aggregate} over seeds" if paper.aggregate else "aggregate not known")
-        how.append(f"{paper.seeds} seeds" if paper.seeds else "number of seeds not known")
-    lines = [f"Published ({table.paper}): {', '.join(how)}. Δ: ours minus published."]
-    if paper.rule not in (None, table.rule):
+    lines = [f"Published ({table.paper}): {protocol_of(table.spec.paper)}. Δ: ours minus published."]
+    if table.spec.paper.rule not in (None, table.rule):
         lines.append("**The two rules differ**: Δ holds that difference too.")
     return lines
 
 
+def protocol_of(paper: Paper) -> str:
+    """How the paper came to its numbers, as far as it is known."""
+    rule = f"rule `{paper.rule}`" if paper.rule else "rule not known"
+    if paper.seeds == 1:
+        return f"{rule}, one run"
+    aggregate = f"{paper.aggregate} over seeds" if paper.aggregate else "aggregate not known"
+    return f"{rule}, {aggregate}, {f'{paper.seeds} seeds' if paper.seeds else 'number of seeds not known'}"
+
+
 def _marks(table: Table) -> str:
     """What the marks mean, or why there are none."""
-    averages = [row.average for part in table.parts for row in part.rows if row.average is not None]
-    if any(p.mark for part in table.parts for row in part.rows for p in row.places) or any(a.mark for a in averages):
+    averages = [row.average for row in table.rows if row.average is not None]
+    if any(p.mark for row in table.rows for p in row.entries) or any(a.mark for a in averages):
         return (
             "Bold is best, underlined second, where paired sign-flip tests say so after Holm's correction "
             "(docs/statistics.md)."
         )
-    families = [f for part in table.parts for f in _families(part)]
+    families = [f for block in table.blocks for f in _families(block)]
     if not families:
-        return f"No place is marked best: no column has two rows with {MINIMUM_SEEDS} seeds to compare."
+        return f"No entry is marked best: no column has two rows with {MINIMUM_SEEDS} seeds to compare."
     if all(rows * (rows - 1) / 2 * 2 / 2**pairs > LEVEL for rows, pairs in families):
-        return "No place is marked best: with so few seeds the paired test cannot tell (docs/statistics.md)."
-    return "No place is marked best: no difference survives the paired test (docs/statistics.md)."
+        return "No entry is marked best: with so few seeds the paired test cannot tell (docs/statistics.md)."
+    return "No entry is marked best: no difference survives the paired test (docs/statistics.md)."
 
 
-def _families(part: Part) -> list[tuple[int, int]]:
+def _families(block: Block) -> list[tuple[int, int]]:
     """(rows, pairs of seeds) of every comparison that the marks of a part could come from."""
     found = []
-    for places in zip(*(row.places for row in part.rows), strict=True):
-        counts = [p.ours.n for p in places if p.ours.n >= MINIMUM_SEEDS]
+    for entries in zip(*(row.entries for row in block.rows), strict=True):
+        counts = [p.ours.n for p in entries if p.ours.n >= MINIMUM_SEEDS]
         found.append((len(counts), min(counts, default=0)))
     whole = [
-        len(r.average.by_seed) * len(r.average.columns) for r in part.rows if r.average and r.average.ours is not None
+        len(r.average.by_seed) * len(r.average.columns) for r in block.rows if r.average and r.average.ours is not None
     ]
     found.append((len(whole), min(whole, default=0)))
     return [(rows, pairs) for rows, pairs in found if rows > 1]
@@ -173,8 +171,8 @@ def _different_data(table: Table) -> list[str]:
     """A line for every column whose cells were not scored on the same rows."""
     lines = []
     for i, column in enumerate(table.columns):
-        runs = [run for part in table.parts for row in part.rows for run in row.places[i].ours.runs]
-        prints = {run.record["provenance"].get("data", {}).get(column.split) for run in runs if run.status == "done"}
+        runs = [run for row in table.rows for run in row.entries[i].ours.runs]
+        prints = {run.record.provenance.data.get(column.split) for run in runs if run.status == "done"}
         if len(prints - {None}) > 1:
             lines.append(f"**{column.label}: its cells were scored on {len(prints)} different sets of rows.**")
     return lines
@@ -183,7 +181,7 @@ def _different_data(table: Table) -> list[str]:
 def _split(role: str, task: str, runs: Sequence[Run]) -> str:
     """The role, what the data set calls it, and what that means for a role other than test."""
     own = [run for run in runs if run.task == task]
-    names = {run.record["splits"][role]["name"] for run in own if run.status == "done" and role in run.record["splits"]}
+    names = {run.record.splits[role].name for run in own if run.status == "done" and role in run.record.splits}
     if not names:
         names = {str(run.splits[role]) for run in own if run.splits.get(role)}
     shown = role if names <= {role} else f"{role} ({', '.join(sorted(names))})"

@@ -112,14 +112,6 @@ class PermutationTest:
     smallest_p: float
 
 
-def permutation_test(a: Scores, b: Scores, generator: np.random.Generator, draws: int = DRAWS) -> PermutationTest:
-    """Two-sided sign-flip test of the mean over tasks of the mean paired difference (see `sign_flip_test`).
-
-    Raises `UserError` for scores `pair` refuses and for a task without a shared seed.
-    """
-    return sign_flip_test(pair(a, b), generator, draws)
-
-
 def sign_flip_test(pairs: Pairs, generator: np.random.Generator, draws: int = DRAWS) -> PermutationTest:
     """Paired randomisation test (Fisher 1935; Pitman 1937) of "the two methods give the same scores in every task".
 

@@ -1,4 +1,4 @@
-"""Published numbers: `results/paper/*.csv`, read strictly. They stand beside our own, never among them.
+"""Published numbers: `results/paper/*.csv`, read strictly. They are shown next to our own, never among them.
 
 A file has the columns of `COLUMNS`; a value without a source does not come in. Numbers were read in the sources named,
 by the confidence given; what a paper does not say is in no file (`results/paper/README.md` lists what is unknown).
@@ -68,7 +68,7 @@ class Library:
         return tuple(found)
 
 
-def find(
+def find_published(
     numbers: Iterable[Published], method: str, backbone: str | None, task: str, metric: str | None
 ) -> Published | None:
     """The number of ``method`` on ``task``; ``backbone`` and ``metric`` (with ``*`` for anything) narrow it where they
@@ -91,7 +91,7 @@ def find(
     return found[0] if found else None
 
 
-def read(folder: Path) -> Library:
+def read_published(folder: Path) -> Library:
     """Every number in ``folder``/*.csv.
 
     Raises:
@@ -100,11 +100,11 @@ def read(folder: Path) -> Library:
     files = sorted(folder.glob("*.csv")) if folder.is_dir() else []
     if not files:
         raise UserError(f"no published numbers in '{folder}'; it has to hold the CSV files of results/paper/")
-    return Library(number for path in files for number in read_file(path))
+    return Library(number for path in files for number in read_published_file(path))
 
 
-def read_file(path: Path) -> list[Published]:
-    """The numbers of one file; raises as `read`."""
+def read_published_file(path: Path) -> list[Published]:
+    """The numbers of one file; raises as `read_published`."""
     with open(path, encoding="utf-8", newline="") as handle:
         rows = csv.DictReader(handle)
         if tuple(rows.fieldnames or ()) != COLUMNS:

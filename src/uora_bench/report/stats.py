@@ -9,28 +9,27 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
-from uora_bench.errors import UserError, nearest
+from uora_bench.errors import UserError
 from uora_bench.report.bootstrap import (
     MINIMUM_SEEDS,
     REPETITIONS,
     Interval,
     bootstrap,
+    difference_interval,
     interquartile_mean,
-    paired_bootstrap,
     probability_of_improvement,
 )
-from uora_bench.report.comparison import LEVEL, Comparison, compare, verdict_of
-from uora_bench.report.permutation import DRAWS, PermutationTest, Scores, check_scores, holm, permutation_test
+from uora_bench.report.comparison import LEVEL, Comparison, compare, corrected
+from uora_bench.report.permutation import DRAWS, PermutationTest, Scores, check_scores, holm, pair, sign_flip_test
 
 __all__ = [
     "LEVEL", "MINIMUM_SEEDS", "Comparison", "Interval", "Marks", "PermutationTest", "Scores", "best_marks", "bootstrap",
-    "compare", "compare_many", "holm", "interquartile_mean", "marks_of", "paired_bootstrap", "permutation_test",
-    "probability_of_improvement",
+    "compare", "compare_many", "corrected", "difference_interval", "holm", "interquartile_mean", "marks_of", "pair",
+    "probability_of_improvement", "sign_flip_test",
 ]  # fmt: skip
 
 
@@ -45,7 +44,6 @@ def _with_scores(scores_by_method: Mapping[str, Scores]) -> dict[str, dict[str, 
 
 def compare_many(
     scores_by_method: Mapping[str, Scores],
-    reference: str | None = None,
     higher_is_better: bool = True,
     level: float = LEVEL,
     repetitions: int = REPETITIONS,
@@ -53,23 +51,18 @@ def compare_many(
     *,
     generator: np.random.Generator,
 ) -> dict[tuple[str, str], Comparison]:
-    """Comparisons of many methods, first → second, their p-values corrected by `holm` as one family.
+    """Comparisons of many methods, first → second, `corrected` as one family.
 
-    The family is every pair of methods, each counted once and returned both ways round; with a ``reference``, every
-    other method against it. Comparisons with too few seeds have no p-value and do not count. Methods without any score
-    are left out; all others must have the same tasks.
+    The family is every pair of methods, each counted once and returned both ways round. Methods without any score are
+    left out; all others must have the same tasks.
 
-    Raises `UserError` if fewer than two methods have scores, for an unknown reference, and as `pair` does.
+    Raises `UserError` if fewer than two methods have scores, and as `pair` does.
     """
     scores = _with_scores(scores_by_method)
     if len(scores) < 2:
         raise UserError(f"a comparison needs two methods with scores, here are {len(scores)}; run another method")
-    if reference is not None and reference not in scores:
-        raise UserError(f"the reference '{reference}' has no scores here{nearest(reference, scores)}")
-    pairs = itertools.combinations(scores, 2)
-    keys = list(pairs) if reference is None else [(m, reference) for m in scores if m != reference]
     raw = {}
-    for x, y in keys:
+    for x, y in itertools.combinations(scores, 2):
         if different := sorted(set(scores[x]) ^ set(scores[y])):
             has, lacks = (x, y) if different[0] in scores[x] else (y, x)
             raise UserError(
@@ -77,17 +70,8 @@ def compare_many(
                 "compare the tasks that all methods have"
             )
         raw[x, y] = compare(scores[x], scores[y], higher_is_better, level, repetitions, draws, generator=generator)
-    tested = {key: c for key, c in raw.items() if c.p is not None}
-    family = dict(zip(tested, holm([c.p for c in tested.values() if c.p is not None]), strict=True))
-    found = {}
-    for key, one in raw.items():
-        if one.difference is not None and key in family:
-            verdict = verdict_of(one.difference, family[key], higher_is_better, level)
-            one = replace(one, adjusted_p=family[key], family=len(family), verdict=verdict)
-        found[key] = one
-        if reference is None:
-            found[key[::-1]] = one.reversed()
-    return found
+    found = corrected(raw, higher_is_better, level)
+    return {**found, **{key[::-1]: one.reversed() for key, one in found.items()}}
 
 
 class Marks(NamedTuple):
@@ -98,7 +82,7 @@ class Marks(NamedTuple):
 
 
 def marks_of(comparisons: Mapping[tuple[str, str], Comparison]) -> Marks:
-    """The marks that all pairs of `compare_many`, without a reference, allow.
+    """The marks that all pairs of `compare_many` allow.
 
     Best is the method that is "better" than every other; second, once there is a best, the one better than every other
     but the best, of which there must be at least one.
@@ -131,4 +115,4 @@ def best_marks(
     if len(_with_scores(scores_by_method)) < 2:
         return Marks(None, None)
     # marks need no interval: one repetition
-    return marks_of(compare_many(scores_by_method, None, higher_is_better, level, 1, draws, generator=generator))
+    return marks_of(compare_many(scores_by_method, higher_is_better, level, 1, draws, generator=generator))

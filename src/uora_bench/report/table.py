@@ -1,132 +1,25 @@
-"""A table, before it is Markdown, CSV, LaTeX or HTML: which number stands where, beside which published one, and why
-the two may differ.
+"""From the cells of an experiment (a `Collection`) and its `TableSpec` to a `Table`.
 
-`build` makes a `Table` of a `Collection` and its `TableSpec`. Published numbers are looked up here and kept apart from
-our own in every place.
+Published numbers are looked up here and kept apart from our own in every entry.
 """
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from uora_bench.errors import UserError, nearest
 from uora_bench.grid import preset
-from uora_bench.report import aggregate, notes, published, stats, versus
-from uora_bench.report.aggregate import Costs, Number
+from uora_bench.grid.table_spec import BlockSpec, Column, RowSpec, Rule, TableSpec
+from uora_bench.report import aggregate, notes, row_comparison, stats
 from uora_bench.report.collect import Collection, Run
-from uora_bench.report.published import Library, Published
-from uora_bench.report.spec import Block, Column, RowSpec, Rule, TableSpec
-from uora_bench.report.versus import Versus
-
-
-@dataclass(frozen=True)
-class Score:
-    """One column, with everything decided: which metric of which split, times ``scale``."""
-
-    label: str
-    task: str
-    metric: str
-    split: str
-    scale: float
-    higher_is_better: bool
-    decimals: int
-    published: dict[str, str]
-    averaged: bool = True
-
-
-@dataclass(frozen=True)
-class Place:
-    """One place of the table. ``mark``: best or second, where the statistics allow it, else empty."""
-
-    ours: Number
-    published: Published | None
-    mark: str = ""
-    notes: tuple[int, ...] = ()  # indices into `Table.notes`, about our number
-    published_notes: tuple[int, ...] = ()
-
-    @property
-    def delta(self) -> float | None:
-        """Ours minus published, where both are there."""
-        if self.ours.value is None or self.published is None:
-            return None
-        return self.ours.value - self.published.value
-
-
-@dataclass(frozen=True)
-class Average:
-    """The mean over the averaged ``columns``; ``ours`` is None while one of them has no number. ``by_seed``: the same
-    for each seed that all of them have."""
-
-    ours: float | None
-    published: Published | None
-    columns: tuple[str, ...]
-    by_seed: dict[int, float]
-    mark: str = ""
-
-    @property
-    def delta(self) -> float | None:
-        return None if self.ours is None or self.published is None else self.ours - self.published.value
-
-
-@dataclass(frozen=True)
-class Row:
-    label: str
-    places: tuple[Place, ...]
-    costs: Costs
-    published_parameters: str = ""
-    average: Average | None = None
-    costs_notes: tuple[int, ...] = ()
-
-    @property
-    def runs(self) -> tuple[Run, ...]:
-        # several columns may be scores of the same cells
-        return tuple({id(run): run for place in self.places for run in place.ours.runs}.values())
-
-    @property
-    def has_published(self) -> bool:
-        return any(place.published is not None for place in self.places)
-
-
-@dataclass(frozen=True)
-class Part:
-    """The rows under one heading."""
-
-    label: str
-    rows: tuple[Row, ...]
-
-
-@dataclass(frozen=True)
-class Table:
-    """``notes``: the footnotes, each once; places refer to them by index. ``about``: lines that hold for the whole.
-    ``heading``: what the rows are. ``plain``: they are no trained cells: there are no costs, and ``rule`` is ""."""
-
-    name: str
-    title: str
-    spec: TableSpec
-    rule: Rule | Literal[""]
-    columns: tuple[Score, ...]
-    parts: tuple[Part, ...]
-    notes: tuple[str, ...]
-    about: tuple[str, ...]
-    orphans: tuple[str, ...]
-    versus: tuple[Versus, ...] = ()  # per block, where the specification names a reference row
-    paper: str = ""  # "VeRA, Table 2" where it stands beside one
-    heading: str = "method"
-    plain: bool = False
-
-    def row(self, label: str, block: str | None = None) -> list[tuple[Part, Row]]:
-        """The rows of that label (in a block of that label, where one is given)."""
-        return [
-            (part, row)
-            for part in self.parts
-            for row in part.rows
-            if row.label == label and block in (None, part.label)
-        ]
+from uora_bench.report.model import Average, Block, Entry, Row, Score, Table
+from uora_bench.report.published import Library, Published, find_published
+from uora_bench.report.row_comparison import AgainstReference
 
 
 def build(collection: Collection, library: Library | None, rule: Rule | None = None) -> Table:
@@ -143,29 +36,29 @@ def build(collection: Collection, library: Library | None, rule: Rule | None = N
     if experiment.published is not None and library is not None:
         known = library.table(experiment.published.paper, experiment.published.table)
     footnotes = notes.Footnotes()
-    parts = []
-    for block in _blocks(collection, spec):
-        runs = [run for run in collection.runs if _matches(run, block.when)]
+    blocks = []
+    for named in _blocks(collection, spec):
+        runs = [run for run in collection.runs if _matches(run, named.when)]
         grouped = list(_rows(runs, spec))
         shared = _shared_tasks([own for _, own in grouped], columns)
-        rows = [_row(label, own, columns, spec, rule, known, block, footnotes, shared) for label, own in grouped]
+        rows = [_row(label, own, columns, spec, rule, known, named, footnotes, shared) for label, own in grouped]
         if rows:
-            parts.append(Part(block.label, _marked(rows, columns)))
-    if not parts:
+            blocks.append(Block(named.label, _marked(rows, columns)))
+    if not blocks:
         raise UserError(f"the table of '{experiment.name}' has no row: `table:` fits no cell of the grid")
-    beside = any(row.has_published for part in parts for row in part.rows)
+    compared = any(row.has_published for block in blocks for row in block.rows)
     table = Table(
         experiment.name,
         experiment.title or f"Records of {experiment.name}",
         spec,
         rule,
         columns,
-        tuple(parts),
+        tuple(blocks),
         (),
         (),
         collection.orphans,
-        tuple(one for one in (_versus(part, columns, spec) for part in parts) if one is not None),
-        f"{experiment.published.paper}, {experiment.published.table}" if experiment.published and beside else "",
+        tuple(one for one in (_comparisons(block, columns, spec) for block in blocks) if one is not None),
+        f"{experiment.published.paper}, {experiment.published.table}" if experiment.published and compared else "",
     )
     return replace(table, notes=footnotes.texts, about=notes.about(table, collection))
 
@@ -180,9 +73,9 @@ def _columns(collection: Collection, spec: TableSpec, rule: Rule) -> tuple[Score
             continue  # the grid was narrowed to other tasks
         own = column.metric in (None, run.metric.primary)
         split = column.split or ("test" if run.splits.get("test") else "dev")
-        beside = {"task": column.label, **column.published}
+        names = {"task": column.label, **column.published}
         if rule == "heldout_dev" and split == "test":
-            split, beside = "dev", {}  # all that this rule scores; published was the test set
+            split, names = "dev", {}  # all that this rule scores; published was the test set
         higher = run.metric.higher_is_better if own else True
         columns.append(
             Score(
@@ -193,7 +86,7 @@ def _columns(collection: Collection, spec: TableSpec, rule: Rule) -> tuple[Score
                 column.scale if column.scale is not None else run.metric.scale,
                 column.higher_is_better if column.higher_is_better is not None else higher,
                 column.decimals if column.decimals is not None else spec.decimals,
-                beside,
+                names,
                 column.averaged,
             )
         )
@@ -202,13 +95,13 @@ def _columns(collection: Collection, spec: TableSpec, rule: Rule) -> tuple[Score
     return tuple(columns)
 
 
-def _blocks(collection: Collection, spec: TableSpec) -> Iterable[Block]:
+def _blocks(collection: Collection, spec: TableSpec) -> Iterable[BlockSpec]:
     if spec.blocks:
         return spec.blocks
     backbones = dict.fromkeys(run.row["backbone"] for run in collection.runs if "backbone" in run.row)
     if len(backbones) > 1:
-        return [Block(str(b), {"backbone": b}) for b in backbones]
-    return [Block("", {})]
+        return [BlockSpec(str(b), {"backbone": b}) for b in backbones]
+    return [BlockSpec("", {})]
 
 
 def _matches(run: Run, when: Mapping[str, Any]) -> bool:
@@ -251,11 +144,11 @@ def _row(
     spec: TableSpec,
     rule: Rule,
     known: Sequence[Published],
-    block: Block,
+    block: BlockSpec,
     footnotes: notes.Footnotes,
     shared: set[str],
 ) -> Row:
-    places = []
+    entries = []
     for column in columns:
         own = [run for run in runs if run.task == column.task]
         seeds = [run.seed for run in own]
@@ -264,11 +157,11 @@ def _row(
         number = aggregate.number(own, rule, column.split, column.metric, column.scale, spec.aggregate)
         theirs = None
         if named.published is not None and column.published:
-            theirs = published.find(
+            theirs = find_published(
                 known, named.published, block.published, column.published["task"], column.published.get("metric")
             )
-        places.append(
-            Place(
+        entries.append(
+            Entry(
                 number,
                 theirs,
                 "",
@@ -276,13 +169,13 @@ def _row(
                 tuple(footnotes.add(text) for text in notes.theirs(theirs, own, spec)),
             )
         )
-    counts = {p.published.trainable_params for p in places if p.published is not None} - {"", "-"}
+    counts = {p.published.trainable_params for p in entries if p.published is not None} - {"", "-"}
     return Row(
         named.label,
-        tuple(places),
+        tuple(entries),
         aggregate.costs([run for run in runs if run.task in shared]),
         " / ".join(sorted(counts)),
-        _average(places, columns, spec, named, known, block),
+        _average(entries, columns, spec, named, known, block),
     )
 
 
@@ -295,23 +188,23 @@ def _shared_tasks(rows: Sequence[Sequence[Run]], columns: Sequence[Score]) -> se
 
 
 def _average(
-    places: Sequence[Place],
+    entries: Sequence[Entry],
     columns: Sequence[Score],
     spec: TableSpec,
     named: RowSpec,
     known: Sequence[Published],
-    block: Block,
+    block: BlockSpec,
 ) -> Average | None:
     wanted = {column.label for column in spec.columns if column.averaged}
     if not spec.average or not wanted <= {column.label for column in columns}:
         return None  # of fewer columns it would be another number than the published one, and than elsewhere
-    chosen = [(place, column) for place, column in zip(places, columns, strict=True) if column.averaged]
-    values = [place.ours.value for place, _ in chosen]
+    chosen = [(entry, column) for entry, column in zip(entries, columns, strict=True) if column.averaged]
+    values = [entry.ours.value for entry, _ in chosen]
     ours = None if None in values else statistics.fmean(v for v in values if v is not None)
     theirs = None
-    if named.published is not None and all(place.published is not None for place, _ in chosen):
-        theirs = published.find(known, named.published, block.published, "Avg", None)
-    scores = [place.ours.by_seed for place, _ in chosen]
+    if named.published is not None and all(entry.published is not None for entry, _ in chosen):
+        theirs = find_published(known, named.published, block.published, "Avg", None)
+    scores = [entry.ours.by_seed for entry, _ in chosen]
     seeds = sorted(set.intersection(*map(set, scores)))
     by_seed = {seed: statistics.fmean(one[seed] for one in scores) for seed in seeds}
     return Average(ours, theirs, tuple(column.label for _, column in chosen), by_seed)
@@ -319,15 +212,15 @@ def _average(
 
 def _marked(rows: Sequence[Row], columns: Sequence[Score]) -> tuple[Row, ...]:
     """``rows`` with the marks that survive the statistics, per column and for the average over all of them."""
-    marked = [list(row.places) for row in rows]
+    marked = [list(row.entries) for row in rows]
     for i, column in enumerate(columns):
-        scores = {str(n): {column.label: row.places[i].ours.by_seed} for n, row in enumerate(rows)}
+        scores = {str(n): {column.label: row.entries[i].ours.by_seed} for n, row in enumerate(rows)}
         for n, mark in _marks(scores, column.higher_is_better).items():
             marked[n][i] = replace(marked[n][i], mark=mark)
-    found = [replace(row, places=tuple(places)) for row, places in zip(rows, marked, strict=True)]
+    found = [replace(row, entries=tuple(entries)) for row, entries in zip(rows, marked, strict=True)]
     if len(columns) > 1 and all(column.higher_is_better for column in columns if column.averaged):
         whole = {
-            str(n): {c.label: p.ours.by_seed for c, p in zip(columns, row.places, strict=True) if c.averaged}
+            str(n): {c.label: p.ours.by_seed for c, p in zip(columns, row.entries, strict=True) if c.averaged}
             for n, row in enumerate(rows)
             if row.average is not None and row.average.ours is not None
         }
@@ -338,11 +231,11 @@ def _marked(rows: Sequence[Row], columns: Sequence[Score]) -> tuple[Row, ...]:
     return tuple(found)
 
 
-def _versus(part: Part, columns: Sequence[Score], spec: TableSpec) -> Versus | None:
+def _comparisons(block: Block, columns: Sequence[Score], spec: TableSpec) -> AgainstReference | None:
     reference = spec.reference
     if reference is None:
         return None
-    rows = {row.label: row for row in part.rows}
+    rows = {row.label: row for row in block.rows}
     if reference not in rows:
         if any(row.label == reference for row in spec.rows):
             return None  # the grid was narrowed to other rows
@@ -350,10 +243,10 @@ def _versus(part: Part, columns: Sequence[Score], spec: TableSpec) -> Versus | N
     if len({column.higher_is_better for column in columns}) > 1:
         raise UserError("a table with a reference row needs columns of one direction: higher or lower is better")
     scores = {
-        label: {c.label: p.ours.by_seed for c, p in zip(columns, row.places, strict=True)}
+        label: {c.label: p.ours.by_seed for c, p in zip(columns, row.entries, strict=True)}
         for label, row in rows.items()
     }
-    return versus.build(part.label, reference, scores, columns[0].higher_is_better)
+    return row_comparison.compare_rows(block.label, reference, scores, columns[0].higher_is_better)
 
 
 def _marks(scores: dict[str, dict[str, dict[int, float]]], higher_is_better: bool) -> dict[int, str]:

@@ -2,65 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from uora_bench.config import registry
 from uora_bench.errors import UserError
 from uora_bench.grid import preset
 from uora_bench.grid.request import Request
-from uora_bench.report import collect, csv_file, latex, markdown, published, table, theory
-from uora_bench.report.spec import Rule
-from uora_bench.report.table import Table
+from uora_bench.grid.table_spec import Rule
+from uora_bench.report import collect, csv_file, latex, markdown, published, table
+from uora_bench.report.kinds import RecordKind, owner
+from uora_bench.report.model import Table
 from uora_bench.util import atomic
 
 TRIALS = ("quickstart", "scratch")  # everybody's own: a table of them is there when asked for, and in no list
 FORMATS: dict[str, Callable[[Table], str]] = {"md": markdown.render, "csv": csv_file.render, "tex": latex.render}
 
 
-def library() -> published.Library:
+def published_library() -> published.Library:
     """The published numbers that come with the package, wherever one's own results are."""
-    return published.read(registry.paper_dir())
+    return published.read_published(registry.paper_dir())
 
 
-def experiments(results: Path) -> list[str]:
+def experiments(results: Path, kinds: Sequence[RecordKind] = ()) -> list[str]:
     """The experiments that have a table: every preset that says how it looks or that has records, and every folder of
-    records without a preset; not `TRIALS`."""
+    records without a preset; not `TRIALS`, and not those of other ``kinds`` of records."""
     root = results / "records"
-    recorded = {p.name for p in root.iterdir() if any(p.glob("*.json"))} if root.is_dir() else set()
-    recorded = {name for name in recorded if not theory.is_theory(name)}
+    folders = root.iterdir() if root.is_dir() else ()
+    recorded = {p.name for p in folders if any(p.glob("*.json")) and owner(p.name, kinds) is None}
     specified = {name for name in registry.choices("experiment") if preset.load(name).table is not None}
     return sorted((recorded | specified) - set(TRIALS))
 
 
-def make(request: Request, results: Path, library: published.Library | None, rule: Rule | None = None) -> Table:
+def make_table(
+    request: Request,
+    results: Path,
+    library: published.Library | None,
+    rule: Rule | None = None,
+    kinds: Sequence[RecordKind] = (),
+) -> Table:
     """The table that ``request`` asks for."""
-    if theory.is_theory(request.experiment):
-        return theory.make(request, results, library)
+    kind = owner(request.experiment, kinds)
+    if kind is not None:
+        return kind.table_of(request, results, library)
     return table.build(collect.collect(request, results), library, rule)
 
 
-def all_tables(results: Path, rule: Rule | None = None, names: Iterable[str] | None = None) -> list[Table]:
-    """The tables of ``names`` (all of `experiments` where None)."""
-    known = library()
-    own = [make(Request(name, "print"), results, known, rule) for name in (names or experiments(results))]
+def all_tables(
+    results: Path, rule: Rule | None = None, names: Iterable[str] | None = None, kinds: Sequence[RecordKind] = ()
+) -> list[Table]:
+    """The tables of ``names``; where None all of `experiments`, and without a ``rule`` those of other ``kinds``."""
+    known = published_library()
+    wanted = experiments(results, kinds) if names is None else names
+    own = [make_table(Request(name, "print"), results, known, rule) for name in wanted]
     if names is not None or rule is not None:  # nothing was chosen by a rule where nothing was trained
         return own
-    return own + [one for name in theory.names(results) for one in theory.tables_of(name, results, known)]
+    return own + [one for kind in kinds for name in kind.names(results) for one in kind.tables_of(name, results, known)]
 
 
 def files(tables: Iterable[Table], folder: Path) -> dict[Path, str]:
     """What is to be written, by path: every table in every format, and a list of them."""
     tables = list(tables)
     found = {folder / f"{t.name}.{kind}": render(t) for t in tables for kind, render in FORMATS.items()}
-    found |= {folder / f"{t.name}_comparisons.csv": csv_file.comparisons(t) for t in tables if t.versus}
+    found |= {folder / f"{t.name}_comparisons.csv": csv_file.comparisons(t) for t in tables if t.comparisons}
     papers = {folder / f"{t.name}_comparisons.tex": latex.comparisons(t) for t in tables}
     found |= {path: text for path, text in papers.items() if text}
     found[folder / "README.md"] = _index(tables)
     return found
 
 
-def write(contents: dict[Path, str]) -> None:
+def write_files(contents: dict[Path, str]) -> None:
     """Write ``contents``, each file whole or not at all."""
     for path, text in contents.items():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,7 +79,7 @@ def write(contents: dict[Path, str]) -> None:
 
 
 def check(contents: dict[Path, str]) -> None:
-    """Raise `UserError` when the files of ``contents`` are not there as they should be, or others beside them."""
+    """Raise `UserError` unless the files of ``contents`` are there as they should be, and no other in their folders."""
     wrong = [path for path, text in contents.items() if not path.is_file() or path.read_text("utf-8") != text]
     if wrong:
         more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
@@ -87,12 +98,12 @@ def _index(tables: list[Table]) -> str:
         "as CSV (with every seed's score and the ids of the cells) and as LaTeX (booktabs). Rows are compared with a",
         "reference row below the Markdown, and in `*_comparisons` as CSV and LaTeX.",
         "",
-        "| table | beside | rule | scores there |",
+        "| table | published | rule | scores there |",
         "| --- | --- | --- | ---: |",
     ]
     for one in tables:
-        places = [place.ours for part in one.parts for row in part.rows for place in row.places]
-        done, planned = sum(n.n for n in places), sum(n.planned for n in places)
-        beside, rule = one.paper or "(own)", one.rule or "–"
-        lines.append(f"| [{one.name}]({one.name}.md): {one.title} | {beside} | {rule} | {done} of {planned} |")
+        entries = [entry.ours for row in one.rows for entry in row.entries]
+        done, planned = sum(n.n for n in entries), sum(n.planned for n in entries)
+        paper, rule = one.paper or "(own)", one.rule or "–"
+        lines.append(f"| [{one.name}]({one.name}.md): {one.title} | {paper} | {rule} | {done} of {planned} |")
     return "\n".join(lines) + "\n"

@@ -23,38 +23,28 @@ from typing import Any
 import numpy as np
 
 from uora_bench.errors import UserError, nearest
-from uora_bench.mt_bench.judge.answers import json_lines
 from uora_bench.theory import empirical
 from uora_bench.theory.empirical import Domain, Transfer
+from uora_bench.theory.reviews import DOMAINS, review_file
+from uora_bench.util.jsonl import json_lines
 from uora_bench.util.seeds import derive
 
-BENCHMARK = "amazon_blitzer"
-DOMAINS = ("books", "dvd", "electronics", "kitchen")
 TRANSFERS = tuple((source, target) for source in DOMAINS for target in DOMAINS if source != target)
 FEATURES = 400
 SEEDS = (1, 123, 404)  # the published ones; the random numbers behind them are not
 GRID = np.round(np.arange(-4, 10 + 0.1, 0.25), 10)
 
 
-def read(root: str | Path | None) -> dict[str, tuple[list[str], np.ndarray]]:
-    """{domain: (texts, labels −1 or +1)} from ``<root>/amazon_blitzer/<domain>/train.jsonl.gz`` (or ``.jsonl``).
+def read_reviews(root: str | Path | None) -> dict[str, tuple[list[str], np.ndarray]]:
+    """{domain: (texts, labels −1 or +1)} of the files below ``root``.
 
     Raises:
-        UserError: without a root, when a file is missing, or for a row without title, text and a label 0 or 1.
+        UserError: as `review_file`, and for a row without title, text and a label 0 or 1.
     """
-    if root is None:
-        raise UserError(
-            f"the Amazon reviews are files: set data.root=<folder> (or UORA_DATA_DIR) to one with {BENCHMARK}/, or use "
-            "the digits, which need none"
-        )
-    return {name: _read_domain(Path(root) / BENCHMARK / name) for name in DOMAINS}
+    return {name: _read_domain(review_file(root, name)) for name in DOMAINS}
 
 
-def _read_domain(folder: Path) -> tuple[list[str], np.ndarray]:
-    paths = [folder / f"train{suffix}" for suffix in (".jsonl.gz", ".jsonl")]
-    path = next((p for p in paths if p.is_file()), None)
-    if path is None:
-        raise UserError(f"no reviews: '{paths[0]}' is not there; set data.root to the folder that holds {BENCHMARK}/")
+def _read_domain(path: Path) -> tuple[list[str], np.ndarray]:
     texts, labels = [], []
     for number, row in json_lines(path):
         try:
@@ -71,14 +61,14 @@ def domains(root: str | Path | None) -> dict[str, Domain]:
     """The four domains as standardised features (rows, 400) and labels, in the files' order; kept in memory.
 
     Raises:
-        UserError: as `read`.
+        UserError: as `read_reviews`.
     """
     return _domains(None if root is None else str(root))
 
 
 @lru_cache(maxsize=2)
 def _domains(root: str | None) -> dict[str, Domain]:
-    found = read(root)
+    found = read_reviews(root)
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     counted = TfidfVectorizer(max_features=FEATURES)
@@ -104,12 +94,11 @@ def transfer(
     splits: int = 10,
     seeds: Iterable[int] = SEEDS,
     grid: Any = GRID,
-    fold: bool = False,
 ) -> Transfer:
     """One transfer between two of ``held`` (`domains`); its draws are the seeds.
 
-    All columns are scored on the same splits (in the released code each has its own). ``fold`` counts
-    max(accuracy, 1 − accuracy) as that code does on its real data; it matters near and left of ᾱ alone.
+    All columns are scored on the same splits (in the released code each has its own). That code counts
+    max(accuracy, 1 − accuracy) on its real data, which matters near and left of ᾱ alone.
 
     Raises:
         UserError: for an unknown domain, twice the same one, N below 1, an n that leaves nothing to test on.
@@ -129,7 +118,7 @@ def transfer(
         chosen = empirical.splits_of(theirs, n, splits, rng)
         parts.append(
             empirical.one_draw(
-                ours, theirs, chosen, gamma_pre, gamma, np.asarray(grid, float), False, fold, np.sort(order[:N])
+                ours, theirs, chosen, gamma_pre, gamma, np.asarray(grid, float), False, np.sort(order[:N])
             )
         )
     if not parts:

@@ -80,24 +80,9 @@ def moments(setting: Setting, source: Source, alpha: Values) -> tuple[Values, Va
     return mean, mean**2 + variance
 
 
-def second_moment_terms(setting: Setting, source: Source) -> tuple[Values, Values, Values]:
-    """(T_1, T_2, T_3) of ν = T_1 + αT_2 + α²T_3: the published long form of the same second moment.
-
-    The released code's slip sits in W alone (`ridge_source`), which enters T_3 alone.
-    """
-    c, norm2 = of_target(setting), setting.target_norm2
-    s, k, lam, h = source.s, c.k, c.lam, c.h
-    first = norm2 / (h * lam) * ((norm2 + 1) / lam - 2 * (1 - h)) + (1 - h) / h
-    second = 2 * k * s / (h * lam) * ((norm2 + 1) / lam - (1 - h))
-    third = k**2 / h * ((s / lam) ** 2 + (1 - h) / c.eta * (source.W + s**2 / lam * (norm2 / lam - 2)))
-    return first, second, third
-
-
-def accuracy(setting: Setting, source: Source, alpha: Values, fold: bool = False) -> Values:
-    """Test accuracy Φ(m/σ); with ``fold`` Φ(|m|/σ), which the released code reports (a classifier worse than chance
-    counts as its opposite). NaN where the released variant's variance is negative."""
-    mean, variance = _mean_and_variance(setting, source, alpha)
-    return _accuracy(np.abs(mean) if fold else mean, variance)
+def accuracy(setting: Setting, source: Source, alpha: Values) -> Values:
+    """Test accuracy Φ(m/σ). NaN where the released variant's variance is negative."""
+    return _accuracy(*_mean_and_variance(setting, source, alpha))
 
 
 def risk(setting: Setting, source: Source, alpha: Values) -> Values:

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from uora_bench.theory import classification, regression
+from uora_bench.theory import classification, regression, transfers
 from uora_bench.theory import simulate as simulation
 from uora_bench.theory.classification import VARIANTS, Source
+from uora_bench.theory.estimates import estimate, number, numbers
 from uora_bench.theory.parameters import (
     AccuracyAlpha,
     DecisionFunction,
@@ -39,12 +40,10 @@ Array = np.ndarray
 _THREE = (-1.0, 0.0, 1.0)
 
 
-def of_cell(cell: TheoryCell, data: Mapping[str, Any]) -> Results:
-    """The results of ``cell``; ``data``: what `data.load` gave for it."""
+def results_of(cell: TheoryCell, data: Mapping[str, Any]) -> Results:
+    """The results of ``cell``; ``data``: what `DataLoader.data_of` gave for it."""
     if cell.kind in ("amazon", "digits"):
-        from uora_bench.theory import transfers
-
-        return transfers.of_cell(cell, data)
+        return transfers.results_of(cell, data)
     known: dict[str, Callable[[Any, int, int], Results]] = {
         "accuracy_alpha": _accuracy_alpha,
         "source_accuracy_alpha": _accuracy_alpha,
@@ -61,21 +60,6 @@ def of_cell(cell: TheoryCell, data: Mapping[str, Any]) -> Results:
 def seed_of(cell: TheoryCell) -> int:
     """The seed of a cell's draws."""
     return derive(cell.seed, "theory", json.dumps(cell.canonical(), sort_keys=True))
-
-
-def numbers(found: Any) -> tuple[float | None, ...]:
-    """Plain floats; what is not finite is None."""
-    return tuple(float(v) if np.isfinite(v) else None for v in np.atleast_1d(np.asarray(found, float)))
-
-
-def number(found: Any) -> float | None:
-    return numbers(found)[0]
-
-
-def estimate(draws: Array) -> Estimate:
-    """Mean and standard error over the first axis of ``draws``, (repetitions, places) or (repetitions,)."""
-    draws = np.asarray(draws, float).reshape(len(draws), -1)
-    return Estimate(numbers(draws.mean(axis=0)), numbers(simulation.standard_error(draws)), len(draws))
 
 
 def _with_source(given: Any) -> tuple[Setting, dict[str, Source], Source | None]:

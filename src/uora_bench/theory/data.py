@@ -5,17 +5,13 @@ from __future__ import annotations
 
 import hashlib
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-from uora_bench.errors import UserError
 from uora_bench.theory.presets import TheoryCell
-
-BENCHMARK = "amazon_blitzer"
-DOMAINS = ("books", "dvd", "electronics", "kitchen")
+from uora_bench.theory.reviews import DOMAINS, review_file
 
 
-class Loader:
+class DataLoader:
     """Loads each data set once per command. ``root``: the folder of ``data.root``, or None."""
 
     def __init__(self, root: str | None) -> None:
@@ -29,7 +25,7 @@ class Loader:
         """
         return self._reviews if cell.kind == "amazon" else {}
 
-    def load(self, cell: TheoryCell) -> dict[str, Any]:
+    def data_of(self, cell: TheoryCell) -> dict[str, Any]:
         """The data that ``cell`` needs, by name; raises as `fingerprints`."""
         if cell.kind != "amazon":
             return {}
@@ -41,15 +37,6 @@ class Loader:
     def _reviews(self) -> dict[str, str]:
         found = {}
         for domain in DOMAINS:
-            folder = Path(self.root or "") / BENCHMARK / domain
-            paths = [folder / f"train{suffix}" for suffix in (".jsonl.gz", ".jsonl")]
-            path = next((p for p in paths if p.is_file()), None)
-            if self.root is None or path is None:
-                missing = "data.root is not set" if self.root is None else f"'{paths[0]}' is not there"
-                raise UserError(
-                    f"the Amazon reviews are files, and {missing}: set data.root=<folder> (or UORA_DATA_DIR) to one "
-                    f"that holds {BENCHMARK}/; experiment=digits needs none"
-                )
-            with open(path, "rb") as handle:
+            with open(review_file(self.root, domain), "rb") as handle:
                 found[domain] = hashlib.file_digest(handle, "sha256").hexdigest()[:16]
         return found

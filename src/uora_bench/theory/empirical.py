@@ -100,14 +100,11 @@ def splits_of(domain: Domain, n: int, count: int, rng: np.random.Generator) -> A
     return np.stack([rng.permutation(rows)[:n] for _ in range(count)])
 
 
-def accuracies(
-    domain: Domain, source: Array, splits: Array, gamma: float, alphas: Array, fold: bool = False
-) -> tuple[Array, Array]:
+def accuracies(domain: Domain, source: Array, splits: Array, gamma: float, alphas: Array) -> tuple[Array, Array]:
     """Accuracies of w_α trained on each split, on the rows outside it, and of the source vector on the same rows.
 
     Args:
         splits: (splits, n) row numbers of the training rows. alphas: (alphas,).
-        fold: count max(accuracy, 1 − accuracy), as the released code does on its data sets.
 
     Returns:
         (splits, alphas) and (splits,).
@@ -123,8 +120,6 @@ def accuracies(
         values = fixed[test, i, None] + moving[test, i, None] * alphas
         found[i] = np.mean(values * labels[test, None] > 0, axis=0)
         alone[i] = own[test].mean()
-    if fold:
-        found, alone = np.maximum(found, 1 - found), np.maximum(alone, 1 - alone)
     return found, alone
 
 
@@ -181,14 +176,13 @@ def one_draw(
     gamma: float,
     grid: Array,
     debias: bool,
-    fold: bool = False,
     source_rows: Array | None = None,
 ) -> Transfer:
     """A `Transfer` of one draw (arrays of length 1 in the first axis).
 
     Args:
         splits: (splits, n) training rows of the target. grid: α of the curve. debias: of the plug-in moments.
-        fold: as in `accuracies`. source_rows: numbers of the source's rows to train w̃ on, instead of all; moments are
+        source_rows: numbers of the source's rows to train w̃ on, instead of all; moments are
             of all rows all the same.
     """
     n = splits.shape[1]
@@ -199,7 +193,7 @@ def one_draw(
     stars = optimal_alphas(source, target, n, gamma_pre, gamma, debias, len(rows))
     alphas = {"target_only": 0.0, "plain": 1.0, "corrected": stars["corrected"], "released": stars["released"]}
     every = np.array([*alphas.values(), *grid])
-    found, alone = accuracies(target, vector, splits, gamma, every, fold)
+    found, alone = accuracies(target, vector, splits, gamma, every)
     found[:, np.isnan(every)] = np.nan  # no α, no accuracy: comparisons with NaN would count as misses
     columns = {name: found[None, :, i] for i, name in enumerate(alphas)}
     expected = {name: np.array([classification.accuracy(setting, limit, a)]) for name, a in alphas.items()}

@@ -28,7 +28,7 @@ PAPER = ("figure", "table")  # figure=1 is the preset whose `paper` is "figure 1
 @dataclass(frozen=True)
 class Printed:
     """Numbers that the paper or its code prints for this experiment: where, and rows of parameters and values that
-    `uora_bench.report.theory` puts beside ours; or the tables of results/paper/*.csv that hold them."""
+    `uora_bench.theory.report` shows next to ours; or the tables of results/paper/*.csv that hold them."""
 
     source: str
     values: tuple[dict[str, Any], ...] = ()  # {when: {beta: 0.2}, optimal_alpha: "1.64"}; text keeps the digits
@@ -55,7 +55,7 @@ class Preset:
     seeds: tuple[int, ...] = (0,)
     paper: str | None = None
     shows: tuple[str, ...] = ()
-    table_alphas: tuple[float, ...] = (0.0, 1.0)  # which α the table shows, beside the special ones
+    table_alphas: tuple[float, ...] = (0.0, 1.0)  # which α the table shows, besides the special ones
     printed: Printed | None = None
 
 
@@ -100,7 +100,7 @@ def names() -> list[str]:
 
 
 @functools.cache
-def load(name: str) -> Preset:
+def load_preset(name: str) -> Preset:
     """The preset ``name``; raises `UserError` for an unknown one or a file that does not fit `Preset`."""
     import yaml
 
@@ -121,7 +121,7 @@ def load(name: str) -> Preset:
 
 def of_paper(what: str, number: str) -> str:
     """The name of the preset that the paper calls ``what`` ``number`` (figure 1, table 1)."""
-    known = {preset.paper: preset.name for preset in map(load, names()) if preset.paper}
+    known = {preset.paper: preset.name for preset in map(load_preset, names()) if preset.paper}
     if f"{what} {number}" not in known:
         named = ", ".join(sorted(f"{'='.join(paper.split(' ', 1))} ({name})" for paper, name in known.items()))
         raise UserError(f"no {what}={number} of the paper is here; there are {named}; and experiment=… (see list)")

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from uora_bench.config.schema import build, plain
 from uora_bench.errors import UserError
 from uora_bench.records import provenance
-from uora_bench.records.record import put, record_path
+from uora_bench.records.record import record_path, write_record_text
 from uora_bench.theory.presets import TheoryCell, cell_id
 
 SCHEMA = 1
@@ -53,7 +53,7 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Results:
-    """``x``: the values along ``axis`` (alpha, gamma, beta, …; "" where there is only one place). ``theory``: variant
+    """``x``: the values along ``axis`` (alpha, gamma, beta, …; "" where there is only one). ``theory``: variant
     -> quantity -> values along ``x``; ``simulated``: the same measured. ``facts``: single numbers, with theory's by
     variant (``corrected.optimal_alpha``); ``special``: name -> a value of x that means something (α*, the worst α)."""
 
@@ -87,16 +87,16 @@ class TheoryRecord:
         """Write to ``folder/<cell_id>.json`` atomically; a failure never replaces a finished record.
 
         Raises:
-            UserError: for a record that `read` would refuse.
+            UserError: for a record that `read_record` would refuse.
             OSError: when the file system refuses; what was there is untouched.
         """
         path = record_path(folder, self.cell_id)
         _check(self)
-        put(path, self.status, _text(plain(self)), read)
+        write_record_text(path, self.status, _text(plain(self)), read_record)
         return path
 
 
-def read(path: Path) -> TheoryRecord:
+def read_record(path: Path) -> TheoryRecord:
     """Read and validate a record.
 
     Raises:
@@ -117,10 +117,10 @@ def read(path: Path) -> TheoryRecord:
     return record
 
 
-def find(folder: Path, wanted: str) -> TheoryRecord | None:
+def find_record(folder: Path, wanted: str) -> TheoryRecord | None:
     """The record of that id in ``folder``, if there is one."""
     path = record_path(folder, wanted)
-    return read(path) if path.is_file() else None
+    return read_record(path) if path.is_file() else None
 
 
 def facts(cell: TheoryCell, data: Mapping[str, str], command: list[str], finished: str) -> dict[str, Any]:
@@ -160,7 +160,7 @@ def _text(record: dict[str, Any]) -> str:
             parts.append(f" {_json(key)}: {{\n{inner}\n }}")
         else:
             parts.append(f" {_json(key)}: {_json(value)}")
-    return "{\n" + ",\n".join(parts) + "\n}"
+    return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
 def _json(value: Any) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from uora_bench.config.schema import convert
 from uora_bench.errors import UserError, nearest
 from uora_bench.theory import presets
 from uora_bench.theory.parameters import KINDS
-from uora_bench.theory.presets import Preset
+from uora_bench.theory.presets import Preset, TheoryCell
 
 VARIANTS = ("corrected", "released")
 _CHOICES = ("experiment", *presets.PAPER)
@@ -26,23 +27,34 @@ _OWN = (
 
 
 @dataclass(frozen=True)
-class Request:
-    """``given``: parameter -> values; ``folder``: of records, without ``results.dir``; None in ``repetitions`` and
-    ``seeds``: the preset's."""
+class TheoryRequest:
+    """``given``: parameter -> values; None in ``repetitions`` and ``seeds``: the preset's; ``experiment``: the folder's
+    name; ``overrides``: the command line."""
 
     preset: Preset
     given: dict[str, list[Any]] = field(default_factory=dict)
     repetitions: int | None = None
     seeds: tuple[int, ...] | None = None
     variant: str = "corrected"
-    folder: str = ""
+    experiment: str = ""
     results: Path = Path("results")
     data_root: str | None = None
     force: bool = False
     dry_run: bool = False
+    overrides: tuple[str, ...] = ()
+
+    @cached_property
+    def cells(self) -> list[TheoryCell]:
+        """The cells that are asked for; raises as `presets.expand`."""
+        return presets.expand(self.preset, self.given, self.repetitions, self.seeds)
+
+    @property
+    def folder(self) -> Path:
+        """Where their records are."""
+        return self.results / "records" / self.experiment
 
 
-def read(words: list[str]) -> Request:
+def read_request(words: list[str]) -> TheoryRequest:
     """Read ``words``.
 
     Raises:
@@ -55,7 +67,7 @@ def read(words: list[str]) -> Request:
     if len(chosen) > 1:
         raise UserError(f"one experiment at a time: {' '.join(f'{k}={t}' for k, t in chosen)}")
     key, name = chosen[0]
-    preset = presets.load(name if key == "experiment" else presets.of_paper(key, name))
+    preset = presets.load_preset(name if key == "experiment" else presets.of_paper(key, name))
     known: dict[str, Any] = {}
     given: dict[str, list[Any]] = {}
     for key, text in split:
@@ -73,7 +85,7 @@ def read(words: list[str]) -> Request:
         raise UserError(f"unknown variant '{variant}'{nearest(str(variant), VARIANTS)}")
     repetitions = known.get("repetitions")
     seeds = known.get("seed")
-    return Request(
+    return TheoryRequest(
         preset,
         given,
         None if repetitions is None else convert(int, _one("repetitions", repetitions), "repetitions"),
@@ -84,6 +96,7 @@ def read(words: list[str]) -> Request:
         known.get("data.root") or os.environ.get("UORA_DATA_DIR") or None,
         convert(bool, _one("force", known.get("force", [False])), "force"),
         convert(bool, _one("dry_run", known.get("dry_run", [False])), "dry_run"),
+        tuple(words),
     )
 
 

@@ -1,7 +1,7 @@
 """The life of theory cells: which have a record already, then one after the other, each kept as soon as it is done.
 
 A cell takes seconds, so nothing of a cell that was killed is kept; what was finished before stays. Several processes
-may work in one folder: a lock beside each record says who has the cell.
+may work in one folder: a lock file per record says who has the cell.
 """
 
 from __future__ import annotations
@@ -18,28 +18,12 @@ from uora_bench.errors import Busy, Interrupted, UserError
 from uora_bench.theory import record as records
 from uora_bench.theory.presets import TheoryCell
 from uora_bench.theory.record import TheoryRecord
-
-
-@dataclass(frozen=True)
-class Job:
-    """What one command asks for. ``experiment``: the folder of records; ``words``: the command line."""
-
-    preset: str
-    experiment: str
-    cells: tuple[TheoryCell, ...]
-    results: Path
-    data_root: str | None
-    force: bool
-    words: tuple[str, ...]
-
-    @property
-    def folder(self) -> Path:
-        return self.results / "records" / self.experiment
+from uora_bench.theory.request import TheoryRequest
 
 
 @dataclass
 class Outcome:
-    """Records of the cells that are done, in the job's order, and how many were computed, found or failed, or are
+    """Records of the cells that are done, in the request's order, and how many were computed, found or failed, or are
     with another process."""
 
     done: list[TheoryRecord]
@@ -49,7 +33,7 @@ class Outcome:
     busy: int = 0
 
 
-def run(job: Job) -> Outcome:
+def run_cells(request: TheoryRequest) -> Outcome:
     """Compute what is missing (all of it with ``force``). A failed cell leaves a record of failure and does not stop
     the others.
 
@@ -58,53 +42,57 @@ def run(job: Job) -> Outcome:
     """
     from uora_bench.theory import data
 
-    loader = data.Loader(job.data_root)
+    loader = data.DataLoader(request.data_root)
     outcome = Outcome([])
-    for i, cell in enumerate(job.cells):
+    for i, cell in enumerate(request.cells):
         sources = loader.fingerprints(cell)
         cell_id = cell.cell_id(records.fingerprint(sources))
-        known = None if job.force else records.find(job.folder, cell_id)
+        known = None if request.force else records.find_record(request.folder, cell_id)
         if known is not None and known.status == "done":
             outcome.done.append(known)
             outcome.found += 1
             continue
         with ExitStack() as held:
             try:
-                _lock(job.folder, cell_id, held)
+                _lock(request.folder, cell_id, held)
             except Busy as error:
-                _say(i, job, cell, str(error))
+                _say(i, request, cell, str(error))
                 outcome.busy += 1
                 continue
-            known = None if job.force else records.find(job.folder, cell_id)  # between our look and our lock
+            known = (
+                None if request.force else records.find_record(request.folder, cell_id)
+            )  # between our look and our lock
             if known is not None and known.status == "done":
                 outcome.done.append(known)
                 outcome.found += 1
                 continue
-            made = _compute(job, cell, cell_id, sources, loader)
+            made = _compute(request, cell, cell_id, sources, loader)
         if made.status == "done":
             outcome.done.append(made)
             outcome.computed += 1
-            _say(i, job, cell, f"{made.seconds:.1f} s")
+            _say(i, request, cell, f"{made.seconds:.1f} s")
         else:
             outcome.failed += 1
-            _say(i, job, cell, f"failed: {made.reason}")
+            _say(i, request, cell, f"failed: {made.reason}")
     return outcome
 
 
-def _compute(job: Job, cell: TheoryCell, cell_id: str, sources: dict[str, str], loader: Any) -> TheoryRecord:
+def _compute(
+    request: TheoryRequest, cell: TheoryCell, cell_id: str, sources: dict[str, str], loader: Any
+) -> TheoryRecord:
     from uora_bench.theory import compute
 
     values: dict[str, Any] = {
         "schema": records.SCHEMA,
         "cell_id": cell_id,
-        "experiment": job.experiment,
-        "preset": job.preset,
+        "experiment": request.experiment,
+        "preset": request.preset.name,
         "label": f"{cell.label} · seed {cell.seed}",
         "cell": cell.canonical(),
     }
     begun = time.perf_counter()
     try:
-        results = compute.of_cell(cell, loader.load(cell))
+        results = compute.results_of(cell, loader.data_of(cell))
         status: Any = "done"
         more: dict[str, Any] = {"results": results}
     except (UserError, Interrupted):
@@ -113,10 +101,10 @@ def _compute(job: Job, cell: TheoryCell, cell_id: str, sources: dict[str, str], 
         status, more = "failed", {"reason": " ".join(f"{type(error).__name__}: {error}".split())[:500]}
     seconds = round(time.perf_counter() - begun, 3)
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    facts = records.facts(cell, sources, list(job.words), now)
+    facts = records.facts(cell, sources, list(request.overrides), now)
     made = TheoryRecord(status=status, provenance=facts, seconds=seconds, **values, **more)
-    path = made.write(job.folder)
-    return records.read(path) if status == "done" else made
+    path = made.write(request.folder)
+    return records.read_record(path) if status == "done" else made
 
 
 def _lock(folder: Path, cell_id: str, held: ExitStack) -> None:
@@ -133,5 +121,5 @@ def _lock(folder: Path, cell_id: str, held: ExitStack) -> None:
         rest.unlink(missing_ok=True)
 
 
-def _say(i: int, job: Job, cell: TheoryCell, what: str) -> None:
-    print(f"[{i + 1}/{len(job.cells)}] {cell.label} · seed {cell.seed}: {what}", file=sys.stderr, flush=True)
+def _say(i: int, request: TheoryRequest, cell: TheoryCell, what: str) -> None:
+    print(f"[{i + 1}/{len(request.cells)}] {cell.label} · seed {cell.seed}: {what}", file=sys.stderr, flush=True)

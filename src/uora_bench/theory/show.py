@@ -8,29 +8,30 @@ from uora_bench.config.schema import plain
 from uora_bench.theory import data, presets
 from uora_bench.theory import record as records
 from uora_bench.theory.parameters import VERSIONS
-from uora_bench.theory.presets import Preset
 from uora_bench.theory.record import TheoryRecord
-from uora_bench.theory.run import Job, Outcome
+from uora_bench.theory.request import TheoryRequest
+from uora_bench.theory.run import Outcome
 
 _SHOWN = 8  # values of x for which a line is printed
 
 
-def plan(preset: Preset, job: Job) -> list[str]:
+def plan(request: TheoryRequest) -> list[str]:
     """What would run, with the values and where they come from."""
+    preset = request.preset
     lines = [preset.title, f"  source: {preset.source}", f"  kind {preset.kind}, version {VERSIONS[preset.kind]}"]
-    loader = data.Loader(job.data_root)
-    for cell in job.cells:
+    loader = data.DataLoader(request.data_root)
+    for cell in request.cells:
         cell_id = cell.cell_id(records.fingerprint(loader.fingerprints(cell)))
-        known = records.find(job.folder, cell_id)
+        known = records.find_record(request.folder, cell_id)
         state = "to do" if known is None else known.status
         values = " ".join(f"{k}={_text(v)}" for k, v in plain(cell.parameters).items() if v is not None)
         lines.append(f"  [{cell_id}] {cell.label} · seed {cell.seed} · {cell.repetitions} repetitions: {state}")
         lines.append(f"    {values}")
-    return [*lines, f"{len(job.cells)} cells; records in {job.folder}"]
+    return [*lines, f"{len(request.cells)} cells; records in {request.folder}"]
 
 
 def lines(record: TheoryRecord, variant: str) -> list[str]:
-    """The head of a record, and theory (of ``variant``) beside simulation at a few places."""
+    """The head of a record, and theory (of ``variant``) and simulation at a few x."""
     results = record.results
     assert results is not None
     if "target_only" in results.measured:
@@ -72,16 +73,18 @@ def _transfer(record: TheoryRecord, variant: str) -> str:
     return f"{record.label} [{record.cell_id}]: accuracy {'; '.join(parts)}; {best}"
 
 
-def summary(job: Job, outcome: Outcome) -> str:
+def summary(request: TheoryRequest, outcome: Outcome) -> str:
     """One line with what became of the cells."""
     parts = [f"{outcome.computed} computed", f"{outcome.found} already done"]
     parts += [f"{outcome.failed} failed"] if outcome.failed else []
     parts += [f"{outcome.busy} with another process"] if outcome.busy else []
     again = " (force=true reruns)" if outcome.found and not outcome.computed else ""
-    line = f"{job.preset}: {', '.join(parts)} of {len(job.cells)} cells{again}; records in {job.folder}"
-    own = {presets.key_of(cell.canonical()) for cell in presets.expand(presets.load(job.preset))}
-    if job.experiment == f"{presets.PREFIX}{job.preset}" and any(
-        presets.key_of(cell.canonical()) not in own for cell in job.cells
+    line = (
+        f"{request.preset.name}: {', '.join(parts)} of {len(request.cells)} cells{again}; records in {request.folder}"
+    )
+    own = {presets.key_of(cell.canonical()) for cell in presets.expand(request.preset)}
+    if request.experiment == f"{presets.PREFIX}{request.preset.name}" and any(
+        presets.key_of(cell.canonical()) not in own for cell in request.cells
     ):
         line += (
             "\n  of other settings than the preset's, so in no table; experiment_name=theory_mine gives them their own"

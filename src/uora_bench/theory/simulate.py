@@ -1,7 +1,7 @@
 """Monte-Carlo simulation of the two-class model: what the formulas of `uora_bench.theory.classification` must match.
 
 A repetition draws a source set and a target set, fits w̃ and w_α, and notes m = ⟨μ_β, w_α⟩ and σ² = ‖w_α‖². Given w_α
-the accuracy on test points is exactly Φ(m/σ), so no test set is drawn (`Simulation.with_test_set` adds one's noise).
+the accuracy on test points is exactly Φ(m/σ), so no test set is drawn.
 
 Three things make it quick. w_α is affine in α, so one system gives every α (`uora_bench.theory.ridge`). Systems are
 solved in the smaller of points and features, many repetitions at once. And the source vector is drawn from its exact
@@ -14,7 +14,7 @@ one, and settings of equal sizes see the same noise, so that differences between
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -48,16 +48,6 @@ class Simulation:
     source_accuracy: Array
     source_mean: Array
     source_norm2: Array
-
-    def with_test_set(self, points: int, seed: int, fold: bool = False) -> Simulation:
-        """The same with accuracies as counted on ``points`` fresh test points per repetition (all α on the same ones
-        would be correlated; here each α has its own). ``fold`` is the released code's max(accuracy, 1 − accuracy)."""
-        rng = np.random.default_rng(derive(seed, "theory", "test set"))
-        counted = rng.binomial(points, self.accuracy) / points
-        alone = rng.binomial(points, self.source_accuracy) / points
-        if fold:
-            counted, alone = np.maximum(counted, 1 - counted), np.maximum(alone, 1 - alone)
-        return replace(self, accuracy=counted, source_accuracy=alone)
 
 
 def standard_error(values: Array) -> Any:
@@ -227,12 +217,12 @@ def _sources_by_law(setting: Setting, generators: list[np.random.Generator]) -> 
         below[i, : size - 1] = rng.chisquare(p - 1 - np.arange(size - 1))
     u[:, 0] += np.sqrt(points) * setting.mu
     length = np.linalg.norm(u, axis=1, keepdims=True)
-    # BBᵀ of the lower bidiagonal B: squares of a row on the diagonal, products of neighbours beside it
+    # BBᵀ of the lower bidiagonal B: squares of a row on the diagonal, products of neighbours next to it
     main = diagonal.copy()
     main[:, 1:] += below[:, :-1]
     main[:, :1] += length**2
-    beside = np.sqrt(diagonal * below)  # its last column is 0, which also parts one repetition from the next
-    banded = np.stack([main / points + setting.gamma_pre, beside / points]).reshape(2, -1)
+    off_diagonal = np.sqrt(diagonal * below)  # its last column is 0, which also parts one repetition from the next
+    banded = np.stack([main / points + setting.gamma_pre, off_diagonal / points]).reshape(2, -1)
     right = np.zeros_like(diagonal)
     right[:, :1] = length / np.sqrt(points)
     x = solveh_banded(banded, right.ravel(), lower=True, check_finite=False).reshape(right.shape)

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from uora_bench.theory import amazon, digits
-from uora_bench.theory.compute import estimate, number
 from uora_bench.theory.empirical import COLUMNS, Transfer
+from uora_bench.theory.estimates import estimate, number
 from uora_bench.theory.parameters import AmazonTransfer, DigitsTransfer, values
 from uora_bench.theory.presets import TheoryCell
 from uora_bench.theory.record import Results
 
 
-def of_cell(cell: TheoryCell, data: Mapping[str, Any]) -> Results:
+def results_of(cell: TheoryCell, data: Mapping[str, Any]) -> Results:
     """The results of a transfer: the accuracies of `COLUMNS` and the curve of accuracy against α, each with the
     standard error over repetitions (splits of the reviews; draws of the noise of the digits). ``best``: the largest
     mean accuracy of the curve, chosen on the test rows themselves, so a bound and no method."""

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from uora_bench.errors import UserError
-from uora_bench.mt_bench.judge.answers import Answer, json_lines
+from uora_bench.mt_bench.judge.answers import Answer
 from uora_bench.mt_bench.judge.config import JudgeConfig
 from uora_bench.mt_bench.judge.prompts import PROMPT_VERSION, message
 from uora_bench.mt_bench.judge.store import Judgement
+from uora_bench.util.jsonl import json_lines
 
 # FastChat's NEED_REF_CATS: judged against GPT-4's own (checked) answers, which come as a file of their own
 WITH_REFERENCE = ("math", "reasoning", "coding")

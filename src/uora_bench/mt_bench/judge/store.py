@@ -11,8 +11,8 @@ from typing import Any
 
 from uora_bench.config.schema import build, plain
 from uora_bench.errors import UserError
-from uora_bench.mt_bench.judge.answers import parse_lines
 from uora_bench.util import atomic
+from uora_bench.util.jsonl import parse_lines
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from uora_bench.records.record import EpochScores
 from uora_bench.report.collect import Run
+from uora_bench.report.figure_spec import FigureSpec
 from uora_bench.report.figures import canvas, facts, slots
-from uora_bench.report.figures.sketch import Sketch, stem, table_text
 from uora_bench.report.figures.style import BLACK, look
-from uora_bench.report.table import Part, Row, Table
+from uora_bench.report.model import Block, Row, Table
 
 QUANTILES = ("q05", "q25", "q50", "q75", "q95")
 COLUMNS = ("task", "row", "epoch", "target", *QUANTILES, "n", "cell_ids")
@@ -19,7 +20,7 @@ _EPOCHS = 8  # as many are drawn at most
 
 
 @dataclass(frozen=True)
-class Panel:
+class AlphaPanel:
     """One row on one task. ``spread``: (epoch, target) -> quantile -> mean over ``n`` seeds."""
 
     task: str
@@ -30,29 +31,29 @@ class Panel:
     left_out: bool  # of the epochs only some are drawn
 
 
-def sketches(table: Table) -> list[Sketch]:
+def figure_specs(table: Table) -> list[FigureSpec]:
     """A figure per block that has a finished row with α's quantiles."""
     found = []
-    for part in table.parts:
+    for block in table.blocks:
         panels = []
         for i, column in enumerate(table.columns):
             if column.task not in [earlier.task for earlier in table.columns[:i]]:
                 panels += [
                     p
-                    for row in part.rows
+                    for row in block.rows
                     if (p := _panel(column.task, facts.task_label(table, column.task), row, i)) is not None
                 ]
         if panels:
-            found.append(_sketch(table, part, panels))
+            found.append(_spec(table, block, panels))
     return found
 
 
-def _panel(task: str, label: str, row: Row, i: int) -> Panel | None:
-    runs = [r for r in facts.done(row.places[i].ours.runs) if any(_alpha(e) for e in r.record["epochs"])]
+def _panel(task: str, label: str, row: Row, i: int) -> AlphaPanel | None:
+    runs = [r for r in facts.done(row.entries[i].ours.runs) if any(_alpha(e) for e in r.record.epochs)]
     if not runs:
         return None
     # only what every seed has: a mean over changing seeds would move without α
-    by_run = [{(e["epoch"], t): q for e in run.record["epochs"] for t, q in _alpha(e).items()} for run in runs]
+    by_run = [{(e.epoch, t): q for e in run.record.epochs for t, q in _alpha(e).items()} for run in runs]
     common = set.intersection(*map(set, by_run))
     if not common:
         return None
@@ -66,15 +67,15 @@ def _panel(task: str, label: str, row: Row, i: int) -> Panel | None:
         for epoch in sorted(kept)
         for slot in slots.ordered(target for e, target in common if e == epoch)
     }  # fmt: skip
-    return Panel(task, f"{label}: {row.label}", row, tuple(runs), spread, len(kept) < len(epochs))
+    return AlphaPanel(task, f"{label}: {row.label}", row, tuple(runs), spread, len(kept) < len(epochs))
 
 
-def _alpha(epoch: dict[str, Any]) -> dict[str, dict[str, float]]:
-    found: dict[str, dict[str, float]] = epoch.get("method", {}).get("alpha", {})
+def _alpha(epoch: EpochScores) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = epoch.method.get("alpha", {})
     return found
 
 
-def _sketch(table: Table, part: Part, panels: Sequence[Panel]) -> Sketch:
+def _spec(table: Table, block: Block, panels: Sequence[AlphaPanel]) -> FigureSpec:
     rows = [
         {"task": p.task, "row": p.row.label, "epoch": epoch, "target": target, **values, "n": len(p.runs),
          "cell_ids": facts.ids(p.runs)}
@@ -89,16 +90,11 @@ def _sketch(table: Table, part: Part, panels: Sequence[Panel]) -> Sketch:
         f"Of long runs {_EPOCHS} epochs are drawn." if any(p.left_out for p in panels) else "",
         "No selection rule applies.",
     ]
-    return Sketch(
-        stem(table.name, part.label, "alpha"),
-        facts.heading(table, part, "α-LoRA's α"),
-        " ".join(sentence for sentence in caption if sentence),
-        table_text(COLUMNS, rows),
-        lambda: _draw(panels),
-    )
+    kind = ("alpha", "α-LoRA's α")
+    return facts.figure_spec(table, block, kind, caption, COLUMNS, rows, lambda: _draw(panels))
 
 
-def _draw(panels: Sequence[Panel]) -> Any:
+def _draw(panels: Sequence[AlphaPanel]) -> Any:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
@@ -123,13 +119,13 @@ def _draw(panels: Sequence[Panel]) -> Any:
     return figure
 
 
-def _ribbons(ax: Any, panel: Panel, colour: str) -> None:
+def _ribbons(ax: Any, panel: AlphaPanel, colour: str) -> None:
     """A ribbon per target; a gap (not a number) between two of them."""
-    places = slots.ordered(target for _, target in panel.spread)
+    shown = slots.ordered(target for _, target in panel.spread)
     epochs = sorted({epoch for epoch, _ in panel.spread})
     x: list[float] = []
     of: dict[str, list[float]] = {q: [] for q in QUANTILES}
-    for at, slot in enumerate(places):
+    for at, slot in enumerate(shown):
         own = [epoch for epoch in epochs if (epoch, slot.target) in panel.spread]
         if len(own) == 1:
             own = own * 2  # a ribbon of one epoch has a width too
@@ -140,4 +136,4 @@ def _ribbons(ax: Any, panel: Panel, colour: str) -> None:
     ax.fill_between(x, of["q05"], of["q95"], color=colour, alpha=0.3, linewidth=0, zorder=2)
     ax.fill_between(x, of["q25"], of["q75"], color=colour, alpha=0.85, linewidth=0, zorder=2)
     ax.plot(x, of["q50"], color=BLACK, linewidth=1.0, zorder=3)
-    slots.axis(ax, places)
+    slots.axis(ax, shown)

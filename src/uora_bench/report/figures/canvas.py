@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from uora_bench.errors import UserError
-from uora_bench.report.figures.sketch import Drawing, Sketch
+from uora_bench.report.figure_spec import FigureSpec, RenderedFigure
 from uora_bench.report.figures.style import Look
 
 _LEGEND = 7  # points
@@ -40,7 +41,7 @@ WIDTH = 7.0  # inches: the text width of a page; a single panel takes less
 _SINGLE = 4.4
 
 
-_PLACES = re.compile(r'(?<= )(?:x|y|d|transform)="[^"]*"')
+_POSITIONS = re.compile(r'(?<= )(?:x|y|d|transform)="[^"]*"')
 _MARKS = re.compile(r"<g( clip-path=\"[^\"]*\")?>\n((?:<use [^>]*/>\n){2,})</g>")
 _STYLE = re.compile(r' style="[^"]*"')
 _DIGITS = re.compile(r"(\.\d\d)\d+")
@@ -66,26 +67,26 @@ def _settings(name: str) -> Iterator[None]:
         yield
 
 
-def render(sketch: Sketch) -> Drawing:
-    """Draw ``sketch``. The same sketch gives the same bytes with one version of matplotlib.
+def render(spec: FigureSpec) -> RenderedFigure:
+    """Draw ``spec``. The same one gives the same bytes with one version of matplotlib.
 
     Raises:
         UserError: where matplotlib is not installed.
     """
     require()
-    with _settings(sketch.name):
-        figure = sketch.draw()
+    with _settings(spec.name):
+        figure = spec.draw()
         vector, pixels = io.BytesIO(), io.BytesIO()
-        figure.savefig(vector, format="svg", metadata={"Date": None, "Creator": None, "Title": sketch.title})
+        figure.savefig(vector, format="svg", metadata={"Date": None, "Creator": None, "Title": spec.title})
         figure.savefig(pixels, format="png", dpi=200, metadata={"Software": None})
     svg = _tidy(vector.getvalue().decode("utf-8"))
-    return Drawing(sketch.name, sketch.title, sketch.caption, sketch.data, svg, _small(pixels.getvalue()))
+    return RenderedFigure(spec.name, spec.title, spec.caption, spec.data, svg, _small(pixels.getvalue()))
 
 
 def _tidy(svg: str) -> str:
-    """The same picture in half of the size: no blanks around lines, places to a hundredth of a point, styles once."""
+    """The same picture in half of the size: no blanks around lines, positions to 0.01 points, styles once."""
     svg = "\n".join(line.strip() for line in svg.splitlines()) + "\n"
-    svg = _PLACES.sub(lambda found: _DIGITS.sub(r"\1", found[0]), svg)
+    svg = _POSITIONS.sub(lambda found: _DIGITS.sub(r"\1", found[0]), svg)
     return _MARKS.sub(_once, svg)
 
 
@@ -124,7 +125,7 @@ def panels(count: int, labels: Sequence[str], height: float = 2.3) -> tuple[Any,
 
 
 def legend_columns(width: float, labels: Sequence[str]) -> int:
-    """How many columns of a legend fit beside each other in ``width`` inches, at most four."""
+    """How many columns of a legend fit into a row of ``width`` inches, at most four."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path
 
@@ -170,6 +171,17 @@ def plain_decades(axis: Any) -> None:
 
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
     axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    axis.set_minor_locator(NullLocator())
+
+
+def decades(axis: Any, shown: Sequence[float]) -> None:
+    """At most five powers of ten as ticks of a logarithmic axis, as plain numbers."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    low, high = math.ceil(math.log10(min(shown)) - 1e-9), math.floor(math.log10(max(shown)) + 1e-9)
+    step = max(1, -(-(high - low) // 4))
+    axis.set_major_locator(FixedLocator([10.0**k for k in range(low, high + 1, step)]))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
 
 

@@ -2,93 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
-from uora_bench.report import aggregate, measured
-from uora_bench.report.aggregate import Costs
-from uora_bench.report.figures import facts, style
-from uora_bench.report.figures.front import front
-from uora_bench.report.figures.sketch import Sketch, stem, table_text
+from uora_bench.report import aggregate, comparability
+from uora_bench.report.figure_spec import FigureSpec
+from uora_bench.report.figures import facts, scatter, style
+from uora_bench.report.figures.scatter import CostKind, CostPanel, Point
 from uora_bench.report.figures.style import Look
-from uora_bench.report.table import Part, Row, Table
+from uora_bench.report.model import Block, Row, Table
 
 COLUMNS = ("panel", "row", "method", "metric", "split", "cost", "score", "std", "n", "on_front", "by_seed", "cell_ids")
 
 
-@dataclass(frozen=True)
-class Kind:
-    """One kind of cost: its name in the file, on the axis and in the CSV, and how it is read."""
-
-    name: str
-    words: str
-    axis: str
-    of: Callable[[Costs], float | None]
-    unit: float = 1.0  # of the axis; the CSV has the record's own
-
-
 KINDS = (
-    Kind("parameters", "adapter parameters", "adapter parameters", lambda c: c.parameters),
-    Kind("seconds", "seconds", "seconds", lambda c: c.seconds),
-    Kind("memory", "peak memory", "peak memory, GB", lambda c: c.memory, 1e9),
+    CostKind("parameters", "adapter parameters", "adapter parameters", lambda c: c.parameters),
+    CostKind("seconds", "seconds", "seconds", lambda c: c.seconds),
+    CostKind("memory", "peak memory", "peak memory, GB", lambda c: c.memory, 1e9),
 )
 
 
-@dataclass(frozen=True)
-class Point:
-    row: Row
-    look: Look
-    cost: float
-    score: float
-    std: float | None
-    by_seed: dict[int, float]
-    cells: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Panel:
-    title: str
-    metric: str
-    split: str
-    higher_is_better: bool
-    points: tuple[Point, ...]
-
-    @property
-    def front(self) -> list[int]:
-        return front([(p.cost, p.score) for p in self.points], self.higher_is_better)
-
-
-def sketches(table: Table) -> list[Sketch]:
+def figure_specs(table: Table) -> list[FigureSpec]:
     """A figure per kind of cost and block of the table, where two rows or more have both numbers."""
     found = []
-    for part in table.parts:
+    for block in table.blocks:
         for kind in KINDS:
-            panels = [panel for panel in _panels(table, part, kind) if len(panel.points) > 1]
+            panels = [panel for panel in _panels(table, block, kind) if len(panel.points) > 1]
             if panels:
-                found.append(_sketch(table, part, kind, panels))
+                found.append(_spec(table, block, kind, panels))
     return found
 
 
-def _panels(table: Table, part: Part, kind: Kind) -> list[Panel]:
-    looks = style.looks(part)
+def _panels(table: Table, block: Block, kind: CostKind) -> list[CostPanel]:
     found = []
     for i, column in enumerate(table.columns):
         points = []
-        for row, look in zip(part.rows, looks, strict=True):
-            ours = row.places[i].ours
+        for row, look in style.rows_with_looks(block):
+            ours = row.entries[i].ours
             # the cells of this column alone: two tasks do not take the same time
             cost = kind.of(aggregate.costs(ours.runs))
             if ours.value is not None and cost is not None:
                 points.append(Point(row, look, cost, ours.value, ours.std, ours.by_seed, tuple(facts.ids(ours.runs))))
-        found.append(Panel(column.label, column.metric, column.split, column.higher_is_better, tuple(points)))
+        found.append(CostPanel(column.label, column.metric, column.split, column.higher_is_better, tuple(points)))
     if len({column.higher_is_better for column in table.columns}) == 1 and len(table.columns) > 1:
-        points = [p for row, look in zip(part.rows, looks, strict=True) if (p := _average(row, look, kind)) is not None]
-        found.append(Panel("average", "mean over the columns", "", table.columns[0].higher_is_better, tuple(points)))
+        points = [p for row, look in style.rows_with_looks(block) if (p := _average(row, look, kind)) is not None]
+        found.append(
+            CostPanel("average", "mean over the columns", "", table.columns[0].higher_is_better, tuple(points))
+        )
     return found
 
 
-def _average(row: Row, look: Look, kind: Kind) -> Point | None:
+def _average(row: Row, look: Look, kind: CostKind) -> Point | None:
     cost = kind.of(row.costs)
     if row.average is None or row.average.ours is None or cost is None:
         return None
@@ -96,7 +59,7 @@ def _average(row: Row, look: Look, kind: Kind) -> Point | None:
     return Point(row, look, cost, row.average.ours, facts.std(by_seed), by_seed, tuple(facts.ids(row.runs)))
 
 
-def _sketch(table: Table, part: Part, kind: Kind, panels: Sequence[Panel]) -> Sketch:
+def _spec(table: Table, block: Block, kind: CostKind, panels: Sequence[CostPanel]) -> FigureSpec:
     rows = [
         {
             "panel": panel.title,
@@ -115,17 +78,14 @@ def _sketch(table: Table, part: Part, kind: Kind, panels: Sequence[Panel]) -> Sk
         for panel in panels
         for i, p in enumerate(panel.points)
     ]
-    return Sketch(
-        stem(table.name, part.label, "pareto", kind.name),
-        facts.heading(table, part, f"score against {kind.words}"),
-        _caption(table, part, kind, panels),
-        table_text(COLUMNS, rows),
-        lambda: _draw(kind, panels, [(r.label, k) for r, k in zip(part.rows, style.looks(part), strict=True)]),
-    )
+    looks = [(row.label, look) for row, look in style.rows_with_looks(block)]
+    names = (f"pareto {kind.name}", f"score against {kind.words}")
+    caption = _caption(table, block, kind, panels)
+    return facts.figure_spec(table, block, names, caption, COLUMNS, rows, lambda: scatter.draw(kind, panels, looks))
 
 
-def _caption(table: Table, part: Part, kind: Kind, panels: Sequence[Panel]) -> str:
-    runs = [run for row in part.rows for run in row.runs]
+def _caption(table: Table, block: Block, kind: CostKind, panels: Sequence[CostPanel]) -> list[str]:
+    runs = [run for row in block.rows for run in row.runs]
     shown = {panel.title for panel in panels}
     columns = [column for column in table.columns if column.label in shown]
     points = [p for panel in panels for p in panel.points]
@@ -141,14 +101,8 @@ def _caption(table: Table, part: Part, kind: Kind, panels: Sequence[Panel]) -> s
     if kind.name == "parameters":
         text.append("Logarithmic; no adapter (0) stands left of the dotted line.")
     if kind.name == "seconds":
-        text += ["Seconds of training and evaluation, median over cells.", measured.clock(runs)]
+        text += ["Seconds of training and evaluation, median over cells.", comparability.clock(runs)]
     if kind.name == "memory":
-        text += ["Largest over cells.", measured.memory(runs)]
+        text += ["Largest over cells.", comparability.memory(runs)]
     text.append("Rows of one cost and like scores stand side by side; the CSV has the exact cost.")
-    return " ".join(sentence for sentence in text if sentence)
-
-
-def _draw(kind: Kind, panels: Sequence[Panel], rows: Sequence[tuple[str, Look]]) -> Any:
-    from uora_bench.report.figures import scatter
-
-    return scatter.draw(kind, panels, rows)
+    return text

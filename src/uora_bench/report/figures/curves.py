@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from uora_bench.report.collect import Run
+from uora_bench.report.figure_spec import FigureSpec
 from uora_bench.report.figures import canvas, facts, style
-from uora_bench.report.figures.sketch import Sketch, stem, table_text
 from uora_bench.report.figures.style import Look
-from uora_bench.report.table import Part, Row, Table
+from uora_bench.report.model import Block, Row, Table
 
 COLUMNS = ("panel", "row", "method", "metric", "split", "epoch", "score", "min", "max", "n", "by_seed", "cell_ids")
 
@@ -32,51 +32,52 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Panel:
+class CurvePanel:
     title: str
     metric: str
     higher_is_better: bool
     curves: tuple[Curve, ...]
 
 
-def sketches(table: Table) -> list[Sketch]:
+def figure_specs(table: Table) -> list[FigureSpec]:
     """A figure per block, with a panel per task on which some row was scored after two epochs or more."""
     found = []
-    for part in table.parts:
-        panels = [p for p in _panels(table, part) if any(len(curve.epochs) > 1 for curve in p.curves)]
+    for block in table.blocks:
+        panels = [p for p in _panels(table, block) if any(len(curve.epochs) > 1 for curve in p.curves)]
         if panels:
-            found.append(_sketch(table, part, panels))
+            found.append(_spec(table, block, panels))
     return found
 
 
-def _panels(table: Table, part: Part) -> list[Panel]:
-    looks = style.looks(part)
+def _panels(table: Table, block: Block) -> list[CurvePanel]:
     tasks = {column.task: i for i, column in reversed(list(enumerate(table.columns)))}
     found = []
     for task, i in sorted(tasks.items(), key=lambda item: item[1]):
         curves = []
-        for row, look in zip(part.rows, looks, strict=True):
-            runs = tuple(facts.done(row.places[i].ours.runs))
+        for row, look in style.rows_with_looks(block):
+            runs = tuple(facts.done(row.entries[i].ours.runs))
             epochs = _epochs(runs)
             if epochs:
                 curves.append(Curve(row, look, runs, epochs, table.spec.aggregate == "median"))
         if curves:
             metric = curves[0].runs[0].metric
-            found.append(Panel(facts.task_label(table, task), metric.primary, metric.higher_is_better, tuple(curves)))
+            found.append(
+                CurvePanel(facts.task_label(table, task), metric.primary, metric.higher_is_better, tuple(curves))
+            )
     return found
 
 
 def _epochs(runs: Sequence[Run]) -> dict[int, dict[int, float]]:
     found: dict[int, dict[int, float]] = {}
     for run in sorted(runs, key=lambda run: run.seed):
-        for epoch in run.record["epochs"]:
-            score = epoch["scores"].get("dev", {}).get(run.metric.primary)
+        for epoch in run.record.epochs:
+            score = epoch.scores.get("dev", {}).get(run.metric.primary)
             if score is not None:
-                found.setdefault(epoch["epoch"], {})[run.seed] = score * run.metric.scale
+                found.setdefault(epoch.epoch, {})[run.seed] = score * run.metric.scale
     return dict(sorted(found.items()))
 
 
-def _sketch(table: Table, part: Part, panels: Sequence[Panel]) -> Sketch:
+def _spec(table: Table, block: Block, panels: Sequence[CurvePanel]) -> FigureSpec:
     rows = [
         {
             "panel": panel.title,
@@ -104,20 +105,15 @@ def _sketch(table: Table, part: Part, panels: Sequence[Panel]) -> Sketch:
         facts.seeds(counts, "curve"),
         "No selection rule: all epochs are drawn.",
     ]
-    return Sketch(
-        stem(table.name, part.label, "curves"),
-        facts.heading(table, part, "learning curves"),
-        " ".join(caption),
-        table_text(COLUMNS, rows),
-        lambda: _draw(panels, part),
-    )
+    kind = ("curves", "learning curves")
+    return facts.figure_spec(table, block, kind, caption, COLUMNS, rows, lambda: _draw(panels, block))
 
 
-def _draw(panels: Sequence[Panel], part: Part) -> Any:
+def _draw(panels: Sequence[CurvePanel], block: Block) -> Any:
     from matplotlib.ticker import MaxNLocator
 
     labels = {curve.row.label for panel in panels for curve in panel.curves}
-    entries = [(r.label, k) for r, k in zip(part.rows, style.looks(part), strict=True) if r.label in labels]
+    entries = [(r.label, k) for r, k in style.rows_with_looks(block) if r.label in labels]
     figure, axes = canvas.panels(len(panels), [label for label, _ in entries], 2.6)
     for ax, panel in zip(axes, panels, strict=True):
         values = []

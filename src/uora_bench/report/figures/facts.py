@@ -1,18 +1,31 @@
-"""The sentences of captions: rule, split, seeds, and what is to be known of seconds and memory."""
+"""What all figures of a table share: their frame, and the sentences of captions."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from uora_bench.report.collect import Run
+from uora_bench.report.figure_spec import FigureSpec, stem, table_text
+from uora_bench.report.model import Block, Score, Table
 from uora_bench.report.notes import RULES
-from uora_bench.report.table import Part, Score, Table
 
 
-def heading(table: Table, part: Part, what: str) -> str:
-    """A figure's title."""
-    return f"{table.title}{f' ({part.label})' if part.label else ''}: {what}"
+def figure_spec(
+    table: Table,
+    block: Block,
+    kind: tuple[str, str],
+    caption: Iterable[str],
+    columns: Sequence[str],
+    rows: Iterable[Mapping[str, Any]],
+    draw: Callable[[], Any],
+) -> FigureSpec:
+    """The figure of a block; ``kind``: what it is called in the file's name and in the title; empty sentences of the
+    ``caption`` are left out."""
+    title = f"{table.title}{f' ({block.label})' if block.label else ''}: {kind[1]}"
+    text = " ".join(sentence for sentence in caption if sentence)
+    return FigureSpec(stem(table.name, block.label, kind[0]), title, text, table_text(columns, rows), draw)
 
 
 def task_label(table: Table, task: str) -> str:
@@ -45,7 +58,7 @@ def splits(columns: Sequence[Score], runs: Sequence[Run]) -> str:
 
 def split(role: str, runs: Iterable[Run]) -> str:
     """``dev (validation)``: the role, and what the data set calls it."""
-    named = {run.record["splits"][role]["name"] for run in done(runs) if role in run.record.get("splits", {})}
+    named = {run.record.splits[role].name for run in done(runs) if role in run.record.splits}
     named.discard(role)
     return f"{role} ({', '.join(sorted(named))})" if named else role
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from uora_bench.report.collect import Run
+from uora_bench.report.figure_spec import FigureSpec
 from uora_bench.report.figures import canvas, facts, slots, style
-from uora_bench.report.figures.sketch import Sketch, stem, table_text
 from uora_bench.report.figures.style import Look
-from uora_bench.report.table import Part, Row, Table
+from uora_bench.report.model import Block, Row, Table
 
 COLUMNS = (
     "task",
@@ -44,23 +44,23 @@ class Variant:
     by_epoch: bool
 
 
-def sketches(table: Table) -> list[Sketch]:
+def figure_specs(table: Table) -> list[FigureSpec]:
     """A figure per block that has a finished row of UORA."""
     found = []
-    for part in table.parts:
-        variants = [variant for i in range(len(table.columns)) for variant in _variants(table, part, i)]
+    for block in table.blocks:
+        variants = [variant for i in range(len(table.columns)) for variant in _variants(table, block, i)]
         if variants:
-            found.append(_sketch(table, part, variants))
+            found.append(_spec(table, block, variants))
     return found
 
 
-def _variants(table: Table, part: Part, i: int) -> list[Variant]:
+def _variants(table: Table, block: Block, i: int) -> list[Variant]:
     column = table.columns[i]
     if column.task in [earlier.task for earlier in table.columns[:i]]:
         return []
     found = []
-    for row, look in zip(part.rows, style.looks(part), strict=True):
-        runs = [r for r in facts.done(row.places[i].ours.runs) if "refreshes_per_layer" in r.record.get("method", {})]
+    for row, look in style.rows_with_looks(block):
+        runs = [r for r in facts.done(row.entries[i].ours.runs) if "refreshes_per_layer" in r.record.method]
         if runs:
             runs.sort(key=lambda run: run.seed)
             found.append(_variant(column.task, facts.task_label(table, column.task), row, look, runs))
@@ -71,24 +71,23 @@ def _variant(task: str, label: str, row: Row, look: Look, runs: Sequence[Run]) -
     so_far: dict[int, dict[int, int]] = {}
     per_target: dict[str, dict[int, int]] = {}
     for run in runs:
-        for epoch in run.record["epochs"]:
-            if "refreshes" in epoch.get("method", {}):
-                so_far.setdefault(epoch["epoch"], {})[run.seed] = epoch["method"]["refreshes"]
-        counts = run.record["method"]["refreshes_per_layer"]
+        for epoch in run.record.epochs:
+            if "refreshes" in epoch.method:
+                so_far.setdefault(epoch.epoch, {})[run.seed] = epoch.method["refreshes"]
+        counts = run.record.method["refreshes_per_layer"]
         for slot in slots.ordered(counts):
             per_target.setdefault(slot.target, {})[run.seed] = counts[slot.target]
     by_epoch = bool(so_far)
     if not by_epoch:
         for run in runs:
-            last = run.record["epochs"][-1]["epoch"]
-            so_far.setdefault(last, {})[run.seed] = run.record["method"]["refreshes"]
+            so_far.setdefault(run.record.epochs[-1].epoch, {})[run.seed] = run.record.method["refreshes"]
     return Variant(task, label, row, look, tuple(runs), dict(sorted(so_far.items())), per_target, by_epoch)
 
 
 def _rows(variant: Variant) -> list[dict[str, Any]]:
     common = {"task": variant.task, "row": variant.row.label}
     ids = {run.seed: run.cell_id for run in variant.runs}
-    last = max(run.record["epochs"][-1]["epoch"] for run in variant.runs)
+    last = max(run.record.epochs[-1].epoch for run in variant.runs)
 
     def line(panel: str, epoch: int, target: str, by_seed: Mapping[int, int], source: str) -> dict[str, Any]:
         values = {"refreshes": statistics.fmean(by_seed.values()), **_ends(by_seed), "n": len(by_seed)}
@@ -105,7 +104,7 @@ def _ends(by_seed: Mapping[int, int]) -> dict[str, int]:
     return {"min": min(by_seed.values()), "max": max(by_seed.values())}
 
 
-def _sketch(table: Table, part: Part, variants: Sequence[Variant]) -> Sketch:
+def _spec(table: Table, block: Block, variants: Sequence[Variant]) -> FigureSpec:
     runs = [run for variant in variants for run in variant.runs]
     missing = [r for v in variants for r in v.runs if v.by_epoch and not any(r.seed in n for n in v.so_far.values())]
     only_end = sum(not v.by_epoch for v in variants)
@@ -118,11 +117,14 @@ def _sketch(table: Table, part: Part, variants: Sequence[Variant]) -> Sketch:
         f"{len(missing)} cell(s) recorded the end only and are on the right alone." if missing else "",
         f"Cells: {len(runs)}; no selection rule applies, the whole run is counted.",
     ]
-    return Sketch(
-        stem(table.name, part.label, "refreshes"),
-        facts.heading(table, part, "UORA's refreshes"),
-        " ".join(sentence for sentence in caption if sentence),
-        table_text(COLUMNS, [row for variant in variants for row in _rows(variant)]),
+    kind = ("refreshes", "UORA's refreshes")
+    return facts.figure_spec(
+        table,
+        block,
+        kind,
+        caption,
+        COLUMNS,
+        [row for variant in variants for row in _rows(variant)],
         lambda: _draw(variants),
     )
 
@@ -166,20 +168,20 @@ def _so_far(ax: Any, variant: Variant) -> None:
 
 
 def _per_target(ax: Any, variants: Sequence[Variant]) -> None:
-    places = slots.ordered(target for variant in variants for target in variant.per_target)
+    shown = slots.ordered(target for variant in variants for target in variant.per_target)
     width = 0.7 / len(variants)
     for number, variant in enumerate(variants):
         shift = (number - (len(variants) - 1) / 2) * width
-        at = [i + shift for i, slot in enumerate(places) if slot.target in variant.per_target]
-        counts = [list(variant.per_target[s.target].values()) for s in places if s.target in variant.per_target]
+        at = [i + shift for i, slot in enumerate(shown) if slot.target in variant.per_target]
+        counts = [list(variant.per_target[s.target].values()) for s in shown if s.target in variant.per_target]
         middle = [statistics.fmean(one) for one in counts]
         bars = [[m - min(c) for m, c in zip(middle, counts, strict=True)],
                 [max(c) - m for m, c in zip(middle, counts, strict=True)]]  # fmt: skip
         ax.errorbar(
             at, middle, yerr=bars if any(len(one) > 1 for one in counts) else None, linestyle="none", elinewidth=0.8,
-            clip_on=False, zorder=3, **variant.look.markers(4.5 if len(places) * len(variants) < 60 else 3),
+            clip_on=False, zorder=3, **variant.look.markers(4.5 if len(shown) * len(variants) < 60 else 3),
         )  # fmt: skip
-    slots.axis(ax, places)
+    slots.axis(ax, shown)
 
 
 def _count_axis(ax: Any, counts: Sequence[int]) -> None:

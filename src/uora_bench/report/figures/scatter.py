@@ -1,20 +1,56 @@
-"""Draws what `costs` has put together: points with error bars, the Pareto front, and a cost axis that can show 0."""
+"""Score against a cost: points with error bars, the Pareto front, and a cost axis that can show 0."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
+from uora_bench.report.aggregate import Costs
 from uora_bench.report.figures import canvas
+from uora_bench.report.figures.front import front
 from uora_bench.report.figures.style import GREY, Look
+from uora_bench.report.model import Row
 
-if TYPE_CHECKING:
-    from uora_bench.report.figures.costs import Kind, Panel
-
-_APART, _ASIDE = 5.0, 5.0  # points between markers at one place, and how far from it one is moved at most
+_APART, _ASIDE = 5.0, 5.0  # points between markers of one cost, and how far from it one is moved at most
 
 
-def draw(kind: Kind, panels: Sequence[Panel], rows: Sequence[tuple[str, Look]]) -> Any:
+@dataclass(frozen=True)
+class CostKind:
+    """One kind of cost: its name in the file, on the axis and in the CSV, and how it is read."""
+
+    name: str
+    words: str
+    axis: str
+    of: Callable[[Costs], float | None]
+    unit: float = 1.0  # of the axis; the CSV has the record's own
+
+
+@dataclass(frozen=True)
+class Point:
+    row: Row
+    look: Look
+    cost: float
+    score: float
+    std: float | None
+    by_seed: dict[int, float]
+    cells: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CostPanel:
+    title: str
+    metric: str
+    split: str
+    higher_is_better: bool
+    points: tuple[Point, ...]
+
+    @property
+    def front(self) -> list[int]:
+        return front([(p.cost, p.score) for p in self.points], self.higher_is_better)
+
+
+def draw(kind: CostKind, panels: Sequence[CostPanel], rows: Sequence[tuple[str, Look]]) -> Any:
     """The figure; ``rows`` is the order of the legend."""
     from matplotlib.lines import Line2D
 
@@ -28,7 +64,7 @@ def draw(kind: Kind, panels: Sequence[Panel], rows: Sequence[tuple[str, Look]]) 
     return figure
 
 
-def _panel(ax: Any, kind: Kind, panel: Panel) -> None:
+def _panel(ax: Any, kind: CostKind, panel: CostPanel) -> None:
     costs = [p.cost / kind.unit for p in panel.points]
     positive = [cost for cost in costs if cost > 0]
     logarithmic = kind.name == "parameters" or (len(positive) == len(costs) and max(costs) > 10 * min(costs))
@@ -54,7 +90,7 @@ def _panel(ax: Any, kind: Kind, panel: Panel) -> None:
     ax.set_xlabel(kind.axis)
 
 
-def _words(panel: Panel) -> str:
+def _words(panel: CostPanel) -> str:
     words = f"{panel.metric}, {panel.split}" if panel.split else panel.metric
     return words.replace("_", " ")
 
@@ -65,7 +101,7 @@ def _shifted(ax: Any, points: float) -> Any:
     return ax.transData + ScaledTranslation(points / 72, 0, ax.figure.dpi_scale_trans)
 
 
-def apart(at: Sequence[float], panel: Panel) -> list[float]:
+def apart(at: Sequence[float], panel: CostPanel) -> list[float]:
     """How far, in points, each marker is moved to the side: those of one cost whose markers or error bars would lie on
     each other stand side by side."""
     scores = [point.score for point in panel.points]
@@ -84,7 +120,7 @@ def apart(at: Sequence[float], panel: Panel) -> list[float]:
     return shifts
 
 
-def _reach(panel: Panel, i: int, least: float) -> tuple[float, float]:
+def _reach(panel: CostPanel, i: int, least: float) -> tuple[float, float]:
     point = panel.points[i]
     half = max(point.std or 0.0, least)
     return point.score - half, point.score + half
@@ -104,7 +140,7 @@ def _linear(ax: Any, costs: Sequence[float]) -> float:
 
 
 def _logarithmic(ax: Any, positive: Sequence[float], with_zero: bool) -> float:
-    """Decades, and to the left of a dotted line a place for 0, which is returned."""
+    """Decades, and to the left of a dotted line room for 0, whose position is returned."""
     from matplotlib.ticker import FixedLocator, FuncFormatter
 
     low, high = min(positive), max(positive)

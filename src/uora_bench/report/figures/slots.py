@@ -12,14 +12,14 @@ from uora_bench.report.figures.style import GREY
 
 @dataclass(frozen=True, order=True)
 class Slot:
-    """The place of one target. ``block`` is -1 for a name without a number, such as a pair shared by all layers."""
+    """Where one target stands. ``block`` is -1 for a name without a number, such as a pair shared by all layers."""
 
     kind: str
     block: int
     target: str
 
     @classmethod
-    def of(cls, target: str) -> Slot:
+    def from_name(cls, target: str) -> Slot:
         """From a target's name, `<module path>.<kind>`; a name without a block number stays whole."""
         path, _, kind = target.rpartition(".")
         number = re.search(r"(?:^|\.)(\d+)(?:\.|$)", path)
@@ -32,7 +32,7 @@ class Slot:
 
 def ordered(targets: Iterable[str]) -> list[Slot]:
     """The slots of ``targets``, each once."""
-    return sorted({Slot.of(target) for target in targets})
+    return sorted({Slot.from_name(target) for target in targets})
 
 
 def axis(ax: Any, slots: Sequence[Slot]) -> None:

@@ -10,7 +10,7 @@ import zlib
 from dataclasses import dataclass
 from typing import Any
 
-from uora_bench.report.table import Part, Row
+from uora_bench.report.model import Block, Row
 
 BLACK, GREY, LIGHT = "#000000", "#8c8c8c", "#c8c8c8"
 SOLID, DASHED, DOTTED, CHAIN, LONG = (), (4.0, 1.6), (1.0, 1.4), (5.0, 1.4, 1.0, 1.4), (8.0, 2.0)
@@ -84,18 +84,18 @@ def method_of(row: Row) -> str:
     """The method of a row; its label where its cells are of several."""
     names = set()
     for run in row.runs:
-        words = dict(word.split("=", 1) for word in run.words if "=" in word)
-        cell = run.record.get("cell", {})
+        words = dict(word.split("=", 1) for word in run.overrides if "=" in word)
+        cell = run.recorded.cell if run.recorded is not None else {}
         names.add(cell.get("method", {}).get("name") or run.row.get("method") or words.get("method"))
     return str(names.pop()) if len(names) == 1 else row.label
 
 
-def looks(part: Part) -> list[Look]:
-    """The look of every row. Rows without a record count too: a look does not change when records come in."""
+def rows_with_looks(block: Block) -> list[tuple[Row, Look]]:
+    """Every row with its look. Rows without a record count too: a look does not change when records come in."""
     seen: dict[str, int] = {}
     found = []
-    for row in part.rows:
+    for row in block.rows:
         method = method_of(row)
-        found.append(look(method, seen.get(method, 0)))
+        found.append((row, look(method, seen.get(method, 0))))
         seen[method] = seen.get(method, 0) + 1
     return found

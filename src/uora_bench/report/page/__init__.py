@@ -7,27 +7,30 @@ files say, so that the same records give the same bytes.
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 
 from uora_bench.errors import UserError
-from uora_bench.report.spec import Rule
+from uora_bench.grid.table_spec import Rule
+from uora_bench.report import write
+from uora_bench.report.kinds import RecordKind, owner
 from uora_bench.util import atomic
 
 NO_FIGURES = "No figures: matplotlib is not installed (pip install 'uora_bench[figures]')"
 
 
-def command(wanted: list[str], results: Path, rule: Rule | None) -> int:
+def command(wanted: list[str], results: Path, rule: Rule | None, kinds: Sequence[RecordKind] = ()) -> int:
     """Write ``results``/report/index.html of the experiments ``wanted`` (none: of all).
+    ``kinds``: of records other than trained cells; no page has them.
 
     Raises:
         UserError: for an unknown experiment, or a folder without any record.
     """
-    from uora_bench.report import write
     from uora_bench.report.page import render
 
-    names = _names(wanted, results)
+    names = _names(wanted, results, kinds)
     figures = importlib.util.find_spec("matplotlib") is not None
-    page = render.build(names, results, write.library(), rule, figures, "" if figures else NO_FIGURES)
+    page = render.build(names, results, write.published_library(), rule, figures, "" if figures else NO_FIGURES)
     path = results / "report" / "index.html"
     atomic.write_text(path, page.html)
     if not figures:
@@ -37,13 +40,11 @@ def command(wanted: list[str], results: Path, rule: Rule | None) -> int:
     return 0
 
 
-def _names(wanted: list[str], results: Path) -> list[str]:
-    from uora_bench.report import theory, write
-
+def _names(wanted: list[str], results: Path, kinds: Sequence[RecordKind]) -> list[str]:
     root = results / "records"
     if not any(root.glob("*/*.json")):
         raise UserError(f"no records in '{root}'; run a cell first (make run), or name another folder: results.dir=…")
     for name in wanted:
-        if theory.is_theory(name):
+        if owner(name, kinds) is not None:
             raise UserError(f"the page has cells that were trained; '{name}' is in the tables and figures")
-    return list(dict.fromkeys(wanted)) or write.experiments(results)
+    return list(dict.fromkeys(wanted)) or write.experiments(results, kinds)

@@ -1,6 +1,6 @@
 """A table as the page shows it: lines of text, and what stands behind each number.
 
-Our numbers and published ones never share a list, a line or a place: `Numbers.ours` has no published value in it.
+Our numbers and published ones never share a list, a line or an entry: `Numbers.ours` has no published value in it.
 """
 
 from __future__ import annotations
@@ -10,16 +10,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from uora_bench.report.collect import Run
+from uora_bench.report.formatting import MISSING, letters, seconds, size
+from uora_bench.report.model import Entry, Row, Score, Table
+from uora_bench.report.notes import protocol_of
 from uora_bench.report.page.cells import Cells, method_of
 from uora_bench.report.page.pool import plain
 from uora_bench.report.published import Published
-from uora_bench.report.table import Place, Row, Score, Table
-from uora_bench.report.words import MISSING, letters, seconds, size
 
 
 @dataclass(frozen=True)
 class Box:
-    """One place of a line. ``number`` or ``published``: what the page knows of it; ``sort``: what it is sorted by."""
+    """One box of a line. ``number`` or ``published``: what the page knows of it; ``sort``: what it is sorted by."""
 
     text: str = ""
     spread: str = ""
@@ -39,7 +40,7 @@ class Group:
 
     label: str
     methods: tuple[str, ...]
-    words: str  # what the filter looks in, beside the label
+    words: str  # what the filter looks in, apart from the label
     ours: tuple[Box, ...]
     published: tuple[Box, ...] = ()
     delta: tuple[Box, ...] = ()
@@ -54,13 +55,13 @@ class Heading:
 
 
 @dataclass(frozen=True)
-class Block:
+class BlockView:
     """The rows under one heading of the table."""
 
     label: str
     headings: tuple[Heading, ...]
     groups: tuple[Group, ...]
-    beside: bool  # some row has a published number
+    published: bool  # whether some row has a published number
 
 
 @dataclass
@@ -71,14 +72,14 @@ class Numbers:
     ours: dict[str, dict[str, Any]] = field(default_factory=dict)
     published: list[dict[str, Any]] = field(default_factory=list)
 
-    def blocks(self, table: Table, slug: str) -> list[Block]:
+    def blocks(self, table: Table, slug: str) -> list[BlockView]:
         """The blocks of ``table``; ``slug``: what the page's addresses call it."""
         found = []
-        for n, part in enumerate(table.parts):
-            groups = tuple(self._group(table, part.label, row, f"{slug}/{n}.{m}") for m, row in enumerate(part.rows))
-            averaged = any(row.average is not None for row in part.rows)
-            beside = any(row.has_published for row in part.rows)
-            found.append(Block(part.label, tuple(_headings(table, averaged)), groups, beside))
+        for n, block in enumerate(table.blocks):
+            groups = tuple(self._group(table, block.label, row, f"{slug}/{n}.{m}") for m, row in enumerate(block.rows))
+            averaged = any(row.average is not None for row in block.rows)
+            published = any(row.has_published for row in block.rows)
+            found.append(BlockView(block.label, tuple(_headings(table, averaged)), groups, published))
         return found
 
     def _group(self, table: Table, block: str, row: Row, name: str) -> Group:
@@ -92,8 +93,8 @@ class Numbers:
         if not row.has_published:
             return Group(row.label, methods, " ".join(sorted(settings)), tuple(ours))
         theirs = [Box(row.published_parameters or MISSING), *[Box(MISSING)] * 3]
-        theirs += [self._theirs(place.published, table, place.published_notes) for place in row.places]
-        delta = [Box()] * 4 + [_delta(p.delta, c.decimals) for p, c in zip(row.places, table.columns, strict=True)]
+        theirs += [self._theirs(entry.published, table, entry.published_notes) for entry in row.entries]
+        delta = [Box()] * 4 + [_delta(p.delta, c.decimals) for p, c in zip(row.entries, table.columns, strict=True)]
         if row.average is not None:
             theirs.append(self._theirs(row.average.published, table, ()))
             delta.append(_delta(row.average.delta, table.spec.decimals))
@@ -101,9 +102,9 @@ class Numbers:
         return Group(row.label, methods, " ".join(sorted(settings)), tuple(ours), tuple(theirs), some)
 
     def _ours(self, table: Table, block: str, row: Row, name: str) -> Iterable[Box]:
-        for n, (place, column) in enumerate(zip(row.places, table.columns, strict=True)):
-            self.ours[f"{name}.{n}"] = self._place(table, block, row, place, column)
-            yield _number(place, column.decimals, f"{name}.{n}")
+        for n, (entry, column) in enumerate(zip(row.entries, table.columns, strict=True)):
+            self.ours[f"{name}.{n}"] = self._entry(table, block, row, entry, column)
+            yield _number(entry, column.decimals, f"{name}.{n}")
         if row.average is not None:
             value, key = row.average.ours, f"{name}.avg"
             self.ours[key] = {
@@ -119,8 +120,8 @@ class Numbers:
     def _common(self, table: Table, block: str, row: Row, column: str) -> dict[str, Any]:
         return {"experiment": table.name, "block": block, "row": row.label, "column": column, "rule": table.rule}
 
-    def _place(self, table: Table, block: str, row: Row, place: Place, column: Score) -> dict[str, Any]:
-        ours = place.ours
+    def _entry(self, table: Table, block: str, row: Row, entry: Entry, column: Score) -> dict[str, Any]:
+        ours = entry.ours
         problems = dict(text.removeprefix("seed ").split(": ", 1) for text in ours.problems)
         seeds = [
             [
@@ -145,7 +146,7 @@ class Numbers:
             "split": column.split,
             "scale": column.scale,
             "seeds": seeds,
-            "notes": [table.notes[i] for i in place.notes],
+            "notes": [table.notes[i] for i in entry.notes],
         }
 
     def _theirs(self, number: Published | None, table: Table, notes: tuple[int, ...]) -> Box:
@@ -158,24 +159,13 @@ class Numbers:
                 "what": f"{number.method} · {number.backbone} · {number.task} · {number.metric}",
                 "source": number.source,
                 "confidence": number.confidence,
-                "how": _how(table),
+                "how": protocol_of(table.spec.paper).replace("`", ""),
                 "notes": [table.notes[i] for i in notes],
             }
         )
         value, sign, spread = number.text.partition(" ± ")
         signs = tuple(letters(i) for i in notes)
         return Box(value, sign.lstrip() + spread, notes=signs, published=len(self.published) - 1)
-
-
-def _how(table: Table) -> str:
-    """How the paper came to its numbers, as far as it is known."""
-    paper = table.spec.paper
-    parts = [f"rule {paper.rule}" if paper.rule else "rule not known"]
-    if paper.seeds == 1:
-        return f"{parts[0]}, one run"
-    parts.append(f"{paper.aggregate} over seeds" if paper.aggregate else "aggregate not known")
-    parts.append(f"{paper.seeds} seeds" if paper.seeds else "number of seeds not known")
-    return ", ".join(parts)
 
 
 def _headings(table: Table, averaged: bool) -> Iterable[Heading]:
@@ -205,9 +195,9 @@ def _costs(row: Row) -> list[Box]:
     ]
 
 
-def _number(place: Place, decimals: int, name: str) -> Box:
-    ours = place.ours
-    notes = tuple(letters(i) for i in place.notes)
+def _number(entry: Entry, decimals: int, name: str) -> Box:
+    ours = entry.ours
+    notes = tuple(letters(i) for i in entry.notes)
     if ours.value is None:
         failed = any(run.status == "failed" for run in ours.runs)
         return Box("failed" if failed else MISSING, number=name, notes=notes, kind="failed" if failed else "none")
@@ -217,7 +207,7 @@ def _number(place: Place, decimals: int, name: str) -> Box:
         f"({ours.count})",
         ours.value,
         name,
-        mark=place.mark,
+        mark=entry.mark,
         notes=notes,
     )
 

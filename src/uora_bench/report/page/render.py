@@ -16,17 +16,17 @@ from markupsafe import Markup, escape
 
 from uora_bench.errors import UserError
 from uora_bench.grid.request import Request
+from uora_bench.grid.table_spec import Rule
 from uora_bench.report import collect, explain, table
 from uora_bench.report.collect import Collection, Run
+from uora_bench.report.formatting import letters
+from uora_bench.report.model import Table
 from uora_bench.report.notes import RULES
 from uora_bench.report.page import cells as cells_module
 from uora_bench.report.page import pool
-from uora_bench.report.page.numbers import Block, Numbers
+from uora_bench.report.page.numbers import BlockView, Numbers
 from uora_bench.report.published import Library
-from uora_bench.report.spec import Rule
-from uora_bench.report.table import Table
-from uora_bench.report.versus import TEXT, Sheet
-from uora_bench.report.words import letters
+from uora_bench.report.row_comparison import TEXT, Sheet
 
 _HERE = Path(__file__).parent
 _SCRIPTS = ("dom.js", "chart.js", "views.js", "script.js")
@@ -74,7 +74,7 @@ class Section:
     note: str
     paper: str
     about: tuple[str, ...]
-    blocks: list[Block]
+    blocks: list[BlockView]
     methods: list[str]
     notes: list[tuple[str, str]]
     done: int
@@ -87,8 +87,8 @@ class Section:
     figures: list[Figure]
 
     @property
-    def beside(self) -> bool:
-        return any(block.beside for block in self.blocks)
+    def has_published(self) -> bool:
+        return any(block.published for block in self.blocks)
 
 
 def build(
@@ -120,8 +120,8 @@ def assemble(found: Iterable[tuple[Table, Collection]], results: Path, figures: 
     for one, collection in found:
         slug = _slug(one.name, {section.slug for section in sections})
         sections.append(_section(slug, one, collection, numbers, results, _figures(one, collection) if figures else []))
-    parts, shared = pool.shared({"cells": known.found, "numbers": numbers.ours})
-    data = {**parts, "pool": shared, "published": pool.plain(numbers.published), "rules": RULES}
+    shown, shared = pool.shared({"cells": known.found, "numbers": numbers.ours})
+    data = {**shown, "pool": shared, "published": pool.plain(numbers.published), "rules": RULES}
     data["sections"] = {section.name: section.slug for section in sections}
     html = _html(sections, data, records=len(known.found), newest=known.newest, remark=remark)
     return Page(html, len(known.found), sum(len(section.figures) for section in sections))
@@ -131,7 +131,7 @@ def _section(
     slug: str, one: Table, collection: Collection, numbers: Numbers, results: Path, figures: list[Figure]
 ) -> Section:
     blocks = numbers.blocks(one, slug)
-    rows = {id(run): row.label for part in one.parts for row in part.rows for run in row.runs}
+    rows = {id(run): row.label for row in one.rows for run in row.runs}
     open_cells: dict[str, list[Open]] = {"failed": [], "missing": []}
     unplaced = []
     for run in collection.runs:
@@ -144,7 +144,7 @@ def _section(
             unplaced.append((key, _label(run)))
     others = []
     for run in cells_module.orphans(collection, results):
-        key = numbers.cells.add(run, one.name, stranger=True)
+        key = numbers.cells.add(run, one.name, orphan=True)
         if key is not None:
             others.append((key, _label(run)))
     return Section(
@@ -163,21 +163,21 @@ def _section(
         open_cells["missing"],
         unplaced,
         others,
-        [sheet for versus in one.versus for sheet in versus.sheets(one.spec.decimals)],
+        [sheet for comparisons in one.comparisons for sheet in comparisons.sheets(one.spec.decimals)],
         figures,
     )
 
 
 def _label(run: Run) -> str:
-    return f"{run.record.get('label') or run.cell_id} ({run.status})"
+    return f"{run.record.label} ({run.status})"
 
 
 def _figures(one: Table, collection: Collection) -> list[Figure]:
-    from uora_bench.report.figures import drawings
+    from uora_bench.report.figures import rendered_figures
 
     return [
         Figure(d.title, d.caption, d.name, _url("image/svg+xml", d.svg), _url("text/csv", d.data))
-        for d in drawings(one, collection)
+        for d in rendered_figures(one, collection)
     ]
 
 

@@ -47,7 +47,7 @@ function show() {
   view.querySelector("h1").focus({ preventScroll: true });
 }
 
-// the published number in the place of ours, in a box of its own
+// the published number instead of ours, in a box of its own
 function paperOf(name) {
   const button = [...report.querySelectorAll("[data-number]")].find((b) => b.dataset.number === name);
   if (!button) return null;
@@ -71,8 +71,8 @@ function sort(table, heading) {
   const next = now === null ? first : now === first ? other : null;  // the third time: as it was
   for (const h of table.tHead.rows[0].cells) h.removeAttribute("aria-sort");
   const bodies = [...table.tBodies];
-  bodies.forEach((b, n) => { b.dataset.place ??= n; });
-  bodies.sort((a, b) => a.dataset.place - b.dataset.place);
+  bodies.forEach((b, n) => { b.dataset.position ??= n; });
+  bodies.sort((a, b) => a.dataset.position - b.dataset.position);
   if (next) {
     heading.setAttribute("aria-sort", next);
     const sign = next === "ascending" ? 1 : -1;

@@ -21,7 +21,7 @@ function settings(one) {
   const { method, trainer, task } = one.record.cell;
   const chosen = {};
   for (const [k, v] of Object.entries(method.options || {})) if (!isEmpty(v)) chosen[k] = isObject(v) ? JSON.stringify(v) : v;
-  for (const k of ["lr_adapter", "lr_head", "epochs", "max_steps", "batch_size", "schedule", "warmup_ratio", "holdout"])
+  for (const k of ["lr_adapter", "lr_head", "epochs", "max_steps", "batch_size", "lr_scheduler", "warmup_ratio", "holdout"])
     if (!isEmpty((trainer || {})[k])) chosen[k] = trainer[k];
   chosen.train = (task.splits || {}).train;
   return chosen;
@@ -41,7 +41,7 @@ function common(cells) {
 
 const cellsOf = (number) => [...new Set(number.seeds.map((s) => s[2]).filter(Boolean))].map(cell);
 
-function place(number) {
+function nameOf(number) {
   return [number.row, number.block, number.column].filter(Boolean).join(" · ");
 }
 
@@ -64,7 +64,7 @@ function tipOf(number) {
   const scores = number.of ? null : number.seeds
     .map(([seed, score, , why]) => `seed ${seed}: ${score === null ? why : fixed(score, number.decimals + 2)}`).join(", ");
   return [
-    make("p", {}, make("strong", {}, place(number))),
+    make("p", {}, make("strong", {}, nameOf(number))),
     make("p", {}, summary(number)),
     facts([
       ["scores", scores], ["", spread(number)],
@@ -108,7 +108,7 @@ function numberView(number) {
         key && why !== "done" ? ` ${why}` : "")];
   });
   return [
-    make("h1", { tabindex: -1 }, place(number)),
+    make("h1", { tabindex: -1 }, nameOf(number)),
     make("p", {}, summary(number), spread(number) ? make("span", { class: "faint" }, ` (${spread(number)})`) : ""),
     make("p", { class: "faint" }, `Rule ${number.rule}: ${DATA.rules[number.rule]}.`,
       number.of ? "" : ` ${number.metric} on ${number.split}, × ${number.scale}.`),
@@ -175,7 +175,7 @@ function cellView(key, one) {
     make("h1", { tabindex: -1 }, record.label || key),
     make("p", {}, "Cell ", make("code", {}, one.id), ` of ${one.experiment}`, one.row ? ` · row ${one.row}` : "",
       ` · ${own.task.name} · seed ${own.seed} · `, make("strong", { class: `status-${one.status}` }, one.status),
-      one.stranger ? " · made with other settings than the table's: in no row" : ""),
+      one.orphan ? " · made with other settings than the table's: in no row" : ""),
     record.reason ? make("p", { class: "remark" }, `Reason: ${record.reason}`) : null,
     section("Reproduce", command(one.command),
       one.made ? [make("p", {}, "The words it was made with:"), command(one.made)] : null,

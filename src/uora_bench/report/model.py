@@ -1,0 +1,121 @@
+"""A table, before it is Markdown, CSV, LaTeX or HTML: our numbers, the published ones, and why the two may differ.
+
+`uora_bench.report.table` makes it of records.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from uora_bench.grid.table_spec import Rule, TableSpec
+from uora_bench.report.aggregate import Costs, Number
+from uora_bench.report.collect import Run
+from uora_bench.report.published import Published
+from uora_bench.report.row_comparison import AgainstReference
+
+
+@dataclass(frozen=True)
+class Score:
+    """One column, with everything decided: which metric of which split, times ``scale``."""
+
+    label: str
+    task: str
+    metric: str
+    split: str
+    scale: float
+    higher_is_better: bool
+    decimals: int
+    published: dict[str, str]
+    averaged: bool = True
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What stands in one column of a row. ``mark``: best or second, where the statistics allow it, else empty."""
+
+    ours: Number
+    published: Published | None
+    mark: str = ""
+    notes: tuple[int, ...] = ()  # indices into `Table.notes`, about our number
+    published_notes: tuple[int, ...] = ()
+
+    @property
+    def delta(self) -> float | None:
+        """Ours minus published, where both are there."""
+        if self.ours.value is None or self.published is None:
+            return None
+        return self.ours.value - self.published.value
+
+
+@dataclass(frozen=True)
+class Average:
+    """The mean over the averaged ``columns``; ``ours`` is None while one of them has no number. ``by_seed``: the same
+    for each seed that all of them have."""
+
+    ours: float | None
+    published: Published | None
+    columns: tuple[str, ...]
+    by_seed: dict[int, float]
+    mark: str = ""
+
+    @property
+    def delta(self) -> float | None:
+        return None if self.ours is None or self.published is None else self.ours - self.published.value
+
+
+@dataclass(frozen=True)
+class Row:
+    label: str
+    entries: tuple[Entry, ...]
+    costs: Costs
+    published_parameters: str = ""
+    average: Average | None = None
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        # several columns may be scores of the same cells
+        return tuple({id(run): run for entry in self.entries for run in entry.ours.runs}.values())
+
+    @property
+    def has_published(self) -> bool:
+        return any(entry.published is not None for entry in self.entries)
+
+
+@dataclass(frozen=True)
+class Block:
+    """The rows under one heading."""
+
+    label: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """``notes``: the footnotes, each once; entries refer to them by index. ``about``: lines that hold for the whole.
+    ``heading``: what the rows are. ``plain``: they are no trained cells: there are no costs, and ``rule`` is ""."""
+
+    name: str
+    title: str
+    spec: TableSpec
+    rule: Rule | Literal[""]
+    columns: tuple[Score, ...]
+    blocks: tuple[Block, ...]
+    notes: tuple[str, ...]
+    about: tuple[str, ...]
+    orphans: tuple[str, ...]
+    comparisons: tuple[AgainstReference, ...] = ()  # per block, where the specification names a reference row
+    paper: str = ""  # "VeRA, Table 2" where some row has a published number
+    heading: str = "method"
+    plain: bool = False
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """Those of all blocks."""
+        return tuple(row for block in self.blocks for row in block.rows)
+
+    def row(self, label: str, block: str | None = None) -> list[tuple[Block, Row]]:
+        """The rows of that label (in a block of that label, where one is given)."""
+        return [
+            (one, row) for one in self.blocks for row in one.rows if row.label == label and block in (None, one.label)
+        ]

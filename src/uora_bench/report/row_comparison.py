@@ -1,0 +1,149 @@
+"""What a table lets one say: every row against a reference row, paired by seed, and each row over all columns.
+
+Only columns in which both rows have `stats.MINIMUM_SEEDS` shared seeds count; a row without such a column is listed
+as having too few. `docs/statistics.md` explains the numbers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from uora_bench.report import stats
+from uora_bench.report.formatting import MISSING
+from uora_bench.report.stats import LEVEL, MINIMUM_SEEDS, Comparison, Interval
+
+TEXT = ("row", "columns", "verdict")  # headings of a sheet whose columns are words, not numbers
+Scores = Mapping[str, Mapping[int, float]]  # column -> seed -> score
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row against the reference: ``comparison`` (difference, interval, p after Holm's correction, verdict), and the
+    probability that a run of this row beats one of the reference; both None with too few seeds."""
+
+    row: str
+    columns: tuple[str, ...]
+    comparison: Comparison | None
+    improvement: Interval | None
+
+    def texts(self, decimals: int) -> tuple[str, ...]:
+        """The line as text: row, columns, pairs, difference, probability, p, verdict."""
+        found = self.comparison
+        if found is None:
+            return (self.row, MISSING, "0", MISSING, MISSING, MISSING, "too few seeds")
+        p = MISSING if found.adjusted_p is None else f"{found.adjusted_p:.3f}"
+        difference, improvement = shown(found.interval, decimals), shown(self.improvement, 2)
+        verdict: str = found.verdict
+        if verdict == "not distinguished" and (found.smallest_p or 0) * found.family > LEVEL:
+            verdict = "too few pairs to tell"  # the best possible p would not do
+        return (self.row, ", ".join(self.columns), str(found.n_pairs), difference, improvement, p, verdict)
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A row over ``columns``: mean of the column means, and interquartile mean of all scores, with their intervals."""
+
+    row: str
+    mean: Interval
+    iqm: Interval
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A small table of text with what it shows (`code` and **bold** as in Markdown), the same in every format."""
+
+    caption: str
+    label: str = ""  # names it among those of its table: "against", "over", with the block's name before
+    heading: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class AgainstReference:
+    """``lines``: against ``reference``, one family for Holm's correction. ``wholes``: over the columns in which every
+    row that has enough seeds anywhere has them."""
+
+    block: str
+    reference: str
+    lines: tuple[Line, ...]
+    columns: tuple[str, ...]
+    wholes: tuple[Whole, ...]
+
+    def sheets(self, decimals: int) -> list[Sheet]:
+        """The comparisons, and each row over the columns, as text."""
+        tested = [line for line in self.lines if line.comparison is not None]
+        if not tested:
+            few = f"No row has {MINIMUM_SEEDS} seeds in common with {self.reference}: nothing is compared."
+            return [Sheet(few)]
+        block = f" ({self.block})" if self.block else ""
+        caption = (
+            f"Against **{self.reference}**{block}, paired by seed: mean difference and probability that a run beats "
+            "one of the reference, with 95 % bootstrap intervals over seeds; p of the sign-flip test after Holm's "
+            f"correction over {len(tested)} comparisons."
+        )
+        heading = ("row", "columns", "pairs", "difference", "P(improvement)", "p", "verdict")
+        name = "-".join(re.findall("[A-Za-z0-9]+", self.block))
+        against, of_all = (f"{name}-{kind}".lstrip("-") for kind in ("against", "over"))
+        found = [Sheet(caption, against, heading, tuple(line.texts(decimals) for line in self.lines))]
+        if self.wholes:
+            over = f"Over {', '.join(self.columns)}{block}: mean and interquartile mean, 95 % bootstrap intervals "
+            over += "over seeds."
+            rows = tuple((w.row, shown(w.mean, decimals), shown(w.iqm, decimals)) for w in self.wholes)
+            found.append(Sheet(over, of_all, ("row", "mean", "IQM"), rows))
+        return found
+
+
+def shown(interval: Interval | None, decimals: int) -> str:
+    """``1.20 [−0.40, 2.80]``."""
+    if interval is None:
+        return MISSING
+    low, high = f"{interval.low:.{decimals}f}", f"{interval.high:.{decimals}f}"
+    return f"{interval.point:.{decimals}f} [{low}, {high}]".replace("-", "−")
+
+
+def compare_rows(
+    block: str, reference: str, scores: Mapping[str, Scores], higher_is_better: bool = True
+) -> AgainstReference:
+    """Compare the rows of ``scores`` (row -> column -> seed -> score) with the row ``reference``.
+
+    Each number has a generator of its own, so that none depends on what was computed before it.
+    """
+    other = [row for row in scores if row != reference]
+    lines = [_line(row, scores[row], scores[reference], higher_is_better) for row in other]
+    found = stats.corrected(
+        {line.row: line.comparison for line in lines if line.comparison is not None}, higher_is_better
+    )
+    lines = [replace(line, comparison=found.get(line.row)) for line in lines]
+    columns = _common(scores)
+    wholes = [
+        Whole(row, *(_interval({c: own[c] for c in columns}, kind) for kind in ("mean", "iqm")))
+        for row, own in scores.items()
+        if columns and all(len(own.get(c, {})) >= MINIMUM_SEEDS for c in columns)
+    ]
+    return AgainstReference(block, reference, tuple(lines), columns, tuple(wholes))
+
+
+def _line(row: str, own: Scores, theirs: Scores, higher_is_better: bool) -> Line:
+    columns = tuple(c for c in own if len(own[c].keys() & theirs.get(c, {}).keys()) >= MINIMUM_SEEDS)
+    if not columns:
+        return Line(row, (), None, None)
+    a, b = {c: own[c] for c in columns}, {c: theirs[c] for c in columns}
+    comparison = stats.compare(a, b, higher_is_better, generator=np.random.default_rng(0))
+    improvement = stats.probability_of_improvement(a, b, higher_is_better, generator=np.random.default_rng(0))
+    return Line(row, columns, comparison, improvement)
+
+
+def _common(scores: Mapping[str, Scores]) -> tuple[str, ...]:
+    enough = {row: {c for c, seeds in own.items() if len(seeds) >= MINIMUM_SEEDS} for row, own in scores.items()}
+    sets = [columns for columns in enough.values() if columns]
+    shared = set.intersection(*sets) if sets else set()
+    order: Sequence[str] = next(iter(scores.values()), {}).keys()  # type: ignore[assignment]
+    return tuple(c for c in order if c in shared)
+
+
+def _interval(own: Scores, kind: str) -> Interval:
+    return stats.bootstrap(own, kind, generator=np.random.default_rng(0))  # type: ignore[arg-type]
