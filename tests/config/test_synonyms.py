@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 from uora_bench.config import registry, synonyms
 from uora_bench.config.cell import Cell
 from uora_bench.config.compose import compose, leaves

@@ -373,7 +373,7 @@ def test_a_cell_is_found_by_its_id(tmp_path: Path) -> None:
     assert source.find_run("aa11", runs, "one") == tmp_path / "one" / "aa11"
     assert source.find_run(str(tmp_path / "one"), "nowhere") == tmp_path / "one"
     for words, part in (
-        (("aa11", runs), "(one, two); take one: experiment="),
+        (("aa11", runs), "(one, two); take one with experiment="),
         (("bb23", runs), "did you mean 'bb22'?"),
         (("aa11", runs, "tow"), "did you mean 'two'?"),
         (("aa11", str(tmp_path / "none")), "runs.dir="),

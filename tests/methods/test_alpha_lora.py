@@ -166,8 +166,8 @@ def test_the_mode_sets_the_switches_and_each_can_be_set_apart():
     assert said(mode="as_released") == (True, False, "epoch")
     assert said(mode="as_released", in_training=False) == (False, False, "epoch")
     assert said(shuffle=False, phase="epoch") == (False, False, "epoch")
-    assert make_method("alpha_lora", mode="as_released").holdout_stays
-    assert not make_method("alpha_lora").holdout_stays
+    assert make_method("alpha_lora", mode="as_released").config.holdout_stays
+    assert not make_method("alpha_lora").config.holdout_stays
 
 
 def test_fixed_has_no_second_optimisation_and_trains_loras_parameters():
@@ -220,8 +220,8 @@ def test_the_low_rank_part_is_no_adapter_of_its_own():
     [
         ({"alpha_every": 0}, "alpha_every=0 must be at least 1"),
         ({"alpha_batch_size": 0}, "alpha_batch_size"),
-        ({"holdout": 1.5}, "0 to 1"),
-        ({"alpha_lr": -1.0}, "negative"),
+        ({"holdout": 1.5}, "at most 1"),
+        ({"alpha_lr": -1.0}, "at least 0"),
         ({"alpha_betas": [0.9]}, "two numbers"),
         ({"rank": 0}, "rank"),
     ],

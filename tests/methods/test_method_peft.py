@@ -33,7 +33,7 @@ from uora_bench.methods.base import backbone_parameters
 from uora_bench.models import backbones
 from uora_bench.models.heads import HeadSpec
 from uora_bench.models.targets import find_targets
-from uora_bench.records.record import read
+from uora_bench.records.record import read_record
 
 EVERY_TYPE = sorted(t.value.lower() for t in peft.PeftType)
 
@@ -276,7 +276,7 @@ def test_prompts_are_pefts_and_the_head_stays_ours(kind, make):
     assert (out.logits - logits(make(torch.float32))).abs().max() > 1e-3, "the prompt must matter"
     assert not any(isinstance(m, ModulesToSaveWrapper) for m in model.modules())
     assert {n.split(".")[0] for n in method.adapter_state()} == {"prompt_encoder"}
-    assert method.extra_tokens == PROMPT
+    assert method.config.extra_tokens == PROMPT
     assert not method.mergeable
     out.loss.backward()
     assert all(p.grad is not None for p in method.parameters())
@@ -379,7 +379,7 @@ def test_adalora_from_the_command_line(tmp_path, root):
     words = ("peft.type=adalora", "peft.init_r=4", "peft.target_r=2", "peft.tinit=2", "peft.tfinal=4")
     result = finish(start(tmp_path, root, "method=peft", *words, *SMALL))
     assert result.returncode == 0, result.stderr
-    record = read(only_record(tmp_path))
+    record = read_record(only_record(tmp_path))
     assert record.counts.adapter == 8 * 4 * (96 + 96 + 1)
     assert record.method["config"]["total_step"] == 16
     assert sum(record.method["ranks"].values()) == 8 * 2

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from tests.support.tinymodels import inject, labelled, make_method, roberta
+from uora_bench.config.compose import compose
+from uora_bench.config.preflight import preflight
 from uora_bench.errors import UserError
 
 RANK, WIDTH = 5, 32
@@ -223,9 +225,7 @@ def test_a_gpu_refreshes_as_the_cpu_does(timing):
 
 
 def test_authors_placement_refuses_gradient_checkpointing():
-    models = roberta(), roberta()
-    for model in models:
-        model.gradient_checkpointing_enable()
+    words = ["method=uora", "task=glue/rte", "recipe=none", "trainer.gradient_checkpointing=true"]
     with pytest.raises(UserError, match="gradient_checkpointing"):
-        inject(make_method("uora", rank=RANK, timing="authors"), models[0])
-    inject(make_method("uora", rank=RANK), models[1])
+        preflight(compose([*words, "method.timing=authors"]).cell)
+    preflight(compose(words).cell)

@@ -22,8 +22,6 @@ from uora_bench.mt_bench.judge.answers import Answer
 from uora_bench.mt_bench.judge.config import JudgeConfig
 from uora_bench.util.jsonl import json_lines
 
-# --- answers ------------------------------------------------------------------------------------------------------
-
 
 def main(words: list[str]) -> int:
     return program.main(["mt-bench", "judge", *words])
@@ -32,6 +30,9 @@ def main(words: list[str]) -> int:
 def parse(words: list[str]) -> config.Request:
     given = COMMAND.read(words)
     return config.parse(given.names[0], dict(given.values))
+
+
+# --- answers ------------------------------------------------------------------------------------------------------
 
 
 def test_temperatures_are_the_published_ones_and_can_be_overridden(shared: Path) -> None:

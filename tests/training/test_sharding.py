@@ -27,6 +27,7 @@ from tests.support.gloo import Group
 from tests.support.tinymodels import gpt2, make_method
 from uora_bench.config.cell import HELD_OUT, Cell
 from uora_bench.config.compose import compose
+from uora_bench.config.preflight import preflight
 from uora_bench.data import batching
 from uora_bench.errors import Interrupted, UserError
 from uora_bench.methods import create_method
@@ -234,7 +235,7 @@ def test_a_method_that_trains_nothing_on_a_large_backbone_is_refused(backbone):
 def test_a_method_that_trains_the_backbone_is_refused(backbone):
     cell = cell_of(*sharded("full", backbone))
     with pytest.raises(UserError, match="trains the backbone itself"):
-        sharding.check(cell, create_method(cell.method, 0))
+        preflight(cell)
 
 
 @pytest.mark.parametrize("backbone", LLAMAS)
@@ -244,14 +245,13 @@ def test_every_other_method_composes_with_it_on_the_large_backbones(name, backbo
     assert cell.trainer.sharding == "full"
     plain = replace(cell, trainer=replace(cell.trainer, sharding="none"))
     assert cell.cell_id("x") == plain.cell_id("x")  # how the weights lie in memory is no other experiment
-    method = create_method(cell.method, 0)
-    sharding.check(cell, method)
+    preflight(cell)
     sharding.check_processes(cell, 2)
     with pytest.raises(UserError, match="there is one"):
         sharding.check_processes(cell, 1)
     packed = replace(cell, backbone=replace(cell.backbone, quantisation="nf4"))
     with pytest.raises(UserError, match="cannot cut weights packed"):
-        sharding.check(packed, method)
+        preflight(packed)
 
 
 @pytest.mark.parametrize("backbone", LLAMAS)

@@ -11,14 +11,13 @@ from uora_bench.errors import UserError
 
 
 def _act(given: Given) -> int:
-    from uora_bench.export import formats, source
-    from uora_bench.export.request import ExportRequest
+    from uora_bench.export import formats, request, source
     from uora_bench.util.signals import StopRequest
 
     kind = given.text("format")
     if kind is None:
         raise UserError("say what to write: format=peft, format=merged or format=native")
-    request = ExportRequest(
+    wanted = request.ExportRequest(
         format=kind,
         shape=given.text("as"),
         weights=given.text("weights") or "last",
@@ -30,7 +29,7 @@ def _act(given: Given) -> int:
     StopRequest().install()
     folder = source.find_run(given.names[0], given.text("runs.dir") or "runs", given.text("experiment"))
     output = given.text("output")
-    print(formats.export(folder, request, Path(output) if output else None), flush=True)
+    print(formats.export(folder, wanted, Path(output) if output else None), flush=True)
     return 0
 
 
@@ -57,7 +56,7 @@ COMMAND = Command(
     about=(
         "format=peft: a LoRA adapter of scale 1 with the task head, as PEFT writes it (as=vera: PEFT's VeRA, where it "
         "fits). format=merged: a plain transformers model, W + ΔW, head and tokenizer. format=native: adapter, head "
-        "and configuration, for uora_bench.export.load.",
+        "and configuration, for uora_bench.export.load_model.",
         "Every export is loaded again and its logits compared with the run's before it is put in place. See "
         "docs/export.md.",
     ),

@@ -17,7 +17,8 @@ def _act(given: Given) -> int:
     if len(names) > 1:
         raise UserError(f"figures of one experiment or of all of them: {' '.join(names)}")
     results = Path(given.text("results.dir") or "results")
-    return figures.command(names[0] if names else None, given.flag("check"), results, keys.rule_of(given), (theory,))
+    name = names[0] if names else None
+    return figures.command(name, given.flag("check"), results, keys.rule_of(given), (theory,))
 
 
 COMMAND = Command(

@@ -33,10 +33,10 @@ MODULES = {
     "mt-bench answer": "mt_bench_answer",
     "mt-bench judge": "mt_bench_judge",
     "mt-bench scores": "mt_bench_scores",
-    "records migrate": "records",
+    "records migrate": "records_migrate",
     "list": "listing",
 }
-GROUPS = tuple(dict.fromkeys(name.split()[0] for name in MODULES if " " in name))
+GROUPS = ("mt-bench", "records")  # the first word of commands of two words
 _HELP = ("-h", "--help")
 _MULTIRUN = ("-m", "--multirun")
 
@@ -50,8 +50,10 @@ def main(words: list[str] | None = None) -> int:
         return exits.run(partial(_refuse, error), "")
     if any(w in _HELP for w in rest):
         return exits.run(partial(_print, name), "")
-    if not name:  # --version
-        return exits.run(partial(_say, f"uora_bench {__version__}"), "")
+    if not name or name in GROUPS:  # --version, or a group without its command
+        return exits.run(
+            partial(_say, f"uora_bench {__version__}") if not name else partial(_refuse, _unfinished(name)), ""
+        )
     command = load(name)
     return exits.run(lambda: command.act(command.read(rest)), command.resume)
 
@@ -78,13 +80,9 @@ def _split(words: Sequence[str]) -> tuple[str, list[str]]:
         name = f"{first} {rest[0]}" if rest else ""
         if name in MODULES:
             return name, ["--help"] if rest[1:2] == ["help"] else rest[1:]
-        if rest and rest[0] in (*_HELP, "help"):
-            return first, ["--help"]
-        own = [one.removeprefix(f"{first} ") for one in MODULES if one.startswith(f"{first} ")]
-        found = (
-            f", not '{rest[0]}'{nearest(rest[0], own)}" if rest else f": {', '.join(f'{first} {one}' for one in own)}"
-        )
-        raise UserError(f"{first} needs to know what to do{found}")
+        if rest and rest[0] not in (*_HELP, "help"):
+            raise UserError(f"unknown command '{first} {rest[0]}'{nearest(rest[0], _below(first))}")
+        return first, ["--help"] if rest else []
     if first in MODULES:
         name = "sweep" if first == "run" and set(rest) & set(_MULTIRUN) else first
         return name, ["--help"] if rest[:1] == ["help"] else [w for w in rest if w not in _MULTIRUN]
@@ -108,6 +106,14 @@ def _print(name: str) -> int:
 def _say(text: str) -> int:
     print(text, flush=True)
     return 0
+
+
+def _below(group: str) -> list[str]:
+    return [one.removeprefix(f"{group} ") for one in MODULES if one.startswith(f"{group} ")]
+
+
+def _unfinished(group: str) -> UserError:
+    return UserError(f"{group} needs to know what to do: {' or '.join(f'{group} {one}' for one in _below(group))}")
 
 
 def _refuse(error: UserError) -> int:

@@ -15,13 +15,12 @@ _CHECKS = ("false", "true", "full")
 
 
 def _act(given: Given) -> int:
-    from uora_bench.config import synonyms
     from uora_bench.data.prefetch import prefetch
 
     check = (given.every("check") or ["false"])[-1]
     if check not in _CHECKS:
         raise UserError(f"check={check} must be true (names and sizes) or full (sha256){nearest(check, _CHECKS)}")
-    request = _needs(synonyms.canonical(given.passed))
+    request = _needs(given.passed)
     return prefetch(request) if check == "false" else _report(request, check == "full")
 
 
@@ -40,8 +39,6 @@ def _report(request: needs.Request, full: bool) -> int:
 
 def _needs(words: list[str]) -> needs.Request:
     """What the grid (``experiment=…``) or the cell that ``words`` describe needs."""
-    from uora_bench.data.prefetch import needs
-
     if any(word.startswith("experiment=") for word in words):
         from uora_bench.grid.expand import expand
 

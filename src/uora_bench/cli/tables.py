@@ -23,8 +23,11 @@ def _act(given: Given) -> int:
         raise UserError(f"one table at a time: {' '.join(names)}")
     if names:
         request = replace(requests.read(given.passed), experiment=names[0])
-        table = write.make_table(request, results, write.published_library(), rule, (theory,))
-        print(markdown.render(table), end="", flush=True)
+        print(
+            markdown.render(write.make_table(request, results, write.published_library(), rule, (theory,))),
+            end="",
+            flush=True,
+        )
         return 0
     if given.passed:
         key = given.passed[0].partition("=")[0]

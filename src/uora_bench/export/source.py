@@ -73,8 +73,8 @@ class Source:
         found = find_record(folder, self.cell_id)
         if found is None:
             raise UserError(
-                f"no record '{record_path(folder, self.cell_id)}', and without it no model card; "
-                "results.dir=<folder> names the folder that holds records/"
+                f"no record '{record_path(folder, self.cell_id)}', and without it no model card; results.dir=<folder> "
+                "names the folder that holds records/"
             )
         if found.status != "done":
             raise UserError(f"cell {self.cell_id} failed ({found.reason}); run it again before exporting it")
@@ -91,7 +91,9 @@ def find_run(name: str, runs: str, experiment: str | None = None) -> Path:
         return Path(name)
     root = Path(runs)
     if not root.is_dir():
-        raise UserError(f"'{name}' is no folder, and no '{runs}' to look for a cell_id in; set runs.dir=<folder>")
+        raise UserError(
+            f"'{name}' is no folder, and there is no '{runs}' to look for a cell_id in; set runs.dir=<folder>"
+        )
     experiments = sorted(f.name for f in root.iterdir() if f.is_dir())
     if experiment is not None:
         if experiment not in experiments:
@@ -100,7 +102,9 @@ def find_run(name: str, runs: str, experiment: str | None = None) -> Path:
     cells = {e: {f.name for f in (root / e).iterdir() if f.is_dir()} for e in experiments}
     holders = [e for e in experiments if name in cells[e]]
     if len(holders) > 1:
-        raise UserError(f"cell {name} is in several experiments ({', '.join(holders)}); take one: experiment=<name>")
+        raise UserError(
+            f"cell {name} is in several experiments ({', '.join(holders)}); take one with experiment=<name>"
+        )
     if not holders:
         known = sorted({c for names in cells.values() for c in names})
         raise UserError(

@@ -39,8 +39,8 @@ def command(
     name: str | None, check: bool, results: Path, rule: Rule | None = None, kinds: Sequence[RecordKind] = ()
 ) -> int:
     """Write the figures of ``name`` or of all experiments with finished records, or (``check``) compare the CSV files
-    that lie there (the pictures depend on matplotlib's version) with what the records give. ``kinds``: of records
-    beside trained cells.
+    that lie there (the pictures depend on matplotlib's version) with what the records give. ``kinds``: of records other
+    than trained cells.
 
     Raises:
         UserError: for an unknown experiment, without matplotlib, and for a difference that ``check`` found.

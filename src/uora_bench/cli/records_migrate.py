@@ -21,15 +21,16 @@ def _act(given: Given) -> int:
 
 COMMAND = Command(
     "records migrate",
-    "records of an older schema in today's names",
+    "bring records of an older schema up to date",
     _act,
     "the same command goes on where it stopped",
     keys=(keys.RESULTS,),
     about=(
-        "Rewrites the records of schema 1 below <results.dir>/records. A cell_id is a hash of names, so the files are "
-        "renamed, with those beside them (texts, answers, grades). Let no cell run meanwhile. What was killed goes on "
-        "with the same command; a second call changes nothing. Run folders (runs.dir) keep their old names: a record "
-        "says under provenance.migrated_from which one was its own.",
+        "Rewrites the records of schema 1 below <results.dir>/records in today's names. A cell_id is a hash of names, "
+        "so the files are renamed, with those beside them (texts, answers, grades). Let no cell run meanwhile; a "
+        "second call changes nothing.",
+        "Run folders (runs.dir) keep their old names: a record says under provenance.migrated_from which one was its "
+        "own.",
     ),
-    examples=("records migrate",),
+    examples=("records migrate", "records migrate results.dir=elsewhere"),
 )
