@@ -21,7 +21,7 @@ MISSPELT = {
     "prefetch": ["trainer.epohs=1", "data.root=x"], "tables": ["rulee=last"], "figures": ["chek=true"],
     "page": ["experimnt=x"], "explain": ["t", "r", "c", "rul=last"], "export": ["x", "formt=peft"],
     "theory": ["figure=1", "repetition=3"], "mt-bench answer": ["x", "limt=3"], "mt-bench judge": ["x", "limt=3"],
-    "mt-bench scores": ["x", "judge.modle=x"], "list": ["lists=x"],
+    "mt-bench scores": ["x", "judge.modle=x"], "records migrate": ["result.dir=x"], "list": ["lists=x"],
 }  # fmt: skip
 
 
@@ -104,8 +104,9 @@ def test_a_word_too_many_is_one_line(name: str, capsys: pytest.CaptureFixture[st
     ("words", "part"),
     [
         (["lst"], "unknown command 'lst'; did you mean 'list'?"),
-        (["mt-bench"], "mt-bench answer, mt-bench judge or mt-bench scores"),
+        (["mt-bench"], "mt-bench answer or mt-bench judge or mt-bench scores"),
         (["mt-bench", "juge"], "did you mean 'judge'?"),
+        (["records", "migrat"], "did you mean 'migrate'?"),
         (["seed"], "'seed' needs a value: write seed=…"),
         (["qlora"], "method=lora backbone.quantisation=nf4"),
         (["method=dora"], "write method=peft peft.type=lora peft.use_dora=true"),

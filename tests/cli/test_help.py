@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.paths import ROOT
 from uora_bench.cli.main import MODULES, load, main
 
 NOT_NEEDED = ("hydra", "omegaconf", "torch", "transformers", "datasets", "numpy", "yaml", "rich", "wandb")
@@ -67,3 +68,8 @@ def test_help_of_every_command_imports_neither_hydra_nor_torch(root: Path, tmp_p
         capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
     assert done.stdout.splitlines()[-1] == "{0} []"
+
+
+def test_the_page_names_every_command() -> None:
+    text = (ROOT / "docs" / "command_line.md").read_text("utf-8")
+    assert [name for name in MODULES if f"| `{name}` | {load(name).summary} |" not in text] == []

@@ -234,8 +234,8 @@ def test_explain_names_cells_scores_rule_and_command(bench: Bench, monkeypatch: 
     assert "mean of 1 of 3 seeds; accuracy on dev × 100" in text
     assert f"records/quickstart/{made.cell_id}.json, epoch 2 of 1" in text
     assert "seed 0: missing" in text
-    (line,) = [x.strip() for x in text.splitlines() if "python -m" in x and "seed=1" in x]
-    words = line.split()[3:]
+    (line,) = [x.strip() for x in text.splitlines() if "uora-bench " in x and "seed=1" in x]
+    words = line.split()[1:]
     assert (
         expand.expand(words).items[0].cell.key
         == expand.expand(["backbone=minilm", "method=lora", "task=glue/rte", "seed=1"]).items[0].cell.key

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from uora_bench.cli.parser import Given, Key
 
 if TYPE_CHECKING:
-    from uora_bench.report.spec import Rule
+    from uora_bench.grid.table_spec import Rule
 
 DATA_ROOT = Key("data.root", "folder of local data files and models (or UORA_DATA_DIR)", shown="<folder>")
 RESULTS = Key("results.dir", "where records, tables and figures are", "results", others=("results",))

@@ -15,12 +15,13 @@ _CHECKS = ("false", "true", "full")
 
 
 def _act(given: Given) -> int:
+    from uora_bench.config import synonyms
     from uora_bench.data.prefetch import prefetch
 
     check = (given.every("check") or ["false"])[-1]
     if check not in _CHECKS:
         raise UserError(f"check={check} must be true (names and sizes) or full (sha256){nearest(check, _CHECKS)}")
-    request = _needs(given.passed)
+    request = _needs(synonyms.canonical(given.passed))
     return prefetch(request) if check == "false" else _report(request, check == "full")
 
 

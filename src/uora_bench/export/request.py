@@ -22,17 +22,17 @@ class ExportRequest:
     force: bool = False
 
     def __post_init__(self) -> None:
-        for flag, value, valid in (
-            ("--format", self.format, FORMATS),
-            ("--as", self.shape, SHAPES),
-            ("--dtype", self.dtype, DTYPES),
+        for key, value, valid in (
+            ("format", self.format, FORMATS),
+            ("as", self.shape, SHAPES),
+            ("dtype", self.dtype, DTYPES),
         ):
             if value is not None and value not in valid:
-                raise UserError(f"{flag} {value}: there is no such choice{nearest(value, valid)}")
+                raise UserError(f"{key}={value}: there is no such choice{nearest(value, valid)}")
         if self.shape is not None and self.format != "peft":
-            raise UserError(f"--as {self.shape} goes with --format peft only")
+            raise UserError(f"as={self.shape} goes with format=peft only")
         if self.dtype is not None and self.format != "merged":
-            raise UserError(f"--dtype {self.dtype} goes with --format merged only")
+            raise UserError(f"dtype={self.dtype} goes with format=merged only")
 
     @property
     def name(self) -> str:
