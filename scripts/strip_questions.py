@@ -16,7 +16,7 @@ def main() -> int:
     source, target = Path(sys.argv[1]) / "mt_bench_answers.jsonl", Path(sys.argv[2])
     if not source.is_file():
         print(
-            f"error: no {source.name} in '{source.parent}'; run `python -m uora_bench mt-bench answer` first",
+            f"error: no {source.name} in '{source.parent}'; run `uora-bench mt-bench answer` first",
             file=sys.stderr,
         )
         return 2

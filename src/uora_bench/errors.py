@@ -47,9 +47,12 @@ def failure_kind(error: BaseException) -> str:
 def nearest(word: str, options: Iterable[str], limit: int = 8) -> str:
     """A tail for an error message: ``; did you mean 'x'?`` or, when nothing is close, the list of valid names."""
     names = sorted(set(options))
+    if "." in word:  # a group (method, of which there is method.rank) is no answer to a dotted key
+        groups = {name.rsplit(".", 1)[0] for name in names if "." in name}
+        names = [name for name in names if name not in groups]
     tail = word.rsplit(".", 1)[-1]
-    # a key given without its group ("rank"), or with the wrong one ("trainer.rank")
-    same = [n for n in names if n.rsplit(".", 1)[-1] == tail]
+    # a key given without its group ("rank"), or with the wrong one ("trainer.rank"); a name without its family ("rte")
+    same = [n for n in names if n.rsplit(".", 1)[-1] == tail or n.rsplit("/", 1)[-1] == tail]
     close = difflib.get_close_matches(word, same, n=1, cutoff=0.0)
     close = close or difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     if not close:

@@ -34,7 +34,7 @@ def run(tmp_path: Path, root: Path) -> Run:
 
 def test_help_lists_every_choice_and_imports_nothing_heavy(tmp_path: Path, root: Path) -> None:
     code = (
-        "import sys; from uora_bench.__main__ import main; code = main(['--help']); "
+        "import sys; from uora_bench.__main__ import main; code = main(['run', '--help']); "
         f"print('HEAVY', sorted(set({HEAVY}) & set(sys.modules))); sys.exit(code)"
     )
     command = [sys.executable, "-c", code]
@@ -61,7 +61,7 @@ def test_help_into_a_closed_pipe_is_quiet(tmp_path: Path, root: Path) -> None:
     [
         (("methd=lora",), ["did you mean 'method'?"]),
         (("method=lroa",), ["did you mean 'lora'?"]),
-        (("--dry_run=true",), ["dry_run"]),
+        (("--dry_rnu=true",), ["dry_rnu", "did you mean 'dry_run'?"]),
         (("task=glue/rte", "backbone=vit_base"), ["glue/rte", "vit_base"]),
     ],
 )

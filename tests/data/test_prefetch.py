@@ -18,9 +18,13 @@ import pytest
 
 from tests.support.hub_server import Hub, Repository
 from tests.support.tiny_hub import COUNTS, connected, fetched, glue, model, rows, table, words
-from uora_bench.cli.prefetch import main
+from uora_bench.cli import main as program
 from uora_bench.config.compose import compose
 from uora_bench.data import offline, prefetch
+
+
+def main(words: list[str]) -> int:
+    return program.main(["prefetch", *words])
 
 
 @pytest.fixture
@@ -145,7 +149,7 @@ def test_rows_of_another_revision_are_fetched_anew(hub: Hub, tmp_path: Path) -> 
     assert main(words(hub, root)) == 0
     old = hub.repositories[1]
     hub.repositories[1] = Repository("dataset", old.id, {**old.files, "rte/train-00000-of-00001.parquet": table(7)})
-    assert main(words(hub, root, "--check")) == 1
+    assert main(words(hub, root, "check=true")) == 1
     assert main(words(hub, root)) == 0
     assert len(gzip.decompress((tmp_path / "glue/rte/train.jsonl.gz").read_bytes()).splitlines()) == 7
     assert offline.Manifest.read(tmp_path).files["glue/rte/train.jsonl.gz"].commit == hub.repositories[1].commit
@@ -161,12 +165,12 @@ def test_an_experiment_is_fetched_whole(hub: Hub, tmp_path: Path, capsys: pytest
         *(model(small, v["backbone"]["id"], commit=v["backbone"]["revision"]) for v in pinned.values()),
     ]
     given = ["experiment=uora_glue", f"data.root={tmp_path}"]
-    assert main([*given, "--check"]) == 1
+    assert main([*given, "check=true"]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 * len(tasks) + 2
-    assert all(f"python -m uora_bench prefetch experiment=uora_glue data.root={tmp_path}" in line for line in lines)
+    assert all(f"uora-bench prefetch experiment=uora_glue data.root={tmp_path}" in line for line in lines)
     assert main(given) == 0
-    assert main([*given, "--check=full"]) == 0
+    assert main([*given, "check=full"]) == 0
     files = offline.Manifest.read(tmp_path).files
     assert {f"glue/{task}/{split}.jsonl.gz" for task in tasks for split in ("train", "validation")} <= {*files}
     assert {entry.needed_by for entry in files.values()} == {("experiment=uora_glue",)}
@@ -180,37 +184,37 @@ def test_check_names_what_is_missing_changed_or_of_other_bytes(
     hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = words(hub, f"data.root={tmp_path}")
-    assert main([*given, "--check"]) == 1
+    assert main([*given, "check=true"]) == 1
     out = capsys.readouterr().out.splitlines()
     assert [re.split(r"[ ;]", line)[0] for line in out] == [
         "glue/rte/train.*", "glue/rte/validation.*", "hub/models--test--tiny"]  # fmt: skip
     assert hub.log == []
     assert list(tmp_path.iterdir()) == []
     assert main(given) == 0
-    assert main([*given, "--check=full"]) == 0
+    assert main([*given, "check=full"]) == 0
     (weights,) = tmp_path.rglob("model.safetensors")
     train = tmp_path / "glue/rte/train.jsonl.gz"
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")
     train.write_bytes(train.read_bytes()[:-3])
     capsys.readouterr()
-    assert main([*given, "--check"]) == 1
+    assert main([*given, "check=true"]) == 1
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("glue/rte/train.jsonl.gz has ")
-    assert main([*given, "--check=full"]) == 1
+    assert main([*given, "check=full"]) == 1
     assert "sha256" in capsys.readouterr().out
     weights.unlink()
-    assert main([*given, "--check"]) == 1
+    assert main([*given, "check=true"]) == 1
     assert main(given) == 0
-    assert main([*given, "--check=full"]) == 0
+    assert main([*given, "check=full"]) == 0
 
 
 def test_check_and_an_unknown_option_import_nothing_heavy(hub: Hub, tmp_path: Path, root: Path) -> None:
     code = (
-        "import sys; from uora_bench.cli import prefetch; "
-        f"code = prefetch.main([*{words(hub, f'data.root={tmp_path}')!r}, sys.argv[1]]); "
+        "import sys; from uora_bench.cli.main import main; "
+        f"code = main(['prefetch', *{words(hub, f'data.root={tmp_path}')!r}, sys.argv[1]]); "
         "print(code, sorted({'torch', 'transformers', 'datasets', 'requests'} & set(sys.modules)))"
     )
-    for option, status in (("--check", "1"), ("--check=fully", "2")):
+    for option, status in (("check=true", "1"), ("check=fully", "2")):
         result = subprocess.run(
             [sys.executable, "-c", code, option], env={**os.environ, "PYTHONPATH": str(root / "src")},
             capture_output=True, text=True, timeout=60,

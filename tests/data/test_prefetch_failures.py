@@ -15,11 +15,15 @@ import pytest
 
 from tests.support.hub_server import Hub, Repository
 from tests.support.tiny_hub import connected, fetched, glue, model, net, one_line, words
-from uora_bench.cli.prefetch import main
+from uora_bench.cli import main as program
 from uora_bench.data import offline, prefetch
 
 WEIGHTS = "GET .*model.safetensors"
 STORED = "GET /storage/.*model.safetensors"
+
+
+def main(words: list[str]) -> int:
+    return program.main(["prefetch", *words])
 
 
 @pytest.fixture
@@ -118,7 +122,7 @@ def test_what_does_not_pass_is_one_line_in_time_and_no_model(
     assert time.monotonic() - began < 10
     one_line(capsys, message)
     assert fetched(tmp_path) == {}  # nothing that a cell could take for a model
-    assert main([*given, "--check"]) == 1
+    assert main([*given, "check=true"]) == 1
     hub.faults.clear()
     assert main(given) == 0
     assert of_model(fetched(tmp_path)) == of_model(whole)
@@ -246,7 +250,7 @@ def test_a_manifest_that_is_none_is_one_line(
     text: str, hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / offline.MANIFEST).write_text(text)
-    for more in ([], ["--check"]):
+    for more in ([], ["check=true"]):
         assert main(words(hub, f"data.root={tmp_path}", *more)) == 2
         one_line(capsys, offline.MANIFEST)
 

@@ -159,7 +159,7 @@ def test_one_pair_on_whole_modules_is_pefts_vera(name: str, make: Any, kinds: tu
 def test_what_is_no_vera_of_pefts_is_refused(
     name: str, options: dict[str, Any], make: Any, kinds: tuple[str, ...], part: str
 ) -> None:
-    with pytest.raises(UserError, match="--as vera") as caught:
+    with pytest.raises(UserError, match="as=vera") as caught:
         peft_format.vera_tensors(adapted(name, make, kinds, rank=RANK, **options).method)
     assert part in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -179,11 +179,11 @@ def test_methods_without_a_low_rank_adapter_are_refused_for_peft(name: str, part
     loaded = adapted(name, roberta, ())
     with pytest.raises(UserError, match=part) as caught:
         peft_format.refuse(loaded.method, loaded.trains, loaded.adds)
-    assert "--format merged" in str(caught.value)
+    assert "format=merged" in str(caught.value)
 
 
 def test_alpha_lora_is_refused_in_its_own_words() -> None:
-    with pytest.raises(UserError, match=r"method=alpha_lora: α-LoRA rescales .*use --format merged"):
+    with pytest.raises(UserError, match=r"method=alpha_lora: α-LoRA rescales .*use format=merged"):
         peft_format.lora_factors(adapted("alpha_lora", roberta, ("q", "v")).method)
 
 
@@ -317,7 +317,7 @@ def test_a_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
         card(partial, "first")
         assert not target.exists()
     assert [p.name for p in target.parent.iterdir()] == ["peft"]
-    with pytest.raises(UserError, match="--force"):
+    with pytest.raises(UserError, match="force=true"):
         target_folder.check_target(target, False)
     with target_folder.filled_target(target, True) as partial:
         card(partial, "second")
@@ -373,10 +373,10 @@ def test_a_cell_is_found_by_its_id(tmp_path: Path) -> None:
     assert source.find_run("aa11", runs, "one") == tmp_path / "one" / "aa11"
     assert source.find_run(str(tmp_path / "one"), "nowhere") == tmp_path / "one"
     for words, part in (
-        (("aa11", runs), "(one, two); take one with --experiment"),
+        (("aa11", runs), "(one, two); take one with experiment="),
         (("bb23", runs), "did you mean 'bb22'?"),
         (("aa11", runs, "tow"), "did you mean 'two'?"),
-        (("aa11", str(tmp_path / "none")), "--runs"),
+        (("aa11", str(tmp_path / "none")), "runs.dir="),
     ):
         with pytest.raises(UserError) as caught:
             source.find_run(*words)

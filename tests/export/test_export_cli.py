@@ -1,4 +1,4 @@
-"""`python -m uora_bench export` on a run of the real command line: every format, reloaded by the library it is for."""
+"""`uora-bench export` on a run of the real command line: every format, reloaded by the library it is for."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from tests.support.command_line import HEAVY, environment, finish, one_line
-from uora_bench.cli.export import main
+from uora_bench.cli.main import main
 from uora_bench.errors import UserError
 from uora_bench.export import checks, load_model
 from uora_bench.records.record import read_record
@@ -67,7 +67,7 @@ def call(trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
     def run(*words: str) -> tuple[int, str, str]:
         capsys.readouterr()
-        code = main([str(w) for w in words])
+        code = main(["export", *(str(w) for w in words)])
         out, err = capsys.readouterr()
         return code, out, err
 
@@ -109,21 +109,20 @@ def card_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_help_imports_nothing_heavy(tmp_path: Path, root: Path) -> None:
     code = (
-        "import sys; from uora_bench.cli.export import main\n"
-        "try: main(['--help'])\n"
-        f"except SystemExit: print('HEAVY', sorted(set({HEAVY}) & set(sys.modules)))"
+        "import sys; from uora_bench.cli.main import main; main(['export', '--help']); "
+        f"print('HEAVY', sorted(set({HEAVY}) & set(sys.modules)))"
     )
     command = [sys.executable, "-c", code]
     result = subprocess.run(command, cwd=tmp_path, env=environment(root), capture_output=True, text=True, timeout=60)
     assert result.stdout.splitlines()[-1] == "HEAVY []", result.stderr
-    assert "--format peft|merged|native" in result.stdout
+    assert "format=peft|merged|native" in result.stdout
 
 
 def test_a_killed_export_leaves_nothing_half_written_and_the_next_one_cleans_up(
     trained: Path, cell_id: str, expected: torch.Tensor, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = trained / "exports" / cell_id
-    words = (cell_id, "--format", "peft")
+    words = (cell_id, "format=peft")
     for signum, code in ((signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGKILL, -signal.SIGKILL)):
         process = start(trained, root, *words)
         limit = time.monotonic() + 120
@@ -158,7 +157,7 @@ def test_a_killed_export_leaves_nothing_half_written_and_the_next_one_cleans_up(
 def test_the_best_epoch_leaves_as_pefts_vera(
     call: Call, trained: Path, cell_id: str, expected: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code, out, err = call(cell_id, "--format", "peft", "--as", "vera", "--weights", "best")
+    code, out, err = call(cell_id, "format=peft", "as=vera", "weights=best")
     assert (code, err) == (0, "")
     assert "the epoch dev chose → a PEFT VeRA adapter (rank 16)" in out
     home = trained / "exports" / cell_id / "peft-vera-best"
@@ -176,7 +175,7 @@ def test_a_merged_model_is_a_plain_one(
     call: Call, trained: Path, cell_id: str, expected: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = tmp_path / "plain"
-    code, _, err = call(f"runs/scratch/{cell_id}", "--format", "merged", "--output", target)
+    code, _, err = call(f"runs/scratch/{cell_id}", "format=merged", f"output={target}")
     assert (code, err) == (0, "")
     assert {p.name for p in target.iterdir()} >= {"config.json", "model.safetensors", "tokenizer.json", "README.md"}
     model = AutoModelForSequenceClassification.from_pretrained(target)
@@ -196,7 +195,7 @@ def test_a_native_export_is_a_way_back_in_without_paths_of_this_machine(
     configuration["values"]["data"]["root"] = "/secret/place"
     (copied / "cell.json").write_text(json.dumps(configuration))
     target = copied.parent / "native"
-    code, out, err = call(copied, "--format", "native", "--output", target)
+    code, out, err = call(copied, "format=native", f"output={target}")
     assert (code, err) == (0, "")
     assert out.endswith("largest difference of logits 0.0e+00 of the largest\n")
     assert {p.name for p in target.iterdir()} == {"adapter.safetensors", "head.safetensors", "cell.json", "README.md"}
@@ -204,7 +203,7 @@ def test_a_native_export_is_a_way_back_in_without_paths_of_this_machine(
                    for word in ("/secret", str(trained), str(copied)))  # fmt: skip
     close(logits(card_model(target, monkeypatch)), expected)
     # from there on to another format, and not to weights it does not hold
-    words = ("--format", "peft", "--output", copied.parent / "peft", "--results", trained / "results")
+    words = ("format=peft", f"output={copied.parent / 'peft'}", f"results.dir={trained / 'results'}")
     assert call(target, *words)[0] == 0
     with pytest.raises(UserError, match="holds the last epoch"):
         load_model(target, weights="best")
@@ -213,7 +212,7 @@ def test_a_native_export_is_a_way_back_in_without_paths_of_this_machine(
 def test_the_card_has_the_records_facts(call: Call, trained: Path, cell_id: str, tmp_path: Path) -> None:
     import yaml
 
-    assert call(cell_id, "--format", "native", "--output", tmp_path / "native")[0] == 0
+    assert call(cell_id, "format=native", f"output={tmp_path / 'native'}")[0] == 0
     text = (tmp_path / "native" / "README.md").read_text()
     made = read_record(trained / "results" / "records" / "scratch" / f"{cell_id}.json")
     front = yaml.safe_load(text.split("---\n")[1])
@@ -240,55 +239,55 @@ def test_a_half_precision_backbone_is_merged_only_when_widened(
     configuration = json.loads((copied / "cell.json").read_text())
     configuration["values"]["backbone"]["dtype"] = "bfloat16"
     (copied / "cell.json").write_text(json.dumps(configuration))
-    mistake(call(copied, "--format", "merged"), "bfloat16", "--dtype float32")
-    assert call(copied, "--format", "merged", "--dtype", "float32", "--output", tmp_path / "wide")[0] == 0
+    mistake(call(copied, "format=merged"), "bfloat16", "dtype=float32")
+    assert call(copied, "format=merged", "dtype=float32", f"output={tmp_path / 'wide'}")[0] == 0
     model = load_model(copied)[0]
     assert next(model.roberta.parameters()).dtype == torch.bfloat16
     wanted = logits(model)
     close(logits(AutoModelForSequenceClassification.from_pretrained(tmp_path / "wide")), wanted)
     assert {t.dtype for t in load_file(tmp_path / "wide" / "model.safetensors").values()} == {torch.float32}
-    assert call(copied, "--format", "peft", "--output", tmp_path / "peft")[0] == 0
+    assert call(copied, "format=peft", f"output={tmp_path / 'peft'}")[0] == 0
     assert "dtype=torch.bfloat16" in (tmp_path / "peft" / "README.md").read_text()
 
 
 def test_an_existing_target_is_kept_unless_told_otherwise(call: Call, cell_id: str, tmp_path: Path) -> None:
     target = tmp_path / "native"
-    words = (cell_id, "--format", "native", "--output", target)
+    words = (cell_id, "format=native", f"output={target}")
     assert call(*words)[0] == 0
     before = (target / "adapter.safetensors").stat().st_mtime_ns
-    mistake(call(*words), "there already", "--force")
+    mistake(call(*words), "there already", "force=true")
     assert (target / "adapter.safetensors").stat().st_mtime_ns == before
     assert call(*words, "--force")[0] == 0
     assert (target / "adapter.safetensors").stat().st_mtime_ns > before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").touch()
-    mistake(call(*words[:-1], tmp_path / "mine", "--force"), "not an export")
+    mistake(call(*words[:-1], f"output={tmp_path / 'mine'}", "--force"), "not an export")
 
 
 def test_mistakes_are_one_line(call: Call, cell_id: str, copied: Path, root: Path, trained: Path) -> None:
     near = cell_id[:-1] + ("0" if cell_id[-1] != "0" else "1")
-    message = one_line(finish(start(trained, root, near, "--format", "peft")))
+    message = one_line(finish(start(trained, root, near, "format=peft")))
     assert f"did you mean '{cell_id}'?" in message
-    mistake(call(cell_id), "--format")
-    mistake(call(cell_id, "--format", "pfet"), "did you mean 'peft'?")
-    mistake(call(cell_id, "--formt", "peft"), "--format")
-    mistake(call(cell_id, "--format", "peft", "--wieghts=best"), "did you mean '--weights'?")
-    mistake(call(cell_id, "--format", "peft", "--weights", "first"), "last")
-    mistake(call(cell_id, "--format", "merged", "--as", "vera"), "--as vera goes with --format peft")
-    mistake(call(cell_id, "--format", "merged", "--results", "elsewhere"), "no record 'elsewhere/records/scratch/")
+    mistake(call(cell_id), "format=peft")
+    mistake(call(cell_id, "format=pfet"), "did you mean 'peft'?")
+    mistake(call(cell_id, "--formt", "peft"), "did you mean 'format'?")
+    mistake(call(cell_id, "format=peft", "--wieghts=best"), "did you mean 'weights'?")
+    mistake(call(cell_id, "format=peft", "weights=first"), "last")
+    mistake(call(cell_id, "format=merged", "as=vera"), "as=vera goes with format=peft")
+    mistake(call(cell_id, "format=merged", "results.dir=elsewhere"), "no record 'elsewhere/records/scratch/")
     (copied / "checkpoints" / "best.pt").unlink()
-    mistake(call(copied, "--format", "native", "--weights", "best"), "best.pt", "--weights last")
+    mistake(call(copied, "format=native", "weights=best"), "best.pt", "weights=last")
     (copied / "adapter.safetensors").unlink()
-    mistake(call(copied, "--format", "native"), "has not finished", "same command")
+    mistake(call(copied, "format=native"), "has not finished", "same command")
     (copied / "cell.json").unlink()
-    mistake(call(copied, "--format", "native"), "cell.json")
+    mistake(call(copied, "format=native"), "cell.json")
     assert not (trained / "exports" / cell_id / "native").exists()
     assert not (trained / "exports" / cell_id / "native-best").exists()
 
 
 def test_damaged_weights_are_one_line(call: Call, copied: Path, tmp_path: Path) -> None:
     (copied / "head.safetensors").write_bytes(b"no tensors at all")
-    mistake(call(copied, "--format", "native", "--output", tmp_path / "x"), "cannot read the weights")
+    mistake(call(copied, "format=native", f"output={tmp_path / 'x'}"), "cannot read the weights")
     assert not (tmp_path / "x").exists()
 
 
@@ -299,7 +298,7 @@ def test_an_export_that_does_not_give_the_runs_logits_vanishes(
 
     honest = peft_format.lora_factors
     monkeypatch.setattr(peft_format, "lora_factors", lambda m: {k: (a, 1.01 * b) for k, (a, b) in honest(m).items()})
-    code, out, err = call(cell_id, "--format", "peft", "--output", tmp_path / "made" / "peft")
+    code, out, err = call(cell_id, "format=peft", f"output={tmp_path / 'made' / 'peft'}")
     assert (code, out) == (1, "")
     assert re.fullmatch(r"error: the PEFT adapter, loaded again, differs .*\n", err)
     assert not (tmp_path / "made").exists()
@@ -310,8 +309,8 @@ def test_another_backbone_than_the_runs_is_refused(
 ) -> None:
     own = load_model(trained / "runs" / "scratch" / cell_id)[0].config.name_or_path
     other = Path(shutil.copytree(own, tmp_path / "other"))
-    words = (copied, "--format", "native", "--output", tmp_path / "native")
-    assert call(*words, "--backbone", other)[0] == 0
+    words = (copied, "format=native", f"output={tmp_path / 'native'}")
+    assert call(*words, f"backbone.path={other}")[0] == 0
     assert json.loads((tmp_path / "native" / "cell.json").read_text())["native"]["backbone_sha256"]
     with pytest.raises(UserError, match="name your copy"):
         load_model(tmp_path / "native")
@@ -321,4 +320,4 @@ def test_another_backbone_than_the_runs_is_refused(
     save_file(weights, other / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(UserError, match="not those the adapter was trained on"):
         load_model(tmp_path / "native", backbone=other)
-    mistake(call(*words, "--backbone", other, "--force"), "other weights now than the run had", "--backbone")
+    mistake(call(*words, f"backbone.path={other}", "--force"), "other weights now than the run had", "backbone.path")

@@ -245,7 +245,7 @@ def test_a_plan_is_read_back_as_it_was_written(tmp_path: Path) -> None:
 def test_a_thousand_cells_are_planned_without_the_heavy_libraries(tmp_path: Path) -> None:
     # how fast is measured by `make bench`; here only that nothing grows out of hand, on a machine that may be busy
     code = (
-        "import sys; from uora_bench.cli.plan import main; code = main(sys.argv[1:]);"
+        "import sys; from uora_bench.cli.main import main; code = main(['plan', *sys.argv[1:]]);"
         "heavy = {'torch', 'transformers', 'datasets', 'wandb', 'evaluate', 'accelerate'} & set(sys.modules);"
         "assert not heavy, heavy; sys.exit(code)"
     )

@@ -96,7 +96,7 @@ class Grid:
         self.runs = folder / "runs" / "x"
 
     def plan(self, *words: str, code: int = 0) -> str:
-        """The output of ``python -m uora_bench plan`` with our words and ``words``."""
+        """The output of ``uora-bench plan`` with our words and ``words``."""
         done = subprocess.run(
             [sys.executable, "-m", "uora_bench", "plan", *self.words, *words],
             cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=150,
@@ -173,10 +173,10 @@ def test_a_grid_runs_to_its_end_and_gives_what_a_local_one_gives(
     assert len(jobs) == 2
     # they are known to be with Slurm (or, a moment later, to run), so nobody submits them again
     assert "nothing to submit" in grid.plan(*LAUNCHER)
-    text = grid.plan("--status")
+    text = grid.plan("status=true")
     assert "queued" in text or "running" in text or "done" in text
     grid.finish(*jobs)
-    assert "2 done" in grid.plan("--collect")
+    assert "2 done" in grid.plan("collect=true")
     states = {job: end.state for job, end in ended(jobs).items()}
     assert states == dict.fromkeys(jobs, "COMPLETED")
     assert {r["provenance"]["launch"]["launcher"] for r in grid.records().values()} == {"slurm"}
@@ -194,7 +194,7 @@ def test_a_grid_runs_to_its_end_and_gives_what_a_local_one_gives(
     assert "Features=pretend" in shown
     assert "gres:gpu:1" in shown
     grid.finish(*more)
-    assert "3 done" in grid.plan("--collect")
+    assert "3 done" in grid.plan("collect=true")
 
 
 def ended(jobs: list[str]) -> dict[str, slurm_queue.Ended]:
@@ -236,7 +236,7 @@ def test_code_that_changes_after_submission_does_not_reach_the_jobs(
     grid.environment = {**grid.environment, "PYTHONPATH": str(checkout / "src")}
     (job,) = grid.submit("launcher.extra.hold=true")
     assert grid.state(job) == "PENDING"
-    assert "1 queued: Slurm job" in grid.plan("--status")
+    assert "1 queued: Slurm job" in grid.plan("status=true")
     for part in ("src/uora_bench/__main__.py", "src/uora_bench/grid/launch/slurm_job.py", "configs/config.yaml"):
         (checkout / part).write_text("this is broken ][\n")
     grid.slurm("scontrol", "release", job)
@@ -327,7 +327,7 @@ def test_a_cancelled_array_is_taken_up_again(make: Callable[[list[str]], Grid], 
     assert not grid.records()
     states = {end.state for end in ended(jobs).values()}
     assert states == {"CANCELLED"}  # no job has requeued itself
-    text = grid.plan("--collect", code=1)
+    text = grid.plan("collect=true", code=1)
     assert "goes on from its checkpoint" in text
     assert "CANCELLED" in text
 
@@ -351,7 +351,7 @@ def test_a_cell_out_of_requeues_and_a_job_that_was_killed_are_failures_with_a_re
     grid.slurm("scancel", "--signal=USR2", job)
     grid.finish(job)
     assert ended([job])[job].state == "FAILED"
-    assert "not finished after the last requeue" in grid.plan("--collect", code=1)
+    assert "not finished after the last requeue" in grid.plan("collect=true", code=1)
     (record,) = grid.records().values()
     assert (record["status"], record["provenance"]["failure"]["kind"]) == ("failed", "time_limit")
 
@@ -362,6 +362,6 @@ def test_a_cell_out_of_requeues_and_a_job_that_was_killed_are_failures_with_a_re
     os.kill(parent, signal.SIGKILL)
     grid.finish(job)
     assert ended([job])[job].state == "FAILED"
-    assert f"job {job} FAILED" in grid.plan("--collect", code=1)
+    assert f"job {job} FAILED" in grid.plan("collect=true", code=1)
     (record,) = grid.records().values()
     assert record["status"] == "failed"

@@ -1,4 +1,4 @@
-"""`python -m uora_bench plan … launcher=local` for real: cells in child processes, killed and taken up again."""
+"""`uora-bench plan … launcher=local` for real: cells in child processes, killed and taken up again."""
 
 from __future__ import annotations
 

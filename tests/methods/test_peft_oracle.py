@@ -9,6 +9,7 @@ import torch
 from peft import LoraConfig, VeraConfig, get_peft_model
 
 from tests.support.tinymodels import gpt2, inject, labelled, make_method, roberta
+from uora_bench.config import synonyms
 from uora_bench.methods.projections import draw, draw_pair
 
 RANK, ALPHA, WIDTH = 3, 6.0, 32
@@ -245,3 +246,9 @@ def test_lora_starts_in_the_range_of_pefts():
         else:
             assert not own.any()
             assert not theirs.any()
+
+
+def test_the_types_that_a_command_line_is_told_of_are_pefts() -> None:
+    from peft import PeftType
+
+    assert set(synonyms.PEFT_TYPES) <= {one.value.lower() for one in PeftType}

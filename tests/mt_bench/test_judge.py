@@ -14,12 +14,23 @@ import pytest
 
 from tests.support.judgements import HINT, answer, judgement
 from tests.support.paths import ROOT
-from uora_bench.cli.judge import main
+from uora_bench.cli import main as program
+from uora_bench.cli.mt_bench_judge import COMMAND
 from uora_bench.errors import UserError
 from uora_bench.mt_bench.judge import answers, config, plan, prompts, store
 from uora_bench.mt_bench.judge.answers import Answer
 from uora_bench.mt_bench.judge.config import JudgeConfig
 from uora_bench.util.jsonl import json_lines
+
+
+def main(words: list[str]) -> int:
+    return program.main(["mt-bench", "judge", *words])
+
+
+def parse(words: list[str]) -> config.Request:
+    given = COMMAND.read(words)
+    return config.parse(given.names[0], dict(given.values))
+
 
 # --- answers ------------------------------------------------------------------------------------------------------
 
@@ -167,8 +178,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["judge.model=x", "judge.parallel=0"], "at least 1"),
         (["judge.model=x", "judge.timeout=NaN"], "finite"),
         (["judge.model=x", "judge.timeout=0"], "more than 0 seconds"),
-        (["judge.model=x", "judge.dry_run=yes"], "true or false"),
-        (["judge.model=x", "judge.turns=2"], "not one of 1, both"),
+        (["judge.model=x", "dry_run=yes"], "true or false"),
+        (["judge.model=x", "judge.turns=2"], "judge.turns=2: there is no such choice"),
         (["judge.model=x", "judge.temperature=-1"], "negative"),
         (["judge.model=x", "judge.price_in=1"], "given together"),
         (["judge.model=x", "judge.key_env=sk-secret"], "name of an environment variable"),
@@ -177,7 +188,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["judge.model=x", "judge.base_url=https://me:sk-secret@host/v1"], "without name, password"),
         (["judge.model=x", "judge.base_url=https://host/v1?key=sk-secret"], "without name, password"),
         (["judge.model=x", "judge.base_url=https://host:sk-secret/v1"], "must look like"),
-        (["judge.model=x", "another"], "one run folder"),
+        (["judge.model=x", "another"], "takes one <run folder | answers.jsonl>, not 2"),
         (["judge.model=x"], "'judge.base_url' is missing"),
         (["judge.model=x", "data.root=/nowhere"], "no reference answers: '/nowhere/mt_bench"),
     ],
@@ -196,13 +207,13 @@ def test_mistakes_are_one_line(
 
 
 def test_places(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    assert config.parse([str(folder), "judge.model=4"]).config.model == "4"
+    assert parse([str(folder), "judge.model=4"]).config.model == "4"
     odd = tmp_path_factory.mktemp("odd") / "lr=0.1"
     answers.write(odd / "other.jsonl", [answer()])
-    request = config.parse(["judge.model=a=b", str(odd / "other.jsonl"), "judge.temperature=null"])
+    request = parse(["judge.model=a=b", str(odd / "other.jsonl"), "judge.temperature=null"])
     assert (request.answers, request.config.model, request.config.temperature) == (odd / "other.jsonl", "a=b", None)
     with pytest.raises(UserError, match=answers.FILE_NAME):
-        config.parse([str(odd), "judge.model=x"])
+        parse([str(odd), "judge.model=x"])
     names = [p.name for p in store.paths(Path("x/mt_bench_answers.jsonl"))]
     assert names == ["mt_bench_judgements.jsonl", "mt_bench_scores.json"]
     assert [p.name for p in store.paths(Path("other.jsonl"))] == ["other_judgements.jsonl", "other_scores.json"]
@@ -226,7 +237,7 @@ def test_every_key_is_in_the_help_and_the_guide(capsys: pytest.CaptureFixture[st
 
 def test_the_command_line_is_light() -> None:
     heavy = {"torch", "transformers", "datasets", "requests"}
-    code = f"import sys, uora_bench.cli.judge; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import sys, uora_bench.cli.mt_bench_judge; print(sorted({heavy} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True,
                             env={"PYTHONPATH": str(ROOT / "src")})  # fmt: skip
     assert result.stdout.strip() == "[]"
@@ -299,7 +310,7 @@ def test_what_is_to_do_and_what_it_costs() -> None:
     jobs = plan.plan([answer(n, answers=(f"a{n}", f"b{n}")) for n in range(3)], {}, HINT)
     stored = {jobs[0].key: judgement(jobs[0].key), jobs[1].key: judgement(jobs[1].key, score=None)}
     assert plan.to_do(jobs, stored, HINT) == jobs[2:]
-    assert plan.to_do(jobs, stored, JudgeConfig("judge", limit=2)) == jobs[2:4]
+    assert plan.to_do(jobs, stored, HINT, limit=2) == jobs[2:4]
     assert plan.to_do(jobs, stored, JudgeConfig("judge", retry_malformed=True)) == jobs[1:]
     twins = plan.plan([answer(1), answer(2)], {}, HINT)
     assert len(plan.to_do(twins, {}, HINT)) == 2  # the same question and answer twice is asked once

@@ -1,4 +1,4 @@
-"""`python -m uora_bench mt-bench judge` against a real HTTP server on loopback, in its good hours and its bad ones."""
+"""`uora-bench mt-bench judge` against a real HTTP server on loopback, in its good hours and its bad ones."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.support.judge_server import (
     start,
     wait_for,
 )
-from uora_bench.cli.judge import main
+from uora_bench.cli.main import main
 from uora_bench.mt_bench.judge import answers as answers_file
 from uora_bench.mt_bench.judge import pool
 from uora_bench.mt_bench.judge.answers import Answer
@@ -75,7 +75,7 @@ def judge(folder: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Call]:
 
     def call(server: Server | None, *words: str, place: Path = folder) -> tuple[int, str, str]:
         url = [] if server is None else [f"judge.base_url={server.url}"]
-        code = main([str(place), *url, *QUICK, *words])
+        code = main(["mt-bench", "judge", str(place), *url, *QUICK, *words])
         out, err = capsys.readouterr()
         seen.extend((out, err))
         return code, out, err
@@ -170,13 +170,13 @@ def test_one_at_a_time_and_many_at_once_give_the_same_scores(judge: Call, folder
 
 def test_a_dry_run_asks_and_writes_nothing_and_a_limit_is_kept(judge: Call, folder: Path) -> None:
     before = sorted(folder.iterdir())
-    code, out, err = judge(None, "judge.dry_run=true", "judge.price_in=1", "judge.price_out=2")
+    code, out, err = judge(None, "dry_run=true", "judge.price_in=1", "judge.price_out=2")
     assert (code, err) == (0, "")
     assert "12 judgements: 0 stored, 12 to ask for now" in out
     assert "estimated price" in out
     assert sorted(folder.iterdir()) == before
     with serving() as server:
-        code, out, _ = judge(server, "judge.limit=5")
+        code, out, _ = judge(server, "limit=5")
         assert (code, len(server.bodies)) == (0, 5)
         assert (scores(folder)["complete"], scores(folder)["rated"]) == (False, 5)
         assert "INCOMPLETE: 7 of 12" in out
@@ -191,9 +191,9 @@ def test_without_a_key_no_authorisation_is_sent(judge: Call, monkeypatch: pytest
     monkeypatch.setenv("NETRC", str(netrc))
     monkeypatch.delenv("OPENAI_API_KEY")
     with serving() as server:
-        assert judge(server, "judge.limit=1")[0] == 0
+        assert judge(server, "limit=1")[0] == 0
         monkeypatch.setenv("MY_KEY", "other")
-        assert judge(server, "judge.key_env=MY_KEY", "judge.limit=1")[0] == 0
+        assert judge(server, "judge.key_env=MY_KEY", "limit=1")[0] == 0
     assert [h.get("Authorization") for h in server.headers] == [None, "Bearer other"]
 
 
@@ -286,7 +286,7 @@ def test_a_server_that_echoes_the_key_does_not_get_it_into_a_file_or_a_message(j
     """`reply` of this server puts the request's headers into its errors; the fixture looks everywhere for the key."""
     for action in (500, 400, 403, f"{KEY} [[4]]", (" " * 190 + KEY).encode(), json.dumps({"detail": KEY}).encode()):
         with serving(lambda n, body, action=action: action) as server:
-            judge(server, "judge.retries=1", "judge.limit=1")
+            judge(server, "judge.retries=1", "limit=1")
     assert any("***" in line["text"] for line in lines(folder))
     with serving(lambda n, body: (" " + "x" * 170 + KEY).encode()) as server:
         code, _, err = judge(server, "judge.retries=0", "judge.model=cut")

@@ -1,4 +1,4 @@
-"""`python -m uora_bench mt-bench answer` on a cell of the real command line: answers, kills, what the judge reads."""
+"""`uora-bench mt-bench answer` on a cell of the real command line: answers, kills, what the judge reads."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ import pytest
 
 from tests.support.command_line import HEAVY, environment, finish, start
 from tests.support.teller import after
-from uora_bench.cli.judge import main as judge
-from uora_bench.cli.mt_bench import main
+from uora_bench.cli.main import main
 from uora_bench.config.compose import compose
 from uora_bench.mt_bench.judge import answers
 from uora_bench.util.signals import StopRequest
@@ -40,8 +39,8 @@ import os, sys
 from tests.support.teller import after
 from uora_bench.mt_bench import generate
 generate.Writer.answer = after(3, generate.Writer.answer, lambda: os.kill(os.getpid(), 9))
-from uora_bench.cli.mt_bench import main
-sys.exit(main(sys.argv[1:]))
+from uora_bench.cli.main import main
+sys.exit(main(["mt-bench", "answer", *sys.argv[1:]]))
 """
 Call = Callable[..., tuple[int, str, str]]
 
@@ -73,7 +72,7 @@ def call(trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
     def run(*words: str | Path) -> tuple[int, str, str]:
         capsys.readouterr()
-        code = main([*map(str, words), *QUICK, "data.root=data"])
+        code = main(["mt-bench", "answer", *map(str, words), *QUICK, "data.root=data"])
         out, err = capsys.readouterr()
         return code, out, err
 
@@ -119,7 +118,7 @@ def test_answers_survive_a_kill_and_a_signal_and_the_judge_reads_them(
     assert output.read_bytes() == whole.read_bytes()
     assert not partial.exists()
 
-    assert judge([str(run_folder), "judge.model=x", "judge.references=none", "judge.dry_run=true"]) == 0
+    assert main(["mt-bench", "judge", str(run_folder), "judge.model=x", "judge.references=none", "dry_run=true"]) == 0
     assert "8 judgements: 0 stored, 8 to ask for now" in capsys.readouterr().out
 
 
@@ -201,7 +200,7 @@ def test_another_backbone_than_the_runs_is_refused(call: Call, trained: Path, ru
 
 def test_help_imports_nothing_heavy(tmp_path: Path, root: Path) -> None:
     code = (
-        "import sys; from uora_bench.cli.mt_bench import main; main(['--help']); "
+        "import sys; from uora_bench.cli.main import main; main(['mt-bench', 'answer', '--help']); "
         f"print('HEAVY', sorted(set({HEAVY}) & set(sys.modules)))"
     )
     command = [sys.executable, "-c", code]

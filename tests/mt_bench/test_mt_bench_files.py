@@ -12,7 +12,8 @@ import pytest
 
 from tests.support.mt_bench_questions import ASKED
 from tests.support.paths import ROOT
-from uora_bench.cli.mt_bench import main
+from uora_bench.cli import main as program
+from uora_bench.cli.mt_bench_answer import COMMAND
 from uora_bench.errors import UserError
 from uora_bench.mt_bench import config, kept, questions
 from uora_bench.mt_bench.config import AnswerConfig
@@ -142,6 +143,15 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
 # --- the command line's words -------------------------------------------------------------------------------------
 
 
+def main(words: list[str]) -> int:
+    return program.main(["mt-bench", "answer", *words])
+
+
+def parse(words: list[str]) -> config.Request:
+    given = COMMAND.read(words)
+    return config.parse(given.names[0], dict(given.values))
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -152,12 +162,12 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
         (["cell", "seed=x"], "seed='x' must be a whole number"),
         (["cell", "limit=0"], "at least 1"),
         (["cell", "batch_size=0"], "at least 1"),
-        (["cell", "turns=2"], "not one of 1, both"),
+        (["cell", "turns=2"], "turns=2: there is no such choice"),
         (["cell", "template=alpacca"], "did you mean 'alpaca'"),
-        (["cell", "weights=first"], "not one of last, best"),
+        (["cell", "weights=first"], "weights=first: there is no such choice"),
         (["cell", "force=yes"], "true or false"),
-        (["seed=1"], "one run folder or cell_id, not 0"),
-        (["cell", "other"], "one run folder or cell_id, not 2"),
+        (["seed=1"], "takes one <run folder | cell_id>, not 0"),
+        (["cell", "other"], "takes one <run folder | cell_id>, not 2"),
         (["cell"], "data.root=<folder>"),
     ],
 )
@@ -173,17 +183,17 @@ def test_mistakes_are_one_line(
 
 def test_words_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UORA_DATA_DIR", "there")
-    made = config.parse(["cell", "seed=null", "temperature.math=1", "turns=1", "experiment_name=2024", "force=true"])
+    made = parse(["cell", "seed=null", "temperature.math=1", "turns=1", "experiment=2024", "force=true"])
     assert made.config == AnswerConfig(turns="1", temperature={"math": 1.0}, force=True)
     assert (made.cell, made.places["data.root"], made.places["runs.dir"]) == ("cell", "there", "runs")
-    assert made.places["experiment_name"] == "2024"
-    assert config.parse(["cell", "data.root=here"]).places["data.root"] == "here"
+    assert made.places["experiment"] == "2024"
+    assert parse(["cell", "data.root=here"]).places["data.root"] == "here"
 
 
 def test_every_key_is_in_the_help_and_the_guide(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     text, guide = capsys.readouterr().out, (ROOT / "docs" / "mt_bench.md").read_text("utf-8")
     for key in [*(f.name for f in dataclasses.fields(AnswerConfig)), *config._PLACES]:
-        name = "temperature.<category>" if key == "temperature" else key
-        assert f"{name}=" in text, key
-        assert f"`{name}`" in guide, key
+        shown, told = ("temperature.*", "temperature.<category>") if key == "temperature" else (key, key)
+        assert f"{shown}=" in text, key
+        assert f"`{told}`" in guide, key

@@ -187,7 +187,7 @@ def whole(browser: Browser) -> None:
     told = browser.do("(() => { for (const d of document.querySelectorAll('#view details')) d.open = true;"
                       " return document.getElementById('view').innerText; })()")  # fmt: skip
     for part in (
-        "python -m uora_bench method=vera task=tiny/nli seed=0 'task.splits.train=train[:64]'",
+        "uora-bench method=vera task=tiny/nli seed=0 'task.splits.train=train[:64]'",
         "0.815 (× 100: 81.50)", "0.865 (× 100: 86.50)", "0.805 (× 100: 80.50)",  # the three rules
         "2,000", "1,000,000,000 B", "321.5", "1.25e-7", "bfloat16", "2.99.0", "Made-up CPU", "feedfacecafebeef",
         "arXiv 2310.11454v2 Table 8", "layer.1", "0123456789abcdef0123456789abcdef01234567", "with uncommitted changes",
@@ -207,7 +207,7 @@ def test_the_command_is_copied(browser: Browser, page: str) -> None:
     browser.click("#view .command button")
     browser.until("document.querySelector('#view .command button').textContent === 'Copied'")
     assert browser.do("copied") == browser.do("document.querySelector('#view .command code').textContent")
-    assert browser.do("copied").startswith("python -m uora_bench method=")
+    assert browser.do("copied").startswith("uora-bench method=")
 
 
 def test_addresses_open_cells_and_unknown_ones_say_so(browser: Browser, page: str) -> None:

@@ -248,7 +248,7 @@ def test_explain_names_cells_scores_rule_and_command(bench: Bench, monkeypatch: 
         (["quickstart", "LORRA", "rte"], "no row 'LORRA' in 'quickstart'; did you mean 'lora'"),
         (["quickstart", "lora", "RT"], "no column 'RT' in 'quickstart'; did you mean 'rte'"),
         (["quickstart", "lora", "rte", "base"], "no block 'base'"),
-        (["quickstart"], "explain needs TABLE ROW COLUMN"),
+        (["quickstart"], "explain takes TABLE ROW COLUMN [BLOCK], not 1"),
     ):
         with pytest.raises(UserError, match=message):
             explain.explain(words, bench.results, None)
@@ -323,8 +323,8 @@ def report(*words: str) -> subprocess.CompletedProcess[str]:
         (["tables", "rule=lst"], "did you mean 'last'"),
         (["tables", "experiment=minilm_gleu"], "did you mean 'minilm_glue'"),
         (["tables", "method=lora"], "needs an experiment"),
-        (["tables", "--chek"], "did you mean '--check'"),
-        (["explain", "minilm_glue"], "explain needs TABLE ROW COLUMN"),
+        (["tables", "--chek"], "did you mean 'check'"),
+        (["explain", "minilm_glue"], "explain takes TABLE ROW COLUMN [BLOCK], not 1"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_2(words: list[str], message: str) -> None:
@@ -336,7 +336,7 @@ def test_a_mistake_is_one_line_and_exit_2(words: list[str], message: str) -> Non
 
 def test_tables_import_neither_torch_nor_what_trains() -> None:
     code = (
-        "import sys; from uora_bench.cli.report import main; code = main(['tables', 'experiment=minilm_glue']);"
+        "import sys; from uora_bench.cli.main import main; code = main(['tables', 'experiment=minilm_glue']);"
         "bad = {'torch', 'transformers', 'datasets', 'wandb', 'matplotlib', 'pandas'} & set(sys.modules);"
         "assert code == 0 and not bad, bad"
     )
@@ -355,7 +355,7 @@ def test_the_committed_tables_and_figures_are_what_the_committed_records_give(tm
         target.parent.mkdir(parents=True, exist_ok=True)
         target.symlink_to(ROOT / name)
     for what in ("tables", "figures"):  # of figures only the plotted numbers are compared
-        done = report(what, "--check", f"results.dir={tmp_path / 'results'}")
+        done = report(what, "check=true", f"results.dir={tmp_path / 'results'}")
         assert done.returncode == 0, done.stderr
 
 

@@ -69,7 +69,8 @@ def test_the_wheel_carries_every_configuration_and_the_tiny_checkpoints(wheel: P
 
 def test_help_and_a_dry_run_come_from_the_installed_wheel(site: Path, tmp_path: Path) -> None:
     where = call("uora_bench", "--help", folder=tmp_path, path=site)
-    assert "glue/rte" in where.stdout
+    assert "mt-bench judge" in where.stdout
+    assert "glue/rte" in call("uora_bench", "list", "tasks", folder=tmp_path, path=site).stdout
     code = "import uora_bench.config.registry as r; print(r.configs_dir())"
     script = tmp_path / "where_are_they.py"
     script.write_text(code)

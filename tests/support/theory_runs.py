@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from uora_bench.cli import theory as command
+from uora_bench.cli.main import main
 from uora_bench.theory import record
 
 QUICK = "accuracy_alpha n=20 p=40 N=100 alphas=-1,0,1,2 repetitions=8"
@@ -21,7 +21,7 @@ SEVERAL = (
 def run(results: Path, words: str = QUICK) -> int:
     """The exit code of the command for the experiment and words in ``words``."""
     name, *rest = words.split()
-    return command.main([f"experiment={name}", f"results.dir={results}", *rest])
+    return main(["theory", f"experiment={name}", f"results.dir={results}", *rest])
 
 
 def several(folder: Path) -> Path:

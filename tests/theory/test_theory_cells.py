@@ -12,7 +12,7 @@ import yaml
 from tests.support.paths import ROOT
 from tests.support.theory_page import number, tables
 from tests.support.theory_runs import QUICK, read_all, run, several
-from uora_bench.cli import theory as command
+from uora_bench.cli.main import main
 from uora_bench.config import registry
 from uora_bench.errors import UserError
 from uora_bench.report import markdown
@@ -133,7 +133,7 @@ def test_the_same_values_are_the_same_cell() -> None:
     ],
 )
 def test_a_mistake_is_one_line(words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command.main([*words, f"results.dir={tmp_path}"]) == 2
+    assert main(["theory", *words, f"results.dir={tmp_path}"]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.count("\n") == 1
@@ -182,7 +182,7 @@ def test_digits_need_no_data(tmp_path: Path) -> None:
 
 
 def test_reviews_that_are_not_there_name_the_way_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command.main(["table=1", f"results.dir={tmp_path}", f"data.root={tmp_path}"]) == 2
+    assert main(["theory", "table=1", f"results.dir={tmp_path}", f"data.root={tmp_path}"]) == 2
     assert "set data.root=<folder>" in capsys.readouterr().err
 
 

@@ -200,8 +200,8 @@ def test_reports_of_trained_cells_leave_theory_alone(results: Path, capsys: pyte
     with pytest.raises(UserError, match="no theory records called 'theory_mien'; did you mean 'theory_mine'"):
         write.make_table(Request("theory_mien", "print"), results, None, kinds=KINDS)
     with pytest.raises(UserError, match="cells that were trained"):
-        page.command(["experiment=theory_mine"], results, None, KINDS)
-    assert figures.command(["experiment=theory_map"], results, kinds=KINDS) == 0
+        page.command(["theory_mine"], results, None, KINDS)
+    assert figures.command("theory_map", False, results, kinds=KINDS) == 0
     assert (results / "figures" / "theory_map.svg").is_file()
     capsys.readouterr()
 
@@ -209,7 +209,7 @@ def test_reports_of_trained_cells_leave_theory_alone(results: Path, capsys: pyte
 def test_explain_names_the_record_and_the_command(results: Path) -> None:
     text = explain.explain(["theory_mine", "α = 1 (LoRA)", "simulated", "β=0.5"], results, None, KINDS)
     assert " ± " in text.splitlines()[0]
-    assert "python -m uora_bench theory experiment=accuracy_alpha n=20" in text
+    assert "uora-bench theory experiment=accuracy_alpha n=20" in text
     (path,) = [word for word in text.split() if word.endswith(".json")]
     assert record.read_record(Path(path)).cell["parameters"]["beta"] == 0.5
     assert explain.explain(["THEORY_mine", "α = 1 (lora)", "Simulated", "Β=0.5"], results, None, KINDS) == text

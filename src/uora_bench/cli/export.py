@@ -1,78 +1,65 @@
-"""``python -m uora_bench export <cell_id | run folder> --format peft|merged|native``: a finished cell for others.
-
-Exit codes: 0 done, 1 the written folder did not pass its check (nothing is left), 2 the user's mistake, 128 + n stopped
-by signal n.
-"""
+"""``uora-bench export <cell_id | run folder> format=…``: a finished cell for other libraries."""
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
 
-from uora_bench.cli import exits
-from uora_bench.errors import UserError, nearest
-from uora_bench.export import formats, request, source
-from uora_bench.util.signals import StopRequest
-
-_EPILOG = """formats
-  peft     a LoRA adapter of scale 1 with the task head, as PEFT writes it (--as vera: PEFT's VeRA, where it fits)
-  merged   a plain transformers model: W + ΔW, head and tokenizer
-  native   adapter, head and configuration; uora_bench.export.load_model(folder) reads it
-
-Every export is loaded again and its logits compared with the run's before it is put in place. See docs/export.md.
-exit codes: 0 done, 1 the check failed (nothing is left), 2 your mistake, 128+n signal n"""
+from uora_bench.cli import keys
+from uora_bench.cli.parser import Command, Given, Key
+from uora_bench.errors import UserError
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see python -m uora_bench export --help")
+def _act(given: Given) -> int:
+    from uora_bench.export import formats, request, source
+    from uora_bench.util.signals import StopRequest
 
-
-def _parser() -> _Parser:
-    parser = _Parser(
-        prog="python -m uora_bench export",
-        description="Export a finished cell.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    add = parser.add_argument
-    add("cell", metavar="cell_id|folder", help="a finished cell: its id (looked up under --runs), or its run folder")
-    add("--format", required=True, metavar="|".join(request.FORMATS), help="what to write")
-    add("--as", dest="shape", metavar="|".join(request.SHAPES), help="the PEFT adapter's shape (default: lora)")
-    add("--weights", default="last", metavar="|".join(source.WEIGHTS), help="of the last epoch (default) or dev's best")
-    add("--dtype", metavar="float32", help="widen a half-precision backbone first (--format merged)")
-    add("--output", metavar="DIR", help="default: exports/<cell_id>/<format>")
-    add("--force", action="store_true", help="replace an export that is there already")
-    add("--experiment", metavar="NAME", help="which experiment's, when several have the cell")
-    add("--runs", default="runs", metavar="DIR", help="the runs.dir of the cell (default: runs)")
-    add("--results", metavar="DIR", help="the results.dir of the cell, for its record (default: what the run had)")
-    add("--backbone", metavar="DIR", help="the folder of the backbone's weights, where the run's own is gone")
-    return parser
-
-
-def main(words: list[str] | None = None) -> int:
-    """Run the command line ``words`` (default: the process's own); returns the exit code."""
-    return exits.run(lambda: _main(words), "nothing was written")
-
-
-def _main(words: list[str] | None) -> int:
-    parser = _parser()
-    given, rest = parser.parse_known_args(words)
-    if rest:
-        flags = [flag for action in parser._actions for flag in action.option_strings]
-        raise UserError(f"unknown argument '{rest[0]}'{nearest(rest[0], flags, limit=20)}")
+    kind = given.text("format")
+    if kind is None:
+        raise UserError("say what to write: format=peft, format=merged or format=native")
     wanted = request.ExportRequest(
-        format=given.format,
-        shape=given.shape,
-        weights=given.weights,
-        dtype=given.dtype,
-        backbone=given.backbone,
-        results=given.results,
-        force=given.force,
+        format=kind,
+        shape=given.text("as"),
+        weights=given.text("weights") or "last",
+        dtype=given.text("dtype"),
+        backbone=given.text("backbone.path"),
+        results=given.text("results.dir"),
+        force=given.flag("force"),
     )
     StopRequest().install()
-    folder = source.find_run(given.cell, given.runs, given.experiment)
-    print(formats.export(folder, wanted, Path(given.output) if given.output else None), flush=True)
+    folder = source.find_run(given.names[0], given.text("runs.dir") or "runs", given.text("experiment"))
+    output = given.text("output")
+    print(formats.export(folder, wanted, Path(output) if output else None), flush=True)
     return 0
+
+
+COMMAND = Command(
+    "export",
+    "a finished cell as a PEFT adapter, a plain model, or a folder",
+    _act,
+    "nothing was written",
+    words="<cell_id | run folder>",
+    least=1,
+    most=1,
+    keys=(
+        Key("format", "what to write, see above", choices=("peft", "merged", "native")),
+        Key("as", "shape of the PEFT adapter", "lora", ("lora", "vera")),
+        Key("weights", "of the last epoch, or of the one that dev chose", "last", ("last", "best")),
+        Key("dtype", "widen a half-precision backbone first (format=merged)", choices=("float32",)),
+        Key("output", "where to (default: exports/<cell_id>/<format>)", shown="<folder>", others=("output_dir",)),
+        replace(keys.FORCE, help="replace an export that is there already"),
+        keys.OF_CELL,
+        replace(keys.RUNS, help="where a cell_id is looked up"),
+        keys.RUN_RESULTS,
+        keys.BACKBONE,
+    ),
+    about=(
+        "format=peft: a LoRA adapter of scale 1 with the task head, as PEFT writes it (as=vera: PEFT's VeRA, where it "
+        "fits). format=merged: a plain transformers model, W + ΔW, head and tokenizer. format=native: adapter, head "
+        "and configuration, for uora_bench.export.load_model.",
+        "Every export is loaded again and its logits compared with the run's before it is put in place. See "
+        "docs/export.md.",
+    ),
+    examples=("export runs/mrpc/* format=peft output=mrpc-adapter", "export 0123456789abcdef format=merged"),
+    codes={1: "the check failed (nothing is left)"},
+)

@@ -1,104 +1,120 @@
-"""``python -m uora_bench key=value …``: one cell, from the command line to its record.
+"""``uora-bench [command] key=value …``: finds the command, or its help, and runs it.
 
-Exit codes: 0 done (or already done), 1 the cell failed, 2 the user's mistake, 75 another process is running the cell,
-128 + n stopped by signal n. ``-m`` makes it a grid (`uora_bench.grid`).
+Without a command it runs one cell. Exit codes: 0 done, 1 failed, 2 the user's mistake, 75 another process is at it,
+128 + n stopped by signal n. Only the standard library is imported before a command runs.
 """
 
 from __future__ import annotations
 
 import importlib
 import sys
-import time
+from collections.abc import Sequence
+from functools import partial
 
 from uora_bench import __version__
-from uora_bench.cli import exits
-from uora_bench.config import registry
-from uora_bench.errors import UserError
+from uora_bench.cli import exits, help
+from uora_bench.cli.parser import Command
+from uora_bench.config import synonyms
+from uora_bench.errors import UserError, nearest
 
-_HELP = """uora_bench {version}: one cell of a PEFT benchmark (method x task x backbone x seed), from recipe to record.
-
-usage: python -m uora_bench method=… task=… [backbone=…] [seed=…] [any.key=value]
-
-{groups}
-often used keys
-  seed=0  trainer.epochs=…  trainer.precision=auto  backbone=… (default: the task's)  recipe=none
-  data.root=<folder> (or UORA_DATA_DIR)  results.dir=results  runs.dir=runs  experiment_name=scratch
-  tracker=wandb|none  init_from=<run folder or cell_id>  force=true  dry_run=true (recipe, targets, counts)
-
-examples
-  python -m uora_bench                                          UORA on generated text, no download
-  python -m uora_bench method=vera task=glue/rte dry_run=true   recipe and parameter counts, no weights
-  python -m uora_bench method=uora task=glue/mrpc backbone=minilm data.root=<folder>
-  python -m uora_bench -m method=lora,uora task=tiny/nli seed=0,1,2     a grid: see python -m uora_bench plan --help
-
-every key and its default: configs/; exit codes: 0 done, 1 failed, 2 your mistake, 75 being run by another process,
-128+n signal n"""
+# command -> the module of this package that declares it as COMMAND
+MODULES = {
+    "run": "run",
+    "plan": "plan",
+    "sweep": "sweep",
+    "tables": "tables",
+    "figures": "figures",
+    "page": "page",
+    "explain": "explain",
+    "export": "export",
+    "prefetch": "prefetch",
+    "memory": "memory",
+    "theory": "theory",
+    "mt-bench answer": "mt_bench_answer",
+    "mt-bench judge": "mt_bench_judge",
+    "mt-bench scores": "mt_bench_scores",
+    "records migrate": "records_migrate",
+    "list": "listing",
+}
+GROUPS = ("mt-bench", "records")  # the first word of commands of two words
+_HELP = ("-h", "--help")
+_MULTIRUN = ("-m", "--multirun")
 
 
 def main(words: list[str] | None = None) -> int:
     """Run the command line ``words`` (default: the process's own); returns the exit code."""
-    given = sys.argv[1:] if words is None else words
-    return exits.run(lambda: _main(given), "the same command goes on from the checkpoint")
+    given = sys.argv[1:] if words is None else list(words)
+    try:
+        name, rest = _split(given)
+    except UserError as error:
+        return exits.run(partial(_refuse, error), "")
+    if any(w in _HELP for w in rest):
+        return exits.run(partial(_print, name), "")
+    if not name or name in GROUPS:  # --version, or a group without its command
+        return exits.run(
+            partial(_say, f"uora_bench {__version__}") if not name else partial(_refuse, _unfinished(name)), ""
+        )
+    command = load(name)
+    return exits.run(lambda: command.act(command.read(rest)), command.resume)
 
 
-# sub-command -> the module of this package whose `main` takes the words after it
-_COMMANDS = {
-    "plan": "plan", "theory": "theory", "export": "export", "memory": "memory", "prefetch": "prefetch",
-    "records": "records", "tables": "report", "explain": "report", "figures": "report", "page": "report",
-}  # fmt: skip
-_MT_BENCH = {"answer": "mt_bench", "judge": "judge"}
+def load(name: str) -> Command:
+    """The command of that name."""
+    found: Command = importlib.import_module(f"uora_bench.cli.{MODULES[name]}").COMMAND
+    return found
 
 
-def _main(words: list[str]) -> int:
-    if words and words[0] in _COMMANDS:
-        module = _COMMANDS[words[0]]
-        return _command(module, words if module == "report" else words[1:])
-    if words and words[0] == "mt-bench":
-        if len(words) < 2 or words[1] not in _MT_BENCH:
-            raise UserError("mt-bench needs to know what to do: mt-bench answer, or mt-bench judge")
-        return _command(_MT_BENCH[words[1]], words[2:])
-    if any(w in ("-h", "--help", "help") for w in words):
-        print(_help(), flush=True)
-        return 0
-    if any(w in ("-m", "--multirun") for w in words):
-        from uora_bench.cli.plan import main as plan
+def _split(words: Sequence[str]) -> tuple[str, list[str]]:
+    """The command's name ("": the program itself) and the words after it; help asked for stands there as ``--help``.
 
-        return plan([w for w in words if w not in ("-m", "--multirun")], launcher="local")
-    if "--version" in words:
-        print(__version__)
-        return 0
-    return _run(words)
-
-
-def _command(module: str, words: list[str]) -> int:
-    return int(importlib.import_module(f"uora_bench.cli.{module}").main(words))
-
-
-def _run(words: list[str]) -> int:
-    started = time.perf_counter()
-    from uora_bench.config.compose import compose
-    from uora_bench.data import offline
-    from uora_bench.util.signals import StopRequest
-
-    stop = StopRequest()
-    stop.install()
-    composed = compose(words)
-    offline.use(composed.settings.data_root)
-    if composed.settings.dry_run:
-        from uora_bench.run.dry_run import describe
-
-        print(describe(composed))
-        return 0
-    from uora_bench.run.run import run_cell
-
-    return run_cell(composed, words, stop, started)
+    Raises:
+        UserError: for a word in a command's place that is none.
+    """
+    first, rest = (words[0], list(words[1:])) if words else ("", [])
+    if first == "help":
+        name, rest = _split(rest) if rest else ("", [])
+        return name, ["--help"]
+    if first == "--version":
+        return "", []
+    if first in GROUPS:
+        name = f"{first} {rest[0]}" if rest else ""
+        if name in MODULES:
+            return name, ["--help"] if rest[1:2] == ["help"] else rest[1:]
+        if rest and rest[0] not in (*_HELP, "help"):
+            raise UserError(f"unknown command '{first} {rest[0]}'{nearest(rest[0], _below(first))}")
+        return first, ["--help"] if rest else []
+    if first in MODULES:
+        name = "sweep" if first == "run" and set(rest) & set(_MULTIRUN) else first
+        return name, ["--help"] if rest[:1] == ["help"] else [w for w in rest if w not in _MULTIRUN]
+    if first in _HELP:
+        return "", ["--help"]
+    if first and "=" not in first and first[0] not in "-+~":
+        synonyms.answer_word(first)
+        if load("run").known(first) is not None:
+            raise UserError(f"'{first}' needs a value: write {first}=…")
+        raise UserError(f"unknown command '{first}'{nearest(first, [*MODULES, *GROUPS], limit=20)}")
+    return "sweep" if set(words) & set(_MULTIRUN) else "run", [w for w in words if w not in _MULTIRUN]
 
 
-def _help() -> str:
-    import textwrap
+def _print(name: str) -> int:
+    if name in MODULES:
+        return _say(help.of_command(load(name)))
+    commands = [load(one) for one in MODULES if one.startswith(name)]
+    return _say(help.of_group(name, commands) if name else help.overview(commands))
 
-    blocks = []
-    for group in ("method", "task", "backbone"):
-        names = "  ".join(registry.choices(group))
-        blocks.append(f"{group}=\n{textwrap.fill(names, 110, initial_indent='  ', subsequent_indent='  ')}\n")
-    return _HELP.format(version=__version__, groups="\n".join(blocks))
+
+def _say(text: str) -> int:
+    print(text, flush=True)
+    return 0
+
+
+def _below(group: str) -> list[str]:
+    return [one.removeprefix(f"{group} ") for one in MODULES if one.startswith(f"{group} ")]
+
+
+def _unfinished(group: str) -> UserError:
+    return UserError(f"{group} needs to know what to do: {' or '.join(f'{group} {one}' for one in _below(group))}")
+
+
+def _refuse(error: UserError) -> int:
+    raise error

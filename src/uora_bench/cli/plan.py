@@ -1,70 +1,70 @@
-"""``python -m uora_bench plan experiment=NAME [axis=v1,v2 …] [launcher=print|local|slurm]``: a grid, planned and run.
-
-Exit codes: 0 (everything to be run is done, or was submitted or printed), 1 some cells failed, 2 the user's mistake,
-75 Slurm still holds some (``--collect``), 128 + n stopped by signal n.
-"""
+"""``uora-bench plan experiment=NAME [axis=v1,v2 …]``: a grid, compared with the records there are, and estimated."""
 
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
-from uora_bench.cli import exits
-from uora_bench.config import registry
-from uora_bench.config.cell import Cell
+from uora_bench.cli import keys
+from uora_bench.cli.parser import Command, Given, Key
 from uora_bench.errors import UserError
 
-_HELP = """uora_bench plan: a grid of cells, compared with the records there are, estimated, and run.
+if TYPE_CHECKING:
+    from uora_bench.config.cell import Cell
 
-usage: python -m uora_bench plan experiment=NAME [key=v1,v2 …] [launcher=print|local|slurm] [launcher.key=…]
-       python -m uora_bench -m method=lora,uora task=glue/rte,glue/mrpc seed=0,1,2        the same without a preset
-       python -m uora_bench plan experiment=NAME --memory                 with the memory each row will take
-       python -m uora_bench plan experiment=NAME --status | --collect                     later, from any shell
-
-experiments (configs/experiment/)
-{experiments}
-
-values
-  a,b   range(0,5)   glob(glue/*) or glue/*         a sweep: the values of an axis, the preset's are replaced
-  one value                                         the same in every cell
-
-launchers
-  print   the table and plan.json only (the default)
-  local   the GPUs of this machine, or its cores: launcher.slots_per_gpu=1 launcher.cpu_slots=… launcher.minutes=…
-  slurm   job arrays through submitit: launcher.partition=… launcher.gpus=1 launcher.minutes=…
-  every key of a launcher: configs/launcher/"""
+KEYS = (
+    Key("status", "how submitted cells stand, from any shell that has Slurm's commands", flag=True),
+    Key("collect", "what became of submitted cells, kept as records of failures", flag=True),
+    Key("memory", "trace a training step of every row for the memory it takes", flag=True),
+)
+ABOUT = (
+    "Several values make an axis, and replace a preset's: a,b   range(0,5)   glob(glue/*) or glue/*. One value is the "
+    "same in every cell. Any key of a cell may be an axis.",
+    "launcher=print shows the table and writes plan.json; local is a queue over the GPUs of this machine, or its "
+    "cores; slurm submits job arrays. Keys of a launcher: configs/launcher/",
+)
+CODES = {1: "some cells failed", 75: "Slurm still holds some (collect)"}
+RESUME = "the same command goes on where it stopped"
 
 
-def main(words: list[str] | None = None, launcher: str = "print") -> int:
-    """Run the command line ``words`` (default: the process's own); returns the exit code."""
-    given = sys.argv[1:] if words is None else words
-    return exits.run(lambda: _main(given, launcher), "the same command goes on where it stopped")
+def passed(launcher: str) -> tuple[Key, ...]:
+    """The keys that a grid takes, with ``launcher`` as the default of that key."""
+    return (
+        keys.EXPERIMENT,
+        Key("launcher", "what runs it", launcher, ("print", "local", "slurm")),
+        Key("launcher.*", "an option of the launcher, e.g. launcher.minutes=60"),
+        *keys.CELL,
+        keys.TRACKER,
+        keys.DATA_ROOT,
+        keys.RESULTS,
+        keys.RUNS,
+        keys.EXPERIMENT_NAME,
+        keys.FORCE,
+        keys.ANY,
+    )
 
 
-def _main(words: list[str], launcher: str) -> int:
-    if any(w in ("-h", "--help", "help") for w in words):
-        names = registry.choices("experiment")
-        print(_HELP.format(experiments="\n".join(f"  {n}" for n in names)), flush=True)
-        return 0
-    return _run(words, launcher)
-
-
-def _run(words: list[str], launcher: str) -> int:
+def act(given: Given, launcher: str = "print") -> int:
+    """Plan what ``given`` asks for, and run it where a launcher is to."""
     from rich.console import Console
 
     from uora_bench.grid import build, request, show
 
-    flags = [w for w in words if w in ("--status", "--collect")]
-    trace = "--memory" in words
-    wanted = request.read([w for w in words if w not in (*flags, "--memory")], launcher)
-    if trace and (flags or wanted.launcher != "print"):
-        raise UserError("--memory traces before anything runs; give it without a launcher, --status and --collect")
+    status, collect, trace = (given.flag(key) for key in ("status", "collect", "memory"))
+    wanted = request.read(given.passed, launcher)
+    if trace and (status or collect or wanted.launcher != "print"):
+        raise UserError("memory=true traces before anything runs; give it without a launcher, status and collect")
     if wanted.options and wanted.launcher == "print":
         raise UserError(f"launcher.{next(iter(wanted.options))} needs launcher=local or launcher=slurm")
     console = Console(soft_wrap=False, width=None if sys.stdout.isatty() else 140)
-    if wanted.launcher == "slurm" or flags:
+    if status or collect:
         from uora_bench.grid.launch import slurm
 
-        return slurm.command(wanted, flags, console)
+        return slurm.report(wanted, collect, console)
+    if wanted.launcher == "slurm":
+        from uora_bench.grid.launch import slurm
+
+        return slurm.command(wanted, console)
     from uora_bench.grid.launch import local
 
     options = local.read_options(wanted.options) if wanted.launcher == "local" else None
@@ -88,3 +88,21 @@ def _run(words: list[str], launcher: str) -> int:
     if options is None:
         return 0
     return local.run(plan, options, console)
+
+
+COMMAND = Command(
+    "plan",
+    "a grid of cells: what is done, what the rest will take",
+    act,
+    RESUME,
+    keys=KEYS,
+    passed=passed("print"),
+    lists=("experiment",),
+    about=ABOUT,
+    examples=(
+        "plan experiment=vera_table2 task=glue/rte seed=0,1",
+        "plan experiment=quickstart memory=true",
+        "plan experiment=quickstart collect=true",
+    ),
+    codes=CODES,
+)

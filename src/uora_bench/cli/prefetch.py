@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import sys
+from typing import TYPE_CHECKING
 
-from uora_bench.cli import exits
-from uora_bench.data import offline
-from uora_bench.data.prefetch import needs, prefetch
-from uora_bench.data.prefetch.check import problems
-from uora_bench.errors import UserError
+from uora_bench.cli import keys
+from uora_bench.cli.parser import Command, Given, Key
+from uora_bench.errors import UserError, nearest
 
-_CHECKS = {"--check": False, "--check=full": True}
+if TYPE_CHECKING:
+    from uora_bench.data.prefetch import needs
 
-
-def main(words: list[str] | None = None) -> int:
-    """Fetch, or check, what ``words`` describe. Returns the exit code: 0 done or complete, 1 something is missing (only
-    with ``--check``), 2 the user's mistake or nothing to be had."""
-    given = sys.argv[1:] if words is None else words
-    return exits.run(lambda: _main(given), "the same command goes on where it stopped")
+_CHECKS = ("false", "true", "full")
 
 
-def _main(words: list[str]) -> int:
-    checks = [word for word in words if word.startswith("--check")]
-    if unknown := [check for check in checks if check not in _CHECKS]:
-        raise UserError(f"unknown option '{unknown[0]}'; it is --check (names and sizes) or --check=full (sha256)")
-    request = _needs([word for word in words if word not in checks])
-    if checks:
-        return _report(request, any(_CHECKS[check] for check in checks))
-    return prefetch(request)
+def _act(given: Given) -> int:
+    from uora_bench.data.prefetch import prefetch
+
+    check = (given.every("check") or ["false"])[-1]
+    if check not in _CHECKS:
+        raise UserError(f"check={check} must be true (names and sizes) or full (sha256){nearest(check, _CHECKS)}")
+    request = _needs(given.passed)
+    return prefetch(request) if check == "false" else _report(request, check == "full")
 
 
 def _report(request: needs.Request, full: bool) -> int:
+    from uora_bench.data import offline
+    from uora_bench.data.prefetch.check import problems
+
     manifest = offline.Manifest.read(request.root)
     found = [p for need in request.needs for p in problems(need, manifest, full)]
     for problem in found:
@@ -53,3 +50,19 @@ def _needs(words: list[str]) -> needs.Request:
     composed = compose(words)
     preflight(composed.cell, library=False)
     return needs.needs_of([(composed.cell, composed.settings)], words)
+
+
+COMMAND = Command(
+    "prefetch",
+    "fetch data and models for machines without a network",
+    _act,
+    "the same command goes on where it stopped",
+    keys=(Key("check", "fetch nothing, say what is missing; full: every sha256", shown="true|full", flag=True),),
+    passed=(keys.DATA_ROOT, keys.EXPERIMENT, *keys.CELL, keys.ANY),
+    lists=("experiment",),
+    examples=(
+        "prefetch experiment=uora_glue data.root=data",
+        "prefetch task=glue/rte backbone=roberta_base data.root=data",
+    ),
+    codes={1: "something is missing (check)"},
+)

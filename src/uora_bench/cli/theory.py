@@ -1,58 +1,24 @@
-"""``python -m uora_bench theory figure=1 …``: the high-dimensional experiments of the α-LoRA paper, as cells.
-
-Exit codes: 0 all cells are done, 1 some failed, 2 the user's mistake, 75 another process has some of them, 128 + n
-stopped by signal n.
-"""
+"""``uora-bench theory figure=1 …``: the high-dimensional experiments of the α-LoRA paper, as cells."""
 
 from __future__ import annotations
 
-import sys
+from dataclasses import replace
 
-from uora_bench.cli import exits
+from uora_bench.cli import keys
+from uora_bench.cli.parser import Command, Given, Key
 from uora_bench.errors import UserError
 
-_HELP = """uora_bench theory: transfer with ridge classifiers in high dimension, theory beside simulation.
 
-usage: python -m uora_bench theory figure=1 | table=1 | experiment=NAME [key=v1,v2 …]
-       python -m uora_bench theory all          every experiment with its own values
-       python -m uora_bench theory list         what there is
-
-experiments (configs/theory/)
-{experiments}
-
-keys
-  N n p mu mu_perp beta gamma_pre gamma alphas …   parameters, in the paper's names; several values are a cell each,
-                                                   alphas=-1,0,1 (or any list) is one list
-  seed=0,1   repetitions=…                         independent draws behind each mean
-  variant=corrected|released                       which formulas the printed lines set beside the simulation;
-                                                   records hold both
-  data.root=<folder> (or UORA_DATA_DIR)            where amazon_blitzer/ is, for the reviews
-  results.dir=results  experiment_name=…           records go to <results.dir>/records/theory_<name>/
-  force=true   dry_run=true                        run again; say what would run
-
-Finished cells are not run again. Tables and figures: python -m uora_bench tables | figures.
-exit codes: 0 done, 1 failed, 2 your mistake, 75 being run by another process, 128+n signal n"""
-
-
-def main(words: list[str] | None = None) -> int:
-    """Run the command line ``words`` (default: the process's own); returns the exit code."""
-    given = sys.argv[1:] if words is None else words
-    return exits.run(lambda: _main(given), "finished cells are kept; the same command runs the rest")
-
-
-def _main(words: list[str]) -> int:
-
-    if not words or any(w in ("-h", "--help", "help") for w in words):
-        print(_HELP.format(experiments="\n".join(f"  {line}" for line in _listed())), flush=True)
-        return 0 if words else 2
-    if words[0] == "list":
+def _act(given: Given) -> int:
+    # a word that stands alone comes among the passed ones: parameters are the experiment's, and no key is known here
+    words = list(given.passed)
+    action = words[0] if words and "=" not in words[0] else None
+    if action == "list":
         if len(words) > 1:
             raise UserError(f"list takes no other word, not '{words[1]}'")
         print("\n".join(_listed()), flush=True)
         return 0
-    if words[0] == "all":
-        return _all(words[1:])
-    return _run(words)
+    return _all(words[1:]) if action == "all" else _run(words)
 
 
 def _all(words: list[str]) -> int:
@@ -94,3 +60,37 @@ def _run(words: list[str], quiet: bool = False) -> int:
             print("\n".join(show.lines(record, wanted.variant)), flush=True)
     print(show.summary(wanted, outcome), flush=True)
     return 1 if outcome.failed else 75 if outcome.busy else 0
+
+
+COMMAND = Command(
+    "theory",
+    "transfer with ridge classifiers in high dimension, simulated",
+    _act,
+    "finished cells are kept; the same command runs the rest",
+    words="[all|list]",
+    passed=(
+        Key("figure", "the experiment behind a figure of the paper", shown="n"),
+        Key("table", "the experiment behind a table of the paper", shown="n"),
+        replace(keys.EXPERIMENT, help="an experiment of configs/theory/"),
+        Key("seed", "independent draws, e.g. seed=0,1"),
+        Key("repetitions", "draws behind each mean"),
+        Key("variant", "which formulas are printed beside the simulation", "corrected", ("corrected", "released")),
+        replace(keys.DATA_ROOT, help="where amazon_blitzer/ is, for the reviews (or UORA_DATA_DIR)"),
+        keys.RESULTS,
+        replace(keys.EXPERIMENT_NAME, default=None, shown="theory_…"),
+        keys.FORCE,
+        keys.DRY_RUN,
+        Key(
+            "parameter",
+            "N n p mu beta gamma alphas … in the paper's names; several values are a cell each, "
+            "alphas=-1,0,1 is one list",
+        ),
+    ),
+    lists=("theory",),
+    about=(
+        "all runs every experiment with its own values, list says what there is. Finished cells are not run again. "
+        "Tables and figures: uora-bench tables, uora-bench figures.",
+    ),
+    examples=("theory figure=1", "theory figure=1 beta=0.3 n=100 repetitions=50", "theory all data.root=<folder>"),
+    codes={1: "some cells failed", 75: "being run by another process"},
+)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from uora_bench.config import groups as group_files
-from uora_bench.config import registry
+from uora_bench.config import registry, synonyms
 from uora_bench.config.cell import Cell, Settings
 from uora_bench.config.options import method_options
 from uora_bench.errors import UserError, nearest
@@ -56,7 +56,7 @@ def compose(overrides: list[str]) -> Composed:
     Raises:
         UserError: for a ``+``, ``++`` or ``~`` prefix, a sweep, an unknown group value or key.
     """
-    groups, values = _parse(overrides)
+    groups, values = _parse(synonyms.canonical(overrides))
     recipe_name = groups.pop("recipe", None)
     config = group_files.compose_groups(groups)
     method, backbone, task = (str(config[group]["name"]) for group in ("method", "backbone", "task"))
@@ -64,10 +64,11 @@ def compose(overrides: list[str]) -> Composed:
     config["recipe"] = {k: recipe[k] for k in ("name", "status", "note")}
     sources: dict[str, str] = {}
     for key, entry in recipe_values(recipe, task).items():
+        key, value = synonyms.of_yaml(key, entry["value"], method)
         key = _own_key(key, method, f"recipe {recipe['name']}: ")
         if config["task"]["kind"] != config["backbone"]["kind"] and key.startswith("task."):
             continue  # a text recipe's keys are not a vision task's; the pair is refused with its own words
-        _assign(config, key, entry["value"], f"recipe {recipe['name']}: ")
+        _assign(config, key, value, f"recipe {recipe['name']}: ")
         sources[key] = entry["source"]
     for key, value in values.items():
         key = _own_key(key, method, "")
@@ -77,6 +78,9 @@ def compose(overrides: list[str]) -> Composed:
             )
         _assign(config, key, value, "")
         sources[key] = COMMAND_LINE
+    if "target_modules" in config["method"]:
+        modules = config["backbone"]["target_modules"]["modules"]
+        config["method"]["target_modules"] = synonyms.module_kinds(config["method"]["target_modules"], modules)
     config["method"] = method_options(method).normalised(config["method"])
     legend = {k: v for k, v in (recipe.get("sources") or {}).items() if k in sources.values()}
     return Composed(config, sources, legend)

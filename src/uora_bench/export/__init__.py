@@ -1,7 +1,7 @@
 """Finished cells leave the suite: as a PEFT adapter, as a plain merged model, or in our own format.
 
-`load_model` is the way back in: a run folder, or a folder of ``--format native``, becomes a model ready for inference.
-``python -m uora_bench export`` is the command line (`uora_bench.cli.export`); nothing that trains imports this.
+`load_model` is the way back in: a run folder, or a folder of ``format=native``, becomes a model ready for inference.
+``uora-bench export`` is the command line (`uora_bench.cli.export`); nothing that trains imports this.
 """
 
 from __future__ import annotations

@@ -40,12 +40,12 @@ def export(folder: Path, request: ExportRequest, target: Path | None) -> str:
     if request.format == "merged" and source.cell.backbone.dtype in HALF and request.dtype is None:
         raise UserError(
             f"a merged model in {source.cell.backbone.dtype} cannot hold what was trained (W + ΔW, a float32 head): "
-            "--dtype float32 widens the weights first, --format native keeps everything as it is"
+            "dtype=float32 widens the weights first, format=native keeps everything as it is"
         )
     if request.format != "native" and source.cell.backbone.quantisation != "none":
         raise UserError(
             f"the run's backbone is quantised ({source.cell.backbone.quantisation}), so neither a merged model nor an "
-            "adapter on the unquantised one gives its logits; use --format native"
+            "adapter on the unquantised one gives its logits; use format=native"
         )
     from uora_bench.export import card, loading
 
@@ -55,7 +55,7 @@ def export(folder: Path, request: ExportRequest, target: Path | None) -> str:
     base = base_model_of(loaded, origin)
     if request.format == "merged" and loaded.adds and not loaded.method.mergeable:
         raise UserError(
-            f"method={source.cell.method.name} adds what no weight of the plain model can hold; use --format native"
+            f"method={source.cell.method.name} adds what no weight of the plain model can hold; use format=native"
         )
     with target_folder.filled_target(target, request.force) as partial:
         if request.format == "native":
@@ -80,7 +80,7 @@ def _check_origin(recorded: Mapping[str, Any], loaded: Loaded) -> None:
         if then and now and then != now:
             raise UserError(
                 f"backbone={loaded.cell.backbone.name} has other weights now than the run had ({key} {now[:12]}…, then "
-                f"{then[:12]}…); name a folder with the run's by --backbone DIR"
+                f"{then[:12]}…); name a folder with the run's by backbone.path=<folder>"
             )
 
 

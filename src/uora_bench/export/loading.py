@@ -76,7 +76,7 @@ def _check_backbone(source: Source, cell: Cell) -> None:
     if cell.backbone.path is None:
         raise UserError(
             f"'{source.folder}' is of a backbone in a folder (weights sha256 {expected[:12]}…): name your copy, "
-            'load_model(…, backbone="<folder>") or --backbone DIR'
+            'load_model(…, backbone="<folder>") or backbone.path=<folder>'
         )
     if backbones.weights_sha256(cell.backbone) != expected:
         raise UserError(

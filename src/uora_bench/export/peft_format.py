@@ -52,7 +52,7 @@ def quiet() -> Iterator[None]:
         try:
             import peft  # noqa: F401
         except ImportError:
-            raise UserError("--format peft needs the package peft: pip install peft") from None
+            raise UserError("format=peft needs the package peft: pip install peft") from None
         yield
 
 
@@ -63,13 +63,13 @@ def refuse(method: Method, trains: bool, adds: bool) -> None:
     """
     if trains:
         raise UserError(
-            f"method={method.name} trains the backbone's own weights, which no PEFT adapter holds; use --format merged"
+            f"method={method.name} trains the backbone's own weights, which no PEFT adapter holds; use format=merged"
         )
     if not method.layers and adds:
-        raise UserError(f"method={method.name} does not write a PEFT adapter; use --format merged or native")
+        raise UserError(f"method={method.name} does not write a PEFT adapter; use format=merged or native")
     if not method.layers:
         raise UserError(
-            f"method={method.name} has no adapter, a PEFT folder would hold the head alone; use --format merged"
+            f"method={method.name} has no adapter, a PEFT folder would hold the head alone; use format=merged"
         )
 
 
@@ -82,7 +82,7 @@ def lora_factors(method: Method) -> Factors:
     try:
         return {path: _whole(layer) for path, layer in method.layers.items()}
     except UserError as error:
-        raise UserError(f"method={method.name}: {error}; use --format merged") from None
+        raise UserError(f"method={method.name}: {error}; use format=merged") from None
 
 
 def _whole(layer: AdapterLayer) -> tuple[Tensor, Tensor]:
@@ -112,7 +112,7 @@ def vera_tensors(method: Method) -> VeraTensors:
     from uora_bench.methods.vera import VectorBranch
 
     def no(reason: str) -> UserError:
-        return UserError(f"--as vera: {reason}; leave it out for a LoRA adapter, which is as exact")
+        return UserError(f"as=vera: {reason}; leave it out for a LoRA adapter, which is as exact")
 
     if not all(isinstance(branch, VectorBranch) for branch in method.branches.values()):
         raise no(f"method={method.name} is not of VeRA's form Λ_b B Λ_d A with one frozen pair")

@@ -19,7 +19,7 @@ HALF = ("float16", "bfloat16")
 
 @dataclass(frozen=True)
 class Source:
-    """A run folder, or a folder of ``--format native``.
+    """A run folder, or a folder of ``format=native``.
 
     ``native``: what such an export adds to ``cell.json``: ``weights`` (last | best) and, where the run took its
     backbone from a folder, the ``backbone_sha256``; empty for a run folder.
@@ -42,12 +42,12 @@ class Source:
             UserError: when they are not there, saying what to do.
         """
         if weights not in WEIGHTS:
-            raise UserError(f"--weights {weights}: there is no such choice{nearest(weights, WEIGHTS)}")
+            raise UserError(f"weights={weights}: there is no such choice{nearest(weights, WEIGHTS)}")
         both = [self.folder / ADAPTER, self.folder / HEAD]
         if self.native:
             if weights == "best" and self.native.get("weights") != "best":
                 raise UserError(
-                    f"'{self.folder}' holds the last epoch's weights only; --weights best needs the run folder"
+                    f"'{self.folder}' holds the last epoch's weights only; weights=best needs the run folder"
                 )
             wanted = both
         else:
@@ -55,7 +55,7 @@ class Source:
             wanted = both if weights == "last" else [*both, self.folder / "checkpoints" / BEST]
         absent = [path for path in wanted if not path.is_file()]
         if absent and absent[0].name == BEST:
-            raise UserError(f"'{self.folder}' lacks checkpoints/{BEST}; --weights last is there")
+            raise UserError(f"'{self.folder}' lacks checkpoints/{BEST}; weights=last is there")
         if absent:
             raise UserError(
                 f"cell {self.cell_id} has not finished (no {absent[0].name} in '{self.folder}'): give the same command "
@@ -73,7 +73,7 @@ class Source:
         found = find_record(folder, self.cell_id)
         if found is None:
             raise UserError(
-                f"no record '{record_path(folder, self.cell_id)}', and without it no model card; --results DIR "
+                f"no record '{record_path(folder, self.cell_id)}', and without it no model card; results.dir=<folder> "
                 "names the folder that holds records/"
             )
         if found.status != "done":
@@ -91,21 +91,25 @@ def find_run(name: str, runs: str, experiment: str | None = None) -> Path:
         return Path(name)
     root = Path(runs)
     if not root.is_dir():
-        raise UserError(f"'{name}' is no folder, and there is no '{runs}' to look for a cell_id in; set --runs DIR")
+        raise UserError(
+            f"'{name}' is no folder, and there is no '{runs}' to look for a cell_id in; set runs.dir=<folder>"
+        )
     experiments = sorted(f.name for f in root.iterdir() if f.is_dir())
     if experiment is not None:
         if experiment not in experiments:
-            raise UserError(f"--experiment {experiment}: '{runs}' has no such{nearest(experiment, experiments)}")
+            raise UserError(f"experiment={experiment}: '{runs}' has no such{nearest(experiment, experiments)}")
         experiments = [experiment]
     cells = {e: {f.name for f in (root / e).iterdir() if f.is_dir()} for e in experiments}
     holders = [e for e in experiments if name in cells[e]]
     if len(holders) > 1:
-        raise UserError(f"cell {name} is in several experiments ({', '.join(holders)}); take one with --experiment")
+        raise UserError(
+            f"cell {name} is in several experiments ({', '.join(holders)}); take one with experiment=<name>"
+        )
     if not holders:
         known = sorted({c for names in cells.values() for c in names})
         raise UserError(
             f"'{name}' is neither a run folder nor a cell_id under '{runs}'"
-            f"{nearest(name, known) or ', which is empty; run a cell first, or set --runs DIR'}"
+            f"{nearest(name, known) or ', which is empty; run a cell first, or set runs.dir=<folder>'}"
         )
     return root / holders[0] / name
 

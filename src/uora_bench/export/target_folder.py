@@ -20,14 +20,16 @@ def check_target(target: Path, force: bool) -> None:
     """Raise `UserError` when ``target`` holds something that must not be replaced."""
     if target.is_file() or (target.is_dir() and any(target.iterdir())):
         if not force:
-            raise UserError(f"'{target}' is there already; --force replaces it, or --output names another folder")
+            raise UserError(
+                f"'{target}' is there already; force=true replaces it, or output=<folder> names another folder"
+            )
         if not _is_export(target):
-            raise UserError(f"'{target}' is not an export of uora_bench, and --force replaces only those")
+            raise UserError(f"'{target}' is not an export of uora_bench, and force=true replaces only those")
         for held in sorted(target.iterdir()):
             if held.is_dir() or held.suffix not in _WRITTEN:
                 raise UserError(
-                    f"'{target}' holds '{held.name}', which no export writes and --force would remove; move it "
-                    "away, or set --output to another folder"
+                    f"'{target}' holds '{held.name}', which no export writes and force=true would remove; move it "
+                    "away, or set output= to another folder"
                 )
 
 
@@ -48,7 +50,7 @@ def filled_target(target: Path, force: bool) -> Iterator[Path]:
         _clean(target)
         partial.mkdir()
     except OSError as error:
-        raise UserError(f"cannot write to '{target.parent}': {error.strerror or error}; set --output DIR") from None
+        raise UserError(f"cannot write to '{target.parent}': {error.strerror or error}; set output=<folder>") from None
     try:
         yield partial
         _flush(partial)

@@ -1,4 +1,4 @@
-"""``python -m uora_bench plan``: grids of cells. A preset or a sweep is expanded, compared with the records that are
+"""``uora-bench plan``: grids of cells. A preset or a sweep is expanded, compared with the records that are
 there, estimated, printed, and handed to a launcher. Nothing in here imports torch, transformers or datasets.
 
 `grid` expands (with `preset` for configs/experiment/), `diff` compares, `estimate` foretells, `show` prints, `model` is

@@ -1,4 +1,4 @@
-"""``--memory``: the memory of cells to be run, from a trace of a training step.
+"""``memory=true``: the memory of cells to be run, from a trace of a training step.
 
 Records of like cells may have had another rank, batch or precision; a trace is of this cell. It takes seconds for every
 row and imports torch, so it is asked for; `uora_bench.training.memory` says what it counts.

@@ -1,6 +1,6 @@
 """What a plan is made of: `Item`, one cell of a grid with its state, and `Plan`, which is written as plan.json.
 
-The launchers know a grid only by these. An item's ``words`` are a whole command line of ``python -m uora_bench``, so
+The launchers know a grid only by these. An item's ``words`` are a whole command line of ``uora-bench``, so
 that anyone can run one cell of a plan by hand.
 """
 

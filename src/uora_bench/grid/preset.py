@@ -11,7 +11,7 @@ import functools
 from dataclasses import dataclass, field
 from typing import Any
 
-from uora_bench.config import compose, registry
+from uora_bench.config import compose, registry, synonyms
 from uora_bench.config.schema import build
 from uora_bench.errors import UserError, nearest
 from uora_bench.grid.table_spec import TableSpec
@@ -60,6 +60,9 @@ class Experiment:
     table: TableSpec | None = None  # how `uora_bench.report` shows it; None: as the axes suggest
 
 
+_OF_CELLS = {"axes", "set", "rules", "include", "exclude", "starts"}  # where a preset names keys of its cells
+
+
 @functools.cache
 def load(name: str) -> Experiment:
     """The experiment ``name``; raises `UserError` for an unknown one or a file that does not fit `Experiment`."""
@@ -71,10 +74,19 @@ def load(name: str) -> Experiment:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise UserError(f"configs/experiment/{name}.yaml is not YAML: {' '.join(str(error).split())[:200]}") from None
+    for part in _OF_CELLS & data.keys() if isinstance(data, dict) else ():
+        data[part] = _canonical(data[part])
     experiment = build(Experiment, data, f"experiment {name}")
     if experiment.name != name:
         raise UserError(f"configs/experiment/{name}.yaml says name: {experiment.name}; the two must be the same")
     return experiment
+
+
+def _canonical(node: Any) -> Any:
+    """A part of a preset with the keys of cells by the names that they have here."""
+    if isinstance(node, dict):
+        return {synonyms.key_of(key) if isinstance(key, str) else key: _canonical(v) for key, v in node.items()}
+    return [_canonical(v) for v in node] if isinstance(node, list) else node
 
 
 def values(key: str, given: Any) -> list[Any]:

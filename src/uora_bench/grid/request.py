@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from uora_bench.config import compose, registry
+from uora_bench.config import compose, registry, synonyms
 from uora_bench.errors import UserError, nearest
 from uora_bench.grid import preset
 
@@ -39,7 +39,7 @@ def read(words: list[str], launcher: str = "print") -> Request:
     experiment: str | None = None
     options: dict[str, Any] = {}
     axes: dict[str, list[str]] = {}
-    for word in words:
+    for word in synonyms.canonical(words):
         key, _, text = word.partition("=")
         if key in OWN or key.startswith("launcher."):
             if not text:
@@ -59,7 +59,7 @@ def read(words: list[str], launcher: str = "print") -> Request:
         if key in _ONE and len(values) > 1:
             raise UserError(f"a grid has one {key}, and {key}={','.join(values)} names {len(values)}; run one each")
         if key == "dry_run" and values != ["false"]:
-            raise UserError("dry_run=true describes one cell; for a grid take launcher=print")
+            raise UserError("dry_run=true describes one cell; for a grid take uora-bench plan, which runs nothing")
     return Request(experiment, launcher, options, axes)
 
 

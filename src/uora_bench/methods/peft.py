@@ -161,7 +161,7 @@ class Peft(Method):
             UserError: for prompts, which PEFT keeps as numbers made by a wrapper and not as layers.
         """
         if self.tuner.prompts:
-            raise UserError(f"peft.type={self.tuner.kind} is no set of layers; use --format native")
+            raise UserError(f"peft.type={self.tuner.kind} is no set of layers; use format=native")
         peft_files.save(self._model, self._peft_config, folder, task_type)
 
     # --- merging --------------------------------------------------------------------------------------------------

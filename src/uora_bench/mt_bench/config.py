@@ -1,24 +1,22 @@
-"""The words of the command line: the cell, and ``key=value`` options, strictly."""
+"""What the command line asks for: the cell, and ``key=value`` options, strictly."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
-from uora_bench.config.schema import build
+from uora_bench.config.schema import build, convert
 from uora_bench.errors import UserError, nearest
 from uora_bench.mt_bench.judge.answers import CATEGORIES
 from uora_bench.tasks.instruct import TEMPLATES
 
 TEMPERATURE = "temperature."  # temperature.<category>=x
 _PLACES = {"data.root": None, "output": None, "backbone.path": None, "runs.dir": "runs", "results.dir": None,
-           "experiment_name": None}  # fmt: skip
+           "experiment": None}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -52,42 +50,38 @@ class AnswerConfig:
 @dataclass(frozen=True)
 class Request:
     """What one call of the command line asks for. ``cell``: a run folder or a cell_id; ``places``: where things are,
-    by key, None where the option was not given."""
+    by key, None where the option was not given; ``dry_run``: say what would be asked."""
 
     cell: str
     config: AnswerConfig
     places: Mapping[str, str | None]
+    dry_run: bool = False
 
 
-def parse(words: list[str]) -> Request:
-    """The words of the command line.
+def parse(cell: str, given: Mapping[str, str]) -> Request:
+    """The request for ``cell``; ``given``: the text of each key of `AnswerConfig`, of `Request` and of ``places``.
 
     Raises:
-        UserError: for an unknown key (with the nearest one), a value of a wrong type, or not exactly one cell.
+        UserError: for a category that MT-Bench does not have, or a value of a wrong type.
     """
     hints = typing.get_type_hints(AnswerConfig)
-    plain = [f.name for f in dataclasses.fields(AnswerConfig) if f.name != "temperature"]
-    known = [*plain, *_PLACES, *(TEMPERATURE + category for category in CATEGORIES)]
-    places, cells = dict(_PLACES), []
+    places = dict(_PLACES)
     values: dict[str, Any] = {"temperature": {}}
-    for word in words:
-        key, equals, text = word.partition("=")
-        if not equals or (key not in known and Path(word).exists()):
-            cells.append(word)
-        elif key not in known:
-            raise UserError(f"unknown key '{key}'{nearest(key, known, limit=20)}")
+    dry_run = False
+    for key, text in given.items():
+        if key == "dry_run":
+            dry_run = convert(bool, _value(bool, text), key)
         elif key in places:
             places[key] = text or None
         elif key.startswith(TEMPERATURE):
-            values["temperature"][key.removeprefix(TEMPERATURE)] = _value(float, text)
+            category = key.removeprefix(TEMPERATURE)
+            if category not in CATEGORIES:
+                raise UserError(f"unknown key '{key}'{nearest(key, [TEMPERATURE + one for one in CATEGORIES])}")
+            values["temperature"][category] = _value(float, text)
         else:
             values[key] = _value(hints[key], text)
-    if len(cells) != 1:
-        raise UserError(
-            f"give one run folder or cell_id, not {len(cells)}; see python -m uora_bench mt-bench answer --help"
-        )
     places["data.root"] = places["data.root"] or os.environ.get("UORA_DATA_DIR") or None
-    return Request(cells[0], build(AnswerConfig, values), places)
+    return Request(cell, build(AnswerConfig, values), places, dry_run)
 
 
 def _value(hint: Any, text: str) -> Any:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
     from uora_bench.tasks.instruct import Instruct
 
 _FAMILY = "instruct"
-# the export command's names for what are key=value words here
-_WORDS = {"--runs DIR": "runs.dir=<folder>", "--experiment": "experiment_name=<name>", "--weights ": "weights=",
-          "--backbone DIR": "backbone.path=<folder>"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -43,17 +39,16 @@ class Subject:
             UserError: when it is not found, has not finished, or was not trained on instructions.
         """
         places, config = request.places, request.config
-        with _own_words():
-            folder = source.find_run(request.cell, places["runs.dir"] or "runs", places["experiment_name"])
-            found = source.read_source(folder)
-            if found.cell.task.family != _FAMILY:
-                raise UserError(
-                    f"cell {found.cell_id} is of task={found.cell.task.name}; MT-Bench is for cells trained on "
-                    "instructions (task=instruct/…)"
-                )
-            # a native export holds one set of weights, and says which
-            weights = str(found.native.get("weights", config.weights))
-            found.weight_files(weights)
+        folder = source.find_run(request.cell, places["runs.dir"] or "runs", places["experiment"])
+        found = source.read_source(folder)
+        if found.cell.task.family != _FAMILY:
+            raise UserError(
+                f"cell {found.cell_id} is of task={found.cell.task.name}; MT-Bench is for cells trained on "
+                "instructions (task=instruct/…)"
+            )
+        # a native export holds one set of weights, and says which
+        weights = str(found.native.get("weights", config.weights))
+        found.weight_files(weights)
         results = places["results.dir"] or str(found.values["results"]["dir"])
         seed = found.cell.seed if config.seed is None else config.seed
         return cls(found, weights, _task(found, config), seed, places["backbone.path"], results)
@@ -79,8 +74,7 @@ class Subject:
         """
         from uora_bench.export import loading
 
-        with _own_words():
-            loaded = loading.load_cell(self.source, self.weights, self.backbone)
+        loaded = loading.load_cell(self.source, self.weights, self.backbone)
         folder = Path(self.results) / "records" / self.source.experiment
         found = find_record(folder, self.source.cell_id)
         if found is None:
@@ -115,15 +109,3 @@ def _same_backbone(then: Mapping[str, Any], loaded: Loaded) -> None:
                 f"backbone={loaded.cell.backbone.name} has other weights now than the run had ({key} {now[:12]}…, then "
                 f"{then[key][:12]}…); name a folder with the run's by backbone.path=<folder>"
             )
-
-
-@contextmanager
-def _own_words() -> Iterator[None]:
-    """Inside, a `UserError` that names an option of the export command names the one of this command instead."""
-    try:
-        yield
-    except UserError as error:
-        text = str(error)
-        for theirs, ours in _WORDS.items():
-            text = text.replace(theirs, ours)
-        raise UserError(text) from None

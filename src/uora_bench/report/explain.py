@@ -149,4 +149,4 @@ def command(run: Run) -> str:
     origin = run.recorded.provenance.init_from if run.recorded is not None else None
     if origin and not any(word.startswith("init_from=") for word in words):
         words.append(f"init_from=runs/{run.record.experiment}/{origin}")
-    return "python -m uora_bench " + shlex.join(words)
+    return "uora-bench " + shlex.join(words)

@@ -1,4 +1,4 @@
-"""What a command of `python -m uora_bench theory` asks for, read from its words.
+"""What a command of `uora-bench theory` asks for, read from its words.
 
 Values are Hydra's grammar as on every command line of the package: ``a,b`` and ``range(0,5)`` are several values. Of a
 parameter that is a list (alphas, gammas, …) they are the list; of any other they are one cell each.
@@ -63,7 +63,7 @@ def read_request(words: list[str]) -> TheoryRequest:
     split = [_split(word) for word in words]
     chosen = [(key, text) for key, text in split if key in _CHOICES]
     if not chosen:
-        raise UserError("say which experiment: figure=1, table=1 or experiment=NAME (python -m uora_bench theory list)")
+        raise UserError("say which experiment: figure=1, table=1 or experiment=NAME (uora-bench theory list)")
     if len(chosen) > 1:
         raise UserError(f"one experiment at a time: {' '.join(f'{k}={t}' for k, t in chosen)}")
     key, name = chosen[0]

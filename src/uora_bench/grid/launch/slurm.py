@@ -1,7 +1,7 @@
 """launcher=slurm: submit a plan's open items as job arrays, and say later what became of them.
 
 What was submitted is in `slurm_queue`'s jobs.jsonl, what the jobs run in a `snapshot`; this module owns the way there
-(sbatch through submitit) and the reports ``--status`` and ``--collect``. A job itself is `slurm_job.Job`.
+(sbatch through submitit) and the reports ``status=true`` and ``collect=true``. A job itself is `slurm_job.Job`.
 """
 
 from __future__ import annotations
@@ -101,13 +101,9 @@ def read_options(given: Mapping[str, Any]) -> SlurmOptions:
     return launcher_options.read(SlurmOptions, "slurm", given)
 
 
-def command(request: Request, flags: Sequence[str], console: Console) -> int:
-    """Plan ``request`` and submit it, or (with flags) say how it stands. Returns the exit code: 0; with ``--collect``
-    1 when cells failed or are missing, 75 while Slurm holds some."""
-    options = read_options(request.options) if request.launcher == "slurm" else None
-    if flags:
-        return _report(request, options, "--collect" in flags, console)
-    assert options is not None
+def command(request: Request, console: Console) -> int:
+    """Plan ``request`` and submit it; returns the exit code 0."""
+    options = read_options(request.options)
     runs, name = _place(request)
     with _only_one(slurm_queue.folder(runs, name)):
         plan, notes = _plan(request, options, runs, name)
@@ -289,11 +285,15 @@ def _submitted_lines(plan: Plan, jobs: Sequence[tuple[Item, str]]) -> list[str]:
     many = "s" if len(jobs) > 1 else ""
     return [
         f"submitted {len(jobs)} cell{many} to Slurm (job {', '.join(arrays)}); to end them: scancel {' '.join(arrays)}",
-        f"how they stand: the same command with --status; what became of them: --collect; logs: {plan.folder / 'logs'}",
+        "how they stand: the same command with status=true; what became of them: collect=true; "
+        f"logs: {plan.folder / 'logs'}",
     ]
 
 
-def _report(request: Request, options: SlurmOptions | None, collect: bool, console: Console) -> int:
+def report(request: Request, collect: bool, console: Console) -> int:
+    """Say how ``request`` stands. Returns the exit code: 0; with ``collect``, which keeps what became of its jobs, 1
+    when cells failed or are missing and 75 while Slurm holds some."""
+    options = read_options(request.options) if request.launcher == "slurm" else None
     runs, name = _place(request)
     plan, _ = _plan(request, options, runs, name)
     place = slurm_queue.folder(runs, name)

@@ -1,19 +1,19 @@
-"""The ``key=value`` words of the command line, strictly."""
+"""What the command line asks for, strictly: the answers, the judge and its server."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import re
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from uora_bench.config.schema import build
-from uora_bench.errors import UserError, nearest
+from uora_bench.config.schema import build, convert
+from uora_bench.errors import UserError
 from uora_bench.mt_bench.judge.answers import FILE_NAME
 
 PREFIX, DATA_ROOT = "judge.", "data.root"
@@ -41,13 +41,11 @@ class JudgeConfig:
     timeout: float = 120.0
     price_in: float | None = None
     price_out: float | None = None
-    limit: int | None = None
-    dry_run: bool = False
 
     def __post_init__(self) -> None:
         if not self.model.strip():
             raise UserError("judge.model is empty; name the judge as its server does")
-        for name, least in (("max_tokens", 1), ("attempts", 1), ("parallel", 1), ("retries", 0), ("limit", 1)):
+        for name, least in (("max_tokens", 1), ("attempts", 1), ("parallel", 1), ("retries", 0)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UserError(f"judge.{name}={value} must be at least {least}")
@@ -73,41 +71,36 @@ class JudgeConfig:
 
 @dataclass(frozen=True)
 class Request:
-    """What one call of the command line asks for: the file of answers, the settings, the data folder."""
+    """What one call of the command line asks for: the file of answers, the settings, the data folder; at most
+    ``limit`` judgements this time, or (``dry_run``) only what they may cost."""
 
     answers: Path
     config: JudgeConfig
     data_root: Path | None
+    limit: int | None = None
+    dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise UserError(f"limit={self.limit} must be at least 1")
 
 
-def parse(words: list[str]) -> Request:
-    """The words of the command line.
+def parse(place: str, given: Mapping[str, str]) -> Request:
+    """The request for the answers in ``place`` (a run folder or a file); ``given``: the text of each ``judge.`` key,
+    ``data.root``, ``limit`` and ``dry_run``.
 
     Raises:
-        UserError: for an unknown key (with the nearest one), a value of a wrong type, or no file of answers.
+        UserError: for a value of a wrong type, no judge, or no file of answers.
     """
-    hints = typing.get_type_hints(JudgeConfig)
-    known = [*(PREFIX + f.name for f in dataclasses.fields(JudgeConfig)), DATA_ROOT]
-    places: list[str] = []
-    values: dict[str, Any] = {}
-    for word in words:
-        key, equals, text = word.partition("=")
-        if key in known and equals:
-            values[key] = text if key == DATA_ROOT else _value(hints[key.removeprefix(PREFIX)], text)
-        elif Path(word).exists() or not equals:
-            places.append(word)
-        else:
-            raise UserError(f"unknown key '{key}'{nearest(key, known, limit=40)}")
-    if len(places) != 1:
-        raise UserError(
-            f"give one run folder (with its {FILE_NAME}) or one file of answers, not {len(places)}; "
-            "see python -m uora_bench mt-bench judge --help"
-        )
-    if f"{PREFIX}model" not in values:
+    hints = {f"{PREFIX}{name}": hint for name, hint in typing.get_type_hints(JudgeConfig).items()}
+    settings = {key.removeprefix(PREFIX): _value(hints[key], text) for key, text in given.items() if key in hints}
+    if "model" not in settings:
         raise UserError("'judge.model' is missing; name the judge as its server does, e.g. judge.model=gpt-4")
-    root = values.pop(DATA_ROOT, None) or os.environ.get("UORA_DATA_DIR")
-    config = build(JudgeConfig, {k.removeprefix(PREFIX): v for k, v in values.items()}, "judge")
-    return Request(_answers(Path(places[0])), config, Path(root) if root else None)
+    root = given.get(DATA_ROOT) or os.environ.get("UORA_DATA_DIR")
+    limit = convert(int | None, _value(int | None, given.get("limit", "null")), "limit")
+    dry_run = convert(bool, _value(bool, given.get("dry_run", "false")), "dry_run")
+    config = build(JudgeConfig, settings, "judge")
+    return Request(_answers(Path(place)), config, Path(root) if root else None, limit, dry_run)
 
 
 def _value(hint: Any, text: str) -> Any:

@@ -108,14 +108,14 @@ def references_for(answers: list[Answer], config: JudgeConfig, root: Path | None
     return found
 
 
-def to_do(jobs: list[Job], stored: Mapping[str, Judgement], config: JudgeConfig) -> list[Job]:
-    """The jobs that are still to be asked and paid for, one per key, at most ``judge.limit``."""
+def to_do(jobs: list[Job], stored: Mapping[str, Judgement], config: JudgeConfig, limit: int | None = None) -> list[Job]:
+    """The jobs that are still to be asked and paid for, one per key, at most ``limit``."""
     left = {
         job.key: job
         for job in jobs
         if job.key not in stored or (config.retry_malformed and stored[job.key].score is None)
     }
-    return list(left.values())[: config.limit]
+    return list(left.values())[:limit]
 
 
 def estimate(jobs: list[Job], config: JudgeConfig) -> str:

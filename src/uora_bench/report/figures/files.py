@@ -35,15 +35,16 @@ def rendered_figures(table: Table, collection: Collection) -> list[RenderedFigur
     return [canvas.render(spec) for spec in figure_specs(table, collection)]
 
 
-def command(words: list[str], results: Path, rule: Rule | None = None, kinds: Sequence[RecordKind] = ()) -> int:
-    """``figures [experiment=NAME] [--check]``: write the figures of one or of all experiments with finished records, or
-    compare the CSV files that lie there (the pictures depend on matplotlib's version) with what the records give.
-    ``kinds``: of records other than trained cells.
+def command(
+    name: str | None, check: bool, results: Path, rule: Rule | None = None, kinds: Sequence[RecordKind] = ()
+) -> int:
+    """Write the figures of ``name`` or of all experiments with finished records, or (``check``) compare the CSV files
+    that lie there (the pictures depend on matplotlib's version) with what the records give. ``kinds``: of records other
+    than trained cells.
 
     Raises:
-        UserError: for an unknown word or experiment, without matplotlib, and for a difference that ``--check`` found.
+        UserError: for an unknown experiment, without matplotlib, and for a difference that ``check`` found.
     """
-    name, check = _read(words)
     trained = write.experiments(results, kinds)
     # nothing was chosen by a rule where nothing was trained
     others = [one for kind in kinds for one in kind.names(results)] if rule is None else []
@@ -74,21 +75,6 @@ def command(words: list[str], results: Path, rule: Rule | None = None, kinds: Se
             print(f"{path} ({path.stat().st_size:,} bytes)", flush=True)
     print(f"{len(found)} figures in {folder}")
     return 0
-
-
-def _read(words: Iterable[str]) -> tuple[str | None, bool]:
-    name, check = None, False
-    for word in words:
-        key, _, value = word.partition("=")
-        if key == "experiment" and value and name is not None:
-            raise UserError(f"figures: one experiment or all of them: experiment={name} experiment={value}")
-        if key == "experiment" and value:
-            name = value
-        elif word == "--check":
-            check = True
-        else:
-            raise UserError(f"figures: unknown word '{word}'{nearest(key, ['experiment=NAME', '--check'])}")
-    return name, check
 
 
 def _write(rendered: RenderedFigure, folder: Path) -> list[Path]:

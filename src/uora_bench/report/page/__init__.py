@@ -1,4 +1,4 @@
-"""``python -m uora_bench page``: results/report/index.html, tables, figures and a page per cell in one file.
+"""``uora-bench page``: results/report/index.html, tables, figures and a page per cell in one file.
 
 The file loads nothing: style, script, data and figures are inside it. It says only what records and the papers' CSV
 files say, so that the same records give the same bytes.
@@ -10,7 +10,7 @@ import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
-from uora_bench.errors import UserError, nearest
+from uora_bench.errors import UserError
 from uora_bench.grid.table_spec import Rule
 from uora_bench.report import write
 from uora_bench.report.kinds import RecordKind, owner
@@ -19,16 +19,16 @@ from uora_bench.util import atomic
 NO_FIGURES = "No figures: matplotlib is not installed (pip install 'uora_bench[figures]')"
 
 
-def command(words: list[str], results: Path, rule: Rule | None, kinds: Sequence[RecordKind] = ()) -> int:
-    """Write ``results``/report/index.html for ``words`` (``experiment=NAME``, any number of times; all without).
-    ``kinds``: of records other than trained cells; no page has them.
+def command(wanted: list[str], results: Path, rule: Rule | None, kinds: Sequence[RecordKind] = ()) -> int:
+    """Write ``results``/report/index.html of the experiments ``wanted`` (none: of all). ``kinds``: of records other
+    than trained cells; no page has them.
 
     Raises:
-        UserError: for another word, an unknown experiment, or a folder without any record.
+        UserError: for an unknown experiment, or a folder without any record.
     """
     from uora_bench.report.page import render
 
-    names = _names(words, results, kinds)
+    names = _names(wanted, results, kinds)
     figures = importlib.util.find_spec("matplotlib") is not None
     page = render.build(names, results, write.published_library(), rule, figures, "" if figures else NO_FIGURES)
     path = results / "report" / "index.html"
@@ -40,20 +40,11 @@ def command(words: list[str], results: Path, rule: Rule | None, kinds: Sequence[
     return 0
 
 
-def _names(words: list[str], results: Path, kinds: Sequence[RecordKind]) -> list[str]:
+def _names(wanted: list[str], results: Path, kinds: Sequence[RecordKind]) -> list[str]:
     root = results / "records"
     if not any(root.glob("*/*.json")):
         raise UserError(f"no records in '{root}'; run a cell first (make run), or name another folder: results.dir=…")
-    wanted = []
-    for word in words:
-        key, _, value = word.partition("=")
-        if key != "experiment" or not value:
-            raise UserError(
-                f"page does not know '{word}'{nearest(key, ['experiment=NAME', 'rule=…', 'results.dir=…'])}"
-            )
-        if owner(value, kinds) is not None:
-            raise UserError(
-                f"the page has cells that were trained; '{value}' is in the tables and figures (report tables)"
-            )
-        wanted.append(value)
+    for name in wanted:
+        if owner(name, kinds) is not None:
+            raise UserError(f"the page has cells that were trained; '{name}' is in the tables and figures")
     return list(dict.fromkeys(wanted)) or write.experiments(results, kinds)

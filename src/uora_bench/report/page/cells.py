@@ -83,7 +83,7 @@ def _cell(run: Run, experiment: str, orphan: bool) -> dict[str, Any]:
         "epochs": epochs(record.epochs),
     }
     if made and made != list(run.overrides):
-        cell["made"] = "python -m uora_bench " + shlex.join(made)
+        cell["made"] = "uora-bench " + shlex.join(made)
     if orphan:
         cell["orphan"] = True
     found: dict[str, Any] = plain(cell)

@@ -38,7 +38,7 @@ def table_of(request: Request, results: Path, library: Library | None) -> Table:
     name = str(request.experiment)
     if request.axes:
         word = next(iter(request.axes))
-        raise UserError(f"'{word}=' does not narrow a table of theory; `python -m uora_bench theory` takes parameters")
+        raise UserError(f"'{word}=' does not narrow a table of theory; `uora-bench theory` takes parameters")
     found = tables_of(name, results, library)
     if not found:
         others = sum(len(study.orphans) for study in studies.studies(name, results))
@@ -48,7 +48,7 @@ def table_of(request: Request, results: Path, library: Library | None) -> Table:
         )
     if len(found) != 1:
         what = ", ".join(one.name for one in found)
-        raise UserError(f"'{name}' makes {what}; write all with `python -m uora_bench tables`")
+        raise UserError(f"'{name}' makes {what}; write all with `uora-bench tables`")
     return found[0]
 
 
@@ -67,5 +67,5 @@ def explain(title: str, column: Score, entry: Entry, results: Path) -> list[str]
         lines.append(f"  published: {entry.published.text} ({entry.published.source}, {entry.published.confidence})")
     for run in ours.runs:
         path = next(iter(sorted((results / "records").glob(f"{PREFIX}*/{run.cell_id}.json"))), None)
-        lines += [f"  seed {run.seed}: {path}", f"    python -m uora_bench theory {shlex.join(run.overrides)}"]
+        lines += [f"  seed {run.seed}: {path}", f"    uora-bench theory {shlex.join(run.overrides)}"]
     return lines

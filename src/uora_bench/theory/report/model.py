@@ -159,7 +159,7 @@ def about(
         *note,
         *own,
         *(line for line in more if line),
-        f"Made by `python -m uora_bench theory {study.words}`.",
+        f"Made by `uora-bench theory {study.words}`.",
     ]
 
 

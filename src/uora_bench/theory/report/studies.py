@@ -101,7 +101,7 @@ class Study:
         if not self.own:
             return f"experiment={self.preset.name}"
         made = dict.fromkeys(" ".join(one.provenance["command"]) for group in self.done for one in group.records)
-        return "`, `python -m uora_bench theory ".join(made)
+        return "`, `uora-bench theory ".join(made)
 
     @property
     def done(self) -> tuple[Group, ...]:

@@ -1,62 +1,38 @@
 """``uora-bench mt-bench answer <run folder | cell_id> data.root=…``: a finished cell answers MT-Bench's questions.
 
-Exit codes: 0 done (or already done), 1 the model could not answer, 2 the user's mistake, 128 + n stopped by signal n.
 Whatever the end, the answers of finished batches are kept.
 """
 
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from uora_bench.cli import exits
+from uora_bench.cli import keys
+from uora_bench.cli.parser import Command, Given, Key
 from uora_bench.errors import CellError
-from uora_bench.mt_bench import config, kept, questions
-from uora_bench.mt_bench.judge.answers import FILE_NAME, temperature_of
-from uora_bench.mt_bench.subject import Subject
-from uora_bench.util.signals import StopRequest
 
-_HELP = """uora_bench mt-bench answer: a finished instruction-tuning cell answers the questions of MT-Bench
-
-usage: python -m uora_bench mt-bench answer <run folder | cell_id> data.root=<folder> [key=value …]
-
-  data.root=<folder> (or UORA_DATA_DIR)  has mt_bench/question/test.jsonl.gz (or .jsonl)
-  output=<file>              default: mt_bench_answers.jsonl in the run folder
-  turns=both|1               1: the first turn only
-  limit=n                    the first n questions, for a trial
-  max_new_tokens=1024        longest answer
-  batch_size=8               questions at a time
-  seed=…                     of the sampling (default: the cell's)
-  temperature.<category>=…   over the published temperatures; 0 is greedy
-  template=plain|alpaca|human_assistant|chat   the prompt's form (default: the one the cell was trained with)
-  weights=last|best          of the last epoch, or of the one dev chose
-  force=true                 make answers again that are there already
-  runs.dir=runs  experiment_name=…   where a cell_id is looked up; which experiment's, when several have it
-  results.dir=…              where the cell's record is (default: what the run had)
-  backbone.path=<folder>     the folder of the backbone's weights, where the run's own is gone
-
-Answers are kept batch by batch; the same command goes on where it stopped.
-uora-bench mt-bench judge grades them.
-docs/mt_bench.md
-exit codes: 0 done, 1 the model could not answer, 2 your mistake, 128+n signal n"""
+if TYPE_CHECKING:
+    from uora_bench.mt_bench import config, kept
+    from uora_bench.mt_bench.subject import Subject
 
 
-def main(words: list[str] | None = None) -> int:
-    """Run the command line ``words`` (default: the process's own); returns the exit code."""
-    given = sys.argv[1:] if words is None else words
-    return exits.run(lambda: _main(given), "what was answered is kept, and the same command goes on from it")
+def _act(given: Given) -> int:
+    from uora_bench.mt_bench import config
+    from uora_bench.util.signals import StopRequest
 
-
-def _main(words: list[str]) -> int:
-    if not words or any(w in ("-h", "--help", "help") for w in words):
-        print(_HELP, flush=True)
-        return 0 if words else 2
     StopRequest().install()
-    _run(config.parse(words))
+    _run(config.parse(given.names[0], dict(given.values)))
     return 0
 
 
 def _run(request: config.Request) -> None:
+    from uora_bench.mt_bench import kept, questions
+    from uora_bench.mt_bench.judge.answers import FILE_NAME, temperature_of
+    from uora_bench.mt_bench.subject import Subject
+
     settings = request.config
     there = questions.read(request.places["data.root"])
     chosen = there[: settings.limit]
@@ -67,15 +43,17 @@ def _run(request: config.Request) -> None:
         subject.facts(settings),
     )
     output = Path(request.places["output"] or subject.source.folder / FILE_NAME)
+    count = f"{len(chosen)} questions" if len(chosen) == len(there) else f"{len(chosen)} of {len(there)} questions"
+    published = "" if len(there) == questions.PUBLISHED else f" (MT-Bench has {questions.PUBLISHED})"
+    turns = "first turn only" if settings.turns == "1" else "both turns"
+    header = f"{subject.source.cell.label} [{subject.source.cell_id}]: {count}{published}, {turns}"
+    if request.dry_run:
+        print(f"{header}\nwould write {output}{', which is there already' if output.exists() else ''}")
+        return
     with kept.held(output):
         answers = kept.Kept(output, asked)
         done = answers.open(settings.force)
-        parts = [
-            f"{len(chosen)} questions" if len(chosen) == len(there) else f"{len(chosen)} of {len(there)} questions"
-        ]
-        parts += [] if len(there) == questions.PUBLISHED else [f"(MT-Bench has {questions.PUBLISHED})"]
-        turns = "first turn only" if settings.turns == "1" else "both turns"
-        print(f"{subject.source.cell.label} [{subject.source.cell_id}]: {' '.join(parts)}, {turns}", flush=True)
+        print(header, flush=True)
         if done:
             print(f"already done: {output} (force=true makes them again)")
             return
@@ -83,9 +61,7 @@ def _run(request: config.Request) -> None:
             print(f"{len(answers.answers)} are there already, of a call that did not end", flush=True)
         _answer(subject, settings, answers)
         answers.finish()
-        print(
-            f"written: {output}\ngraded by: python -m uora_bench mt-bench judge {output} judge.model=… judge.base_url=…"
-        )
+        print(f"written: {output}\ngraded by: uora-bench mt-bench judge {output} judge.model=… judge.base_url=…")
 
 
 def _answer(subject: Subject, settings: config.AnswerConfig, answers: kept.Kept) -> None:
@@ -134,3 +110,42 @@ def _answer(subject: Subject, settings: config.AnswerConfig, answers: kept.Kept)
             f"{len(cut)} prompts were too long for the backbone and lost their earliest tokens ({sum(cut)} in all)",
             file=sys.stderr,
         )
+
+
+COMMAND = Command(
+    "mt-bench answer",
+    "a finished instruction-tuned cell answers MT-Bench's questions",
+    _act,
+    "what was answered is kept, and the same command goes on from it",
+    words="<run folder | cell_id>",
+    least=1,
+    most=1,
+    keys=(
+        replace(keys.DATA_ROOT, help="has mt_bench/question/test.jsonl.gz or .jsonl (or UORA_DATA_DIR)"),
+        Key("output", "where to (default: mt_bench_answers.jsonl in the run folder)", shown="<file>"),
+        Key("turns", "1: the first turn only", "both", ("both", "1")),
+        Key("limit", "the first n questions, for a trial", shown="n"),
+        keys.DRY_RUN,
+        Key("max_new_tokens", "longest answer", "1024"),
+        Key("batch_size", "questions at a time", "8"),
+        Key("seed", "of the sampling (default: the cell's)"),
+        Key("temperature.*", "of a category, over the published one; 0 is greedy"),
+        Key(
+            "template",
+            "the prompt's form (default: the one the cell was trained with)",
+            shown="plain|alpaca|human_assistant|chat",
+        ),
+        Key("weights", "of the last epoch, or of the one that dev chose", "last", ("last", "best")),
+        replace(keys.FORCE, help="make answers again that are there already"),
+        keys.OF_CELL,
+        replace(keys.RUNS, help="where a cell_id is looked up"),
+        keys.RUN_RESULTS,
+        keys.BACKBONE,
+    ),
+    about=(
+        "Answers are kept batch by batch; the same command goes on where it stopped. uora-bench mt-bench judge grades "
+        "them. docs/mt_bench.md",
+    ),
+    examples=("mt-bench answer 0123456789abcdef data.root=<folder>",),
+    codes={1: "the model could not answer"},
+)

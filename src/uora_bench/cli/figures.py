@@ -1,0 +1,32 @@
+"""``uora-bench figures``: results/figures from the records: SVG, PNG and the plotted numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from uora_bench.cli import keys
+from uora_bench.cli.parser import Command, Given
+from uora_bench.errors import UserError
+
+
+def _act(given: Given) -> int:
+    from uora_bench.report import figures
+    from uora_bench.theory import report as theory
+
+    names = given.every("experiment")
+    if len(names) > 1:
+        raise UserError(f"figures of one experiment or of all of them: {' '.join(names)}")
+    results = Path(given.text("results.dir") or "results")
+    name = names[0] if names else None
+    return figures.command(name, given.flag("check"), results, keys.rule_of(given), (theory,))
+
+
+COMMAND = Command(
+    "figures",
+    "figures of the records (needs the extra: figures)",
+    _act,
+    keys=(keys.RECORDED, keys.RULE, keys.CHECK, keys.RESULTS),
+    about=("check=true compares the CSV files alone: the pictures depend on matplotlib's version.",),
+    examples=("figures", "figures experiment=minilm_glue", "figures check=true"),
+    codes={1: "something could not be drawn"},
+)

@@ -1,0 +1,62 @@
+"""``uora-bench [run] key=value …``: one cell, from the command line to its record."""
+
+from __future__ import annotations
+
+import time
+
+from uora_bench.cli import keys
+from uora_bench.cli.parser import Command, Given, Key
+
+
+def _act(given: Given) -> int:
+    started = time.perf_counter()
+    from uora_bench.config import synonyms
+    from uora_bench.config.compose import compose
+    from uora_bench.data import offline
+    from uora_bench.util.signals import StopRequest
+
+    stop = StopRequest()
+    stop.install()
+    words = synonyms.canonical(given.passed)  # as the record names them
+    composed = compose(words)
+    offline.use(composed.settings.data_root)
+    if composed.settings.dry_run:
+        from uora_bench.run.dry_run import describe
+
+        print(describe(composed))
+        return 0
+    from uora_bench.run.run import run_cell
+
+    return run_cell(composed, words, stop, started)
+
+
+COMMAND = Command(
+    "run",
+    "train and score one cell: method, task, backbone, seed",
+    _act,
+    "the same command goes on from the checkpoint",
+    passed=(
+        *keys.CELL,
+        keys.TRACKER,
+        keys.DATA_ROOT,
+        keys.RESULTS,
+        keys.RUNS,
+        keys.EXPERIMENT_NAME,
+        Key("init_from", "start from the adapter of a run folder or cell_id"),
+        keys.FORCE,
+        Key("dry_run", "recipe with sources, targets and counts; no weights", flag=True),
+        keys.ANY,
+    ),
+    lists=("method", "task", "backbone"),
+    about=(
+        "The word run may be left out. What was finished is not run again; a run that was stopped goes on from its "
+        "checkpoint.",
+    ),
+    examples=(
+        "",
+        "method=vera task=glue/rte dry_run=true",
+        "method=uora task=glue/mrpc backbone=minilm data.root=<folder>",
+        "method=lora task=glue/rte learning_rate=4e-4 num_train_epochs=10",
+    ),
+    codes={1: "failed", 75: "being run by another process"},
+)

@@ -1,0 +1,64 @@
+"""``uora-bench tables``: every table of the records as files, or one on the screen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from uora_bench.cli import keys
+from uora_bench.cli.parser import Command, Given
+from uora_bench.errors import UserError, nearest
+
+
+def _act(given: Given) -> int:
+    from uora_bench.grid import request as requests
+    from uora_bench.report import markdown, write
+    from uora_bench.theory import report as theory
+
+    results, rule = Path(given.text("results.dir") or "results"), keys.rule_of(given)
+    check, names = given.flag("check"), given.every("experiment")
+    if check and (names or given.passed):
+        raise UserError("check=true looks at all tables; leave the other words away")
+    if len(names) > 1:
+        raise UserError(f"one table at a time: {' '.join(names)}")
+    if names:
+        request = replace(requests.read(given.passed), experiment=names[0])
+        print(
+            markdown.render(write.make_table(request, results, write.published_library(), rule, (theory,))),
+            end="",
+            flush=True,
+        )
+        return 0
+    if given.passed:
+        key = given.passed[0].partition("=")[0]
+        raise UserError(
+            f"'{key}=' needs an experiment whose rows it chooses: tables experiment=NAME {key}=…{_near(key)}"
+        )
+    folder = results / "tables" if rule is None else results / "tables" / rule
+    contents = write.files(write.all_tables(results, rule, kinds=(theory,)), folder)
+    if check:
+        write.check(contents)
+        print(f"{len(contents)} files in {folder} are what the records give")
+        return 0
+    write.write_files(contents)
+    print(f"{len(contents)} files in {folder}")
+    return 0
+
+
+def _near(key: str) -> str:
+    near = nearest(key, [own.name for own in COMMAND.keys])
+    return near if "did you mean" in near else ""
+
+
+COMMAND = Command(
+    "tables",
+    "tables of the records, published numbers beside them",
+    _act,
+    keys=(keys.RECORDED, keys.RULE, keys.CHECK, keys.RESULTS),
+    passed=keys.CELL,
+    about=(
+        "Without experiment all tables go into <results.dir>/tables; with it one goes to the screen, or the part of "
+        "it that other keys choose.",
+    ),
+    examples=("tables", "tables experiment=minilm_glue task=glue/mrpc", "tables check=true"),
+)
