@@ -16,8 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from uora_bench.config.schema import plain
 from uora_bench.grid.expand import expand
+from uora_bench.util.schema import plain
 
 WORDS = ["method=lora,vera,uora,tied_lora,alpha_lora", "task=glue/*", "seed=range(0,23)"]
 ROOT = Path(__file__).resolve().parents[1]

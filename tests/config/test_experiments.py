@@ -14,7 +14,6 @@ import yaml
 from tests.support.presets import NAMES, keys, of
 from uora_bench.config import compose
 from uora_bench.config.cell import key_of
-from uora_bench.config.schema import build
 from uora_bench.grid import expand as grids
 from uora_bench.grid import preset, request
 from uora_bench.grid.preset import Experiment
@@ -23,6 +22,7 @@ from uora_bench.methods import create_method
 from uora_bench.report import collect
 from uora_bench.run.dry_run import describe
 from uora_bench.tasks import create_task
+from uora_bench.util.schema import build
 
 RECORDED = (
     "minilm_holdout",

@@ -24,7 +24,6 @@ from tests.support.paths import ROOT
 from tests.support.presets import key, of
 from tests.support.published_rows import BACKBONES, ROWS, SEEDS, task_of
 from uora_bench.config import registry
-from uora_bench.config.schema import build
 from uora_bench.errors import UserError
 from uora_bench.grid import preset
 from uora_bench.grid.request import Request
@@ -33,6 +32,7 @@ from uora_bench.report import collect, csv_file, table
 from uora_bench.report.collect import Collection, Run
 from uora_bench.report.model import Block, Entry, Row, Score, Table
 from uora_bench.report.published import Library, Published
+from uora_bench.util.schema import build
 
 NAMES = [name for name in registry.choices("experiment") if preset.load(name).table is not None]
 BESIDE = [name for name in NAMES if preset.load(name).published is not None]

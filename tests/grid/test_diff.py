@@ -151,7 +151,7 @@ def test_weights_of_ones_own_are_told_apart(place: Place, tmp_path: Path) -> Non
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "model.safetensors").write_text(name)
-    from uora_bench.models import weights
+    from uora_bench.util import weights
 
     digest = weights.sha256_of(tmp_path / "a")
     place.write(replace(place.cell(), weights=digest))

@@ -179,7 +179,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["judge.model=x", "judge.timeout=NaN"], "finite"),
         (["judge.model=x", "judge.timeout=0"], "more than 0 seconds"),
         (["judge.model=x", "dry_run=yes"], "true or false"),
-        (["judge.model=x", "judge.turns=2"], "judge.turns=2: there is no such choice"),
+        (["judge.model=x", "judge.turns=2"], "not one of 1, both"),
         (["judge.model=x", "judge.temperature=-1"], "negative"),
         (["judge.model=x", "judge.price_in=1"], "given together"),
         (["judge.model=x", "judge.key_env=sk-secret"], "name of an environment variable"),

@@ -15,7 +15,7 @@ from tests.support.scripts import script
 LIMIT = 450
 HEAVY = ("torch", "transformers", "datasets", "wandb", "evaluate")
 LIGHT = ("uora_bench", "uora_bench.config.cell", "uora_bench.config.compose", "uora_bench.config.registry",
-         "uora_bench.records.record", "uora_bench.config.schema", "uora_bench.cli.main")  # fmt: skip
+         "uora_bench.records.record", "uora_bench.util.schema", "uora_bench.cli.main")  # fmt: skip
 
 
 def python(root: Path, code: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:

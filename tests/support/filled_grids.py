@@ -7,12 +7,12 @@ from pathlib import Path
 
 from tests.support.paths import ROOT
 from tests.support.records import finished_record
-from uora_bench.config.schema import plain
 from uora_bench.grid import expand
 from uora_bench.grid.request import Request
 from uora_bench.records.record import RuleScore
 from uora_bench.report import collect, published
 from uora_bench.report.collect import Collection
+from uora_bench.util.schema import plain
 
 LIBRARY = published.read_published(ROOT / "results" / "paper")
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from uora_bench.config.cell import Cell
-from uora_bench.config.schema import build, plain
 from uora_bench.records.provenance import Provenance
 from uora_bench.records.record import SCHEMA, CellRecord, Counts, EpochScores, RuleScore, Sizes, Split, Timing
+from uora_bench.util.schema import build, plain
 
 
 def finished_record(cell: Cell, cell_id: str, experiment: str, **changes: Any) -> CellRecord:

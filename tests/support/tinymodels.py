@@ -10,10 +10,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceC
 
 from uora_bench.config.cell import BackboneConfig, build_method
 from uora_bench.config.compose import compose
-from uora_bench.config.schema import build
 from uora_bench.methods import create_method
 from uora_bench.methods.base import Method
 from uora_bench.models.targets import Target, find_targets
+from uora_bench.util.schema import build
 
 ROBERTA = {
     "model_type": "roberta", "vocab_size": 99, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,

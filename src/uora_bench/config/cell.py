@@ -14,9 +14,10 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from uora_bench.config.options import MethodOptions, TaskOptions, method_options, task_options
-from uora_bench.config.schema import build, convert, plain
+from uora_bench.config.options import MethodOptions, TaskOptions
+from uora_bench.config.registry import method_options, task_options
 from uora_bench.errors import UserError
+from uora_bench.util.schema import build, convert, plain
 
 HELD_OUT = "held_out"  # the role of the rows kept out of the training set for a method's auxiliary step
 # Trainer keys that change how the loop runs but not what it computes: in the record (provenance), not in the id.

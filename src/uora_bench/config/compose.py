@@ -16,7 +16,6 @@ from typing import Any
 from uora_bench.config import groups as group_files
 from uora_bench.config import registry, synonyms
 from uora_bench.config.cell import Cell, Settings
-from uora_bench.config.options import method_options
 from uora_bench.errors import UserError, nearest
 
 COMMAND_LINE = "command line"
@@ -81,7 +80,7 @@ def compose(overrides: list[str]) -> Composed:
     if "target_modules" in config["method"]:
         modules = config["backbone"]["target_modules"]["modules"]
         config["method"]["target_modules"] = synonyms.module_kinds(config["method"]["target_modules"], modules)
-    config["method"] = method_options(method).normalised(config["method"])
+    config["method"] = registry.method_options(method).normalised(config["method"])
     legend = {k: v for k, v in (recipe.get("sources") or {}).items() if k in sources.values()}
     return Composed(config, sources, legend)
 

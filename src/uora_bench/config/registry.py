@@ -9,10 +9,30 @@ import importlib
 from pathlib import Path
 from typing import TypeVar
 
+from uora_bench.config.options import MethodOptions, TaskOptions
 from uora_bench.errors import UserError, nearest
 
 T = TypeVar("T")
 GROUPS = ("method", "task", "backbone", "recipe", "trainer", "tracker")
+_OPTIONS = "uora_bench.config.options."
+_METHODS = {
+    "lora": "low_rank.LoRAOptions",
+    "lora_fa": "low_rank.LoRAOptions",
+    "alpha_lora": "low_rank.AlphaLoRAOptions",
+    "vera": "vectors.VeRAOptions",
+    "uora": "vectors.UORAOptions",
+    "tied_lora": "tied.TiedLoRAOptions",
+    "bitfit": "baselines.BitFitOptions",
+    "full": "baselines.FullOptions",
+    "head_only": "baselines.HeadOnlyOptions",
+    "peft": "peft.PeftOptions",
+}
+_TASKS = {
+    "text_classification": "tasks.TextClassificationOptions",
+    "data_to_text": "tasks.DataToTextOptions",
+    "instruct": "tasks.InstructOptions",
+    "image_classification": "tasks.ImageClassificationOptions",
+}
 
 
 def configs_dir() -> Path:
@@ -63,3 +83,31 @@ def only_subclass(module_name: str, base: type[T]) -> type[T]:
     if len(found) != 1:
         raise TypeError(f"{module_name} must define exactly one {base.__name__}, it defines {len(found)}")
     return found[0]
+
+
+def method_options(name: str) -> type[MethodOptions]:
+    """The dataclass of the options of method ``name``: a built-in one, else the `Config` of the method's own file."""
+    if name in _METHODS:
+        return _named(_METHODS[name], MethodOptions)
+    return only_subclass(f"uora_bench.methods.{name}", MethodOptions)
+
+
+def task_options(family: str) -> type[TaskOptions]:
+    """The dataclass of the options of a task of ``family``: a built-in one, else the one in the family's own file.
+
+    Raises:
+        UserError: when there is no such family.
+    """
+    if family in _TASKS:
+        return _named(_TASKS[family], TaskOptions)
+    try:
+        return only_subclass(f"uora_bench.tasks.{family}", TaskOptions)
+    except ModuleNotFoundError:
+        raise UserError(f"task.family: no family '{family}'{nearest(family, _TASKS)}") from None
+
+
+def _named(path: str, base: type[T]) -> type[T]:
+    module, _, name = path.partition(".")
+    found: type[T] = getattr(importlib.import_module(_OPTIONS + module), name)
+    assert issubclass(found, base)
+    return found

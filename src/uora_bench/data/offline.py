@@ -16,9 +16,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from uora_bench.config.schema import build, plain
 from uora_bench.errors import UserError
 from uora_bench.util import atomic
+from uora_bench.util.schema import build, plain
 
 SCHEMA = 1
 MANIFEST = "manifest.json"

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from uora_bench import __version__
 from uora_bench.config.metrics import scale_of
-from uora_bench.config.schema import plain
 from uora_bench.errors import UserError
 from uora_bench.export.request import ExportRequest
 from uora_bench.export.source import HALF, Source
 from uora_bench.export.target_folder import TAG
 from uora_bench.records.record import CellRecord
+from uora_bench.util.schema import plain
 
 if TYPE_CHECKING:
     from uora_bench.tasks.base import HeadSpec

@@ -17,9 +17,9 @@ from uora_bench.config.compose import leaves
 from uora_bench.errors import UserError
 from uora_bench.grid.expand import Planned
 from uora_bench.grid.model import Item, State
-from uora_bench.models import weights
 from uora_bench.records import attempts
 from uora_bench.records.record import CellRecord
+from uora_bench.util import weights
 
 # what a record calls a setting, by the key that sets it
 _SETTING = (("method.options.", "method."), ("task.options.", "task."))

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from uora_bench.config.schema import build, plain
 from uora_bench.errors import UserError
 from uora_bench.util import atomic
+from uora_bench.util.schema import build, plain
 
 SCHEMA = 1
 PLAN = "plan.json"

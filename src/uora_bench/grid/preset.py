@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from uora_bench.config import compose, registry, synonyms
-from uora_bench.config.schema import build
 from uora_bench.errors import UserError, nearest
 from uora_bench.grid.table_spec import TableSpec
+from uora_bench.util.schema import build
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from uora_bench.config.schema import build, plain
 from uora_bench.errors import UserError
+from uora_bench.util.schema import build, plain
 
 FOLDER, JOBS = "slurm", "jobs.jsonl"
 _SECONDS = 30  # for one question

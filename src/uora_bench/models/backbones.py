@@ -15,9 +15,9 @@ from uora_bench.config.cell import BackboneConfig
 from uora_bench.config.preflight import check_is_somewhere
 from uora_bench.data import hub, offline
 from uora_bench.errors import UserError
-from uora_bench.models import heads, quantisation, weights
+from uora_bench.models import heads, quantisation
 from uora_bench.models.heads import HeadSpec
-from uora_bench.util import package_folder
+from uora_bench.util import package_folder, weights
 from uora_bench.util.seeds import derive
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from uora_bench.config.schema import build, convert
 from uora_bench.errors import UserError, nearest
 from uora_bench.mt_bench.judge.answers import CATEGORIES
 from uora_bench.tasks.instruct import TEMPLATES
+from uora_bench.util.schema import build, convert
 
 TEMPERATURE = "temperature."  # temperature.<category>=x
 _PLACES = {"data.root": None, "output": None, "backbone.path": None, "runs.dir": "runs", "results.dir": None,

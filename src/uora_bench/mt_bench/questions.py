@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from uora_bench.config.schema import build
 from uora_bench.errors import UserError
 from uora_bench.mt_bench.judge.answers import temperature_of
 from uora_bench.util.jsonl import json_lines
+from uora_bench.util.schema import build
 
 PUBLISHED = 80  # how many questions MT-Bench has
 _PLACE = "mt_bench/question"

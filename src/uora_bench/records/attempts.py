@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from uora_bench.config.schema import build, plain
 from uora_bench.errors import UserError
 from uora_bench.util import atomic
+from uora_bench.util.schema import build, plain
 
 ITEM = "UORA_ITEM"  # environment: the key of the item that a cell is run for
+PROCESSES = "UORA_PROCESSES"  # environment: how many processes a launcher means to have started for it
 LAUNCH = "UORA_LAUNCH"  # environment: JSON of what the record's provenance says about the launch
 
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from uora_bench.config.cell import MetricSpec
-from uora_bench.config.schema import build, plain
 from uora_bench.errors import UserError
 from uora_bench.records.provenance import Provenance
 from uora_bench.util import atomic
+from uora_bench.util.schema import build, plain
 
 SCHEMA = 2
 RULES = ("last", "best_dev", "heldout_dev")

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from uora_bench.config.cell import HELD_OUT, Cell, Settings
 from uora_bench.config.compose import Composed
-from uora_bench.config.schema import build, plain
 from uora_bench.records import provenance
 from uora_bench.records.provenance import Provenance
 from uora_bench.records.record import SCHEMA, CellRecord, Split
+from uora_bench.util.schema import build, plain
 from uora_bench.util.timing import Stopwatch
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """What a theory cell computes: the kinds of experiment and the parameters of each, typed.
 
-Values live in configs/theory/*.yaml and on the command line; `uora_bench.config.schema` holds them against these
+Values live in configs/theory/*.yaml and on the command line; `uora_bench.util.schema` holds them against these
 dataclasses. Names are those of the α-LoRA paper and of `uora_bench.theory.settings`; nothing here computes, so that
 listing and planning need no numpy.
 """

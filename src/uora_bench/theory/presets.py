@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from uora_bench.config import registry
-from uora_bench.config.schema import build, plain
 from uora_bench.errors import UserError, nearest
 from uora_bench.theory.parameters import KINDS, VERSIONS
+from uora_bench.util.schema import build, plain
 
 GROUP = "theory"
 PREFIX = "theory_"  # of the folders of records, so that a report tells them from those of other cells

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from uora_bench.config.schema import build, plain
 from uora_bench.errors import UserError
 from uora_bench.records import provenance
 from uora_bench.records.record import record_path, write_record_text
 from uora_bench.theory.presets import TheoryCell, cell_id
+from uora_bench.util.schema import build, plain
 
 SCHEMA = 1
 DIGITS, ERROR_DIGITS = 7, 4  # of values, and of standard errors

@@ -13,11 +13,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from uora_bench.config.schema import convert
 from uora_bench.errors import UserError, nearest
 from uora_bench.theory import presets
 from uora_bench.theory.parameters import KINDS
 from uora_bench.theory.presets import Preset, TheoryCell
+from uora_bench.util.schema import convert
 
 VARIANTS = ("corrected", "released")
 _CHOICES = ("experiment", *presets.PAPER)

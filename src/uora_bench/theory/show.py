@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 
-from uora_bench.config.schema import plain
 from uora_bench.theory import data, presets
 from uora_bench.theory import record as records
 from uora_bench.theory.parameters import VERSIONS
 from uora_bench.theory.record import TheoryRecord
 from uora_bench.theory.request import TheoryRequest
 from uora_bench.theory.run import Outcome
+from uora_bench.util.schema import plain
 
 _SHOWN = 8  # values of x for which a line is printed
 

@@ -11,13 +11,13 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 from uora_bench.errors import CellError, Interrupted, UserError
+from uora_bench.records.attempts import PROCESSES
 
 if TYPE_CHECKING:
     import torch
 
     from uora_bench.util.signals import StopRequest
 
-ASKED = "UORA_PROCESSES"  # how many processes a launcher means to have started
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -30,15 +30,15 @@ def check(running: int) -> None:
         CellError: when they differ.
         UserError: when ``UORA_PROCESSES`` is not a number.
     """
-    asked = os.environ.get(ASKED)
+    asked = os.environ.get(PROCESSES)
     if asked is None:
         return
     if not asked.isdecimal() or not int(asked):
-        raise UserError(f"{ASKED}='{asked}' must be a number of processes; unset it, or start with torchrun")
+        raise UserError(f"{PROCESSES}='{asked}' must be a number of processes; unset it, or start with torchrun")
     if int(asked) != running:
         raise CellError(
-            f"asked for {asked} processes, {running} run ({ASKED}); a launcher that works is torchrun --nproc_per_node "
-            f"{asked} -m uora_bench …"
+            f"asked for {asked} processes, {running} run ({PROCESSES}); a launcher that works is torchrun "
+            f"--nproc_per_node {asked} -m uora_bench …"
         )
 
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from uora_bench.config.cell import HELD_OUT, Cell
-from uora_bench.config.schema import plain
 from uora_bench.data import batching
 from uora_bench.errors import CellError, Interrupted, UserError
 from uora_bench.records.record import EpochScores
@@ -28,6 +27,7 @@ from uora_bench.training.distributed import StopConsensus
 from uora_bench.training.history import History
 from uora_bench.util import atomic, timing
 from uora_bench.util.progress import Progress
+from uora_bench.util.schema import plain
 from uora_bench.util.seeds import derive
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from uora_bench.config.options.base import MethodOptions, refuse_no_modules
-from uora_bench.config.schema import convert
 from uora_bench.errors import UserError, nearest
+from uora_bench.util.schema import convert
 
 if TYPE_CHECKING:
     from peft import PeftConfig

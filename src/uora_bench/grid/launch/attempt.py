@@ -25,7 +25,6 @@ from uora_bench.grid.model import Item, Plan
 from uora_bench.records import attempts
 from uora_bench.records.attempts import Attempt
 from uora_bench.records.record import find_record
-from uora_bench.training import distributed
 
 BUSY = 75  # exit code of a cell that another process is running
 _STOPPED = tuple(128 + s for s in (signal.SIGTERM, signal.SIGINT))
@@ -110,7 +109,7 @@ class Running:
             **os.environ,
             **self.environment,
             attempts.ITEM: self.item.key,
-            distributed.ASKED: str(self.item.processes),
+            attempts.PROCESSES: str(self.item.processes),
             attempts.LAUNCH: json.dumps(facts),
             "PYTHONUNBUFFERED": "1",
         }

@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from uora_bench.config.compose import compose
-from uora_bench.config.schema import plain
 from uora_bench.errors import UserError
 from uora_bench.grid.model import Item, Plan
 from uora_bench.records import provenance
 from uora_bench.records.provenance import Failure, Git, Provenance
 from uora_bench.records.record import SCHEMA, CellRecord, find_record, record_path
+from uora_bench.util.schema import plain
 
 _TAIL = 65536
 _BUSY = "is being run by another process"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from uora_bench.config import registry
-from uora_bench.config.schema import build
+from uora_bench.util.schema import build
 
 T = TypeVar("T")
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from uora_bench.config.schema import build, plain
 from uora_bench.errors import UserError, nearest
 from uora_bench.util import atomic
 from uora_bench.util.jsonl import json_lines
+from uora_bench.util.schema import build, plain
 
 FILE_NAME = "mt_bench_answers.jsonl"
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from uora_bench.config.schema import build, convert
 from uora_bench.errors import UserError
 from uora_bench.mt_bench.judge.answers import FILE_NAME
+from uora_bench.util.schema import build, convert
 
 PREFIX, DATA_ROOT = "judge.", "data.root"
 DEFAULT_KEY_ENV = "OPENAI_API_KEY"

@@ -9,10 +9,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from uora_bench.config.schema import build, plain
 from uora_bench.errors import UserError
 from uora_bench.util import atomic
 from uora_bench.util.jsonl import parse_lines
+from uora_bench.util.schema import build, plain
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from uora_bench.config.cell import MetricSpec
-from uora_bench.config.schema import convert
 from uora_bench.errors import UserError, nearest
 from uora_bench.records.record import record_paths
 from uora_bench.report.collect import Run
@@ -18,6 +17,7 @@ from uora_bench.theory import record as records
 from uora_bench.theory.parameters import Values, values
 from uora_bench.theory.presets import PREFIX, Preset
 from uora_bench.theory.record import Estimate, Results, TheoryRecord
+from uora_bench.util.schema import convert
 
 SCRATCH = f"{PREFIX}scratch"  # everybody's own, in no list
 

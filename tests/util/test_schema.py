@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uora_bench.config.schema import build, plain
 from uora_bench.errors import UserError, nearest
+from uora_bench.util.schema import build, plain
 
 
 @dataclass(frozen=True)
