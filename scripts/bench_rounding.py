@@ -17,6 +17,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from uora_bench.records.record import read_record
+
 ROOT = Path(__file__).resolve().parents[1]
 WIDTH, TOKENS, RANK = 768, 512, 8
 SIZES = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4)  # |ΔW| / |W0|, Frobenius
@@ -71,15 +73,14 @@ def cell(method: str, kernel: str, seed: int, data: Path) -> dict[str, Any]:
         words += [f"results.dir={folder}", f"runs.dir={folder}/runs", "experiment_name=rounding"]
         subprocess.run([sys.executable, "-m", "uora_bench", *words], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
         (path,) = (Path(folder) / "records" / "rounding").glob("*.json")
-        record = json.loads(path.read_text(encoding="utf-8"))
-    ran = record["provenance"]["forward"]
+        record = read_record(path)
     return {
         "method": method,
         "forward": kernel,
         "seed": seed,
-        "ran": ran,
-        "train_loss": [epoch["train_loss"] for epoch in record["epochs"]],
-        "dev_accuracy": [epoch["scores"]["dev"]["accuracy"] for epoch in record["epochs"]],
+        "ran": record.provenance.forward,
+        "train_loss": [epoch.train_loss for epoch in record.epochs],
+        "dev_accuracy": [epoch.scores["dev"]["accuracy"] for epoch in record.epochs],
     }
 
 

@@ -83,13 +83,13 @@ def _limit(model: Any) -> Any:
 def _adapted(model: Any, name: str, options: dict[str, Any]) -> Any:
     import torch
 
-    from uora_bench.config import registry
+    from uora_bench.config.cell import build_method
     from uora_bench.config.compose import compose
-    from uora_bench.methods.base import Target, TargetShape
+    from uora_bench.methods import create_method
+    from uora_bench.models.targets import Target, TargetShape
 
     values = compose([f"method={name}", "recipe=none"]).values["method"]
-    own = {k: v for k, v in values.items() if k not in ("name", "version")}
-    method = registry.method_class(name)({**own, **options}, 0)
+    method = create_method(build_method({**values, **options}), 0)
     targets = [
         Target(f"roberta.encoder.layer.{i}.attention.self.{leaf}", TargetShape(WIDTH, WIDTH, kind, i), 0, WIDTH)
         for i in range(model.config.num_hidden_layers)

@@ -1,4 +1,4 @@
-"""Makes the carried tiny checkpoints, `src/uora_bench/assets/tiny_*`, without a download.
+"""Makes the bundled tiny checkpoints, `src/uora_bench/assets/tiny_*`, without a download.
 
 Each has its recipe in `scripts/pretraining/<name>.py`: ``STEPS``, ``README`` and ``train(steps, log)``, which returns
 the model and its tokenizer or image processor. One thread and fixed seeds make a run repeatable on one kind of machine

@@ -14,17 +14,15 @@ for variable in ("WANDB_API_KEY", "UORA_DATA_DIR", "WANDB_MODE"):
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+pytest.register_assert_rewrite("tests.support")  # before its first import: its assertions say what they compared
 
-
-def _shared() -> Path:
-    return Path(os.environ.get("UORA_SHARED_DIR", ROOT.parent / "shared"))
+from tests.support.paths import ROOT, shared_folder
 
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of oracles, papers and data beside the checkout; in CI its absence is a failure, not a skip."""
-    folder = _shared()
+    folder = shared_folder()
     if not folder.is_dir():
         message = f"needs the shared folder beside the checkout ({folder.name}/; or set UORA_SHARED_DIR)"
         if os.environ.get("CI"):

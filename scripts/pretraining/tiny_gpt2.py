@@ -1,7 +1,7 @@
-"""The carried language model `tiny_gpt2`: a byte-level tokenizer and a small GPT-2.
+"""The bundled language model `tiny_gpt2`: a byte-level tokenizer and a small GPT-2.
 
 This file owns the recipe of `src/uora_bench/assets/tiny_gpt2`: model sizes, tokenizer, loss, schedule. The text comes
-from `uora_bench.data.generated.restaurants.corpus`, without a download and without the meanings of the task's splits.
+from `restaurant_text.corpus`, without a download and without the meanings of the task's splits.
 """
 
 import random
@@ -11,7 +11,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from uora_bench.data.generated import restaurants
+from . import restaurant_text
 
 END = "<|endoftext|>"
 STEPS, BATCH, PEAK_LR, SEED = 3000, 32, 3e-3, 29
@@ -22,8 +22,8 @@ README = """# tiny_gpt2
 
 A GPT-2 of 4 blocks and width 112 (4 heads, 256 positions, float32, output layer tied to the embedding) with a
 byte-level tokenizer of 1,200 tokens, embedded so that the suite runs without a download. It knows only the generated
-text of `data/generated/restaurants.py`: made-up restaurants, hotels, museums, shops and things. Scores reached with
-it say nothing about natural language and must never be put in one table with published results.
+text of `scripts/pretraining/restaurant_text.py`: made-up restaurants, hotels, museums, shops and things. Scores reached
+with it say nothing about natural language and must never be put in one table with published results.
 
 Made by `python scripts/pretrain_tiny.py tiny_gpt2` on one CPU thread: {steps} steps of language modelling on generated
 documents, most of them a meaning (`name : X | food : Y ||`) and a text that says it. The loss is that of the text, so
@@ -106,7 +106,7 @@ def collate(documents: list[tuple[int, list[int]]], rng: random.Random) -> tuple
 def train(steps: int, log: bool = True) -> tuple[GPT2LMHeadModel, PreTrainedTokenizerFast]:
     """Returns model and tokenizer after `steps` steps of language modelling, no document twice."""
     torch.manual_seed(SEED)
-    lines = list(restaurants.corpus(steps * BATCH, SEED))
+    lines = list(restaurant_text.corpus(steps * BATCH, SEED))
     tokenizer = make_tokenizer(lines[:TOKENIZER_LINES])
     documents = encode(tokenizer, lines)
     config = GPT2Config(

@@ -1,8 +1,7 @@
 """The embedded decoder `tiny_llama`: a byte-level tokenizer and a small LLaMA language model.
 
 This file owns the recipe of `src/uora_bench/assets/tiny_llama`: tokenizer, model sizes, packing, schedule. The text
-comes from `uora_bench.data.generated.instruction_text.corpus`, without a download and without what the task's
-splits ask.
+comes from `instruction_text`, without a download and without what the task's splits ask.
 """
 
 from __future__ import annotations
@@ -14,8 +13,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from uora_bench.data.generated.instruction_text import MARKS, marked
-from uora_bench.data.generated.world import COMMON, OPPOSITES
+from uora_bench.data.generated.world import OPPOSITES
+
+from .instruction_text import COMMON, MARKS, marked
 
 BOS, EOS, PAD = range(3)
 SPECIAL = ("<s>", "</s>", "<pad>")
@@ -33,7 +33,7 @@ README = """# tiny_llama
 
 A LLaMA decoder of 4 blocks and width 96 (4 query heads sharing 2 key and value heads, inner width 256, output layer
 tied to the embedding, float32) with a byte-level BPE tokenizer of 1,536 tokens, embedded so that the suite runs without
-a download. It knows only the generated text of `data/generated/instruction_text.py`; scores reached with it say
+a download. It knows only the generated text of `scripts/pretraining/instruction_text.py`; scores reached with it say
 nothing about natural language and must never be put in one table with published results.
 
 Made by `python scripts/pretrain_tiny.py tiny_llama` on one CPU thread: {steps} steps of next-token prediction on

@@ -1,7 +1,7 @@
 """The embedded encoder `tiny_roberta`: a word tokenizer and a small masked language model.
 
 This file owns the recipe of `src/uora_bench/assets/tiny_roberta`: model sizes, pretraining text, masking, schedule.
-The text comes from `uora_bench.data.generated.nli.corpus`, without a download and without the pairs of the task's
+The text comes from `nli_text.corpus`, without a download and without the pairs of the task's
 splits.
 """
 
@@ -12,7 +12,7 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast, RobertaConfig, RobertaForMaskedLM
 
-from uora_bench.data.generated import nli
+from . import nli_text
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 BOS, PAD, EOS, UNK, MASK = range(5)
@@ -23,8 +23,8 @@ README = """# tiny_roberta
 
 A RoBERTa encoder of 4 layers and width 96 (4 heads, inner width 192, float32) with a tokenizer of whole words,
 embedded so that the suite runs without a download. It knows only the generated sentences of
-`data/generated/nli.py`; scores reached with it say nothing about natural language and must never be put in one
-table with published results.
+`scripts/pretraining/nli_text.py`; scores reached with it say nothing about natural language and must never be put in
+one table with published results.
 
 Made by `python scripts/pretrain_tiny.py tiny_roberta` on one CPU thread: {steps} steps of masked language modelling
 on generated text. Most of its lines are two sentences linked by a discourse word ("so", "thus"; "maybe", "perhaps";
@@ -88,10 +88,10 @@ def mask(ids: torch.Tensor, links: torch.Tensor, generator: torch.Generator) -> 
 def train(steps: int, log: bool = True) -> tuple[RobertaForMaskedLM, PreTrainedTokenizerFast]:
     """Returns model and tokenizer after `steps` steps of masked language modelling."""
     torch.manual_seed(SEED)
-    lines = list(nli.corpus(LINES, SEED))
+    lines = list(nli_text.corpus(LINES, SEED))
     tokenizer = make_tokenizer(lines)
     ids = encode(tokenizer, lines)
-    links = torch.tensor(tokenizer.convert_tokens_to_ids([w for words in nli.CONNECTIVES.values() for w in words]))
+    links = torch.tensor(tokenizer.convert_tokens_to_ids([w for words in nli_text.CONNECTIVES.values() for w in words]))
     config = RobertaConfig(
         vocab_size=len(tokenizer),
         hidden_size=96,

@@ -27,10 +27,11 @@ with its image processor, embedded so that the suite runs without a download. It
 handwritten digits and nothing else; scores reached with it must never be put in one table with published results.
 
 Made by `python scripts/pretrain_tiny.py tiny_vit` on one CPU thread: {steps} steps of classifying the digits 0 to 4 of
-scikit-learn's bundled 8 x 8 pictures (`pretraining_rows` of `data/generated/digits.py`), enlarged to 32 x 32. They are
-turned, scaled, shifted and made noisy at random, and most have ink and ground in two random colours of random contrast,
-so that the weights are not blind to colour. The task `tiny/digits` has the digits 5 to 9: no picture and no class of it
-was seen here. The head for the digits 0 to 4 is in the file; the suite draws a new one from the cell's seed.
+scikit-learn's bundled 8 x 8 pictures (`pretraining_rows` of `scripts/pretraining/tiny_vit.py`), enlarged to 32 x 32.
+They are turned, scaled, shifted and made noisy at random, and most have ink and ground in two random colours of random
+contrast, so that the weights are not blind to colour. The task `tiny/digits` has the digits 5 to 9: no picture and no
+class of it was seen here. The head for the digits 0 to 4 is in the file; the suite draws a new one from the cell's
+seed.
 
 - weights: `model.safetensors`, {size} bytes, made with torch {torch}, sha256
   `{digest}`
@@ -38,6 +39,11 @@ was seen here. The head for the digits 0 to 4 is in the file; the suite draws a 
   torch version may round differently and give another hash
 - load: `AutoModelForImageClassification.from_pretrained(folder, num_labels=10, ignore_mismatched_sizes=True)`
 """
+
+
+def pretraining_rows() -> list[dict]:
+    """Returns the pictures of the digits 0 to 4, in fixed order: image (as in `digits.rows`), label (the digit)."""
+    return [{"image": picture, "label": digit} for digit, picture in digits.pictures() if digit < digits.FIRST]
 
 
 def augment(ink: Tensor, generator: torch.Generator) -> Tensor:
@@ -66,7 +72,7 @@ def train(steps: int, log: bool = True) -> tuple[ViTForImageClassification, ViTI
     """Returns model and image processor after `steps` steps of classifying the digits 0 to 4."""
     torch.manual_seed(SEED)
     processor = ViTImageProcessorPil(size={"height": SIDE, "width": SIDE})
-    rows, resize = digits.pretraining_rows(), images.Preparation.of(processor)
+    rows, resize = pretraining_rows(), images.Preparation.of(processor)
     grey = [resize.pixels(images.decode(row["image"]), "none", None)[..., 0] for row in rows]
     ink = torch.from_numpy(np.stack(grey)).float() / 255
     label = torch.tensor([row["label"] for row in rows])

@@ -17,18 +17,23 @@ import pytest
 import torch
 import yaml
 
-import uora_bench.config.compose as composing
-from tests.methods.test_counts import HEADS
-from tests.methods.test_counts import skeleton as plain_skeleton
+from tests.support.architectures import HEADS
+from tests.support.architectures import skeleton as plain_skeleton
 from tests.support.tinymodels import backbone_config, make_method
-from uora_bench.config import quick, registry
-from uora_bench.config.cell import BackboneConfig, Cell, Settings
+from uora_bench.config import compose as composing
+from uora_bench.config import groups as group_files
+from uora_bench.config import registry
+from uora_bench.config.cell import BackboneConfig, Cell
 from uora_bench.config.compose import Composed, leaves, recipe_values
+from uora_bench.config.preflight import check_target_modules, preflight
 from uora_bench.errors import ImpossiblePair, UserError
+from uora_bench.methods import create_method
 from uora_bench.methods.base import AdapterLayer, backbone_parameters
 from uora_bench.models import backbones
+from uora_bench.models.heads import HeadSpec
+from uora_bench.models.targets import find_targets
 from uora_bench.run.dry_run import describe
-from uora_bench.tasks.base import HeadSpec
+from uora_bench.tasks import create_task
 
 CONFIGS = registry.configs_dir()
 METHODS, TASKS, BACKBONES = (registry.choices(group) for group in ("method", "task", "backbone"))
@@ -36,7 +41,7 @@ RECIPES = [name for name in registry.choices("recipe") if name != "none"]
 # Named by recipes, and not there yet: a task, or a schedule of the trainer. Must be empty in the end.
 WORDS = {"vision/imagefolder": ["task.labels=[a,b]"]}  # what a task needs to have a head without its data
 NO_BIAS = ("llama", "smollm", "tiny_llama")  # families without a bias anywhere
-HYDRA = composing._compose_groups
+HYDRA = group_files._compose
 
 
 @functools.cache
@@ -60,14 +65,10 @@ KIND = {name: file("backbone", name)["kind"] for name in BACKBONES}
 TASK_KIND = {name: kind_of(name) for name in TASKS}
 
 
-def compose(words: list[str]) -> Composed:
-    return composing.compose(words, quick.put_together)
-
-
 def chosen(*words: str) -> tuple[Cell, Composed]:
-    composed = compose(list(words))
-    Settings.from_config(composed.values)
-    return Cell.from_config(composed.values), composed
+    composed = composing.compose(list(words))
+    preflight(composed.cell)
+    return composed.cell, composed
 
 
 def owners(recipe: str) -> tuple[str, str]:
@@ -94,20 +95,21 @@ def values(recipe: str, task: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("number", range(len(TASKS)))
-def test_the_quick_way_puts_files_together_as_hydra_does(number: int) -> None:
-    backbone, method = BACKBONES[number % len(BACKBONES)], METHODS[number % len(METHODS)]
-    groups = {"method": method, "task": TASKS[number], "tracker": "none"}
+def test_nodes_of_groups_that_were_composed_apart_are_those_of_one_composition(number: int) -> None:
+    groups = {"method": METHODS[number % len(METHODS)], "task": TASKS[number], "tracker": "none"}
     if number % 2 == 0:
-        groups["backbone"] = backbone
-    if number % 3 == 0:
-        groups["recipe"] = RECIPES[number % len(RECIPES)]
-    assert quick.put_together(groups) == HYDRA(groups)
+        groups["backbone"] = BACKBONES[number % len(BACKBONES)]
+    assert group_files.compose_groups(groups) == HYDRA(groups)
 
 
-def test_the_quick_way_leaves_nothing_to_hydra() -> None:
-    for task in TASKS:
-        quick._task(task)  # raises where it would not do
-    assert quick.put_together({}) == HYDRA({})
+def test_no_file_of_a_group_looks_into_another_group() -> None:
+    # what lets the nodes be kept: see uora_bench.config.groups
+    for group in group_files.NODES:
+        for path in (registry.configs_dir() / group).rglob("*.yaml"):
+            text = path.read_text("utf-8")
+            assert "${" not in text, path
+            overrides = re.findall(r"^\s*- override (\S+):", text, flags=re.MULTILINE)
+            assert set(overrides) <= ({"/backbone@_global_.backbone"} if group == "task" else set()), path
 
 
 @pytest.mark.parametrize(
@@ -122,26 +124,27 @@ def test_the_quick_way_leaves_nothing_to_hydra() -> None:
 def test_every_method_composes_and_converts_on_every_task_and_backbone_of_its_kind(task: str, backbone: str) -> None:
     for method in METHODS:
         words = [f"method={method}", f"task={task}", f"backbone={backbone}", *WORDS.get(task, [])]
+        words += [] if counted(backbone) else ["backbone.path=mine"]
         if method == "head_only" and not file("backbone", backbone)["head"]:
             with pytest.raises(ImpossiblePair, match="no task head"):
                 chosen(*words)
             continue
         cell, _ = chosen(*words)
         assert (cell.method.name, cell.task.name, cell.backbone.name) == (method, task, backbone)
-        built = registry.method_class(method)(cell.method.options, cell.seed)
-        backbones.check_kinds(cell.backbone, built.target_modules)
-        family = registry.task_class(cell.task.family)(cell.task)
+        built = create_method(cell.method, cell.seed)
+        check_target_modules(cell.backbone, built.config.adapts)
+        family = create_task(cell.task)
         assert family.head.auto_class == HEADS[cell.backbone.kind].auto_class
         assert re.fullmatch("[0-9a-f]{16}", cell.cell_id("data"))
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_the_default_backbone_of_a_task_is_of_its_kind(task: str) -> None:
-    name = quick.put_together({"task": task})["backbone"]["name"]
+    name = group_files.compose_groups({"task": task})["backbone"]["name"]
     assert KIND[name] == TASK_KIND[task]
     assert name == "roberta_base" or not task.startswith("glue/")
     assert name.startswith("tiny_") == task.startswith("tiny/")
-    assert quick.put_together({"task": task})["task"]["kind"] == TASK_KIND[task]
+    assert group_files.compose_groups({"task": task})["task"]["kind"] == TASK_KIND[task]
 
 
 def test_a_pair_of_two_kinds_is_refused() -> None:
@@ -191,8 +194,8 @@ def test_every_value_of_a_recipe_arrives_in_the_cell_of_each_of_its_tasks(name: 
         for key, value in values(name, task).items():
             assert found[key] == value, key
         assert composed.sources.keys() >= values(name, task).keys()
-        registry.method_class(method)(cell.method.options, 0)
-        registry.task_class(cell.task.family)(cell.task)
+        create_method(cell.method, 0)
+        create_task(cell.task)
 
 
 # --- counts -------------------------------------------------------------------------------------------------------
@@ -223,7 +226,7 @@ def restored(model: Any) -> Any:
 
 
 def counted(backbone: str) -> bool:
-    """Whether the architecture is carried or installed; a model of the user's own has neither."""
+    """Whether the architecture is bundled or installed; a model of the user's own has neither."""
     own = file("backbone", backbone)
     return own["architecture"] is not None or own["package"] is not None
 
@@ -239,16 +242,14 @@ def test_every_method_counts_on_every_backbone(backbone: str) -> None:
     """The closed form of each method, with its defaults, is what the model trains: as a run checks at its start."""
     config, model = backbone_config(backbone), plain_skeleton(backbone)
     sizes = {name: p.numel() for name, p in backbone_parameters(model).items()}
-    known = {
-        m.kind: m for m in (t.shape for t in backbones.targets(model, config, tuple(config.target_modules.modules)))
-    }
+    known = {m.kind: m for m in (t.shape for t in find_targets(model, config, tuple(config.target_modules.modules)))}
     assert known.keys() == config.target_modules.modules.keys()
     counts: dict[str, int] = {}
     for name in METHODS:
         fused = name == "peft" and backbone.removeprefix("tiny_").startswith("gpt2")
         method = make_method(name, **({"target_modules": ["qkv"]} if fused else {}))
         place = copy.deepcopy(model) if name == "peft" else model
-        targets = backbones.targets(place, config, method.target_modules)
+        targets = find_targets(place, config, method.config.adapts)
         expected = method.count([t.shape for t in targets], sizes)
         if name == "bitfit" and backbone.startswith(NO_BIAS):
             with pytest.raises(UserError, match="has none"):
@@ -274,11 +275,11 @@ def test_a_dry_run_of_every_recipe_counts(name: str, monkeypatch: pytest.MonkeyP
     task = tasks_of(name)[0]
     words = [f"method={method}", f"backbone={backbone}", f"task={task}", f"recipe={name}"]
     cell, composed = chosen(*words, *WORDS.get(task, []))
-    model = model_of(backbone, registry.task_class(cell.task.family)(cell.task).head)
+    model = model_of(backbone, create_task(cell.task).head)
     place = copy.deepcopy(model) if method == "peft" else model
     monkeypatch.setattr(backbones, "skeleton", lambda *_: place)
     try:
-        text = describe(cell, composed)
+        text = describe(composed)
     finally:
         restored(model)
     assert text.startswith(cell.label)
@@ -309,7 +310,7 @@ def test_every_file_can_be_chosen_or_is_part_of_one_that_can() -> None:
     [(g, n) for g in ("method", "task", "backbone", "recipe", "tracker") for n in registry.choices(g)],
 )
 def test_a_file_has_the_name_that_chooses_it(group: str, name: str) -> None:
-    found = quick.put_together({"task": name})["task"]["name"] if group == "task" else file(group, name)["name"]
+    found = group_files.compose_groups({"task": name})["task"]["name"] if group == "task" else file(group, name)["name"]
     assert found == name
 
 

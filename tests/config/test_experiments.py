@@ -11,18 +11,19 @@ from pathlib import Path
 import pytest
 import yaml
 
-from uora_bench.config import compose, quick, registry
-from uora_bench.config.cell import Cell, key_of
+from tests.support.presets import NAMES, keys, of
+from uora_bench.config import compose
+from uora_bench.config.cell import key_of
 from uora_bench.config.schema import build
 from uora_bench.grid import expand as grids
 from uora_bench.grid import preset, request
-from uora_bench.grid.expand import Grid, expand
 from uora_bench.grid.preset import Experiment
 from uora_bench.grid.request import Request
+from uora_bench.methods import create_method
 from uora_bench.report import collect
 from uora_bench.run.dry_run import describe
+from uora_bench.tasks import create_task
 
-NAMES = registry.choices("experiment")
 RECORDED = (
     "minilm_holdout",
     "tiny_e2e",
@@ -31,19 +32,6 @@ RECORDED = (
     "tiny_flowers5",
     "tiny_unadapted",
 )
-
-
-@cache
-def of(name: str) -> Grid:
-    return expand([f"experiment={name}"])
-
-
-def keys(name: str) -> set[str]:
-    return {item.cell.key for item in of(name).items if item.cell is not None}
-
-
-def note(name: str) -> str:
-    return " ".join(preset.load(name).note.split())
 
 
 # --- all of them --------------------------------------------------------------------------------------------------
@@ -59,8 +47,8 @@ def test_every_preset_expands_to_cells_that_can_all_be(name: str) -> None:
         assert item.settings is not None
         assert item.settings.experiment_name == name
         assert item.cell is not None
-        registry.method_class(item.cell.method.name)(item.cell.method.options, item.cell.seed)
-        registry.task_class(item.cell.task.family)(item.cell.task)
+        create_method(item.cell.method, item.cell.seed)
+        create_task(item.cell.task)
         # a published table stands on a recipe in every row; a search is what a recipe comes from
         assert item.cell.recipe.name != "none" or name in ("quickstart", "minilm_search"), item.words
 
@@ -70,7 +58,7 @@ def test_every_preset_expands_to_cells_that_can_all_be(name: str) -> None:
 def test_the_words_of_a_cell_are_a_whole_command(name: str) -> None:
     item = of(name).items[-1]
     assert item.cell is not None
-    assert Cell.from_config(compose.compose(list(item.words)).values).key == item.cell.key  # Hydra's own composing
+    assert compose.compose(list(item.words)).cell.key == item.cell.key  # Hydra's own composing
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -85,7 +73,7 @@ def test_a_dry_run_describes_its_first_and_last_cell(name: str) -> None:
     items = [item for item in of(name).items if item.cell is not None and "13b" not in item.cell.backbone.name]
     for item in (items[0], items[-1]):
         assert item.cell is not None
-        text = describe(item.cell, compose.compose(list(item.words), quick.put_together))
+        text = describe(compose.compose(list(item.words)))
         assert text.startswith(item.cell.label)
         adapter = re.search(r"^parameters: adapter ([\d,]+) ·", text, flags=re.MULTILINE)
         assert adapter is not None

@@ -8,86 +8,35 @@ from __future__ import annotations
 
 import csv
 import re
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.config.test_experiments import NAMES, keys, note, of
-from tests.config.test_recipes_against_papers import TASKS as PRINTED_TASKS
-from uora_bench.config import compose, quick, registry
+from tests.support.presets import NAMES, cell_of, key, keys, note, of
+from tests.support.published_rows import (
+    BACKBONES,
+    BASE,
+    GPT2_LARGE,
+    HELD_OUT,
+    LARGE,
+    MEDIUM,
+    RELEASED,
+    ROWS,
+    SEEDS,
+    task_of,
+)
+from uora_bench.config import compose
 from uora_bench.config.cell import Cell
 from uora_bench.errors import UserError
 from uora_bench.grid import preset
 from uora_bench.grid.expand import expand
+from uora_bench.methods import create_method
 from uora_bench.methods.base import backbone_parameters
 from uora_bench.models import backbones
+from uora_bench.models.targets import find_targets
+from uora_bench.tasks import create_task
 
-RESTRICTED = "recipe=lora/roberta_large_restricted"
-RELEASED = "method=alpha_lora recipe=alpha_lora/roberta_base_released"
-HELD_OUT = "method=alpha_lora recipe=alpha_lora/roberta_base"
-MNLI_START = "LoRA r=8, restricted setup (no MNLI start, seq 128, fixed batch)"
-BASE, LARGE, MEDIUM, GPT2_LARGE = "RoBERTa-base", "RoBERTa-large", "GPT-2 medium", "GPT-2 large"
-VIT = ("ViT-B (ImageNet-21k)", "ViT-L (ImageNet-21k)")
-LLAMA = {"LLaMA-7B": "llama_7b", "LLaMA-13B": "llama_13b", "LLaMA-2-7B": "llama2_7b", "LLaMA-2-13B": "llama2_13b"}
-BACKBONES = {
-    BASE: "roberta_base", LARGE: "roberta_large", MEDIUM: "gpt2_medium", GPT2_LARGE: "gpt2_large", **LLAMA,
-    VIT[0]: "vit_base", VIT[1]: "vit_large",
-}  # fmt: skip
-# preset -> (method, backbone) as the table spells them -> the words of our row
-ROWS: dict[str, dict[tuple[str, str], str]] = {
-    "lora_table2": {
-        ("LoRA r=8", BASE): "method=lora",
-        ("LoRA r=8", LARGE): "method=lora",
-        (MNLI_START, LARGE): f"method=lora {RESTRICTED}",
-        ("Full fine-tuning", BASE): "method=full",
-        ("Full fine-tuning", LARGE): "method=full",
-        ("BitFit", BASE): "method=bitfit",
-    },
-    "lora_table3": {
-        (method, backbone): words
-        for backbone in (MEDIUM, GPT2_LARGE)
-        for method, words in (("LoRA r=4", "method=lora"), ("Full fine-tuning", "method=full"))
-    },
-    "vera_table2": {
-        ("VeRA", BASE): "method=vera",
-        ("VeRA", LARGE): "method=vera",
-        ("LoRA", BASE): "method=lora",
-        ("LoRA", LARGE): f"method=lora {RESTRICTED}",
-        ("LoRA-FA", LARGE): "method=lora_fa",
-        ("Full fine-tuning", BASE): "method=full",
-        ("BitFit", BASE): "method=bitfit",
-    },
-    "vera_table3": {
-        (method, backbone): f"{words} trainer.evaluate=last"
-        for backbone in (MEDIUM, GPT2_LARGE)
-        for method, words in (
-            ("VeRA", "method=vera"),
-            ("LoRA (re-run by VeRA authors)", "method=lora"),
-            ("Full fine-tuning", "method=full"),
-        )
-    },
-    "vera_table4": {
-        **{("LoRA r=64", backbone): "method=lora" for backbone in LLAMA},
-        **{("VeRA r=1024", backbone): "method=vera" for backbone in LLAMA},
-        ("no fine-tuning", "LLaMA-13B"): "method=lora trainer.lr_adapter=0 trainer.max_steps=1",
-    },
-    "vera_table5": {
-        (method, backbone): words
-        for backbone in VIT
-        for method, words in (
-            ("Head only", "method=head_only"),
-            ("Full fine-tuning", "method=full"),
-            ("LoRA r=8", "method=lora"),
-            ("VeRA r=256", "method=vera"),
-        )
-    },
-    "alpha_lora_glue": {
-        ("alpha-LoRA r=8", BASE): RELEASED,
-        ("LoRA r=8 (alpha fixed at 1)", BASE): f"{RELEASED} method.mode=fixed method.holdout=0",
-    },
-}
 SETUPS = "Adapter Pfeiffer (Adpt-P), restricted setup", "Adapter Houlsby (Adpt-H), restricted setup"
 PFEIFFER, HOULSBY, LIN = "Adapter Pfeiffer (Adpt-P)", "Adapter Houlsby (Adpt-H)", "Adapter Lin (Adpt-L)"
 DROP = "AdapterDrop (Adpt-D)"
@@ -112,21 +61,6 @@ ADDED: dict[str, dict[str, str]] = {
         )
     },
 }
-# preset -> seeds, and where the number is printed: (paper, backbone, task) of hyperparameters.csv, or words of the note
-SEEDS: dict[str, tuple[int, tuple[str, str, str] | str]] = {
-    "lora_table2": (5, ("LoRA", "RoBERTa-base", "GLUE (all)")),
-    "lora_table3": (3, ("LoRA", "GPT-2 medium", "E2E")),
-    "vera_table2": (5, ("VeRA", "RoBERTa-base", "GLUE (all six)")),
-    "vera_table3": (3, "number of runs behind a value is not known"),
-    "vera_table4": (1, "one run, as far as known"),
-    "vera_table5": (5, "number of runs, are not known"),
-    "uora_glue": (5, "five seeds"),
-    "uora_e2e": (3, "three seeds"),
-    "uora_instruct": (1, "one seed"),
-    "uora_vision": (5, "five seeds"),
-    "tied_lora": (1, "are unknown (recipe tied_lora/llama2_7b"),
-    "alpha_lora_glue": (3, ("alpha-LoRA", "RoBERTa-base", "GLUE (six tasks incl. QQP)")),
-}
 # Printed counts that are not what the row trains -> what it does train. LoRA on GPT-2: methods.md, section 4; whole
 # models are printed by nominal size (with a head or a pooler, or rounded up); LoRA-FA: the note of its recipe.
 COUNTS_DIFFER = {
@@ -142,15 +76,6 @@ COUNTS_DIFFER = {
 }
 
 
-def cell_of(words: str) -> Cell:
-    return Cell.from_config(compose.compose(words.split(), quick.put_together).values)
-
-
-@cache
-def key(words: str) -> str:
-    return cell_of(words).key
-
-
 def table(shared: Path, name: str) -> list[dict[str, str]]:
     """The rows of the published table of a preset, without means over tasks."""
     published = preset.load(name).published
@@ -158,13 +83,6 @@ def table(shared: Path, name: str) -> list[dict[str, str]]:
     with (shared / "papers" / "reference_results.csv").open(encoding="utf-8", newline="") as file:
         rows = [r for r in csv.DictReader(file) if (r["paper"], r["table"]) == (published.paper, published.table)]
     return [r for r in rows if r["task"] != "Avg"]
-
-
-def task_of(printed: str) -> str:
-    """Our name of a task of the published tables."""
-    if printed == "MT-Bench after Alpaca-cleaned":
-        return "instruct/alpaca"
-    return PRINTED_TASKS[re.sub(r" (NLG test|\(.*\))$", "", printed)]
 
 
 def seeds(words: str, name: str) -> set[str]:
@@ -208,17 +126,23 @@ def test_every_row_of_the_table_is_ours_or_named_as_not_covered(name: str, share
 
 
 @pytest.mark.parametrize("name", SEEDS)
-def test_seeds_are_as_many_as_the_paper_ran(name: str, shared: Path) -> None:
-    number, source = SEEDS[name]
+def test_every_row_has_the_presets_seeds(name: str) -> None:
     by_row: dict[str, set[int]] = {}
     for item in of(name).items:
         assert item.cell is not None
         row = " ".join(word for word in item.words if not word.startswith("seed="))
         by_row.setdefault(row, set()).add(item.cell.seed)
-    assert {frozenset(found) for found in by_row.values()} == {frozenset(range(number))}
-    if isinstance(source, str):
-        assert source in note(name)
-        return
+    assert {frozenset(found) for found in by_row.values()} == {frozenset(range(SEEDS[name][0]))}
+
+
+@pytest.mark.parametrize(("name", "said"), [(n, source) for n, (_, source) in SEEDS.items() if isinstance(source, str)])
+def test_a_number_of_seeds_that_is_not_printed_is_in_the_note(name: str, said: str) -> None:
+    assert said in note(name)
+
+
+@pytest.mark.parametrize("name", [n for n, (_, source) in SEEDS.items() if not isinstance(source, str)])
+def test_seeds_are_as_many_as_the_paper_ran(name: str, shared: Path) -> None:
+    number, source = SEEDS[name]
     with (shared / "papers" / "hyperparameters.csv").open(encoding="utf-8", newline="") as file:
         printed = {
             r["value"] for r in csv.DictReader(file)
@@ -232,13 +156,13 @@ MODELS: dict[str, Any] = {}
 
 def count(cell: Cell) -> int:
     """Parameters that the method trains, head apart, by its closed form on the published architecture."""
-    method = registry.method_class(cell.method.name)(cell.method.options, cell.seed)
+    method = create_method(cell.method, cell.seed)
     if cell.backbone.name not in MODELS:
-        head = registry.task_class(cell.task.family)(cell.task).head
+        head = create_task(cell.task).head
         MODELS[cell.backbone.name] = backbones.skeleton(cell.backbone, head)
     model = MODELS[cell.backbone.name]
     sizes = {name: p.numel() for name, p in backbone_parameters(model).items()}
-    targets = backbones.targets(model, cell.backbone, method.target_modules)
+    targets = find_targets(model, cell.backbone, method.config.adapts)
     return int(method.count([t.shape for t in targets], sizes))
 
 
@@ -341,7 +265,7 @@ def test_tied_lora_has_the_papers_ranks_and_counts(shared: Path) -> None:
     with (shared / "papers" / "hyperparameters.csv").open(encoding="utf-8", newline="") as file:
         rows = {r["param"]: r["value"] for r in csv.DictReader(file) if r["paper"] == "Tied-LoRA"}
     ranks = [int(r) for r in rows["ranks tried"].split(", ")]
-    grids = {(item.cell.method.options["variant"], item.cell.method.options["rank"]) for item in items if item.cell}
+    grids = {(item.cell.method.variant, item.cell.method.rank) for item in items if item.cell}
     variants = ("lora", "vera", *(f"tl{n}" for n in range(1, 7)))
     assert grids == {(variant, rank) for variant in variants for rank in ranks}
     counts = {v: count(cell_of(f"method=tied_lora backbone=llama2_7b task=instruct/alpaca method.variant={v}"))
@@ -356,6 +280,6 @@ def test_tied_lora_has_the_papers_ranks_and_counts(shared: Path) -> None:
 
 
 def test_sources_of_a_published_row_are_the_recipes() -> None:
-    sources = compose.compose(list(of("vera_table2").items[0].words), quick.put_together).sources
+    sources = compose.compose(list(of("vera_table2").items[0].words)).sources
     assert sources["trainer.lr_adapter"] == "table8"
     assert compose.COMMAND_LINE not in {v for k, v in sources.items() if k.startswith(("trainer.", "method."))}

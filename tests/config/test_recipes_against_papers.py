@@ -1,7 +1,7 @@
 """The recipes hold the settings that the papers (and the code they released) print, row by row.
 
 The printed values are read from the collected table of the papers (``papers/hyperparameters.csv``). A last test says of
-every row of that table whether it is compared, and if not, why. Needs neither torch nor the package.
+every row of that table whether it is compared, and if not, why.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from typing import Any
 import pytest
 import yaml
 
-RECIPES = Path(__file__).resolve().parents[2] / "configs" / "recipe"
+from tests.support.paths import ROOT
+from tests.support.published_rows import COMMON, TASKS
+
+RECIPES = ROOT / "configs" / "recipe"
 ALL_RECIPES = sorted(p.relative_to(RECIPES).with_suffix("").as_posix() for p in RECIPES.rglob("*.yaml"))
 
 LORA, VERA, ALPHA = "2106.09685", "2310.11454", "commit ed3ec66"
@@ -49,14 +52,6 @@ PRINTED = {
     "alpha_lora/smollm_360m": (("alpha-LoRA", "alpha-LoRA", "SmolLM-360M"), ALPHA, 1),
     "alpha_lora/qwen2_5_0_5b": (("alpha-LoRA", "alpha-LoRA", "Qwen2.5-0.5B"), ALPHA, 1),
 }
-COMMON = "any task of the backbone"
-TASKS = {
-    "MNLI": "glue/mnli", "SST-2": "glue/sst2", "MRPC": "glue/mrpc", "CoLA": "glue/cola", "QNLI": "glue/qnli",
-    "QQP": "glue/qqp", "RTE": "glue/rte", "STS-B": "glue/stsb", "E2E": "e2e",
-    "instruction tuning (MT-Bench)": "instruct/alpaca", "instruction tuning, 10K subset": "instruct/alpaca",
-    "CIFAR100": "vision/cifar100", "Food101": "vision/food101", "Flowers102": "vision/flowers102",
-    "RESISC45": "vision/resisc45", "GLUE": COMMON, "any": COMMON,
-}  # fmt: skip
 EVERYWHERE = ("GLUE (all", "image classification (all")
 KEYS = {
     "rank": ["method.rank"],

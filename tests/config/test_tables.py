@@ -19,25 +19,23 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.config.test_experiments import of
-from tests.config.test_experiments_against_papers import BACKBONES, ROWS, SEEDS, key, task_of
-from tests.conftest import ROOT
-from tests.support.records import finished_record
+from tests.support.filled_grids import LIBRARY, filled
+from tests.support.paths import ROOT
+from tests.support.presets import key, of
+from tests.support.published_rows import BACKBONES, ROWS, SEEDS, task_of
 from uora_bench.config import registry
-from uora_bench.config.schema import build, plain
+from uora_bench.config.schema import build
 from uora_bench.errors import UserError
-from uora_bench.grid import expand, preset
+from uora_bench.grid import preset
 from uora_bench.grid.request import Request
 from uora_bench.grid.table_spec import BlockSpec, Column, Note, Paper, RowSpec, TableSpec
-from uora_bench.records.record import RuleScore
-from uora_bench.report import collect, csv_file, published, table
+from uora_bench.report import collect, csv_file, table
 from uora_bench.report.collect import Collection, Run
 from uora_bench.report.model import Block, Entry, Row, Score, Table
 from uora_bench.report.published import Library, Published
 
 NAMES = [name for name in registry.choices("experiment") if preset.load(name).table is not None]
 BESIDE = [name for name in NAMES if preset.load(name).published is not None]
-LIBRARY = published.read_published(ROOT / "results" / "paper")
 NO_METHOD, NO_BACKBONE = "no such method in this suite", "no such backbone in this suite"
 # preset -> (method, backbone, task, metric of the CSV file, as patterns) -> why the table does not show the number
 EXCLUDED: dict[str, dict[tuple[str, str, str, str], str]] = {
@@ -326,28 +324,6 @@ def test_mt_bench_and_loss_are_never_subtracted() -> None:
 
 
 # --- with records ---------------------------------------------------------------------------------------------------
-
-
-def filled(folder: Path, name: str, scores: dict[str, float], **axes: str) -> Collection:
-    """The grid of ``name``, narrowed to ``axes``, with a record of every cell; its score is that of its first metric
-    in ``scores`` plus a thousandth per seed. What starts from another cell says so."""
-    request = Request(name, "print", axes={k: v.split(",") for k, v in axes.items()})
-    ids: dict[str, str] = {}
-    for item in sorted(expand.of(request).items, key=lambda i: i.after is not None):
-        assert item.cell is not None
-        cell_id = ids[item.key] = item.key
-        per_split = {metric: value + item.cell.seed / 1000 for metric, value in scores.items()}
-        by_split = dict.fromkeys(("dev", "test", "mismatched"), per_split)
-        record = finished_record(item.cell, cell_id, name)
-        record = replace(record, scores={rule: RuleScore(by_split, 1, "") for rule in ("last", "best_dev")})
-        if item.after is not None:
-            record = replace(
-                record,
-                cell={**plain(item.cell.canonical()), "init_from": "adapter"},
-                provenance={**record.provenance, "init_from": ids[item.after]},
-            )
-        record.write(folder / "records" / name)
-    return collect.collect(request, folder)
 
 
 def test_our_scores_are_in_the_unit_of_the_published_ones(tmp_path: Path) -> None:

@@ -15,8 +15,7 @@ from datasets import Dataset
 
 import uora_bench
 from tests.support.tinymodels import backbone_config
-from uora_bench.config import registry
-from uora_bench.config.cell import Cell, DataSource
+from uora_bench.config.cell import DataSource
 from uora_bench.config.compose import compose
 from uora_bench.data import images, sources
 from uora_bench.data.generated import digits
@@ -24,7 +23,8 @@ from uora_bench.data.sources import Source
 from uora_bench.errors import UserError
 from uora_bench.models import backbones
 from uora_bench.models.backbones import Loaded
-from uora_bench.tasks.base import HeadSpec
+from uora_bench.models.heads import HeadSpec
+from uora_bench.tasks import create_task
 
 ASSET = Path(uora_bench.__file__).parent / "assets" / "tiny_vit"
 PRINTS = {"train": "24ee8f392a4fcf80", "validation": "cb19462d8a8fb0b4", "test": "d6e0c234431a9647"}
@@ -38,8 +38,8 @@ def splits() -> dict[str, Rows]:
 
 
 def task(*words: str) -> Any:
-    cell = Cell.from_config(compose(["task=tiny/digits", "method=lora", *words]).values)
-    return registry.task_class(cell.task.family)(cell.task)
+    cell = compose(["task=tiny/digits", "method=lora", *words]).cell
+    return create_task(cell.task)
 
 
 def load(classes: int, seed: int = 0) -> Loaded:
@@ -73,23 +73,6 @@ def test_every_split_has_its_share_of_every_class(splits: dict[str, Rows]) -> No
     assert set(Counter(row["label"] for row in splits["train"][:50])) == set(range(5))  # a slice has all classes
 
 
-def test_the_task_has_the_digits_five_to_nine_of_the_file_once_and_pretraining_the_others(
-    splits: dict[str, Rows],
-) -> None:
-    from sklearn.datasets import load_digits
-
-    held = load_digits()
-    truth = {
-        np.rint(i * 255 / 16).astype(np.uint8).tobytes(): int(t) for i, t in zip(held.images, held.target, strict=True)
-    }
-    own = [(grey(row).tobytes(), row["label"] + 5) for rows in splits.values() for row in rows]
-    other = [(grey(row).tobytes(), row["label"]) for row in digits.pretraining_rows()]
-    assert all(truth[pixels] == digit for pixels, digit in own + other)
-    assert {digit for _, digit in own} == {5, 6, 7, 8, 9}
-    assert {digit for _, digit in other} == {0, 1, 2, 3, 4}
-    assert len({pixels for pixels, _ in own + other}) == len(own) + len(other) == 1797
-
-
 def test_unknown_split_is_refused() -> None:
     with pytest.raises(ValueError, match="no split 'dev'"):
         digits.rows("dev")
@@ -110,7 +93,7 @@ def test_the_data_layer_takes_the_pictures_as_they_are(splits: dict[str, Rows]) 
     assert Counter(few["label"]) == dict.fromkeys(range(5), 7)
 
 
-# --- the carried backbone -----------------------------------------------------------------------------------------
+# --- the bundled backbone -----------------------------------------------------------------------------------------
 
 
 def test_the_checkpoint_is_small_and_is_the_one_its_page_describes() -> None:
@@ -143,14 +126,3 @@ def test_the_head_is_drawn_from_the_seed_whatever_the_file_holds(classes: int) -
     assert loaded == held
     if classes == 5:
         assert not first["classifier.weight"].equal(stored["classifier.weight"])
-
-
-def test_the_checkpoint_knows_the_digits_it_was_trained_on() -> None:
-    from transformers import AutoModelForImageClassification
-
-    rows = Dataset.from_list(digits.pretraining_rows()[::3])
-    loader = images.Loader(rows, "image", images.Preparation.of(load(5).processor))
-    model = AutoModelForImageClassification.from_pretrained(ASSET).eval()
-    with torch.inference_mode():
-        found = model(torch.from_numpy(loader.batch(range(len(rows))))).logits.argmax(1)
-    assert (found.numpy() == np.array(rows["label"])).mean() > 0.98

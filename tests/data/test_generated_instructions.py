@@ -1,4 +1,4 @@
-"""Tests of the generated task `tiny/instruct`, its pretraining text, and the embedded decoder that goes with it."""
+"""Tests of the generated task `tiny/instruct` and of the embedded decoder that goes with it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import random
 import re
 from collections import Counter
-from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -15,12 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import uora_bench
-from uora_bench.config.cell import Cell
 from uora_bench.config.compose import compose
-from uora_bench.config.registry import task_class
-from uora_bench.data.generated import instruction_text, instructions
+from uora_bench.data.generated import instructions
 from uora_bench.data.generated.problems import ABILITIES, KNOWN, SPLITS, draw
 from uora_bench.data.generated.world import NOUNS, OPPOSITES, plural
+from uora_bench.tasks import task_class
 
 ASSET = Path(uora_bench.__file__).parent / "assets" / "tiny_llama"
 DIGEST = "8112163fb8748e753c43a6c0b3f620f697da92c75bcd762b6c2df4b676415379"
@@ -36,11 +34,6 @@ def splits():
 @pytest.fixture(scope="module")
 def everything(splits):
     return [row for rows in splits.values() for row in rows]
-
-
-@pytest.fixture(scope="module")
-def texts():
-    return list(instructions.corpus(3000, 5))
 
 
 # --- rows ---------------------------------------------------------------------------------------------------------
@@ -182,43 +175,6 @@ def test_problems_belong_to_a_split_by_what_is_given_alone():
     assert type(one)("count", one.answer, "", "three").split == one.split
 
 
-# --- pretraining text -----------------------------------------------------------------------------------------------
-
-
-def test_the_corpus_is_repeatable(texts):
-    assert texts[:200] == list(islice(instructions.corpus(3000, 5), 200))
-    assert texts[:50] != list(islice(instructions.corpus(50, 6), 50))
-
-
-def test_the_corpus_holds_nothing_of_the_task(texts, everything):
-    text = "\n".join(texts)
-    assert "###" not in text
-    for row in everything:
-        for part in (row["instruction"], row["output"], said(row)):
-            assert part not in text
-    # a list or a story of one split may be a part of a longer one in the text: whole ones are compared
-    inputs = {row["input"] for row in everything if row["input"]}
-    lists = set(re.findall(r"^list: ([\w, ]+) \|", text, flags=re.MULTILINE))
-    stories = {s[0].strip() for s in re.finditer(r"(?:[A-Z]\w+ (?:has|is in) the \w+\. ?)+", text)}
-    assert min(len(lists), len(stories)) > 80
-    assert inputs.isdisjoint(lists | stories)
-    sentences = {s for s in inputs if s.endswith(".") and not re.match(r"\w+ (has|is in) the", s)}
-    assert len(sentences) > 100
-    assert not [s for s in sentences if s in text]
-
-
-def test_what_is_marked_in_the_corpus_is_the_answer_and_the_rest_is_the_text():
-    marked = list(instruction_text.marked(2000, 5))
-    assert [text.translate(dict.fromkeys(map(ord, instruction_text.MARKS))) for text in marked] == list(
-        instructions.corpus(2000, 5)
-    )
-    for text in marked:
-        assert re.fullmatch(r"(?:[^\x02\x03]*\x02[^\x02\x03]+\x03)*[^\x02\x03]*", text)
-    sums = re.findall(r"(\d+) \+ (\d+) = \x02(\d+)\x03", "\n".join(marked))
-    assert sums
-    assert all(int(a) + int(b) == int(c) for a, b, c in sums)
-
-
 # --- the checkpoint -------------------------------------------------------------------------------------------------
 
 
@@ -242,13 +198,13 @@ def test_every_text_comes_back_from_its_tokens(tokenizer):
 
 def test_texts_begin_with_bos_and_rows_fit_the_pretrained_length(tokenizer, splits):
     assert (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token) == ("<s>", "</s>", "<pad>")
-    cell = Cell.from_config(compose(["method=lora", "task=tiny/instruct"]).values)
+    cell = compose(["method=lora", "task=tiny/instruct"]).cell
     task = task_class(cell.task.family)(cell.task)
     from datasets import Dataset
 
     for rows in splits.values():
         encoded = task.encode(Dataset.from_list(rows), tokenizer)
-        assert encoded.lengths.max() < cell.task.options["max_length"]  # so no answer is cut
+        assert encoded.lengths.max() < cell.task.options.max_length  # so no answer is cut
         whole = encoded.features["input_ids"].gather([0]).tolist()
         assert (whole[0], whole[-1]) == (tokenizer.bos_token_id, tokenizer.eos_token_id)
         assert whole.count(tokenizer.bos_token_id) == 1

@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import re
 from collections import Counter
-from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -119,16 +117,6 @@ def test_text_of_claims():
     assert claim.text() == "the goat was red and washing an apple in the field on a weekday ."
     assert the("dog", ("colour", "red"), IN_FIELD, negated=False).text() == "the dog was red in the field ."
     assert many((2, INF), "child", IN_FIELD).text() == "at least two children were in the field ."
-
-
-def test_corpus_is_repeatable_and_keeps_off_the_task_rows(splits):
-    lines = list(nli.corpus(1500, 3))
-    assert lines[:200] == list(islice(nli.corpus(1500, 3), 200))
-    assert lines[:50] != list(islice(nli.corpus(50, 4), 50))
-    links = "|".join(word for words in nli.CONNECTIVES.values() for word in words)
-    pairs = {tuple(re.split(rf"(?<= \.) (?:{links}) ", line)) for line in lines}
-    assert {len(pair) for pair in pairs} == {1, 2}
-    assert pairs.isdisjoint((row["premise"], row["hypothesis"]) for rows in splits.values() for row in rows)
 
 
 def test_tokenizer_knows_every_word_and_frames_pairs(splits):

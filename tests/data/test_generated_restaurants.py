@@ -1,4 +1,4 @@
-"""Tests of the generated task `tiny/restaurants`, its corpus, and the language model that is carried for it."""
+"""Tests of the generated task `tiny/restaurants` and of the language model that is bundled for it."""
 
 import hashlib
 import json
@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 import uora_bench
 from uora_bench.data.generated import restaurants
-from uora_bench.data.generated.places import DOMAINS
 
 ASSET = Path(uora_bench.__file__).parent / "assets" / "tiny_gpt2"
 DIGEST = "6aef9f30d05e462460eed6bb1b9177b0d885e5d0f1fcfcb5382dd709dc2bb0a4"
@@ -98,36 +97,6 @@ def test_unknown_split_is_refused():
         restaurants.rows("dev")
 
 
-# --- corpus -------------------------------------------------------------------------------------------------------
-
-
-def test_corpus_is_repeatable():
-    lines = list(restaurants.corpus(300, 3))
-    assert lines == list(restaurants.corpus(300, 3))
-    assert lines != list(restaurants.corpus(300, 4))
-
-
-def test_corpus_keeps_off_the_task(splits):
-    lines = list(restaurants.corpus(4000, 3))
-    prompts = {prompt(slots(row["meaning_representation"])) for rows in splits.values() for row in rows}
-    texts = {row["human_reference"] for rows in splits.values() for row in rows}
-    told = [line.rpartition(" || ") for line in lines]
-    assert prompts.isdisjoint(f"{meaning} ||" for meaning, _, _ in told)
-    assert texts.isdisjoint(text for _, _, text in told)
-    values = {item.partition(" : ")[2] for meaning, _, _ in told for item in meaning.split(" | ")}
-    assert values.isdisjoint(restaurants.task_names())
-    assert len(restaurants.task_names()) > 1160
-
-
-def test_corpus_is_mostly_of_other_styles_and_other_domains():
-    lines = list(restaurants.corpus(4000, 3))
-    assert 0.002 < sum(" awaits you" in line for line in lines) / len(lines) < 0.02, "the house style is a rare variant"
-    for name, domain in DOMAINS.items():
-        kinds = sum(f"| {domain.kind} : " in line for line in lines)
-        assert kinds > 100, name
-    assert 0.04 < sum(" || " not in line for line in lines) / len(lines) < 0.2
-
-
 # --- checkpoint ---------------------------------------------------------------------------------------------------
 
 
@@ -169,19 +138,3 @@ def test_checkpoint_is_small_and_whole():
     assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
-
-
-def test_the_model_copies_names_that_it_has_never_seen(tokenizer, model):
-    """Greedy texts for meanings of another seed of the corpus, and for names of common words."""
-    import torch
-
-    drawn = [line.rpartition(" || ")[0] for line in restaurants.corpus(60, 1_000) if " || " in line][:24]
-    prompts = [f"{meaning} ||" for meaning in drawn]
-    prompts += [f"name : {name} | eatType : pub | area : riverside ||" for name in ("The Old Boot", "Nandi Grill")]
-    copied = 0
-    for text in prompts:
-        ids = torch.tensor([tokenizer(text)["input_ids"]])
-        made = model.generate(input_ids=ids, max_new_tokens=90, do_sample=False, pad_token_id=0)[0, ids.shape[1] :]
-        name = re.search(r"(?:^|\| )name : (.*?) \|", text)[1]
-        copied += name in tokenizer.decode(made)
-    assert copied >= 0.8 * len(prompts)

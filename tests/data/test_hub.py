@@ -166,8 +166,8 @@ def test_without_hub_weights_are_one_line_in_time_even_after_the_libraries_were_
         "import datasets, transformers, accelerate; from uora_bench.models import backbones; "
         "from uora_bench.config.cell import Cell; from uora_bench.config.compose import compose; "
         "from uora_bench.errors import *\n"
-        "cell = Cell.from_config(compose(['task=glue/rte', 'recipe=none']).values)\n"
-        "from uora_bench.tasks.base import HeadSpec\n"
+        "cell = compose(['task=glue/rte', 'recipe=none']).cell\n"
+        "from uora_bench.models.heads import HeadSpec\n"
         "try: backbones.load(cell.backbone, HeadSpec('AutoModelForSequenceClassification', {'num_labels': 2}), 0)\n"
         "except UserError as error: print(error)\n"
     )

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from datasets import Dataset, Image
 
-from tests.tasks.test_vision import one_line, picture, processor, task_of
+from tests.support.pictures import one_line, picture, processor, task_of
 from uora_bench.config.cell import DataSource
 from uora_bench.data import image_folders, images, sources
 from uora_bench.data.sources import Source

@@ -111,9 +111,9 @@ def test_pictures_become_parquet_with_their_types(hub: Hub, tmp_path: Path) -> N
     given = ["task=vision/cifar10", "backbone=tiny_vit", "task.source.hub.id=test/cifar",
              "task.source.hub.revision=main", f"data.root={tmp_path}"]  # fmt: skip
     assert main(given) == 0
-    from uora_bench.data.sources import read
+    from uora_bench.data.files import read_rows
 
-    held = read(tmp_path / "cifar10" / "plain_text" / "train.parquet")
+    held = read_rows(tmp_path / "cifar10" / "plain_text" / "train.parquet")
     assert (held.features["img"], held.features["label"]) == (Image(), features["label"])
     assert [picture["img"].getpixel((0, 0))[0] for picture in held] == [0, 1, 2, 3]
 
@@ -282,10 +282,9 @@ def test_the_hub_may_go_once_a_cell_is_prefetched(hub: Hub, tmp_path: Path, root
 def test_loading_from_the_folder_asks_nothing_of_a_hub_that_is_there(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from uora_bench.config.cell import Cell
     from uora_bench.data.sources import Source
     from uora_bench.models import backbones
-    from uora_bench.tasks.base import HeadSpec
+    from uora_bench.models.heads import HeadSpec
 
     given = words(hub, f"data.root={tmp_path}")
     assert main(given) == 0
@@ -293,7 +292,7 @@ def test_loading_from_the_folder_asks_nothing_of_a_hub_that_is_there(
     monkeypatch.setattr("uora_bench.data.hub.reachable", lambda *_: pytest.fail("the Hub was looked for"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.endpoint)
-    cell = Cell.from_config(compose(given).values)
+    cell = compose(given).cell
     Source(tmp_path)
     head = HeadSpec("AutoModelForSequenceClassification", {"num_labels": 2})
     loaded = backbones.load(cell.backbone, head, 0)
@@ -314,11 +313,10 @@ def test_loading_from_the_folder_asks_nothing_of_a_hub_that_is_there(
 def test_an_incomplete_snapshot_is_not_taken_and_the_message_says_so(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from uora_bench.config.cell import Cell
     from uora_bench.data.sources import Source
     from uora_bench.errors import UserError
     from uora_bench.models import backbones
-    from uora_bench.tasks.base import HeadSpec
+    from uora_bench.models.heads import HeadSpec
 
     given = words(hub, f"data.root={tmp_path}")
     assert main(given) == 0
@@ -328,6 +326,4 @@ def test_an_incomplete_snapshot_is_not_taken_and_the_message_says_so(
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     Source(tmp_path)
     with pytest.raises(UserError, match=r"model\.safetensors has 1000 bytes, the manifest says \d+; set backbone.path"):
-        backbones.load(
-            Cell.from_config(compose(given).values).backbone, HeadSpec("AutoModelForSequenceClassification", {}), 0
-        )
+        backbones.load(compose(given).cell.backbone, HeadSpec("AutoModelForSequenceClassification", {}), 0)

@@ -266,8 +266,8 @@ from uora_bench.config.cell import Cell
 from uora_bench.config.compose import compose
 from uora_bench.data.sources import Source
 from uora_bench.errors import UserError
-from uora_bench.tasks.base import HeadSpec
-cell = Cell.from_config(compose(sys.argv[1:]).values)
+from uora_bench.models.heads import HeadSpec
+cell = compose(sys.argv[1:]).cell
 began = time.monotonic()
 try:
     print(len(Source().load(cell.task.source, "train")))

@@ -25,6 +25,8 @@ from uora_bench.export.loading import Loaded
 from uora_bench.export.peft_format import BaseModel
 from uora_bench.export.request import ExportRequest
 from uora_bench.models import backbones
+from uora_bench.models.heads import head_parameters
+from uora_bench.models.targets import find_targets
 
 RANK = 3
 SHARINGS = [(m, {"sharing": s}) for m in ("vera", "uora") for s in ("all", "shape", "layer")]
@@ -48,7 +50,7 @@ def adapted(name: str, make: Any, kinds: Any, dtype: torch.dtype = torch.float64
     method = make_method(name, **options)
     inject(method, model, kinds)
     generator = torch.Generator().manual_seed(5)
-    trained = [*method.parameters(), *backbones.head_parameters(model).values()]
+    trained = [*method.parameters(), *head_parameters(model).values()]
     for tensor in trained:
         noise = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
         tensor.copy_(tensor + 0.2 * noise.to(tensor.dtype))
@@ -68,7 +70,7 @@ def where(loaded: Loaded) -> BaseModel:
 def untrained(make: Any, dtype: torch.dtype = torch.float64) -> Any:
     """The plain model as a user loads it: with a head that nobody trained."""
     model = make(dtype)
-    for parameter in backbones.head_parameters(model).values():
+    for parameter in head_parameters(model).values():
         parameter.normal_()
     return model
 
@@ -239,7 +241,7 @@ def test_an_image_model_is_probed_with_images_and_exported(tmp_path: Path) -> No
     model = make()
     method = make_method("lora", rank=RANK)
     names = frozenset(model.state_dict())
-    targets = backbones.targets(model, backbone_config("vit_base"), None)
+    targets = find_targets(model, backbone_config("vit_base"), None)
     method.inject(model, targets, torch.Generator().manual_seed(0))
     with torch.no_grad():
         for parameter in method.parameters():

@@ -18,11 +18,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from tests.run.test_cli import HEAVY, environment, finish, one_line
+from tests.support.command_line import HEAVY, environment, finish, one_line
 from uora_bench.cli.export import main
 from uora_bench.errors import UserError
 from uora_bench.export import checks, load_model
-from uora_bench.records import record
+from uora_bench.records.record import read_record
 
 WORDS = [
     "method=uora", "method.rank=16", "method.tau=0.03", "method.dropout=0.1", "task=tiny/nli", "recipe=none",
@@ -215,7 +215,7 @@ def test_the_card_has_the_records_facts(call: Call, trained: Path, cell_id: str,
 
     assert call(cell_id, "--format", "native", "--output", tmp_path / "native")[0] == 0
     text = (tmp_path / "native" / "README.md").read_text()
-    made = record.read(trained / "results" / "records" / "scratch" / f"{cell_id}.json")
+    made = read_record(trained / "results" / "records" / "scratch" / f"{cell_id}.json")
     front = yaml.safe_load(text.split("---\n")[1])
     assert front == {"library_name": "uora_bench", "pipeline_tag": "text-classification",
                      "tags": ["uora_bench", "uora", "tiny/nli", "native"]}  # fmt: skip

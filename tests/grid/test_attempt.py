@@ -12,23 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
-from uora_bench.grid import expand, model
+from tests.support.fake_plan import FAKE, make_plan
+from tests.support.paths import ROOT
+from uora_bench.grid import model
 from uora_bench.grid.launch import attempt, failure, offline_runs
 from uora_bench.grid.launch.attempt import Outcome, Policy, Running, run_item
 from uora_bench.records import attempts
-from uora_bench.records import record as records
+from uora_bench.records.provenance import Failure
+from uora_bench.records.record import CellRecord, read_record
 
 ROOT_CAUSE = "Root Cause (first observed failure):\n[0]:\n  exitcode  :"  # as torchrun reports
-FAKE = str(ROOT / "tests" / "support" / "fake_cell.py")
+
 Try = Callable[..., tuple[Outcome, Running]]
-
-
-def make_plan(folder: Path, *words: str) -> model.Plan:
-    where = (f"results.dir={folder / 'results'}", f"runs.dir={folder / 'runs'}")
-    found = expand.expand(["method=lora", "task=tiny/nli", "experiment_name=x", *words, *where])
-    items = tuple(model.Item(i.key, "the cell", i.words, after=i.after) for i in found.items)
-    return model.Plan(model.SCHEMA, "x", "", str(folder / "results"), str(folder / "runs"), items)
 
 
 @pytest.fixture
@@ -51,13 +46,13 @@ def go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Try:
     return run
 
 
-def the_record(running: Running) -> records.CellRecord:
+def the_record(running: Running) -> CellRecord:
     (path,) = running.plan.records.glob("*.json")
-    return records.read(path)
+    return read_record(path)
 
 
 def kinds(running: Running) -> list[str]:
-    return [a.kind for a in attempts.attempts(running.place, running.item.key)]
+    return [a.kind for a in attempts.read_attempts(running.attempts_folder, running.item.key)]
 
 
 def test_done(go: Try) -> None:
@@ -97,7 +92,7 @@ def test_after_the_last_retry_the_record_says_what_happened(go: Try) -> None:
     record = the_record(running)
     assert record.status == "failed"
     assert "SIGKILL" in str(record.reason)
-    assert record.provenance["failure"] == {"kind": "crash", "written_by": "the launcher"}
+    assert record.provenance.failure == Failure("crash", written_by="the launcher")
     assert record.cell["method"]["name"] == "lora"
 
 
@@ -116,7 +111,8 @@ def test_out_of_memory_halves_the_micro_batch_until_it_fits_and_remembers(go: Tr
     assert "trainer.micro_batch_size=16 trainer.eval_batch_size" in log  # of 32
     assert "trainer.micro_batch_size=8 " in log
     assert "global batch stays" in running.said[0]
-    assert [a.micro_batch_size for a in attempts.attempts(running.place, running.item.key)] == [None, 16, 8]
+    tries = attempts.read_attempts(running.attempts_folder, running.item.key)
+    assert [a.micro_batch_size for a in tries] == [None, 16, 8]
     again = Running(running.plan, running.item, Policy())
     assert again.micro == 8  # a later call does not run into the wall again
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from tests.support.records import finished_record
+from tests.support.records import changed, finished_record
 from uora_bench.config.cell import Cell
 from uora_bench.errors import UserError
-from uora_bench.grid import build, memory, request, show
+from uora_bench.grid import build, expand, memory, request, show
 from uora_bench.grid.model import Plan
 from uora_bench.records import attempts
 from uora_bench.records.record import CellRecord
@@ -36,7 +36,7 @@ class Place:
         return {i.label.replace(" tiny/nli tiny_roberta seed=", " "): f"{i.state} {i.reason}".strip() for i in items}
 
     def cell(self, method: str = "lora", *words: str) -> Cell:
-        found = build.grid.expand([f"method={method}", "task=tiny/nli", "seed=0", *words]).items[0].cell
+        found = expand.expand([f"method={method}", "task=tiny/nli", "seed=0", *words]).items[0].cell
         assert found is not None
         return found
 
@@ -45,8 +45,8 @@ class Place:
         record.write(self.results / "records" / experiment)
         return record
 
-    def claim(self, cell: Cell) -> None:
-        attempts.claim(attempts.folder(self.runs, "x"), cell.key, cell.cell_id("data"), "now")
+    def lease(self, cell: Cell) -> None:
+        attempts.write_lease(attempts.attempts_folder(self.runs, "x"), cell.key, cell.cell_id("data"), "now")
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_failures_say_their_reason_whoever_wrote_it(place: Place) -> None:
     failed = replace(done, status="failed", reason="the loss is not finite")
     failed.write(place.results / "records" / "x")
     refused = attempts.Attempt("now", 1.0, "refused", "no such file")
-    attempts.add(attempts.folder(place.runs, "x"), place.cell("uora").key, refused)
+    attempts.add_attempt(attempts.attempts_folder(place.runs, "x"), place.cell("uora").key, refused)
     states = place.states()
     assert states["lora 0"] == "failed the loss is not finite"
     assert states["uora 0"] == "failed no such file"
@@ -118,7 +118,7 @@ def test_failures_say_their_reason_whoever_wrote_it(place: Place) -> None:
 
 def test_a_running_cell_is_known_by_its_lock(place: Place) -> None:
     cell = place.cell()
-    place.claim(cell)
+    place.lease(cell)
     lock = place.runs / "x" / f"{cell.cell_id('data')}.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock):
@@ -169,7 +169,7 @@ def test_a_file_written_anew_with_the_same_rows_is_no_other_data(place: Place, t
     place.write(cell, provenance={"data_files": {"train.jsonl": "another"}, "command": []})
     assert [i.state for i in place.plan(*words).items] == ["stale"]
     looked = attempts.Attempt("2999-01-01T00:00:00+00:00", 1.0, "done")  # the cell found its record as good as new
-    attempts.add(attempts.folder(place.runs, "x"), cell.key, looked)
+    attempts.add_attempt(attempts.attempts_folder(place.runs, "x"), cell.key, looked)
     assert [i.state for i in place.plan(*words).items] == ["done"]
 
 
@@ -228,7 +228,7 @@ def test_the_estimate_is_a_median_over_the_commonest_device(place: Place) -> Non
         record = finished_record(place.cell("lora", "trainer.epochs=2", f"seed={number}"), f"{number:016d}", "past")
         facts = {"command": [], "hardware": {"gpus": [gpu]} if gpu else {}}
         seconds = replace(record.seconds, train=train)  # type: ignore[type-var]
-        record = replace(record, seconds=seconds, examples_per_second=200 / train, provenance=facts)
+        record = changed(record, seconds=seconds, examples_per_second=200 / train, provenance=facts)
         record.write(place.results / "records" / "past")
     seconds, _, basis = estimate(place.plan("trainer.epochs=2"), "lora")
     assert seconds == pytest.approx(165)

@@ -125,11 +125,9 @@ def test_words_of_the_command_line_reach_the_cell_as_they_are() -> None:
     (item,) = expand.expand(["method=lora", "method.target_modules=[q,v]", "task.splits.train=train[:64]"]).items
     assert "method.target_modules=[q,v]" in item.words
     assert item.cell is not None
-    assert item.cell.method.options["target_modules"] == ["q", "v"]
+    assert item.cell.method.target_modules == ("q", "v")
     parts = expand.expand(["task.splits.train=train[:64],train[:32]", "method.target_modules=[q],[k,v]"]).items
-    assert (
-        len({(i.cell.task.splits.train, tuple(i.cell.method.options["target_modules"])) for i in parts if i.cell}) == 4
-    )
+    assert len({(i.cell.task.splits.train, tuple(i.cell.method.target_modules)) for i in parts if i.cell}) == 4
 
 
 @pytest.mark.parametrize("words", [["backbone.path=/a,/b"], ["init_from=/a,/b"],

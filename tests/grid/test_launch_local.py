@@ -16,15 +16,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from tests.conftest import ROOT
-from tests.grid.test_attempt import FAKE, make_plan
+from tests.support.fake_plan import FAKE, make_plan
+from tests.support.paths import ROOT
 from uora_bench.errors import Interrupted, UserError
 from uora_bench.grid.launch import local, progress, slots
 from uora_bench.grid.launch.attempt import Outcome, Policy, Running
 from uora_bench.grid.launch.slots import Slots
 from uora_bench.grid.model import SCHEMA, Item, Plan
 from uora_bench.records import attempts
-from uora_bench.records import record as records
+from uora_bench.records.record import read_record
 
 Go = Callable[..., tuple[int, str, Plan]]
 
@@ -57,7 +57,7 @@ def go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Go:
 
 
 def statuses(plan: Plan) -> list[str]:
-    return sorted(records.read(p).status for p in plan.records.glob("*.json"))
+    return sorted(read_record(p).status for p in plan.records.glob("*.json"))
 
 
 def test_every_cell_is_run_once_and_one_failure_does_not_end_the_grid(go: Go) -> None:
@@ -71,7 +71,7 @@ def test_every_cell_is_run_once_and_one_failure_does_not_end_the_grid(go: Go) ->
 
 def test_what_is_done_is_not_run_again(go: Go) -> None:
     _, _, plan = go("done", "done")
-    tries = [attempts.attempts(attempts.folder(Path(plan.runs_dir), "x"), i.key) for i in plan.items]
+    tries = [attempts.read_attempts(attempts.attempts_folder(Path(plan.runs_dir), "x"), i.key) for i in plan.items]
     assert [len(t) for t in tries] == [1, 1]
 
 

@@ -23,10 +23,10 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT
-from uora_bench.grid import model
+from tests.support.paths import ROOT
+from uora_bench.grid import model, slurm_queue
 from uora_bench.grid.expand import expand
-from uora_bench.grid.launch import slurm, slurm_queue
+from uora_bench.grid.launch import slurm
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300)]
 
@@ -257,17 +257,17 @@ def undisturbed(cluster: dict[str, str], tmp_path_factory: pytest.TempPathFactor
 
 def cell_process(grid: Grid) -> int:
     """The process that ran (or runs) the grid's only cell."""
-    claims = list((grid.runs / ".grid").glob("*.claim.json"))
-    return json.loads(claims[0].read_text())["pid"] if claims else 0
+    leases = list((grid.runs / ".grid").glob("*.lease.json"))
+    return json.loads(leases[0].read_text())["pid"] if leases else 0
 
 
 def in_the_middle(grid: Grid, before: int = 0) -> int:
     """Wait for a checkpoint of a process other than ``before``; returns that process."""
     pid = grid.until("a start of the cell", lambda: cell_process(grid) not in (0, before) and cell_process(grid))
-    (path,) = (grid.runs / ".grid").glob("*.claim.json")
-    claimed = path.stat().st_mtime_ns
+    (path,) = (grid.runs / ".grid").glob("*.lease.json")
+    leased = path.stat().st_mtime_ns
     states = grid.runs.glob
-    grid.until("a checkpoint", lambda: any(p.stat().st_mtime_ns > claimed for p in states("*/checkpoints/last.pt")))
+    grid.until("a checkpoint", lambda: any(p.stat().st_mtime_ns > leased for p in states("*/checkpoints/last.pt")))
     return pid
 
 

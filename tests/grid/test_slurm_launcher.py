@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from uora_bench.errors import UserError
-from uora_bench.grid.launch import slurm, slurm_queue
-from uora_bench.grid.launch.slurm_queue import Submitted
+from uora_bench.grid import slurm_queue
+from uora_bench.grid.launch import slurm
 from uora_bench.grid.model import Item
+from uora_bench.grid.slurm_queue import Submitted
 
 
 def test_the_defaults_are_valid_and_every_key_of_the_file_is_an_option() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 from uora_bench import __version__
 from uora_bench.grid import model
 from uora_bench.grid.launch import snapshot

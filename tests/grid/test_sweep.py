@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 from uora_bench.records import attempts
 
 # a few seconds a cell; checkpoints often enough that a kill finds one
@@ -66,20 +66,20 @@ def wait_for(condition: Callable[[], Any], seconds: float = 120) -> Any:
     raise AssertionError("it did not come to that")
 
 
-def claims(folder: Path) -> list[attempts.Claim]:
-    place = attempts.folder(folder / "runs", "sweep")
-    keys = [p.name.split(".")[0] for p in place.glob("*.claim.json")]
-    return [c for c in (attempts.claimed(place, k) for k in keys) if c is not None]
+def leases(folder: Path) -> list[attempts.Lease]:
+    place = attempts.attempts_folder(folder / "runs", "sweep")
+    keys = [p.name.split(".")[0] for p in place.glob("*.lease.json")]
+    return [c for c in (attempts.read_lease(place, k) for k in keys) if c is not None]
 
 
-def in_the_middle(folder: Path, besides: tuple[str, ...] = ()) -> Callable[[], list[attempts.Claim]]:
-    """Claims of cells that have a checkpoint and no record yet."""
+def in_the_middle(folder: Path, besides: tuple[str, ...] = ()) -> Callable[[], list[attempts.Lease]]:
+    """Leases of cells that have a checkpoint and no record yet."""
     runs, done = folder / "runs" / "sweep", folder / "results" / "records" / "sweep"
 
-    def look() -> list[attempts.Claim]:
+    def look() -> list[attempts.Lease]:
         return [
             c
-            for c in claims(folder)
+            for c in leases(folder)
             if (runs / c.cell_id / "checkpoints" / "last.pt").is_file()
             and not (done / f"{c.cell_id}.json").is_file()
             and c.cell_id not in besides
@@ -90,8 +90,8 @@ def in_the_middle(folder: Path, besides: tuple[str, ...] = ()) -> Callable[[], l
 
 def tries(folder: Path) -> list[Sequence[attempts.Attempt]]:
     """The starts so far of every cell."""
-    place = attempts.folder(folder / "runs", "sweep")
-    return [attempts.attempts(place, p.name.split(".")[0]) for p in place.glob("*.attempts.json")]
+    place = attempts.attempts_folder(folder / "runs", "sweep")
+    return [attempts.read_attempts(place, p.name.split(".")[0]) for p in place.glob("*.attempts.json")]
 
 
 def alive(pid: int) -> bool:
@@ -183,10 +183,10 @@ def test_a_cell_of_two_processes_is_stopped_and_killed_like_one(tmp_path: Path) 
         plan(tmp_path, *words, "launcher.cpu_slots=2"), stdout=subprocess.PIPE, text=True, env=environment()
     ) as launcher:
         os.kill(wait_for(in_the_middle(tmp_path))[0].pid, signal.SIGKILL)  # the first of the two: a crash, tried again
-        place = attempts.folder(tmp_path / "runs", "sweep")
+        place = attempts.attempts_folder(tmp_path / "runs", "sweep")
         wait_for(lambda: list(place.glob("*.attempts.json")))
-        first = claims(tmp_path)[0].pid
-        second = wait_for(lambda: [c for c in claims(tmp_path) if c.pid != first and alive(c.pid)])[0]
+        first = leases(tmp_path)[0].pid
+        second = wait_for(lambda: [c for c in leases(tmp_path) if c.pid != first and alive(c.pid)])[0]
         time.sleep(4)
         launcher.send_signal(signal.SIGINT)
         out, _ = launcher.communicate(timeout=120)
@@ -199,7 +199,7 @@ def test_a_cell_of_two_processes_is_stopped_and_killed_like_one(tmp_path: Path) 
     assert (record["status"], record["processes"]) == ("done", 2)
     assert record["restarts"] >= 1
     (key,) = {p.name.split(".")[0] for p in place.glob("*.attempts.json")}
-    assert [a.kind for a in attempts.attempts(place, key)] == ["crash", "interrupted", "done"]
+    assert [a.kind for a in attempts.read_attempts(place, key)] == ["crash", "interrupted", "done"]
 
 
 @pytest.mark.slow

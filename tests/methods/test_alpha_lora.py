@@ -14,14 +14,14 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from tests.support.tinymodels import inject, make_method, roberta, tokens
-from uora_bench.config import registry
-from uora_bench.config.cell import HELD_OUT, Cell
+from uora_bench.config.cell import HELD_OUT
 from uora_bench.config.compose import compose
 from uora_bench.data import batching
 from uora_bench.errors import UserError
 from uora_bench.methods.base import Auxiliary
-from uora_bench.models import backbones
+from uora_bench.models.heads import head_parameters
 from uora_bench.run.trackers import Tracker
+from uora_bench.tasks import create_task
 from uora_bench.tasks.base import Encoded
 from uora_bench.training import trainer
 from uora_bench.training.auxiliary import AuxiliarySteps
@@ -35,7 +35,7 @@ def trace(shared):
 
 
 def cell_of(*words, **changes):
-    cell = Cell.from_config(compose(["method=alpha_lora", "task=glue/rte", "recipe=none", *words]).values)
+    cell = compose(["method=alpha_lora", "task=glue/rte", "recipe=none", *words]).cell
     return replace(cell, trainer=replace(cell.trainer, precision="float32", **changes))
 
 
@@ -67,7 +67,7 @@ def test_the_released_loop_is_met_by_the_trainer(trace, tmp_path, monkeypatch):
         branch.B.data.copy_(data[f"{start}.lora_B"].T)
         torch.testing.assert_close(branch.alpha.detach(), data[f"{start}.alpha"], atol=0, rtol=0)
         assert method.layers[name.rsplit(".", 1)[0]].base.bias.abs().max() > 0, "or its scaling would not show"
-    head = backbones.head_parameters(model)
+    head = head_parameters(model)
     for parameter in head.values():
         parameter.requires_grad_(True)
     cell = cell_of(
@@ -75,7 +75,7 @@ def test_the_released_loop_is_met_by_the_trainer(trace, tmp_path, monkeypatch):
         lr_head=facts["lr_adapter"], weight_decay_adapter=0.01, weight_decay_head=0.01, betas=(0.9, 0.99),
         warmup_ratio=0.0, length_bucket=0, decay_head_biases=True,
     )  # fmt: skip
-    task = registry.task_class(cell.task.family)(cell.task)
+    task = create_task(cell.task)
     monkeypatch.setattr(batching, "epoch_batches", in_order)
     seen: list[float] = []
     loss_of = task.loss
@@ -106,14 +106,14 @@ def test_the_released_loop_is_met_by_the_trainer(trace, tmp_path, monkeypatch):
     for name, parameter in head.items():
         torch.testing.assert_close(parameter.detach(), data[f"final.{name}"], atol=1e-9, rtol=0)
     # and the record's time series ends where α ends
-    last = history.epochs[-1]["method"]["alpha"]
+    last = history.epochs[-1].method["alpha"]
     for name, branch in method.branches.items():
         values = branch.alpha.detach().numpy()
         assert last[name]["mean"] == pytest.approx(values.mean(), abs=1e-12)
         assert last[name]["q25"] == pytest.approx(np.quantile(values, 0.25), abs=1e-12)
         assert last[name]["std"] == pytest.approx(values.std(), abs=1e-12)
     assert len(history.epochs) == facts["epochs"]
-    assert history.epochs[0]["method"] != history.epochs[1]["method"]
+    assert history.epochs[0].method != history.epochs[1].method
 
 
 def steps(phase, every, shuffle=False, rows=10, size=4):
@@ -233,7 +233,7 @@ def test_impossible_options_are_refused(option, message):
 
 def test_the_held_out_share_is_part_of_the_cell_whoever_asks_for_it():
     def holdout(*words):
-        cell = Cell.from_config(compose(["task=glue/rte", "recipe=none", *words]).values)
+        cell = compose(["task=glue/rte", "recipe=none", *words]).cell
         return cell.holdout, cell.canonical()["trainer"].get("holdout"), cell.cell_id("x")
 
     own, given = holdout("method=alpha_lora"), holdout("method=alpha_lora", "trainer.holdout=0.2")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.methods.test_counts import shapes, skeleton
+from tests.support.architectures import shapes, skeleton
 from tests.support.tinymodels import gpt2, inject, labelled, make_method, roberta
 from uora_bench.config.cell import Cell
 from uora_bench.config.compose import compose

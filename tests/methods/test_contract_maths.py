@@ -9,16 +9,17 @@ import torch
 from torch import nn
 
 from tests.support.contract_harness import (
-    METHODS,
     adapted,
     batch_loss,
     both_models,
     checkpointed,
     every_method,
+    having_option,
     logits,
-    options_of,
     perturb,
     same,
+    trains_something,
+    where,
 )
 from tests.support.tinymodels import gpt2, roberta
 from uora_bench.errors import UserError
@@ -33,13 +34,10 @@ def silent(make):
     return {n for n, p in model.named_parameters() if p.grad is None or p.grad.abs().max() <= 1e-9}
 
 
-@every_method
-@both_models
+@where(trains_something)
 def test_one_step_is_enough_for_the_gradient_to_reach_all_that_is_trained(name, make):
     it = adapted(name, make)
     trained = it.method.parameters()
-    if not trained:
-        return
     frozen = {n: p for n, p in it.model.named_parameters() if not p.requires_grad}
     before = {n: p.clone() for n, p in frozen.items()}
     optimizer = torch.optim.SGD(trained, lr=0.1)
@@ -84,13 +82,10 @@ def gradient_error(loss, parameters, step=1e-5):
     return max(errors)
 
 
-@every_method
-@both_models
+@where(trains_something)
 def test_gradients_are_those_of_the_loss(name, make):
     it = adapted(name, make)
     parameters = it.method.parameters()
-    if not parameters:
-        return
     perturb(it.method, 0.05)
     assert gradient_error(it.loss, parameters) < 1e-6
     # the check can fail: one tensor's gradient wrong by a part in a hundred
@@ -139,13 +134,11 @@ def test_gradient_checkpointing_gives_the_same_gradients(name, make):
 # --- kernels ----------------------------------------------------------------------------------------------------------
 
 
-@every_method
+@having_option("forward")
 @both_models
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
 @pytest.mark.parametrize("prepare", [None, checkpointed], ids=["kept", "checkpointed"])
 def test_every_kernel_is_the_same_map_and_gives_the_same_gradients(name, make, dtype, tolerance, prepare):
-    if "forward" not in options_of(name):
-        return  # one way to compute it
     found = {}
     for kernel in ("factored", "merged_weight", "delta_weight"):
         it = adapted(name, make, dtype, prepare=prepare, forward=kernel)
@@ -189,15 +182,13 @@ def test_auto_composes_where_it_is_exact_and_pays(make):
 
 
 @pytest.mark.slow
-@every_method
+@having_option("forward")
 @pytest.mark.parametrize("forward", ["factored", "merged_weight", "delta_weight", "auto"])
-def test_a_compiled_model_is_the_same_map_and_gives_the_same_gradients(name, kernel):
-    if "forward" not in options_of(name):
-        return  # one way to compute it
+def test_a_compiled_model_is_the_same_map_and_gives_the_same_gradients(name, forward):
     torch.compiler.reset()
     found = []
     for compiled in (False, True):
-        it = adapted(name, roberta, torch.float32, forward=kernel if compiled else "factored")
+        it = adapted(name, roberta, torch.float32, forward=forward if compiled else "factored")
         perturb(it.method, 0.05)
         it.model.train()
         if compiled:
@@ -235,13 +226,11 @@ def test_merged_logits_are_the_adapters_and_unmerging_restores_every_bit(name, m
     assert torch.equal(it.logits(), with_adapter)
 
 
-@every_method
-@both_models
+@where(lambda it: it.method.mergeable)
 @pytest.mark.parametrize("kinds", [None, ("q", "v")])
 def test_merging_changes_the_targets_and_nothing_else(name, make, kinds):
     it = adapted(name, make, kinds=kinds)
-    if not it.method.mergeable:
-        return
+    assert it.method.mergeable
     perturb(it.method)
     before = it.weights()
     deltas = {path: layer.delta_weight() for path, layer in it.method.layers.items()}
@@ -280,7 +269,7 @@ def test_factors_multiply_to_the_update(name, make):
 # --- dropout ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [n for n in METHODS if "dropout" in options_of(n)])
+@having_option("dropout")
 @both_models
 def test_dropout_acts_in_training_and_on_the_adapter_alone(name, make):
     without, it = adapted(name, make), adapted(name, make, dropout=0.5)

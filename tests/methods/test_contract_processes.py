@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import ROOT
 from tests.support import contract_worker
-from tests.support.contract_harness import METHODS, every_method, having, options_of, train
+from tests.support.contract_harness import METHODS, every_method, having, having_option, train
 from tests.support.gloo import Group
+from tests.support.paths import ROOT
 from uora_bench.training import evaluation
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
@@ -96,18 +96,18 @@ def two():
 def losses(name: str, **chosen: Any) -> tuple[list[float], list[int]]:
     """Every step's loss, and how many dev rows were scored in each epoch."""
     scored: list[int] = []
-    score = evaluation.scores
+    score = evaluation.split_scores
 
     def counted(task: Any, predictions: Any, *rest: Any, **more: Any) -> Any:
         scored.append(len(predictions))
         return score(task, predictions, *rest, **more)
 
-    evaluation.scores = counted
+    evaluation.split_scores = counted
     try:
         with tempfile.TemporaryDirectory() as folder:
             return train(name, Path(folder), **{**contract_worker.SETTINGS, **chosen}).losses, scored
     finally:
-        evaluation.scores = score
+        evaluation.split_scores = score
 
 
 def losses_of(name: str, chosen: dict[str, Any]) -> tuple[list[float], list[int]]:
@@ -130,14 +130,12 @@ def test_any_batch_size_gives_the_losses_of_one_process(two, name, batch_size, m
 
 
 @pytest.mark.slow
-@every_method
+@having_option("forward")
 @pytest.mark.parametrize("forward", ["merged_weight", "delta_weight", "auto"])
-def test_every_kernel_gives_the_losses_of_the_plain_one_in_two_processes(two, name, kernel):
-    if "forward" not in options_of(name):
-        return  # one way to compute it
+def test_every_kernel_gives_the_losses_of_the_plain_one_in_two_processes(two, name, forward):
     options = {**contract_worker.SETTINGS["options"], "forward": "factored"}
     alone, _ = losses(name, options=options, max_steps=6)
-    for each, _ in two(losses_of, name, {"options": {**options, "forward": kernel}, "max_steps": 6}):
+    for each, _ in two(losses_of, name, {"options": {**options, "forward": forward}, "max_steps": 6}):
         assert each == pytest.approx(alone, rel=1e-4)
 
 

@@ -15,19 +15,21 @@ from tests.support.contract_harness import (
     every_method,
     file_of,
     having,
+    having_option,
     logits,
     options_of,
     same,
     small,
+    where,
 )
 from tests.support.tinymodels import backbone_config, gpt2, inject, make_method, roberta
-from uora_bench.config.cell import Cell
 from uora_bench.config.compose import compose
 from uora_bench.errors import UserError
 from uora_bench.methods.base import backbone_parameters
 from uora_bench.models import backbones
+from uora_bench.models.heads import HeadSpec
+from uora_bench.models.targets import find_targets
 from uora_bench.run.dry_run import describe
-from uora_bench.tasks.base import HeadSpec
 
 HEAD = HeadSpec("AutoModelForSequenceClassification", {"num_labels": 3})
 LISTS = [("q", "v"), ("q", "up", "down"), ("o",)]
@@ -59,12 +61,15 @@ def test_two_optimizers_hold_every_trained_parameter_between_them_once(name, mak
 
 @every_method
 @both_models
+def test_the_start_is_the_model_as_it_was_or_said_to_be_elsewhere(name, make):
+    it = adapted(name, make)
+    assert torch.equal(it.logits(), logits(make())) != bool(it.method.starts_elsewhere)
+
+
+@where(lambda it: not it.method.starts_elsewhere)
 def test_the_start_leaves_the_model_as_it_was(name, make):
     bare = make()
     it = adapted(name, make)
-    if it.method.starts_elsewhere:
-        assert not torch.equal(it.logits(), logits(bare)), "it says it starts elsewhere and does not"
-        return
     assert torch.equal(it.logits(), logits(bare))
     assert same(it.weights(), dict(bare.named_parameters()))
     for layer in it.method.layers.values():
@@ -99,10 +104,10 @@ def test_a_model_without_storage_is_enough_to_count(name, make):
 def test_a_dry_run_describes_the_cell(name):
     words = [f"method={name}", "task=tiny/nli", "recipe=none", *(f"method.{k}=4" for k in having(name, rank=4))]
     composed = compose(words)
-    text = describe(Cell.from_config(composed.values), composed)
+    text = describe(composed)
     model = backbones.skeleton(backbone_config("tiny_roberta"), HEAD)
     method = small(name)
-    targets = backbones.targets(model, backbone_config("tiny_roberta"), method.target_modules)
+    targets = find_targets(model, backbone_config("tiny_roberta"), method.config.adapts)
     method.inject(model, targets, torch.Generator().manual_seed(0))
     assert f"adapter {sum(p.numel() for p in method.parameters()):,} · head" in text
     assert all(f"method.{option}" in text for option in options_of(name))
@@ -113,11 +118,14 @@ def test_a_dry_run_describes_the_cell(name):
 
 @every_method
 @both_models
-def test_the_seed_decides_what_is_drawn(name, make):
-    first, again, other = (adapted(name, make, seed=seed) for seed in (3, 3, 4))
+def test_a_seed_draws_the_same_again(name, make):
+    first, again = (adapted(name, make, seed=3) for _ in range(2))
     assert same(file_of(first.method), file_of(again.method))
-    if not first.new_parameters():  # what it trains is the backbone's
-        return
+
+
+@where(lambda it: it.new_parameters())  # else what it trains is the backbone's
+def test_the_seed_decides_what_is_drawn(name, make):
+    first, other = (adapted(name, make, seed=seed) for seed in (3, 4))
     alike = same(file_of(first.method), file_of(other.method))
     if first.method.starts_alike:
         assert alike, "it says that every seed starts alike and draws something"
@@ -163,7 +171,7 @@ def test_an_unknown_option_is_refused(name):
         make_method(name, surplus=1)
 
 
-@pytest.mark.parametrize("name", [n for n in METHODS if "target_modules" in options_of(n)])
+@having_option("target_modules")
 def test_targets_that_overlap_are_refused(name):
     with pytest.raises(UserError):
         inject(small(name), gpt2(), ("qkv", "q"))

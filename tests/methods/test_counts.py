@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import pytest
-import torch
 
-from tests.support.tinymodels import backbone_config, make_method
+from tests.support.architectures import shapes, skeleton, trained_after_injection
+from tests.support.tinymodels import make_method
 from uora_bench.methods.base import backbone_parameters
-from uora_bench.models import backbones
-from uora_bench.tasks.base import HeadSpec
 
-HEADS = {
-    "encoder": HeadSpec("AutoModelForSequenceClassification", {"num_labels": 2}),
-    "causal_lm": HeadSpec("AutoModelForCausalLM", {}),
-    "vision": HeadSpec("AutoModelForImageClassification", {"num_labels": 10}),
-}
 QV, FUSED, LINEAR = ("q", "v"), ("qkv",), ("q", "k", "v", "o", "gate", "up", "down")
 SMOLLM, QWEN = ("v", "o", "down", "up"), ("v", "o", "up")  # what α-LoRA's released code adapts
 
@@ -92,31 +83,6 @@ SIZES = {
     "llama_7b": 67384, "llama2_13b": 130159, "llama_13b": 130159, "llama3_8b": 80303, "qwen2_5_7b": 76156,
     "qwen2_5_0_5b": 4940, "smollm_360m": 3618, "vit_base": 858, "vit_large": 3033, "minilm": 227,
 }  # fmt: skip
-
-
-@cache
-def skeleton(name):
-    """The model of a real architecture on the meta device, made once: `trained_after_injection` leaves it as it was."""
-    config = backbone_config(name)
-    return backbones.skeleton(config, HEADS[config.kind])
-
-
-def shapes(name, kinds):
-    return [t.shape for t in backbones.targets(skeleton(name), backbone_config(name), kinds)]
-
-
-def trained_after_injection(method, name, kinds):
-    """Parameters of the model that want a gradient once ``method`` is on it; the model is put back afterwards."""
-    model = skeleton(name)
-    method.inject(model, backbones.targets(model, backbone_config(name), kinds), torch.Generator().manual_seed(0))
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    assert sum(p.numel() for p in method.parameters()) == trained
-    for path, layer in method.layers.items():
-        parent, _, leaf = path.rpartition(".")
-        setattr(model.get_submodule(parent), leaf, layer.base)
-    if hasattr(model, "projection_pairs"):
-        del model.projection_pairs
-    return trained
 
 
 def cells(table):

@@ -121,7 +121,7 @@ def test_it_is_the_naive_pass_in_value_and_gradient(
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 @pytest.mark.parametrize("rank", [2, 9])  # thin products, and through G
-@pytest.mark.parametrize("delta_weight", [False, True], ids=["merged_weight", "delta_weight"])
+@pytest.mark.parametrize("separate", [False, True], ids=["merged_weight", "delta_weight"])
 def test_gradcheck(kind: str, rank: int, separate: bool) -> None:
     x, weight, bias, terms = problem(kind, 12, 4, 3, rank)
     assert through_weight(12, 3, 4, 2, 1) != through_weight(12, 3, 4, 9, 2)
@@ -137,7 +137,7 @@ def test_gradcheck(kind: str, rank: int, separate: bool) -> None:
     assert gradcheck(run, tensors)
 
 
-@pytest.mark.parametrize("delta_weight", [False, True], ids=["merged_weight", "delta_weight"])
+@pytest.mark.parametrize("separate", [False, True], ids=["merged_weight", "delta_weight"])
 def test_only_what_wants_a_gradient_gets_one(separate: bool) -> None:
     x, weight, bias, terms = problem("all", 5, 4, 3, 2)
     frozen = terms[0]._replace(A=terms[0].A.detach(), alpha=terms[0].alpha.detach())  # type: ignore[union-attr]
@@ -148,7 +148,7 @@ def test_only_what_wants_a_gradient_gets_one(separate: bool) -> None:
     assert all(t.grad is not None for t in (frozen.B, frozen.u, frozen.v))  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("delta_weight", [False, True], ids=["merged_weight", "delta_weight"])
+@pytest.mark.parametrize("separate", [False, True], ids=["merged_weight", "delta_weight"])
 def test_batches_of_any_shape_and_checkpointing_give_the_same(separate: bool) -> None:
     x, weight, bias, terms = problem("vera", 12, 4, 3, 2)
     flat = weight_linear(x, weight, bias, terms, separate)
@@ -161,7 +161,7 @@ def test_batches_of_any_shape_and_checkpointing_give_the_same(separate: bool) ->
 
 
 @pytest.mark.parametrize("kind", ["lora", "vera", "alpha"])
-@pytest.mark.parametrize(("delta_weight", "rank"), [(False, 4), (True, 4), (True, 128)])
+@pytest.mark.parametrize(("separate", "rank"), [(False, 4), (True, 4), (True, 128)])
 def test_under_autocast_it_is_the_naive_pass_to_the_rounding_of_bfloat16(kind: str, separate: bool, rank: int) -> None:
     x, weight, bias, terms = problem(kind, 64, 32, 24, rank, dtype=torch.float32)
     exact, _ = both(x, weight, bias, terms)
@@ -192,7 +192,7 @@ def test_apart_a_small_update_keeps_its_precision_in_bfloat16_and_composed_it_do
     assert (together - wanted).norm() > 0.1 * wanted.norm()
 
 
-@pytest.mark.parametrize("delta_weight", [False, True], ids=["merged_weight", "delta_weight"])
+@pytest.mark.parametrize("separate", [False, True], ids=["merged_weight", "delta_weight"])
 def test_an_alpha_near_one_is_not_lost_in_bfloat16(separate: bool) -> None:
     # bfloat16 has no number between 0.996 and 1, and none between 1 and 1.0078
     x, weight, bias, (term,) = problem("alpha", 64, 32, 24, 4, dtype=torch.float32)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import io
 import warnings
 
 import peft
@@ -11,109 +10,50 @@ import pytest
 import torch
 from peft.utils import ModulesToSaveWrapper
 
-from tests.run.test_cli import finish, one_line, only_record, start
-from tests.support.tinymodels import backbone_config, gpt2, inject, labelled, make_method, roberta, tokens
+from tests.support.command_line import finish, one_line, only_record, start
+from tests.support.peft_types import (
+    CLOSED_FORM,
+    FIELDS,
+    MUST_TRAIN,
+    PROMPT,
+    WIDTH,
+    injected,
+    logits,
+    mistake,
+    mistake_on_model,
+    through_a_file,
+    train,
+)
+from tests.support.tinymodels import backbone_config, gpt2, labelled, make_method, roberta
 from uora_bench.__main__ import main
-from uora_bench.config.cell import Cell
 from uora_bench.config.compose import COMMAND_LINE, compose
 from uora_bench.errors import UserError
 from uora_bench.methods import peft_places
 from uora_bench.methods.base import backbone_parameters
 from uora_bench.models import backbones
+from uora_bench.models.heads import HeadSpec
+from uora_bench.models.targets import find_targets
 from uora_bench.records.record import read
-from uora_bench.tasks.base import HeadSpec
 
-WIDTH, PROMPT = 32, 3
-# fields without which a type does not fit a model 32 wide, or is too large for a test
-FIELDS = {
-    "adalora": {"init_r": 4, "target_r": 2}, "adamss": {"r": 8, "num_subspaces": 2}, "boft": {"boft_block_size": 4},
-    "oft": {"oft_block_size": 8}, "vblora": {"vector_length": 8, "num_vectors": 16}, "c3a": {"block_size": 8},
-    "trainable_tokens": {"token_indices": [3, 4, 5]}, "road": {"group_size": 8}, "unilora": {"theta_d_length": 16},
-    "fourierft": {"n_frequency": 20}, "waveft": {"n_frequency": 20}, "shira": {"r": 2},
-    "adaption_prompt": {"adapter_len": 3, "adapter_layers": 1}, "cartridge": {"num_virtual_tokens": PROMPT},
-    "prompt_tuning": {"num_virtual_tokens": PROMPT}, "prefix_tuning": {"num_virtual_tokens": PROMPT},
-    "p_tuning": {"num_virtual_tokens": PROMPT, "encoder_hidden_size": 8},
-    **{kind: {"r": 4} for kind in ("lora", "vera", "pvera", "randlora", "miss", "psoft", "gralora", "hira", "peanut",
-                                   "lily", "delora", "loha", "lokr", "deft", "glora", "tinylora", "hra")},
-}  # fmt: skip
-# a regression must not turn one of these into a refusal
-MUST_TRAIN = {
-    "lora", "adalora", "ia3", "loha", "lokr", "oft", "boft", "vera", "fourierft", "hra", "ln_tuning", "vblora",
-    "randlora", "prompt_tuning", "p_tuning", "prefix_tuning", "cartridge", "adamss", "beft", "c3a", "deft", "delora",
-    "frod", "glora", "gralora", "hira", "lily", "miss", "osf", "peanut", "psoft", "pvera", "road", "shira",
-    "supertuning", "tinylora", "trainable_tokens", "unilora", "waveft",
-}  # fmt: skip
-CLOSED_FORM = {"lora", "adalora", "vera", "ia3", "loha", "fourierft", "hra", "vblora"}
-assert MUST_TRAIN > CLOSED_FORM
 EVERY_TYPE = sorted(t.value.lower() for t in peft.PeftType)
-
-
-def injected(kind, make=roberta, dtype=torch.float32, seed=0, kinds=None, **fields):
-    """A model with PEFT type ``kind`` on it; returns model, method and targets."""
-    model = make(dtype)
-    method = make_method("peft", seed, type=kind, target_modules=kinds, fields={**FIELDS.get(kind, {}), **fields})
-    targets = inject(method, model, seed=seed)
-    return model, method, targets
-
-
-def train(model, method, steps, first=1, optimizer=None):
-    """``steps`` of the trainer's own sequence of calls; returns the losses with the regulariser."""
-    optimizer = optimizer or torch.optim.AdamW(method.parameters(), lr=1e-2)
-    losses = []
-    model.train()
-    for step in range(first, first + steps):
-        method.before_forward(step, True)
-        loss, extra = model(**labelled(model, batch=4, seed=step)).loss, method.regulariser()
-        loss = loss if extra is None else loss + extra
-        loss.backward()
-        optimizer.step()
-        method.after_step(step)
-        optimizer.zero_grad(set_to_none=True)
-        losses.append(loss.item())
-    model.eval()
-    return losses
-
-
-@torch.no_grad()
-def logits(model):
-    return model(**tokens(model)).logits
-
-
-def through_a_file(state):
-    file = io.BytesIO()
-    torch.save(state, file)
-    file.seek(0)
-    return torch.load(file, weights_only=True)
-
-
-def mistake(kind="lora", kinds=None, **fields):
-    """The one line that these words are refused with before there is a model."""
-    with pytest.raises(UserError) as caught:
-        make_method("peft", type=kind, target_modules=kinds, fields=fields)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-def mistake_on_model(kind="lora", **words):
-    """The one line that these words are refused with at the latest on a model."""
-    with pytest.raises(UserError) as caught:
-        injected(kind, **words)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 # --- every type -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", EVERY_TYPE)
+# one that is new in PEFT and trains has to be listed
+@pytest.mark.parametrize("kind", [kind for kind in EVERY_TYPE if kind not in MUST_TRAIN])
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_every_type_trains_or_is_refused_with_a_reason(kind):
+def test_a_type_that_does_not_train_is_refused_with_a_reason(kind):
+    reason = mistake_on_model(kind)
+    assert reason.startswith(f"peft.type={kind} ")
+    assert len(reason) > len(kind) + 40
+
+
+@pytest.mark.parametrize("kind", [kind for kind in EVERY_TYPE if kind in MUST_TRAIN])
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_every_other_type_trains(kind):
     plain = dict(roberta(torch.float32).named_parameters())
-    if kind not in MUST_TRAIN:  # one that is new in PEFT and trains has to be listed
-        reason = mistake_on_model(kind)
-        assert reason.startswith(f"peft.type={kind} ")
-        assert len(reason) > len(kind) + 40
-        return
     model, method, targets = injected(kind)
     opened = {id(p) for p in backbone_parameters(model).values() if p.requires_grad}
     assert opened == {id(p) for p in method.parameters()}
@@ -148,24 +88,31 @@ def test_every_type_trains_or_is_refused_with_a_reason(kind):
     assert method.seed_tensors() < method.adapter_state().keys()
 
 
-@pytest.mark.parametrize("kind", sorted(MUST_TRAIN))
-@pytest.mark.filterwarnings("ignore::UserWarning")
-def test_a_dry_run_counts_what_a_run_trains(kind):
+def on_a_skeleton(kind):
+    """The method, a tiny RoBERTa without weights, and the targets in it."""
     backbone, head = backbone_config("tiny_roberta"), HeadSpec("AutoModelForSequenceClassification", {"num_labels": 3})
     method = make_method("peft", type=kind, fields={**FIELDS.get(kind, {})})
     model = backbones.skeleton(backbone, head)
-    targets = backbones.targets(model, backbone, method.target_modules)
-    if kind == "adamss":  # its subspaces are clusters of the weights
-        with pytest.raises(UserError, match="a dry run does not load"):
-            method.inject(model, targets, torch.Generator().manual_seed(0))
-        return
+    return method, model, find_targets(model, backbone, method.config.adapts)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_dry_run_refuses_a_type_that_needs_the_weights():
+    method, model, targets = on_a_skeleton("adamss")  # its subspaces are clusters of the weights
+    with pytest.raises(UserError, match="a dry run does not load"):
+        method.inject(model, targets, torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("kind", sorted(MUST_TRAIN - {"adamss"}))
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_dry_run_counts_what_a_run_trains(kind):
+    method, model, targets = on_a_skeleton(kind)
     method.inject(model, targets, torch.Generator().manual_seed(0))
-    full = backbones.skeleton(backbone, head).to_empty(device="cpu")
+    real, full, places = on_a_skeleton(kind)
+    full.to_empty(device="cpu")
     with torch.no_grad():
         [p.normal_(std=0.02, generator=torch.Generator().manual_seed(i)) for i, p in enumerate(full.parameters())]
-    full.head_modules = model.head_modules
-    real = make_method("peft", type=kind, fields={**FIELDS.get(kind, {})})
-    real.inject(full, backbones.targets(full, backbone, real.target_modules), torch.Generator().manual_seed(0))
+    real.inject(full, places, torch.Generator().manual_seed(0))
     counts = [sum(p.numel() for p in m.parameters()) for m in (method, real)]
     assert counts[0] == counts[1]
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == counts[0]
@@ -405,7 +352,7 @@ def test_the_command_line_reaches_any_field():
     assert composed.values["method"]["fields"] == {"init_r": 12, "alpha_pattern": {"query": 3}}
     assert composed.sources["method.fields.init_r"] == COMMAND_LINE
     ids = [
-        Cell.from_config(compose(["method=peft", "task=tiny/nli", *more]).values).cell_id("data")
+        compose(["method=peft", "task=tiny/nli", *more]).cell.cell_id("data")
         for more in (
             [],
             ["peft.type=lora", "method.target_modules=[q,v]"],

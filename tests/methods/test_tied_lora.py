@@ -5,12 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.methods.test_counts import shapes, trained_after_injection
+from tests.support.architectures import shapes, trained_after_injection
 from tests.support.tinymodels import gpt2, inject, labelled, make_method, roberta, tokens
-from uora_bench.config.cell import Cell
 from uora_bench.config.compose import compose
+from uora_bench.config.options.tied import VARIANTS
 from uora_bench.errors import UserError
-from uora_bench.methods.tied_lora import VARIANTS
 
 QV, QKV = ("q", "v"), ("q", "k", "v")
 FUSED = {"layout": "fused", "target_modules": QKV}
@@ -77,12 +76,12 @@ def test_a_backbone_with_a_fused_projection_needs_no_fused_layout():
 
 def test_one_word_names_a_variant_and_vbua_is_tl6():
     def cell(word):
-        return Cell.from_config(compose(["method=tied_lora", f"method.variant={word}", "task=glue/rte"]).values)
+        return compose(["method=tied_lora", f"method.variant={word}", "task=glue/rte"]).cell
 
     assert cell("vBuA") == cell("tl6") == cell("TL6")
     assert cell("vBuA").cell_id("x") == cell("tl6").cell_id("x") != cell("tl5").cell_id("x")
     for variant in VARIANTS:
-        assert cell(variant).method.options["variant"] == variant
+        assert cell(variant).method.variant == variant
 
 
 def naive(method, x, name):
@@ -219,8 +218,8 @@ def test_the_gradient_of_a_tied_tensor_is_clipped_once():
         ({"train_A": False, "train_B": False, "train_u": False, "train_v": False}, "nothing would be trained"),
         ({"variant": "tl5", "zero": "v"}, "frozen factor"),
         ({"u_initial": 0.0}, "zero=u"),
-        ({"layout": "fused"}, r"targets=\[q,k,v\]"),
-        ({"layout": "fused", "target_modules": ("q", "up")}, r"targets=\[q,k,v\]"),
+        ({"layout": "fused"}, r"target_modules=\[q,k,v\]"),
+        ({"layout": "fused", "target_modules": ("q", "up")}, r"target_modules=\[q,k,v\]"),
         ({**FUSED, "pairs": "all"}, "pairs=all"),
         ({"rank": 0}, "rank"),
     ],

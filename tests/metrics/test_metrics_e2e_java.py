@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.metrics.test_metrics_e2e import grouped, oracle
+from tests.support.e2e_texts import grouped, oracle
 from uora_bench.metrics import meteor, ptb
 from uora_bench.metrics.e2e import e2e_scores
 
@@ -41,8 +41,7 @@ def test_the_official_meteor_to_the_fourth_decimal(java, shared, monkeypatch, tm
     monkeypatch.setenv("LC_ALL", "C")  # a locale without é
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     system, references, official = oracle(shared)
-    scores, absent = e2e_scores(system, references)
-    assert absent == {}
+    scores = e2e_scores(system, references)
     assert f"{scores['meteor']:.4f}" == f"{official['official_default']['METEOR']:.4f}"
     assert tuple(scores) == ("bleu", "nist", "meteor", "rouge_l", "cider")
     assert list(tmp_path.iterdir()) == []
@@ -58,9 +57,9 @@ def test_meteor_of_odd_texts(java):
 
 def test_meteor_is_absent_without_java(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    scores, absent = e2e_scores(["a pub"], [["a pub"]])
+    scores = e2e_scores(["a pub"], [["a pub"]])
     assert "meteor" not in scores
-    assert absent == {"meteor": "METEOR needs Java, and there is no java on PATH"}
+    assert scores["absent"] == {"meteor": "METEOR needs Java, and there is no java on PATH"}
 
 
 def test_meteor_is_absent_without_its_jar(monkeypatch, tmp_path):
@@ -84,10 +83,10 @@ def test_meteor_is_absent_without_its_jar(monkeypatch, tmp_path):
 )
 def test_meteor_is_absent_where_java_fails(code, reason, monkeypatch, tmp_path):
     fake_java(tmp_path, monkeypatch, code)
-    scores, absent = e2e_scores(["a pub"] * 200, [["a pub"]] * 200)
+    scores = e2e_scores(["a pub"] * 200, [["a pub"]] * 200)
     assert "meteor" not in scores
-    assert absent["meteor"].startswith(reason)
-    assert "\n" not in absent["meteor"]
+    assert scores["absent"]["meteor"].startswith(reason)
+    assert "\n" not in scores["absent"]["meteor"]
 
 
 def test_a_java_that_hangs_is_killed(monkeypatch, tmp_path):

@@ -17,30 +17,32 @@ import torch
 from accelerate import Accelerator
 
 from tests.support.tinymodels import make_method
-from uora_bench.config import registry
 from uora_bench.config.cell import Cell
 from uora_bench.config.compose import compose
 from uora_bench.data import hub
 from uora_bench.errors import UserError
 from uora_bench.models import backbones, weights
+from uora_bench.models.heads import head_parameters
+from uora_bench.models.targets import find_targets
 from uora_bench.run.trackers import Tracker
+from uora_bench.tasks import create_task, task_class
 from uora_bench.tasks.base import Encoded
 from uora_bench.training import trainer
 from uora_bench.util.signals import StopRequest
 
 
 def cell_of(*words: str) -> Cell:
-    return Cell.from_config(compose(["backbone=tiny_roberta", "recipe=none", *words]).values)
+    return compose(["backbone=tiny_roberta", "recipe=none", *words]).cell
 
 
-HEAD = registry.task_class("text_classification")(cell_of().task).head
+HEAD = task_class("text_classification")(cell_of().task).head
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A copy of the carried checkpoint."""
-    carried = importlib.resources.files("uora_bench") / "assets" / "tiny_roberta"
-    return Path(shutil.copytree(str(carried), tmp_path / "weights"))
+    """A copy of the bundled checkpoint."""
+    bundled = importlib.resources.files("uora_bench") / "assets" / "tiny_roberta"
+    return Path(shutil.copytree(str(bundled), tmp_path / "weights"))
 
 
 def config(folder: Path, **changes: Any) -> None:
@@ -139,7 +141,7 @@ def test_the_head_starts_the_same_on_a_half_precision_backbone(folder: Path) -> 
     heads = {}
     for dtype in ("float32", "bfloat16", "float16"):
         model = backbones.load(cell_of(f"backbone.path={folder}", f"backbone.dtype={dtype}").backbone, HEAD, 3).model
-        heads[dtype] = backbones.head_parameters(model)
+        heads[dtype] = head_parameters(model)
         assert {str(p.dtype) for p in heads[dtype].values()} == {"torch.float32"}
         rest = {str(p.dtype) for n, p in model.named_parameters() if n not in heads[dtype]}
         assert rest == {f"torch.{dtype}"}
@@ -166,12 +168,12 @@ def test_a_half_precision_backbone_trains_in_float32(method_name: str, folder: P
     words = (f"method={method_name}", f"backbone.path={folder}", "backbone.dtype=bfloat16")
     cell = cell_of(*words, "trainer.precision=float32", "trainer.epochs=2", "trainer.batch_size=8")
     cell = replace(cell, trainer=replace(cell.trainer, lr_adapter=1e-3, lr_head=1e-4))
-    task = registry.task_class(cell.task.family)(cell.task)
+    task = create_task(cell.task)
     model = backbones.load(cell.backbone, task.head, 0).model
     method = make_method(method_name)
-    targets = backbones.targets(model, cell.backbone, method.target_modules)
+    targets = find_targets(model, cell.backbone, method.config.adapts)
     method.inject(model, targets, torch.Generator().manual_seed(0))
-    head = backbones.head_parameters(model)
+    head = head_parameters(model)
     before = {name: p.detach().clone() for name, p in head.items()}
     for parameter in head.values():
         parameter.requires_grad_(True)
@@ -184,6 +186,6 @@ def test_a_half_precision_backbone_trains_in_float32(method_name: str, folder: P
         Accelerator(cpu=True, mixed_precision="no"), StopRequest(),
     )  # fmt: skip
     assert history.steps == 6
-    assert all(np.isfinite(e["train_loss"]) for e in history.epochs)
+    assert all(np.isfinite(e.train_loss) for e in history.epochs)
     assert {p.dtype for p in head.values()} == {torch.float32}
     assert all(not p.equal(before[name]) for name, p in head.items())

@@ -12,13 +12,14 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from tests.support.tinymodels import backbone_config, make_method
-from uora_bench.config.cell import BackboneConfig, Cell
+from uora_bench.config.cell import BackboneConfig
 from uora_bench.config.compose import compose
 from uora_bench.errors import UserError
 from uora_bench.methods.base import size_of
 from uora_bench.models import backbones, quantisation
-from uora_bench.run.fitting import inject
-from uora_bench.tasks.base import HeadSpec
+from uora_bench.models.heads import HeadSpec, head_parameters
+from uora_bench.models.targets import find_targets
+from uora_bench.training.inject import inject
 
 pytest.importorskip("bitsandbytes", reason="needs the extra qlora")
 
@@ -67,7 +68,7 @@ IDS = torch.randint(1, 256, (2, 9), generator=torch.Generator().manual_seed(0))
 
 def put(name: str, model: Any, backbone: BackboneConfig, **options: Any) -> Any:
     method = make_method(name, **options)
-    targets = backbones.targets(model, backbone, ("q", "v", "up"))
+    targets = find_targets(model, backbone, ("q", "v", "up"))
     method.inject(model, targets, torch.Generator().manual_seed(0))
     return method
 
@@ -94,7 +95,7 @@ def test_a_classification_head_is_not_quantised_and_comes_from_the_seed(tmp_path
     config = saved("roberta_base", tmp_path, AutoModel)
     head = HeadSpec("AutoModelForSequenceClassification", {"num_labels": 3})
     model, plain = loaded(config, head), loaded(replace(config, quantisation="none"), head)
-    for name, parameter in backbones.head_parameters(model).items():
+    for name, parameter in head_parameters(model).items():
         assert torch.equal(parameter, dict(plain.named_parameters())[name])
     assert type(model.roberta.encoder.layer[0].attention.self.query).__name__ == "Linear4bit"
 
@@ -152,7 +153,7 @@ def test_an_evaluation_between_changes_no_gradient(backbone: BackboneConfig) -> 
 
 def test_counts_are_those_of_the_model_behind_the_codes(backbone: BackboneConfig) -> None:
     words = ["method=lora", "task=instruct/alpaca", f"backbone={backbone.name}", "recipe=none"]
-    cell = replace(Cell.from_config(compose(words).values), backbone=backbone)
+    cell = replace(compose(words).cell, backbone=backbone)
     counts = [
         inject(replace(cell, backbone=b), loaded(b), make_method("lora"))[1]
         for b in (backbone, replace(backbone, quantisation="none"))
@@ -168,7 +169,7 @@ def test_nothing_is_merged_into_codes(backbone: BackboneConfig) -> None:
         method.merge()
     model = loaded(backbone)
     tuned = make_method("peft", type="lora")
-    tuned.inject(model, backbones.targets(model, backbone, ("up",)), torch.Generator().manual_seed(0))
+    tuned.inject(model, find_targets(model, backbone, ("up",)), torch.Generator().manual_seed(0))
     assert not tuned.mergeable
 
 
@@ -195,8 +196,8 @@ def test_float64_is_refused(backbone: BackboneConfig) -> None:
 
 def test_the_id_knows_of_it_and_a_plain_backbone_leaves_no_trace() -> None:
     words = ["method=lora", "task=instruct/alpaca", "backbone=llama2_7b", "recipe=none"]
-    plain = Cell.from_config(compose(words).values)
-    packed = Cell.from_config(compose([*words, "backbone.quantisation=nf4"]).values)
+    plain = compose(words).cell
+    packed = compose([*words, "backbone.quantisation=nf4"]).cell
     assert "quantisation" not in plain.canonical()["backbone"]
     assert packed.canonical()["backbone"]["quantisation"] == "nf4"
     assert plain.cell_id("d") != packed.cell_id("d")

@@ -12,29 +12,14 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.support.judgements import HINT, answer, judgement
+from tests.support.paths import ROOT
 from uora_bench.cli.judge import main
 from uora_bench.errors import UserError
 from uora_bench.mt_bench.judge import answers, config, plan, prompts, store
 from uora_bench.mt_bench.judge.answers import Answer
 from uora_bench.mt_bench.judge.config import JudgeConfig
-from uora_bench.mt_bench.judge.store import Judgement
 from uora_bench.util.jsonl import json_lines
-
-HINT = JudgeConfig("judge")
-
-
-def answer(n: int = 1, category: str = "writing", **changes: Any) -> Answer:
-    return dataclasses.replace(Answer(n, category, ("q1", "q2"), ("a1", "a2"), 0.7, {"seed": 1}), **changes)
-
-
-def judgement(key: str = "k", **changes: Any) -> Judgement:
-    made = Judgement(
-        key, 1, "writing", 1, 7.0, "[[x]]", "Rating: [[7]]", (), 1, 0.0, "stop", "judge", "judge-1", "host",
-        prompts.PROMPT_VERSION, False, 10, 5, "2026-01-01T00:00:00+00:00",
-    )  # fmt: skip
-    return dataclasses.replace(made, **changes)
-
 
 # --- answers ------------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.mt_bench.test_judge import HINT, answer, judgement
+from tests.support.judgements import HINT, answer, judgement
 from uora_bench.errors import UserError
 from uora_bench.mt_bench.judge import answers, plan, reply, scores, store
 from uora_bench.mt_bench.judge.client import Client

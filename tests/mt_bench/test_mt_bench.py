@@ -11,25 +11,21 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from uora_bench.config import registry
+from tests.support.mt_bench_questions import ASKED
 from uora_bench.config.cell import Cell
 from uora_bench.config.compose import compose
 from uora_bench.errors import CellError
 from uora_bench.export.loading import Loaded
+from uora_bench.methods import create_method
 from uora_bench.mt_bench import kept
 from uora_bench.mt_bench.generate import Writer
 from uora_bench.mt_bench.judge import answers
 from uora_bench.mt_bench.questions import Question
 from uora_bench.mt_bench.sampling import Ending, Sampler
-from uora_bench.run.fitting import inject
+from uora_bench.tasks import task_class
 from uora_bench.tasks.instruct import Instruct
+from uora_bench.training.inject import inject
 
-ASKED = (
-    Question(1, "writing", ("Describe a garden in spring.", "Now make it half as long.")),
-    Question(2, "math", ("What is seven times six?", "And divided by two?")),
-    Question(3, "stem", ("Why is the sky blue, and why is the evening sky red? Explain it to a child.",)),
-    Question(4, "roleplay", ("You are a lighthouse.", "You are a ship.")),
-)
 CHAT = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</{{ m.role }}>{% endfor %}<assistant>"
 
 
@@ -50,11 +46,11 @@ def tokenizer() -> Any:
 
 def cell_of(*words: str) -> Cell:
     base = ["task=instruct/alpaca", "recipe=none", "backbone.dtype=float32", *words]
-    return Cell.from_config(compose(base).values)
+    return compose(base).cell
 
 
 def instruct(*words: str) -> Instruct:
-    task: Instruct = registry.task_class("instruct")(cell_of(*words).task)
+    task: Instruct = task_class("instruct")(cell_of(*words).task)
     task.processor = tokenizer()
     return task
 
@@ -73,11 +69,11 @@ def loaded(positions: int = 512, dtype: str = "float32", method: tuple[str, ...]
         if parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=0.2)
     model.to(getattr(torch, dtype)).eval().head_modules = ()
-    adapter = registry.method_class(cell.method.name)(cell.method.options, 0)
+    adapter = create_method(cell.method, 0)
     inject(cell, model, adapter)
     for parameter in adapter.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
-    head = registry.task_class("instruct")(cell.task).head
+    head = task_class("instruct")(cell.task).head
     return Loaded(model.eval(), tokenizer(), cell, adapter, head, {}, frozenset(), False, True)
 
 

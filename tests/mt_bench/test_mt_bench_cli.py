@@ -10,11 +10,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.run.test_cli import HEAVY, environment, finish, start
+from tests.support.command_line import HEAVY, environment, finish, start
+from tests.support.teller import after
 from uora_bench.cli.judge import main as judge
 from uora_bench.cli.mt_bench import main
 from uora_bench.config.compose import compose
@@ -37,26 +37,13 @@ QUICK = ("max_new_tokens=12", "batch_size=1", "temperature.math=0.5")
 # the command line, but in its third batch the process is killed
 KILLER = """
 import os, sys
-from tests.integration.test_mt_bench_cli import at_third_batch
+from tests.support.teller import after
 from uora_bench.mt_bench import generate
-generate.Writer.answer = at_third_batch(generate.Writer.answer, lambda: os.kill(os.getpid(), 9))
+generate.Writer.answer = after(3, generate.Writer.answer, lambda: os.kill(os.getpid(), 9))
 from uora_bench.cli.mt_bench import main
 sys.exit(main(sys.argv[1:]))
 """
 Call = Callable[..., tuple[int, str, str]]
-
-
-def at_third_batch(answer: Callable[..., Any], act: Callable[[], None]) -> Callable[..., Any]:
-    """``answer``, but before its third call ``act``."""
-    calls: list[Any] = []
-
-    def wrapper(*args: Any) -> Any:
-        calls.append(args)
-        if len(calls) == 3:
-            act()
-        return answer(*args)
-
-    return wrapper
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +128,7 @@ def test_a_signal_leaves_what_was_answered(
 ) -> None:
     from uora_bench.mt_bench.generate import Writer
 
-    interrupted = at_third_batch(Writer.answer, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    interrupted = after(3, Writer.answer, lambda: os.kill(os.getpid(), signal.SIGTERM))
     before = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)}
     with monkeypatch.context() as patch:
         patch.setattr(Writer, "answer", interrupted)
@@ -197,8 +184,8 @@ def test_another_backbone_than_the_runs_is_refused(call: Call, trained: Path, ru
 
     import uora_bench
 
-    carried = Path(uora_bench.__file__).parent / "assets" / "tiny_llama"
-    other = Path(shutil.copytree(carried, tmp_path / "backbone"))
+    bundled = Path(uora_bench.__file__).parent / "assets" / "tiny_llama"
+    other = Path(shutil.copytree(bundled, tmp_path / "backbone"))
     same = call(
         run_folder, f"output={tmp_path / 'a.jsonl'}", "limit=1", f"backbone.path={other}", "results.dir=nowhere"
     )

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT
-from tests.mt_bench.test_mt_bench import ASKED
+from tests.support.mt_bench_questions import ASKED
+from tests.support.paths import ROOT
 from uora_bench.cli.mt_bench import main
 from uora_bench.errors import UserError
 from uora_bench.mt_bench import config, kept, questions

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
-from uora_bench.records import record as records
+from tests.support.paths import ROOT
+from uora_bench.records.record import read_record
 
 FILES = sorted((ROOT / "results" / "records").glob("*/*.json"))
 FILES = [f for f in FILES if f.parent.name not in ("scratch", "quickstart")]  # everybody's own
@@ -21,13 +22,26 @@ def test_there_are_records():
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_a_committed_record_is_done_valid_and_named_by_its_content(path):
-    record = records.read(path)
+    record = read_record(path)
     assert record.status == "done"
     assert record.experiment == path.parent.name
-    data = "/".join(f"{k}:{v}" for k, v in sorted(record.provenance["data"].items()))
+    data = "/".join(f"{k}:{v}" for k, v in sorted(record.provenance.data.items()))
     text = json.dumps([record.cell, data], sort_keys=True, separators=(",", ":"))
     assert hashlib.sha256(text.encode()).hexdigest()[:16] == record.cell_id == path.stem
-    assert record.provenance["git"]["commit"]
+    assert record.provenance.git.commit
+
+
+def test_no_score_changed_when_the_records_were_brought_to_schema_2():
+    found = {}
+    for path in FILES:
+        record = read_record(path)
+        if record.provenance.migrated_from is not None:
+            scores = {rule: result.scores for rule, result in record.scores.items()}
+            found.setdefault(f"{record.experiment} / {record.label}", []).append(scores)
+    for several in found.values():
+        several.sort(key=lambda scores: json.dumps(scores, sort_keys=True))
+    before = Path(__file__).parent / "data" / "scores_schema1.json"  # of all committed records, before the migration
+    assert found == json.loads(before.read_text("utf-8"))
 
 
 FAMILIES = {  # task -> split, then (metric, what it is multiplied by, decimals)
@@ -42,7 +56,7 @@ def family_rows():
     """What the table of the other families has to say, from the records: {row: cells}."""
     rows = {}
     for path in sorted((ROOT / "results" / "records").glob("tiny_*/*.json")):
-        record = records.read(path)
+        record = read_record(path)
         assert record.cell["seed"] == 0
         name, task = record.cell["method"]["name"], record.cell["task"]["name"]
         if record.experiment == "tiny_unadapted":
@@ -70,10 +84,10 @@ def test_the_page_prints_what_the_records_of_the_other_families_hold():
 def test_what_was_generated_lies_beside_the_records_that_name_it():
     named = {}
     for path in FILES:
-        for role, name in records.read(path).provenance.get("outputs", {}).items():
-            named[path.parent / name] = records.read(path).splits[role]
+        for role, name in read_record(path).provenance.outputs.items():
+            named[path.parent / name] = read_record(path).splits[role]
     assert named.keys() == set((ROOT / "results" / "records").glob("*/*.txt"))
-    assert all(path.read_text(encoding="utf-8").count("\n") <= split["rows"] for path, split in named.items())
+    assert all(path.read_text(encoding="utf-8").count("\n") <= split.rows for path, split in named.items())
 
 
 def test_answers_to_mt_bench_are_whole_and_hold_no_question():

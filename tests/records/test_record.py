@@ -15,8 +15,20 @@ from hypothesis import strategies as st
 
 from uora_bench.config.cell import MetricSpec
 from uora_bench.errors import UserError
-from uora_bench.records import record
-from uora_bench.records.record import CellRecord, Counts, EpochScores, RuleScore, Sizes, Timing
+from uora_bench.records.provenance import Git, Provenance
+from uora_bench.records.record import (
+    SCHEMA,
+    CellRecord,
+    Counts,
+    EpochScores,
+    RuleScore,
+    Sizes,
+    Split,
+    Timing,
+    find_record,
+    read_record,
+)
+from uora_bench.records.selection import select_scores
 from uora_bench.util import atomic
 
 ACCURACY = MetricSpec("glue/rte", "accuracy")
@@ -24,21 +36,19 @@ ERROR = MetricSpec("made/up", "error", higher_is_better=False)
 CELL_ID = "0123456789abcdef"
 
 
-def epoch(number: int, dev: float, halves: tuple[float, float] | None = None, name: str = "accuracy") -> dict[str, Any]:
-    scores: dict[str, Any] = {"dev": {name: dev}, "test": {name: dev / 2}}
-    if halves is not None:
-        scores["dev"]["halves"] = list(halves)
-    return {"epoch": number, "step": 10 * number, "train_loss": 0.5, "scores": scores, "seconds": 1.5}
+def epoch(number: int, dev: float, halves: tuple[float, float] | None = None, name: str = "accuracy") -> EpochScores:
+    scores = {"dev": {name: dev}, "test": {name: dev / 2}}
+    return EpochScores(number, 10 * number, 0.5, scores, 1.5, halves=halves)
 
 
 def done(**changes: Any) -> CellRecord:
-    epochs = [epoch(1, 0.5, (0.4, 0.6)), epoch(2, 0.75, (0.7, 0.8))]
+    epochs = (epoch(1, 0.5, (0.4, 0.6)), epoch(2, 0.75, (0.7, 0.8)))
     values: dict[str, Any] = {
-        "schema": record.SCHEMA, "status": "done", "cell_id": CELL_ID, "experiment": "scratch", "label": "uora · ü",
-        "cell": {"method": {"name": "uora", "options": {"targets": None, "tau": 1e-5}}, "seed": 0},
+        "schema": SCHEMA, "status": "done", "cell_id": CELL_ID, "experiment": "scratch", "label": "uora · ü",
+        "cell": {"method": {"name": "uora", "options": {"rank": 4, "tau": 1e-5}}, "seed": 0},
         "recipe": {"name": "none"}, "sources": {"method.rank": "own"}, "metric": ACCURACY,
-        "provenance": {"git": {"commit": None}}, "splits": {"dev": {"name": "validation", "rows": 4}},
-        "scores": record.select(epochs, ACCURACY), "epochs": tuple(EpochScores(**e) for e in epochs),
+        "provenance": Provenance(Git("abc", False), {"torch": "2"}), "splits": {"dev": Split("validation", 4)},
+        "scores": select_scores(epochs, ACCURACY), "epochs": epochs,
         "counts": Counts(10, 20, 1000), "bytes": Sizes(40, 100, 200), "seconds": Timing(0.5, 2.0, 1.0, 3.5),
         "examples_per_second": 12.5, "tokens_per_second": 99.0, "peak_memory_bytes": 1 << 30,
         "peak_memory_kind": "resident", "precision": "float32", "processes": 1, "merge_error": 1e-7,
@@ -59,15 +69,15 @@ def failed(reason: str = "the loss is not finite") -> CellRecord:
 def test_what_is_written_is_what_is_read(made: CellRecord, tmp_path: Path) -> None:
     path = made.write(tmp_path / "records" / "x")
     assert path.name == f"{CELL_ID}.json"
-    assert record.read(path) == made
-    assert record.find(path.parent, CELL_ID) == made
-    assert record.find(path.parent, "f" * 16) is None
+    assert read_record(path) == made
+    assert find_record(path.parent, CELL_ID) == made
+    assert find_record(path.parent, "f" * 16) is None
 
 
 def test_writing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     path = done().write(tmp_path)
     first = path.read_bytes()
-    record.read(path).write(tmp_path)
+    read_record(path).write(tmp_path)
     assert path.read_bytes() == first
     assert "uora · ü" in first.decode()
 
@@ -93,8 +103,13 @@ def with_value(value: object, *keys: str | int) -> Callable[[dict[str, Any]], ob
         (without("label"), "'label' is missing"),
         (without("metric"), "metric"),
         (without("schema"), "schema None"),
-        (with_value(2, "schema"), "schema 2"),
-        (with_value("1", "schema"), "schema 1"),
+        (with_value(3, "schema"), "schema 3"),
+        (with_value("2", "schema"), "schema 2"),
+        (with_value(1, "schema"), "of schema 1; run `uora-bench records migrate"),
+        (with_value([0.5], "epochs", 0, "halves"), "halves"),
+        (with_value("x", "provenance", "speling"), "provenance.speling"),
+        (with_value({"name": "validation"}, "splits", "dev"), "splits.dev.rows"),
+        (without("splits"), "dev"),
         (with_value("finished", "status"), "status"),
         (with_value("10", "counts", "adapter"), "counts.adapter"),
         (with_value(1.5, "counts", "adapter"), "counts.adapter"),
@@ -124,7 +139,7 @@ def test_a_record_that_is_not_valid_is_refused_in_one_line(
 
 def refused(path: Path, part: str) -> None:
     with pytest.raises(UserError) as caught:
-        record.read(path)
+        read_record(path)
     message = str(caught.value)
     assert "\n" not in message
     assert part in message
@@ -162,9 +177,9 @@ def test_a_failure_never_replaces_a_finished_record(tmp_path: Path) -> None:
 def test_a_finished_record_and_a_newer_failure_replace_a_failure(tmp_path: Path) -> None:
     path = failed("first").write(tmp_path)
     failed("second").write(tmp_path)
-    assert record.read(path).reason == "second"
+    assert read_record(path).reason == "second"
     done().write(tmp_path)
-    assert record.read(path).status == "done"
+    assert read_record(path).status == "done"
 
 
 # --- writing whole or not at all ----------------------------------------------------------------------------------
@@ -226,7 +241,7 @@ def test_a_reader_never_sees_a_half_written_file(tmp_path: Path) -> None:
 
 
 def test_ties_take_the_first_and_last_takes_the_last() -> None:
-    rules = record.select([epoch(i + 1, v) for i, v in enumerate([0.5, 0.8, 0.8, 0.6])], ACCURACY)
+    rules = select_scores([epoch(i + 1, v) for i, v in enumerate([0.5, 0.8, 0.8, 0.6])], ACCURACY)
     assert (rules["best_dev"].epoch, rules["last"].epoch) == (2, 4)
     assert rules["best_dev"].scores == {"dev": {"accuracy": 0.8}, "test": {"accuracy": 0.4}}
     assert rules["last"].scores["dev"] == {"accuracy": 0.6}
@@ -235,13 +250,13 @@ def test_ties_take_the_first_and_last_takes_the_last() -> None:
 
 def test_a_metric_of_which_less_is_better_is_minimised() -> None:
     epochs = [epoch(i + 1, v, (v, v), "error") for i, v in enumerate([0.5, 0.2, 0.2, 0.6])]
-    rules = record.select(epochs, ERROR)
+    rules = select_scores(epochs, ERROR)
     assert rules["best_dev"].epoch == 2
     assert rules["heldout_dev"].scores == {"dev": {"error": pytest.approx(0.2)}}
 
 
 def test_no_epoch_gives_no_score() -> None:
-    assert record.select([], ACCURACY) == {}
+    assert select_scores([], ACCURACY) == {}
 
 
 value = st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0])
@@ -258,8 +273,13 @@ def test_the_rules_equal_a_slow_computation(rows: list[tuple[float, float, float
             better = rows[i][column] > rows[best][column] if higher else rows[i][column] < rows[best][column]
             best = i if better else best
         chosen.append(best)
-    rules = record.select(epochs, metric)
+    rules = select_scores(epochs, metric)
     assert rules["best_dev"].epoch == chosen[0] + 1
     expected = (rows[chosen[1]][2] + rows[chosen[2]][1]) / 2  # chosen on one half, scored on the other
     assert rules["heldout_dev"] == RuleScore({"dev": {"accuracy": expected}}, None, rules["heldout_dev"].note)
     assert all("halves" not in scores for rule in rules.values() for scores in rule.scores.values())
+
+
+def test_of_the_provenance_only_what_is_known_is_written(tmp_path: Path) -> None:
+    data = json.loads(done().write(tmp_path).read_text())
+    assert data["provenance"] == {"git": {"commit": "abc", "dirty": False}, "versions": {"torch": "2"}}

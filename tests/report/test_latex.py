@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 from uora_bench.config import registry
 from uora_bench.grid import preset
 from uora_bench.report import latex, published, write

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.config.test_tables import LIBRARY, filled
-from tests.conftest import ROOT
+from tests.support.filled_grids import LIBRARY, filled
+from tests.support.paths import ROOT
 from uora_bench.report import latex, table, write
 from uora_bench.report.model import Table
 from uora_bench.theory import report as theory

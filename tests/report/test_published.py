@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
+from tests.support.scripts import script
 from uora_bench.errors import UserError
 from uora_bench.report import published
 from uora_bench.report.published import Library
@@ -23,15 +22,6 @@ def write(folder: Path, *rows: str, heading: str = HEADING) -> Path:
     path = folder / "p.csv"
     path.write_text("\n".join([heading, *rows]) + "\n", encoding="utf-8")
     return path
-
-
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("published_script", ROOT / "scripts" / "published.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 # --- the loader -----------------------------------------------------------------------------------------------------
@@ -142,7 +132,7 @@ def test_an_unknown_table_names_the_nearest(tmp_path: Path) -> None:
 
 
 def test_the_files_are_what_the_script_makes_of_the_collected_list(shared: Path) -> None:
-    made = script().files(shared / "papers" / "reference_results.csv")
+    made = script("published").files(shared / "papers" / "reference_results.csv")
     there = {path.name: path.read_text("utf-8") for path in PAPER.glob("*.csv")}
     assert set(made) == set(there)
     changed = sorted(name for name in made if made[name] != there[name])
@@ -151,7 +141,7 @@ def test_the_files_are_what_the_script_makes_of_the_collected_list(shared: Path)
 
 def test_the_script_refuses_what_the_loader_refuses(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no source"):
-        script().files(write(tmp_path, GOOD.replace("arXiv 1", "")))
+        script("published").files(write(tmp_path, GOOD.replace("arXiv 1", "")))
 
 
 def test_the_page_lists_every_file_with_the_count_of_its_numbers() -> None:

@@ -13,8 +13,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.conftest import ROOT
 from tests.support.made_up_grids import EPOCHS, QUANTILES, TARGETS, made_up, snapshot
+from tests.support.paths import ROOT
 from uora_bench.errors import UserError
 from uora_bench.grid.request import Request
 from uora_bench.records.record import EpochScores
@@ -238,7 +238,7 @@ def test_without_published_numbers_there_are_no_such_bars(beside):
 
 
 def test_a_look_does_not_change_when_records_come_in(results, tmp_path):
-    made_up(tmp_path, "minilm_glue", lambda cell: three_seeds(cell) and cell.method.options.get("tau") == 0)
+    made_up(tmp_path, "minilm_glue", lambda cell: three_seeds(cell) and getattr(cell.method, "tau", None) == 0)
     few, many = (
         [look for _, look in style.rows_with_looks(built(folder)[0].blocks[0])] for folder in (tmp_path, results)
     )
@@ -324,7 +324,7 @@ def test_the_caption_says_whether_seconds_can_be_compared(tmp_path, launch, proc
             "finished": "2026-01-01T00:00:00+00:00",
             "command": [],
             "hardware": {"processor": processor + str(values["counts"].adapter if processor == "several" else "")},
-            **({} if launch is None else {"launch": launch}),
+            **({} if launch is None else {"launch": {"launcher": "local", **launch}}),
         }
 
     keep = ("lora", "vera")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 from uora_bench.config import registry
 from uora_bench.report.figures import style
 from uora_bench.report.figures.front import front

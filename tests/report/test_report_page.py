@@ -20,6 +20,7 @@ import pytest
 from tests.support import made_up_report as made_up
 from uora_bench.errors import UserError
 from uora_bench.grid.table_spec import Column, RowSpec, TableSpec
+from uora_bench.records.record import RuleScore
 from uora_bench.report import explain, figures, page, table
 from uora_bench.report.collect import Collection
 from uora_bench.report.page import cells, pool, render
@@ -273,10 +274,10 @@ def test_one_cell_in_two_experiments_has_two_pages(tmp_path: Path) -> None:
 def test_the_command_of_a_warm_start_names_what_it_starts_from(tmp_path: Path) -> None:
     _, collection = made_up.make(tmp_path)
     run = collection.runs[0]
-    raw = {**run.record, "cell": {**run.record["cell"], "init_from": "0a" * 8}}
-    raw["provenance"] = {**raw["provenance"], "init_from": "0123456789abcdef"}
+    known = replace(run.record.provenance, init_from="0123456789abcdef")
+    warm = replace(run.record, cell={**run.record.cell, "init_from": "0a" * 8}, provenance=known)
     assert "init_from" not in explain.command(run)
-    assert explain.command(replace(run, record=raw)).endswith(f" init_from=runs/{made_up.NAME}/0123456789abcdef")
+    assert explain.command(replace(run, recorded=warm)).endswith(f" init_from=runs/{made_up.NAME}/0123456789abcdef")
 
 
 def test_what_repeats_is_there_once_and_what_json_lacks_becomes_text() -> None:
@@ -294,16 +295,17 @@ def test_what_repeats_is_there_once_and_what_json_lacks_becomes_text() -> None:
 def test_a_thousand_records_make_a_page_of_a_few_megabytes_in_seconds(tmp_path: Path) -> None:
     _, small = made_up.make(tmp_path)
     first = small.runs[0]
-    curve = [{**first.record["epochs"][0], "epoch": n, "train_loss": 1 / (n + 3)} for n in range(1, 31)]
+    curve = tuple(replace(first.record.epochs[0], epoch=n, train_loss=1 / (n + 3)) for n in range(1, 31))
     runs = []
     for n in range(1000):
         method, task, seed = f"method{n % 20}", f"task{n // 20 % 10}", n // 200
-        scores = {
-            r: {"scores": {"dev": {"accuracy": (n * 37 % 1000) / 1001}}, "epoch": 3} for r in ("last", "best_dev")
-        }
-        raw = {**first.record, "cell_id": f"{n:016x}", "scores": scores, "epochs": curve, "label": f"label {n}"}
-        raw["method"] = {f"layer.{k}": {"mean": n / (k + 7), "std": k / (n + 3)} for k in range(12)}
-        runs.append(replace(first, task=task, seed=seed, row={"method": method}, record=raw))
+        score = RuleScore({"dev": {"accuracy": (n * 37 % 1000) / 1001}}, 3, "")
+        report = {f"layer.{k}": {"mean": n / (k + 7), "std": k / (n + 3)} for k in range(12)}
+        many = replace(
+            first.record, cell_id=f"{n:016x}", scores=dict.fromkeys(("last", "best_dev"), score), epochs=curve,
+            label=f"label {n}", method=report,
+        )  # fmt: skip
+        runs.append(replace(first, task=task, seed=seed, row={"method": method}, recorded=many, cell_id=many.cell_id))
     spec = TableSpec(
         columns=tuple(Column(f"task{n}", f"task {n}") for n in range(10)),
         rows=tuple(RowSpec(f"row {n}", {"method": f"method{n}"}) for n in range(20)),

@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import ROOT
 from tests.support import made_up_report
+from tests.support.paths import ROOT
 from tests.support.records import finished_record
 from tests.support.table_bench import Bench, entry
 from uora_bench.errors import UserError

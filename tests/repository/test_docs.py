@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 from tests.support.tinymodels import backbone_config, make_method
 from uora_bench.config import registry
 from uora_bench.config.compose import compose
 from uora_bench.methods.base import backbone_parameters
 from uora_bench.models import backbones
-from uora_bench.tasks.base import HeadSpec
+from uora_bench.models.heads import HeadSpec
+from uora_bench.models.targets import find_targets
 
 PAGES = ROOT / "docs" / "methods"
 METHODS = registry.choices("method")
@@ -122,6 +123,14 @@ def test_relative_links_resolve(document: Path) -> None:
         assert not anchor or anchor in anchors(target), f"{document.name} links to {link}"
 
 
+def test_tests_and_scripts_that_a_page_names_exist() -> None:
+    """Also in commands and code spans; `<name>` stands for any."""
+    named = {(document, name.rstrip(".")) for document in DOCUMENTS
+             for name in re.findall(r"\b(?:tests|scripts)/[\w./<>-]+", document.read_text("utf-8"))}  # fmt: skip
+    assert len(named) > 10
+    assert [f"{d.name}: {name}" for d, name in sorted(named) if "<" not in name and not (ROOT / name).exists()] == []
+
+
 def test_the_tags_of_the_pages_are_explained() -> None:
     legend = {row[0].strip("[]") for t in tables((PAGES / "README.md").read_text("utf-8")) for row in t[1:]}
     for path in PAGES.glob("*.md"):
@@ -145,7 +154,7 @@ def test_the_counts_in_the_overview_are_those_of_the_methods() -> None:
     ):  # fmt: skip
         rank = re.search(r"r = (\d+)", cell)
         method = make_method(name, **({"rank": int(rank[1])} if rank else {}))
-        shapes = [t.shape for t in backbones.targets(model, config, method.target_modules)]
+        shapes = [t.shape for t in find_targets(model, config, method.config.adapts)]
         printed = int(cell.split()[-1].replace(",", ""))
         assert method.count(shapes, sizes) == printed, name
         assert f"{printed:,}" in page(name), name

@@ -1,4 +1,4 @@
-"""Rules of the house: small files, no import against the direction of the data, and a start that stays light."""
+"""Rules of the house: where a file lies, how long it is, what it imports, and a start that stays light."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support.scripts import script
 
 LIMIT = 450
 HEAVY = ("torch", "transformers", "datasets", "wandb", "evaluate")
@@ -43,6 +45,55 @@ def test_every_module_of_the_package_says_what_it_is(root: Path) -> None:
     assert empty == []
 
 
+# --- structure --------------------------------------------------------------------------------------------------------
+
+AT_THE_ROOT = {"__init__.py", "__main__.py", "errors.py"}
+TESTS_OF_NO_PACKAGE = {"support", "repository", "scripts"}
+graphs = script("import_graph")
+
+
+def packages(root: Path) -> set[str]:
+    """The first-level packages of the source."""
+    return {path.parent.name for path in (root / "src" / "uora_bench").glob("*/__init__.py")}
+
+
+def test_every_module_lies_in_a_package(root: Path) -> None:
+    assert {path.name for path in (root / "src" / "uora_bench").glob("*.py")} == AT_THE_ROOT
+    # without an __init__.py a folder of modules would be in no layer
+    folders = {path.parent for path in (root / "src" / "uora_bench").rglob("*.py")}
+    assert [folder for folder in folders if not (folder / "__init__.py").is_file()] == []
+
+
+def test_every_package_has_its_tests_and_every_folder_of_tests_its_package(root: Path) -> None:
+    folders = {path.parent.name for path in (root / "tests").glob("*/*.py")}
+    assert packages(root) <= folders
+    assert folders <= packages(root) | TESTS_OF_NO_PACKAGE
+
+
+@pytest.mark.parametrize("kind", ["files", "packages", "sub-packages"])
+def test_nothing_imports_in_a_circle(kind: str) -> None:
+    assert graphs.every_circle(graphs.read())[kind] == []
+
+
+def test_a_circle_is_found_however_long_and_inside_functions_too() -> None:
+    line = {("a", "b"), ("b", "c"), ("x", "a")}
+    assert graphs.circles(line) == []
+    assert graphs.circles({*line, ("c", "a"), ("y", "z"), ("z", "y")}) == [["a", "b", "c"], ["y", "z"]]
+    found = graphs.arrows(graphs.read())
+    assert ("uora_bench.cli.main", "uora_bench.run.run") in found  # in a function: `--help` must not load torch
+    group = graphs.folder(graphs.read())
+    assert (group("uora_bench.grid.launch.local"), group("uora_bench.grid.launch")) == ("uora_bench.grid.launch",) * 2
+    assert (group("uora_bench.grid.expand"), group("uora_bench.errors")) == ("uora_bench.grid", "uora_bench.errors")
+
+
+def test_the_layers_are_the_packages(root: Path) -> None:
+    named = [name for layer in graphs.layers() for name in layer]
+    assert sorted(named) == sorted({*packages(root), "__main__", "errors"})
+
+
+# --- imports ----------------------------------------------------------------------------------------------------------
+
+
 def test_the_import_contracts_hold(root: Path, tmp_path: Path) -> None:
     code = (
         "import sys; from importlinter.cli import lint_imports; "
@@ -64,7 +115,7 @@ def test_a_light_module_imports_nothing_heavy(module: str, root: Path, tmp_path:
 def test_composing_a_cell_imports_nothing_heavy(root: Path, tmp_path: Path) -> None:
     code = (
         "import sys; from uora_bench.config.compose import compose; from uora_bench.config.cell import Cell; "
-        "Cell.from_config(compose(['method=lora', 'task=glue/rte']).values); "
+        "compose(['method=lora', 'task=glue/rte']).cell; "
         f"print(sorted(set({HEAVY}) & set(sys.modules)))"
     )
     result = python(root, code, tmp_path)

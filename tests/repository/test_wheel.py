@@ -47,14 +47,14 @@ def test_the_wheel_carries_every_configuration_and_the_tiny_checkpoints(wheel: P
     }
     assert len(configs) > 30
     assert configs <= names
-    files = (p for p in (root / "src").rglob("*.*") if p.suffix in (".py", ".j2", ".css", ".js"))
+    files = (p for p in (root / "src").rglob("*.*") if p.suffix in (".py", ".typed", ".j2", ".css", ".js"))
     sources = {p.relative_to(root / "src").as_posix() for p in files}
-    assert "uora_bench/report/page/page.html.j2" in sources
+    assert {"uora_bench/report/page/page.html.j2", "uora_bench/py.typed"} <= sources
     sources |= {f"uora_bench/paper/{p.name}" for p in root.glob("results/paper/*.csv")}
     assert "uora_bench/paper/vera.csv" in sources
     assert sources <= names
-    carried = {p.relative_to(root / "src").as_posix() for p in (root / "src/uora_bench/assets").glob("*/*")}
-    assert carried <= names
+    bundled = {p.relative_to(root / "src").as_posix() for p in (root / "src/uora_bench/assets").glob("*/*")}
+    assert bundled <= names
     for tiny, processor in (
         ("roberta", "tokenizer"),
         ("gpt2", "tokenizer"),
@@ -62,7 +62,7 @@ def test_the_wheel_carries_every_configuration_and_the_tiny_checkpoints(wheel: P
         ("vit", "preprocessor_config"),
     ):
         for name in ("config.json", "model.safetensors", f"{processor}.json"):
-            assert f"uora_bench/assets/tiny_{tiny}/{name}" in carried
+            assert f"uora_bench/assets/tiny_{tiny}/{name}" in bundled
     assert not [n for n in names if n.endswith((".pyc", ".log")) or n.startswith(("tests/", "results/", "runs/"))]
     assert wheel.stat().st_size < 10 << 20
 

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-KILLER = Path(__file__).parents[1] / "support" / "killer.py"
+from tests.support.paths import ROOT
+
+KILLER = ROOT / "tests" / "support" / "killer.py"
 # τ is large, so that refreshes happen and the rewritten matrices and counters have to survive; dropout, so that the
 # random streams have to
 WORDS = [
@@ -46,7 +48,7 @@ def outcome(folder: Path) -> dict[str, object]:
     digest = {
         n: hashlib.sha256((run / n).read_bytes()).hexdigest() for n in ("adapter.safetensors", "head.safetensors")
     }
-    epochs = [{k: e[k] for k in ("epoch", "step", "train_loss", "scores")} for e in record["epochs"]]
+    epochs = [{k: e[k] for k in ("epoch", "step", "train_loss", "scores", "halves")} for e in record["epochs"]]
     return {"epochs": epochs, "scores": record["scores"], "method": record["method"], "files": digest}
 
 

@@ -8,11 +8,12 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-TELLER = str(Path(__file__).parents[1] / "support" / "teller.py")
+from tests.support.paths import ROOT
+
+TELLER = str(ROOT / "tests" / "support" / "teller.py")
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 WORDS = [
     "task=tiny/nli", "recipe=none", "task.splits.train=train[:76]", "task.splits.dev=validation[:51]",

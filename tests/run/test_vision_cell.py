@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil
 
-from tests.run.test_cli import environment, finish, only_record, start
+from tests.support.command_line import environment, finish, only_record, start
 from uora_bench.__main__ import main
 
 SIDE = 16

@@ -28,11 +28,14 @@ from uora_bench.config import registry
 from uora_bench.config.cell import HELD_OUT, Cell
 from uora_bench.config.compose import compose
 from uora_bench.errors import Interrupted, UserError
-from uora_bench.methods.base import Auxiliary, Method, Target
-from uora_bench.run import fitting as runner
+from uora_bench.methods import create_method, method_class
+from uora_bench.methods.base import Auxiliary, Method
+from uora_bench.models.targets import Target
 from uora_bench.run.trackers import Tracker
+from uora_bench.tasks import create_task
 from uora_bench.tasks.base import Encoded
 from uora_bench.training import trainer
+from uora_bench.training.inject import inject as put_on_model
 from uora_bench.util.signals import StopRequest
 
 METHODS = registry.choices("method")
@@ -45,7 +48,12 @@ SLICES = ("q", "k", "v")  # of GPT-2's fused qkv
 @cache
 def options_of(name: str) -> frozenset[str]:
     """The option names of a method."""
-    return frozenset(f.name for f in dataclasses.fields(registry.method_class(name).Config))
+    return frozenset(f.name for f in dataclasses.fields(method_class(name).Config)) - {"name", "version"}
+
+
+def having_option(option: str) -> pytest.MarkDecorator:
+    """The test for every method that has ``option``."""
+    return pytest.mark.parametrize("name", [name for name in METHODS if option in options_of(name)])
 
 
 def having(name: str, **options: Any) -> dict[str, Any]:
@@ -127,6 +135,22 @@ def adapted(
     raise AssertionError("the second attempt returns or raises")
 
 
+@cache
+def looked_at(name: str, make: Callable[..., Any]) -> Adapted:
+    """The method on a fresh model, made once: to be asked, not changed."""
+    return adapted(name, make)
+
+
+def where(holds: Callable[[Adapted], Any], *makes: Callable[..., Any]) -> pytest.MarkDecorator:
+    """The test for every method and model (by default both) of which ``holds`` is true."""
+    pairs = [(make, name) for name in METHODS for make in makes or (roberta, gpt2) if holds(looked_at(name, make))]
+    return pytest.mark.parametrize(("make", "name"), pairs, ids=[f"{make.__name__}-{name}" for make, name in pairs])
+
+
+def trains_something(it: Adapted) -> bool:
+    return bool(it.method.parameters())
+
+
 @torch.no_grad()
 def logits(model: Any) -> Tensor:
     """The logits of `tokens`."""
@@ -196,7 +220,7 @@ class Trained:
     def outcome(self) -> dict[str, Any]:
         """All that must not depend on interruptions: no seconds, no bytes of memory."""
         assert self.history is not None
-        epochs = [{k: v for k, v in e.items() if k != "seconds"} for e in self.history.epochs]
+        epochs = [replace(e, seconds=0.0) for e in self.history.epochs]
         counts = {k: getattr(self.history, k) for k in ("steps", "examples", "tokens", "best_epoch", "best_score")}
         return {
             "epochs": epochs,
@@ -230,13 +254,13 @@ def set_up(
     """The method on the tiny RoBERTa as `run` puts it there; ``changes`` are of the trainer's settings."""
     chosen = having(name, **{"rank": RANK, **(options or {})})
     words = [f"method={name}", "task=glue/rte", "recipe=none", f"seed={seed}"]
-    cell = Cell.from_config(compose(words + [f"method.{k}={v}" for k, v in chosen.items()]).values)
-    method = registry.method_class(name)(cell.method.options, seed)
+    cell = compose(words + [f"method.{k}={v}" for k, v in chosen.items()]).cell
+    method = create_method(cell.method, seed)
     model = roberta(torch.float32, **(model_changes or {}))
     own = dict(model.named_parameters())
     if changes.get("gradient_checkpointing"):
         checkpointed(model)
-    head, _ = runner.inject(cell, model, method)
+    head, _ = put_on_model(cell, model, method)
     settings = {"batch_size": BATCH, "lr_adapter": 3e-3, "precision": "float32", "log_every": 1}
     settings |= {"epochs": epochs_for(method.auxiliary()), **changes}
     return Trained(replace(cell, trainer=replace(cell.trainer, **settings)), method, model, head, own)
@@ -266,7 +290,7 @@ def train(name: str, folder: Path, stop_at: int | None = None, **settings: Any) 
     trained.method.after_step = and_stop  # type: ignore[method-assign]
     accelerator = Accelerator(cpu=True, kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)])
     cell, model, head, method = trained.cell, trained.model, trained.head, trained.method
-    task = registry.task_class(cell.task.family)(cell.task)
+    task = create_task(cell.task)
     try:
         trained.history = trainer.fit(cell, model, head, method, task, splits, Rows(), folder, accelerator, stop)
     except Interrupted:

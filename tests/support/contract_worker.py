@@ -28,7 +28,8 @@ SETTINGS: dict[str, Any] = {
 def facts(trained: Trained) -> dict[str, Any]:
     """What must not depend on the number of processes, as plain values."""
     assert trained.history is not None
-    epochs = [{k: e[k] for k in ("epoch", "step", "train_loss", "scores", "method")} for e in trained.history.epochs]
+    kept = ("epoch", "step", "train_loss", "scores", "halves", "method")
+    epochs = [{k: getattr(e, k) for k in kept} for e in trained.history.epochs]
     return {"losses": trained.losses, "epochs": epochs, "report": trained.method.report()}
 
 

@@ -13,10 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.support.records import finished_record
-from uora_bench.config import compose, quick
+from uora_bench.config import compose
 from uora_bench.config.cell import Cell, Settings
 from uora_bench.records import attempts
-from uora_bench.records import record as records
+from uora_bench.records.provenance import Failure, Provenance
+from uora_bench.records.record import SCHEMA, CellRecord
 
 
 def main() -> int:
@@ -29,12 +30,12 @@ def main() -> int:
         return 2
     if act == "silent":
         return 0
-    composed = compose.compose(words, quick.put_together)
+    composed = compose.compose(words)
     cell, settings = Cell.from_config(composed.values), Settings.from_config(composed.values)
     folder = Path(settings.results_dir) / "records" / settings.experiment_name
     cell_id = cell.cell_id("data")
-    place = attempts.folder(Path(settings.runs_dir), settings.experiment_name)
-    attempts.claim(place, os.environ[attempts.ITEM], cell_id, "now")
+    place = attempts.attempts_folder(Path(settings.runs_dir), settings.experiment_name)
+    attempts.write_lease(place, os.environ[attempts.ITEM], cell_id, "now")
     record = finished_record(cell, cell_id, settings.experiment_name)
     if act == "busy":
         print("error: cell is being run by another process", file=sys.stderr)
@@ -49,12 +50,12 @@ def main() -> int:
         time.sleep(60)
     if act.startswith("fail") or act.startswith("memory"):
         reason = "CellError: the loss is not finite" if act == "fail" else "RuntimeError: can't allocate memory"
-        failure = {"kind": "error" if act == "fail" else "out_of_memory", "smaller_batch": act != "memory-fixed"}
-        finished = {"finished": datetime.now(UTC).isoformat(timespec="seconds")}
-        failed = records.CellRecord(
-            schema=records.SCHEMA, status="failed", cell_id=cell_id, experiment=settings.experiment_name,
+        failure = Failure("error" if act == "fail" else "out_of_memory", act != "memory-fixed")
+        finished = datetime.now(UTC).isoformat(timespec="seconds")
+        failed = CellRecord(
+            schema=SCHEMA, status="failed", cell_id=cell_id, experiment=settings.experiment_name,
             label=cell.label, cell=cell.canonical(), recipe=record.recipe, sources={}, metric=record.metric,
-            provenance={"failure": failure, **finished}, reason=reason,
+            provenance=Provenance(failure=failure, finished=finished), reason=reason,
         )  # fmt: skip
         failed.write(folder)
         print(f"the cell failed: {reason}", file=sys.stderr)

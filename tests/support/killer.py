@@ -29,12 +29,12 @@ def arm(place: str, nth: int, words: list[str]) -> None:
     import safetensors.torch
     import torch
 
-    from uora_bench.config import registry
     from uora_bench.config.compose import compose
     from uora_bench.records.record import CellRecord
+    from uora_bench.tasks import task_class
     from uora_bench.training import trainer
 
-    family = registry.task_class(compose(words).values["task"]["family"])
+    family = task_class(compose(words).values["task"]["family"])
 
     def half_written(state: Any, path: Any) -> None:
         torch_save(state, path)

@@ -34,7 +34,7 @@ def made_up(results, experiment, keep, change=lambda values: None):
         if cell is None or not keep(cell):
             continue
         method, seed, primary = cell.method.name, cell.seed, cell.task.metric.primary
-        tau = cell.method.options.get("tau")
+        tau = getattr(cell.method, "tau", None)
         base = 0.5 + (number * 37 % 101) / 300
         epochs = tuple(
             EpochScores(e, e * 10, 0.1, {"dev": {primary: base + 0.01 * e + 0.003 * seed}}, 10.0 * e,

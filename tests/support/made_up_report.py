@@ -3,7 +3,6 @@ that would be HTML if nobody escaped it. Never written into results/."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from uora_bench.grid.preset import Published as Beside
 from uora_bench.grid.table_spec import Column, Note, Paper, RowSpec, TableSpec
 from uora_bench.records.record import CellRecord, EpochScores, RuleScore
 from uora_bench.report import table
-from uora_bench.report.collect import Collection, Run
+from uora_bench.report.collect import Collection, Run, with_record
 from uora_bench.report.model import Table
 from uora_bench.report.published import Library, Published
 
@@ -90,9 +89,8 @@ def make(folder: Path) -> tuple[Table, Collection]:
             run = Run(one.task.name, seed, {"method": method}, one.task.metric, {"dev": "validation"}, overrides=words)
             if seed in scores:
                 written = record(method, seed, scores[seed], count)
-                path = written.write(folder / "records" / NAME)
-                raw = json.loads(path.read_text("utf-8"))
-                run = replace(run, status=raw["status"], reason=raw["reason"] or "", record=raw)
+                written.write(folder / "records" / NAME)
+                run = with_record(run, written, folder / "records" / NAME)
             runs.append(run)
         if printed is not None:
             numbers = ("NLI", "acc", printed, 0.25, "0.3M", "arXiv 2310.11454v2 <T9>", "medium")

@@ -11,18 +11,18 @@ from typing import Any
 import torch
 import transformers
 
-from uora_bench.config import registry
-from uora_bench.config.cell import Cell
 from uora_bench.config.compose import compose
-from uora_bench.run.fitting import inject
+from uora_bench.methods import create_method
+from uora_bench.tasks import create_task
 from uora_bench.training import cpu_ops, memory, optimisation, peak_memory, precision
+from uora_bench.training.inject import inject
 
 
 def main() -> None:
     rows, tokens = int(sys.argv[1]), int(sys.argv[2])
-    cell = Cell.from_config(compose(sys.argv[3:]).values)
-    method = registry.method_class(cell.method.name)(cell.method.options, cell.seed)
-    task = registry.task_class(cell.task.family)(cell.task)
+    cell = compose(sys.argv[3:]).cell
+    method = create_method(cell.method, cell.seed)
+    task = create_task(cell.task)
     transformers.AutoModelForSequenceClassification  # noqa: B018 - imports most of the library
     peak_memory.reset_peak_memory()
     before = peak_memory.peak_memory()[0]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.support.records import finished_record
+from tests.support.records import changed, finished_record
 from uora_bench.grid import expand, preset, request
 from uora_bench.records.record import CellRecord, EpochScores, RuleScore
 from uora_bench.report import collect, table
@@ -40,7 +39,7 @@ class Bench:
         }
         epochs = (EpochScores(1, 1, 0.1, {"dev": {metric: score}}, 1.0),)
         made = finished_record(cell, cell.cell_id(words), "quickstart", scores=scores, epochs=epochs)
-        made = replace(made, **changes)  # type: ignore[arg-type]
+        made = changed(made, **changes)
         made.write(self.results / "records" / "quickstart")
         return made
 

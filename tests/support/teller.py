@@ -25,8 +25,8 @@ def after(nth: int, original: Callable[..., Any], act: Callable[[], None]) -> Ca
 
 def arm(place: str, nth: int, to: str, words: list[str]) -> None:
     """Send SIGTERM before the ``nth`` call of ``place``: an optimizer ``step``, or a batch of an ``evaluation``."""
-    from uora_bench.config import registry
     from uora_bench.config.compose import compose
+    from uora_bench.tasks import task_class
     from uora_bench.training import trainer
 
     def tell() -> None:
@@ -36,7 +36,7 @@ def arm(place: str, nth: int, to: str, words: list[str]) -> None:
     if place == "step":
         trainer._Fit._step = after(nth, trainer._Fit._step, tell)  # type: ignore[method-assign]
     elif place == "evaluation":
-        family = registry.task_class(compose(words).values["task"]["family"])
+        family = task_class(compose(words).values["task"]["family"])
         family.predict = after(nth, family.predict, tell)  # type: ignore[method-assign]
     else:
         raise ValueError(place)

@@ -49,7 +49,7 @@ def glue(*configs: str, name: str = "test/glue", commit: str = "") -> Repository
 
 
 def model(files: Mapping[str, bytes] | None = None, name: str = "test/tiny", **facts: Any) -> Repository:
-    """The carried tiny RoBERTa as a repository, with much beside it that no cell reads."""
+    """The bundled tiny RoBERTa as a repository, with much beside it that no cell reads."""
     own = {path.name: path.read_bytes() for path in TINY.iterdir()}
     beside = {"pytorch_model.bin": b"0" * 99, "onnx/model.onnx": b"1", "1_Pooling/config.json": b"{}",
               "additional_chat_templates/tool.jinja": b"{{ x }}", "pytorch_model.bin.index.json": b"{}"}  # fmt: skip

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from uora_bench.config import registry
-from uora_bench.config.cell import BackboneConfig
+from uora_bench.config.cell import BackboneConfig, build_method
 from uora_bench.config.compose import compose
 from uora_bench.config.schema import build
-from uora_bench.methods.base import Method, Target
-from uora_bench.models import backbones
+from uora_bench.methods import create_method
+from uora_bench.methods.base import Method
+from uora_bench.models.targets import Target, find_targets
 
 ROBERTA = {
     "model_type": "roberta", "vocab_size": 99, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -56,21 +56,19 @@ def gpt2(dtype: torch.dtype = torch.float64, seed: int = 0) -> Any:
 
 @cache
 def method_defaults(name: str) -> dict[str, Any]:
-    """``configs/method/<name>.yaml`` without name and version."""
-    defaults = dict(compose([f"method={name}", "recipe=none"]).values["method"])
-    defaults.pop("name"), defaults.pop("version")
-    return defaults
+    """``configs/method/<name>.yaml`` as plain values."""
+    return dict(compose([f"method={name}", "recipe=none"]).values["method"])
 
 
 def make_method(name: str, seed: int = 0, **options: Any) -> Method:
     """The method with the defaults of its YAML and ``options`` over them."""
-    return registry.method_class(name)({**method_defaults(name), **options}, seed)
+    return create_method(build_method({**method_defaults(name), **options}), seed)
 
 
 def inject(method: Method, model: Any, kinds: tuple[str, ...] | None = None, seed: int = 0) -> list[Target]:
     """Put ``method`` on a model of `roberta` or `gpt2`; returns the targets."""
     config = backbone_config("gpt2_medium" if model.config.model_type == "gpt2" else "roberta_base")
-    targets = backbones.targets(model, config, method.target_modules if kinds is None else kinds)
+    targets = find_targets(model, config, method.config.adapts if kinds is None else kinds)
     method.inject(model, targets, torch.Generator().manual_seed(seed))
     return targets
 

@@ -15,11 +15,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from tests.support.tinymodels import gpt2
-from uora_bench.config import registry
-from uora_bench.config.cell import Cell
 from uora_bench.config.compose import compose
 from uora_bench.data import sources
 from uora_bench.errors import UserError
+from uora_bench.tasks import create_task
 from uora_bench.tasks.causal import IGNORED, Prompts
 from uora_bench.training import evaluation
 
@@ -45,8 +44,8 @@ def tokenizer():
 
 
 def task_of(*words):
-    cell = Cell.from_config(compose(["method=lora", "recipe=none", *words]).values)
-    return registry.task_class(cell.task.family)(cell.task)
+    cell = compose(["method=lora", "recipe=none", *words]).cell
+    return create_task(cell.task)
 
 
 def e2e(*words):

@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
-KILLER = Path(__file__).parents[1] / "support" / "killer.py"
+from tests.support.paths import ROOT
+
+KILLER = ROOT / "tests" / "support" / "killer.py"
 COMMON = [
     "recipe=none", "trainer.epochs=2", "trainer.batch_size=16", "trainer.checkpoint_every=3", "trainer.lr_adapter=5e-3",
     "trainer.precision=float32", "tracker=none", "experiment_name=family",

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from uora_bench.config import registry
-from uora_bench.config.cell import Cell
 from uora_bench.config.compose import compose
+from uora_bench.tasks import create_task
 from uora_bench.tasks.causal import IGNORED, Packed, pack
 
 ROWS = [
@@ -43,8 +42,8 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 def task(*words: str) -> Any:
-    cell = Cell.from_config(compose(["method=lora", "task=instruct/alpaca", "recipe=none", *words]).values)
-    return registry.task_class(cell.task.family)(cell.task)
+    cell = compose(["method=lora", "task=instruct/alpaca", "recipe=none", *words]).cell
+    return create_task(cell.task)
 
 
 def model(kind: str) -> Any:
@@ -111,6 +110,6 @@ def test_packs_keep_the_order_and_the_room_and_none_is_empty(lengths: list[int],
 
 def test_packing_is_off_by_default_and_part_of_the_id() -> None:
     words = ["method=lora", "task=instruct/alpaca", "recipe=none"]
-    off, on = (Cell.from_config(compose([*words, *extra]).values) for extra in ([], ["task.packing=true"]))
-    assert off.task.options["packing"] is False
+    off, on = (compose([*words, *extra]).cell for extra in ([], ["task.packing=true"]))
+    assert off.task.options.packing is False
     assert off.cell_id("d") != on.cell_id("d")

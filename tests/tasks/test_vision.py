@@ -12,51 +12,16 @@ import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, Features, Image, Value
 from PIL import Image as Pil
-from transformers import ViTImageProcessorPil
 
+from tests.support.pictures import CIFAR, one_line, packed, picture, processor, rows_of, task_of
 from uora_bench import metrics
-from uora_bench.config import registry
-from uora_bench.config.cell import Cell
 from uora_bench.config.compose import compose
-from uora_bench.data import images, sources
+from uora_bench.data import images
+from uora_bench.data.files import read_rows
 from uora_bench.data.sources import Source
 from uora_bench.errors import CellError, UserError
 
 COUNTS = {"cifar10": 10, "cifar100": 100, "food101": 101, "flowers102": 102, "resisc45": 45, "flowers5": 5}
-CIFAR = ("task=vision/cifar10",)
-
-
-def task_of(*words: str) -> Any:
-    cell = Cell.from_config(compose([*(words or CIFAR), "method=lora", "recipe=none"]).values)
-    return registry.task_class(cell.task.family)(cell.task)
-
-
-def picture(seed: int = 0, mode: str = "RGB", size: tuple[int, int] = (40, 30)) -> Pil.Image:
-    generator = np.random.default_rng(seed)
-    return Pil.fromarray(generator.integers(0, 256, (size[1], size[0], 4), dtype=np.uint8), "RGBA").convert(mode)
-
-
-def packed(image: Pil.Image, kind: str = "PNG") -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind)
-    return buffer.getvalue()
-
-
-def rows_of(count: int = 20, classes: int = 10, **columns: Any) -> Dataset:
-    """Rows as CIFAR-10's: the classes in turn, all pictures different."""
-    made = {"img": [{"bytes": packed(picture(i)), "path": f"{i}.png"} for i in range(count)]}
-    labels = {"label": [i % classes for i in range(count)]}
-    features = Features({"img": Image(), "label": Value("int64")})
-    return Dataset.from_dict({**made, **labels, **columns}, features=features)
-
-
-def processor(side: int = 24, **changes: Any) -> Any:
-    return ViTImageProcessorPil(**{"size": {"height": side, "width": side}, **changes})
-
-
-def one_line(error: pytest.ExceptionInfo[BaseException]) -> str:
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 # --- the backbone's own numbers -----------------------------------------------------------------------------------
@@ -349,7 +314,7 @@ def resident() -> float:
 def test_decoding_2000_pictures_twice_keeps_memory_flat(shared: Path) -> None:
     """2,000 pictures of 224 x 224 are 1.2 GB of float32; held at any time are two batches of 64, 77 MB."""
     task = task_of()
-    rows = sources.read(shared / "data" / "cifar10" / "plain_text" / "test.parquet").select(range(2000))
+    rows = read_rows(shared / "data" / "cifar10" / "plain_text" / "test.parquet").select(range(2000))
     encoded = task.encode(rows, processor(224))
     batches = [np.arange(i, min(i + 64, 2000)) for i in range(0, 2000, 64)]
     for batch in batches[:3]:
@@ -366,4 +331,4 @@ def test_decoding_2000_pictures_twice_keeps_memory_flat(shared: Path) -> None:
 
 
 def test_what_a_task_says_is_plain_data() -> None:
-    json.dumps(Cell.from_config(compose([*CIFAR, "task.per_class=10", "recipe=none"]).values).canonical())
+    json.dumps(compose([*CIFAR, "task.per_class=10", "recipe=none"]).cell.canonical())

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 from tests.support.theory_page import number, tables
 from tests.support.theory_runs import QUICK, read_all, run, several
 from uora_bench.cli import theory as command

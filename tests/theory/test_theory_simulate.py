@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.stats import ks_2samp, kstest
 
 from tests.support.theory_page import Printed, number, section, simulated, tables
-from tests.theory.test_theory_oracle import NAMES, alphas_of, arbitrary, setting_of
+from tests.support.theory_settings import NAMES, alphas_of, arbitrary, setting_of
 from uora_bench.errors import UserError
 from uora_bench.theory import classification, regression, ridge
 from uora_bench.theory import simulate as simulation

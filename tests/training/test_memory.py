@@ -6,21 +6,18 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from uora_bench.config.cell import Cell
+from tests.support.paths import ROOT
 from uora_bench.config.compose import compose
 from uora_bench.errors import UserError
 from uora_bench.training import memory
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 def predict(*words: str, rows: int = 4, tokens: int = 32) -> memory.Prediction:
     plain = () if any(w.startswith("trainer.precision") for w in words) else ("trainer.precision=float32",)
-    return memory.predict(Cell.from_config(compose([*words, *plain]).values), rows, tokens)
+    return memory.predict(compose([*words, *plain]).cell, rows, tokens)
 
 
 TINY = ("task=tiny/nli", "recipe=none")
@@ -103,7 +100,7 @@ def test_a_plan_tells_what_its_cells_take(tmp_path):
     told = {item["label"]: item for item in json.loads((tmp_path / "runs/scratch/plan.json").read_text())["items"]}
     assert len(told) == 4
     for method in ("lora", "head_only"):
-        cell = Cell.from_config(compose([f"method={method}", "task=tiny/nli", "trainer.precision=float32"]).values)
+        cell = compose([f"method={method}", "task=tiny/nli", "trainer.precision=float32"]).cell
         found = {item["memory_bytes"] for label, item in told.items() if label.startswith(method)}
         assert found == {memory.predict(cell).peak}
     wrong = plan("--memory", "launcher=local")

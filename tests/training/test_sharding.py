@@ -25,18 +25,20 @@ from tests.support import contract_harness, contract_worker
 from tests.support.contract_harness import METHODS
 from tests.support.gloo import Group
 from tests.support.tinymodels import gpt2, make_method
-from uora_bench.config import registry
 from uora_bench.config.cell import HELD_OUT, Cell
 from uora_bench.config.compose import compose
 from uora_bench.data import batching
 from uora_bench.errors import Interrupted, UserError
+from uora_bench.methods import create_method
 from uora_bench.models import backbones
-from uora_bench.run import fitting as runner
+from uora_bench.models.targets import find_targets
 from uora_bench.run.dry_run import describe
 from uora_bench.run.trackers import Tracker
+from uora_bench.tasks import create_task
 from uora_bench.tasks.base import Encoded
 from uora_bench.training import evaluation, sharding, trainer
 from uora_bench.training.distributed import StopConsensus
+from uora_bench.training.inject import inject as put_on_model
 from uora_bench.util.signals import StopRequest
 
 # the fast tests take one that rewrites shared frozen matrices, one with a second optimizer, one with parts of the
@@ -95,7 +97,7 @@ def train(name: str, sharded: bool, folder: str, stop_at: int | None = None, **s
         def log(self, values: Any, step: int) -> None:
             held.rows.append({"step": step, **values})
 
-    task = registry.task_class(held.cell.task.family)(held.cell.task)
+    task = create_task(held.cell.task)
     model, head, method, place = held.model, held.head, held.method, Path(folder)
     try:
         held.history = trainer.fit(held.cell, model, head, method, task, splits, Rows(), place, accelerator, stop)
@@ -181,7 +183,7 @@ def write(rows: int, batch_size: int) -> tuple[list[Any], list[Any]]:
         accelerator, model, method = accelerator_of(), gpt2(torch.float32), make_method("lora", rank=4)
         own = list(model.parameters())
         config = cell_of("task=tiny/restaurants", "backbone=tiny_gpt2", "recipe=none").backbone
-        targets = backbones.targets(model, config, ("qkv",))
+        targets = find_targets(model, config, ("qkv",))
         method.inject(model, targets, torch.Generator().manual_seed(0))
         contract_harness.perturb(method)
         if sharded:
@@ -214,26 +216,35 @@ def test_texts_are_those_of_whole_weights_though_the_processes_have_unequal_work
 
 
 def cell_of(*words: str) -> Cell:
-    return Cell.from_config(compose(list(words)).values)
+    return compose(list(words)).cell
+
+
+def sharded(name: str, backbone: str) -> list[str]:
+    return [f"method={name}", "task=instruct/alpaca", f"backbone={backbone}", "recipe=none", "trainer.sharding=full"]
 
 
 @pytest.mark.parametrize("backbone", LLAMAS)
-@pytest.mark.parametrize("name", METHODS)
-def test_every_method_composes_with_it_on_the_large_backbones(name, backbone):
-    words = [f"method={name}", "task=instruct/alpaca", f"backbone={backbone}", "recipe=none", "trainer.sharding=full"]
-    if name == "head_only":  # with no head to train, there is nothing
-        with pytest.raises(UserError, match="trains nothing"):
-            describe(cell_of(*words), compose(words))
-        return
-    cell = cell_of(*words)
+def test_a_method_that_trains_nothing_on_a_large_backbone_is_refused(backbone):
+    words = sharded("head_only", backbone)  # with no head to train, there is nothing
+    with pytest.raises(UserError, match="trains nothing"):
+        describe(compose(words))
+
+
+@pytest.mark.parametrize("backbone", LLAMAS)
+def test_a_method_that_trains_the_backbone_is_refused(backbone):
+    cell = cell_of(*sharded("full", backbone))
+    with pytest.raises(UserError, match="trains the backbone itself"):
+        sharding.check(cell, create_method(cell.method, 0))
+
+
+@pytest.mark.parametrize("backbone", LLAMAS)
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in ("head_only", "full")])
+def test_every_other_method_composes_with_it_on_the_large_backbones(name, backbone):
+    cell = cell_of(*sharded(name, backbone))
     assert cell.trainer.sharding == "full"
     plain = replace(cell, trainer=replace(cell.trainer, sharding="none"))
     assert cell.cell_id("x") == plain.cell_id("x")  # how the weights lie in memory is no other experiment
-    method = registry.method_class(name)(cell.method.options, 0)
-    if name == "full":
-        with pytest.raises(UserError, match="trains the backbone itself"):
-            sharding.check(cell, method)
-        return
+    method = create_method(cell.method, 0)
     sharding.check(cell, method)
     sharding.check_processes(cell, 2)
     with pytest.raises(UserError, match="there is one"):
@@ -248,10 +259,10 @@ def test_a_dry_run_shows_it_and_finds_the_blocks(backbone):
     words = ["method=uora", "task=instruct/alpaca", f"backbone={backbone}", "recipe=none", "trainer.sharding=full"]
     composed = compose([*words, "dry_run=true"])
     cell = Cell.from_config(composed.values)
-    text = describe(cell, composed)
+    text = describe(composed)
     assert "trainer.sharding" in text
-    model = backbones.skeleton(cell.backbone, registry.task_class(cell.task.family)(cell.task).head)
-    runner.inject(cell, model, registry.method_class("uora")(cell.method.options, 0))
+    model = backbones.skeleton(cell.backbone, create_task(cell.task).head)
+    put_on_model(cell, model, create_method(cell.method, 0))
     assert len(sharding.blocks(model)) == (32 if "7b" in backbone else 40)
     assert {type(b).__name__ for b in sharding.blocks(model)} == {"LlamaDecoderLayer"}
 

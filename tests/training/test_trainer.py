@@ -12,11 +12,12 @@ from accelerate import Accelerator
 
 from tests.support.tinymodels import inject, make_method, roberta
 from uora_bench.config import registry
-from uora_bench.config.cell import HELD_OUT, Cell
+from uora_bench.config.cell import HELD_OUT
 from uora_bench.config.compose import compose
 from uora_bench.errors import CellError
-from uora_bench.models import backbones
+from uora_bench.models.heads import head_parameters
 from uora_bench.run.trackers import Tracker
+from uora_bench.tasks import create_task
 from uora_bench.tasks.base import Encoded
 from uora_bench.training import checkpoint, optimisation, trainer
 from uora_bench.util.signals import StopRequest
@@ -36,16 +37,16 @@ def run(tmp_path, method_name="uora", model_changes=None, method_options=None, *
     options = {"rank": 8} if method_name in ("uora", "vera", "lora") else {}
     options |= method_options or {}
     words = [f"method={method_name}", "task=glue/rte", "recipe=none", *(f"method.{k}={v}" for k, v in options.items())]
-    cell = Cell.from_config(compose(words).values)
+    cell = compose(words).cell
     settings = {"epochs": 2, "batch_size": 8, "lr_adapter": 1e-2, "precision": "float32", "log_every": 1, **changes}
     cell = replace(cell, trainer=replace(cell.trainer, **settings))
-    task = registry.task_class(cell.task.family)(cell.task)
+    task = create_task(cell.task)
     model = roberta(torch.float32, **(model_changes or {}))
     if cell.trainer.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     method = make_method(method_name, **options)
     inject(method, model)
-    head = backbones.head_parameters(model)
+    head = head_parameters(model)
     for parameter in head.values():
         parameter.requires_grad_(True)
     rows: list[dict[str, float]] = []
@@ -113,7 +114,7 @@ def test_training_lowers_the_loss_and_counts_its_work(tmp_path):
     assert history.examples == 8 * 40
     assert history.tokens == 8 * int(encoded(40, 0).lengths.sum())
     assert np.mean(losses(rows)[-5:]) < 0.8 * np.mean(losses(rows)[:5])
-    assert [e["epoch"] for e in history.epochs] == list(range(1, 9))
+    assert [e.epoch for e in history.epochs] == list(range(1, 9))
 
 
 def test_all_methods_see_the_same_batches(tmp_path, monkeypatch):
@@ -140,7 +141,7 @@ def test_all_methods_see_the_same_batches(tmp_path, monkeypatch):
 def test_max_steps_wins_over_epochs_and_still_evaluates(tmp_path):
     history, _, _ = run(tmp_path, max_steps=7)
     assert history.steps == 7
-    assert [e["step"] for e in history.epochs] == [5, 7]
+    assert [e.step for e in history.epochs] == [5, 7]
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(tmp_path):
@@ -151,14 +152,14 @@ def test_a_loss_that_is_not_finite_ends_the_run(tmp_path):
 
 
 def test_the_adapter_and_the_head_have_their_own_rates_and_decay(tmp_path):
-    cell = Cell.from_config(compose(["method=lora", "recipe=none"]).values)
+    cell = compose(["method=lora", "recipe=none"]).cell
     settings = replace(
         cell.trainer, lr_adapter=1e-3, lr_head=5e-4, weight_decay_adapter=0.2, weight_decay_head=0.1
     )  # fmt: skip
     model = roberta(torch.float32)
     method = make_method("lora")
     inject(method, model)
-    head = backbones.head_parameters(model)
+    head = head_parameters(model)
     groups = optimisation.groups(settings, method, head)
     assert [(g["lr"], g["weight_decay"]) for g in groups] == [(1e-3, 0.2), (5e-4, 0.1), (5e-4, 0.0)]
     assert all(p.ndim == 1 for p in groups[2]["params"])

@@ -44,7 +44,7 @@ def main(words: list[str] | None = None) -> int:
 # sub-command -> the module of this package whose `main` takes the words after it
 _COMMANDS = {
     "plan": "plan", "theory": "theory", "export": "export", "memory": "memory", "prefetch": "prefetch",
-    "tables": "report", "explain": "report", "figures": "report", "page": "report",
+    "records": "records", "tables": "report", "explain": "report", "figures": "report", "page": "report",
 }  # fmt: skip
 _MT_BENCH = {"answer": "mt_bench", "judge": "judge"}
 
@@ -76,7 +76,6 @@ def _command(module: str, words: list[str]) -> int:
 
 def _run(words: list[str]) -> int:
     started = time.perf_counter()
-    from uora_bench.config.cell import Cell, Settings
     from uora_bench.config.compose import compose
     from uora_bench.data import offline
     from uora_bench.util.signals import StopRequest
@@ -84,16 +83,15 @@ def _run(words: list[str]) -> int:
     stop = StopRequest()
     stop.install()
     composed = compose(words)
-    cell, settings = Cell.from_config(composed.values), Settings.from_config(composed.values)
-    offline.use(settings.data_root)
-    if settings.dry_run:
+    offline.use(composed.settings.data_root)
+    if composed.settings.dry_run:
         from uora_bench.run.dry_run import describe
 
-        print(describe(cell, composed))
+        print(describe(composed))
         return 0
     from uora_bench.run.run import run_cell
 
-    return run_cell(cell, settings, composed, words, stop, started)
+    return run_cell(composed, words, stop, started)
 
 
 def _help() -> str:

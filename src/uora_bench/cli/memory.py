@@ -23,14 +23,13 @@ def main(words: list[str] | None = None) -> int:
 
 
 def _main(words: list[str]) -> int:
-    from uora_bench.config.cell import Cell
     from uora_bench.config.compose import compose
     from uora_bench.training import memory
 
     if any(w in ("-h", "--help") for w in words):
         print(_HELP, flush=True)
         return 0
-    cell = Cell.from_config(compose(words).values)
+    cell = compose(words).cell
     found = memory.predict(cell)
     of = f"{found.rows} × {found.tokens} tokens" if found.tokens else f"{found.rows} pictures"
     print(f"{cell.label}: {found.peak / 1e9:.2f} GB at the peak of a training step, {of} in a forward pass")

@@ -24,7 +24,7 @@ def _main(words: list[str]) -> int:
     checks = [word for word in words if word.startswith("--check")]
     if unknown := [check for check in checks if check not in _CHECKS]:
         raise UserError(f"unknown option '{unknown[0]}'; it is --check (names and sizes) or --check=full (sha256)")
-    request = needs.of([word for word in words if word not in checks])
+    request = _needs([word for word in words if word not in checks])
     if checks:
         return _report(request, any(_CHECKS[check] for check in checks))
     return prefetch(request)
@@ -38,3 +38,18 @@ def _report(request: needs.Request, full: bool) -> int:
     if not found:
         print(f"complete: '{request.root}' has all that {request.label} needs")
     return 1 if found else 0
+
+
+def _needs(words: list[str]) -> needs.Request:
+    """What the grid (``experiment=…``) or the cell that ``words`` describe needs."""
+    if any(word.startswith("experiment=") for word in words):
+        from uora_bench.grid.expand import expand
+
+        cells = [(i.cell, i.settings) for i in expand(words).items if i.cell is not None and i.settings is not None]
+        return needs.needs_of(cells, words)
+    from uora_bench.config.compose import compose
+    from uora_bench.config.preflight import preflight
+
+    composed = compose(words)
+    preflight(composed.cell, library=False)
+    return needs.needs_of([(composed.cell, composed.settings)], words)

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
+from annotated_types import Ge, Gt, Le, Lt
+
+from uora_bench.config.options import MethodOptions, TaskOptions, method_options, task_options
 from uora_bench.config.schema import build, convert, plain
-from uora_bench.errors import ImpossiblePair, UserError
+from uora_bench.errors import UserError
 
 HELD_OUT = "held_out"  # the role of the rows kept out of the training set for a method's auxiliary step
 # Trainer keys that change how the loop runs but not what it computes: in the record (provenance), not in the id.
@@ -24,22 +27,28 @@ _NOT_SCIENCE = (
 
 
 @dataclass(frozen=True)
-class Options:
-    """A method or a task family: its name, semantic version and own options (typed where they are used)."""
-
-    name: str
-    version: int
-    options: dict[str, Any]
-
-
-@dataclass(frozen=True)
 class MetricSpec:
-    """Which metric set scores a task, which of its values is the primary one, and how it is printed."""
+    """What scores a task (a built-in metric, or one that `evaluate.load` finds), which of its values is the primary
+    one, and how that is printed."""
 
     name: str
     primary: str
     higher_is_better: bool = True
     scale: float = 100.0
+
+    @property
+    def script(self) -> Path | None:
+        """The user's own file that ``name`` means: ``./my_metric.py``, or the folder ``./my_metric`` with a file of its
+        name in it. None: ``name`` is no path."""
+        if not self.name.startswith((".", "/", "~")) and not self.name.endswith(".py"):
+            return None
+        path = Path(self.name).expanduser()
+        return path if path.suffix == ".py" else path / f"{path.name}.py"
+
+    @property
+    def public_name(self) -> str:
+        """``name``; of a file, wherever it lies, ``local/<its name>``."""
+        return self.name if self.script is None else f"local/{self.script.stem}"
 
 
 @dataclass(frozen=True)
@@ -83,7 +92,19 @@ class TaskConfig:
     source: DataSource
     splits: Splits
     metric: MetricSpec
-    options: dict[str, Any]
+    options: TaskOptions
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """Role → name of every split, the training split first."""
+        names = self.splits
+        wanted = {"train": names.train, "dev": names.dev, **names.extra}
+        return wanted if names.test is None else {**wanted, "test": names.test}
+
+    @property
+    def to_load(self) -> dict[str, str]:
+        """`roles` without the splits that are made from others."""
+        return self.options.loaded(self.roles)
 
 
 @dataclass(frozen=True)
@@ -127,48 +148,34 @@ class RecipeConfig:
 class TrainerConfig:
     """The training loop's settings; each is explained in ``configs/trainer/default.yaml``."""
 
-    epochs: int
-    max_steps: int | None
-    batch_size: int
-    micro_batch_size: int | None
-    eval_batch_size: int
-    lr_adapter: float
-    lr_head: float
-    weight_decay_adapter: float
-    weight_decay_head: float
+    epochs: Annotated[int, Ge(1)]
+    max_steps: Annotated[int, Ge(1)] | None
+    batch_size: Annotated[int, Ge(1)]
+    micro_batch_size: Annotated[int, Ge(1)] | None
+    eval_batch_size: Annotated[int, Ge(1)]
+    lr_adapter: Annotated[float, Ge(0)]
+    lr_head: Annotated[float, Ge(0)]
+    weight_decay_adapter: Annotated[float, Ge(0)]
+    weight_decay_head: Annotated[float, Ge(0)]
     betas: tuple[float, ...]
-    eps: float
+    eps: Annotated[float, Gt(0)]
     lr_scheduler: Literal["linear", "cosine", "constant"]
-    warmup_ratio: float
-    max_grad_norm: float | None
+    warmup_ratio: Annotated[float, Ge(0), Lt(1)]
+    max_grad_norm: Annotated[float, Gt(0)] | None
     precision: Literal["auto", "float32", "bfloat16", "float16"]
     padding: Literal["dynamic", "max_length"]
-    length_bucket: int
+    length_bucket: Annotated[int, Ge(0)]
     gradient_checkpointing: bool
-    checkpoint_every: int
-    log_every: int
-    holdout: float | None
+    checkpoint_every: Annotated[int, Ge(1)]
+    log_every: Annotated[int, Ge(1)]
+    holdout: Annotated[float, Ge(0), Le(1)] | None
     decay_head_biases: bool
-    warmup_steps: int | None
+    warmup_steps: Annotated[int, Ge(0)] | None
     evaluate: Literal["each_epoch", "last"]
     sharding: Literal["none", "full"] = "none"  # run folders are older than this key, and the next
     cpu_ops: Literal["auto", "library"] = "auto"
 
     def __post_init__(self) -> None:
-        positive = ("epochs", "batch_size", "eval_batch_size", "checkpoint_every", "log_every", "eps")
-        for name in (*positive, "micro_batch_size", "max_steps", "max_grad_norm"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise UserError(f"trainer.{name}={value} must be finite and above zero")
-        for name in ("lr_adapter", "lr_head", "weight_decay_adapter", "weight_decay_head", "length_bucket"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise UserError(f"trainer.{name}={getattr(self, name)} must be finite and not negative")
-        if not 0 <= self.warmup_ratio < 1:
-            raise UserError(f"trainer.warmup_ratio={self.warmup_ratio} must be at least 0 and below 1")
-        if self.warmup_steps is not None and self.warmup_steps < 0:
-            raise UserError(f"trainer.warmup_steps={self.warmup_steps} must not be negative (null: warmup_ratio)")
-        if self.holdout is not None and not 0 <= self.holdout <= 1:
-            raise UserError(f"trainer.holdout={self.holdout} is a share of the training set: 0 to 1")
         if len(self.betas) != 2 or not all(0 <= b < 1 for b in self.betas):
             raise UserError(f"trainer.betas={list(self.betas)} must be two numbers in [0, 1)")
 
@@ -177,14 +184,15 @@ class TrainerConfig:
 class Cell:
     """method × task × backbone × recipe × seed."""
 
-    method: Options
+    method: MethodOptions
     task: TaskConfig
     backbone: BackboneConfig
     recipe: RecipeConfig
     trainer: TrainerConfig
-    seed: int
+    seed: Annotated[int, Ge(0)]
     init_from: str | None = None  # sha256 of the adapter file it starts from
     weights: str | None = None  # sha256 of the weight files in backbone.path, where one is given
+    metric: str | None = None  # sha256 of the user's own file that scores the task, where it is one
     micro_batch_size: int | None = None  # set for a method that acts inside the forward pass
 
     @classmethod
@@ -194,29 +202,21 @@ class Cell:
         Raises:
             UserError: for an unknown key, a wrong type, or a pair that cannot be (a text task on a vision backbone).
         """
-        method = dict(config["method"])
-        own = {f.name for f in fields(TaskConfig)} - {"options"}
-        task = {k: v for k, v in config["task"].items() if k in own}
-        task["options"] = {k: v for k, v in config["task"].items() if k not in own}
-        cell = cls(
-            method=Options(method.pop("name"), method.pop("version"), method),
-            task=build(TaskConfig, task, "task"),
+        return cls(
+            method=build_method(config["method"]),
+            task=build_task(config["task"]),
             backbone=build(BackboneConfig, config["backbone"], "backbone"),
             recipe=build(RecipeConfig, config["recipe"], "recipe"),
             trainer=build(TrainerConfig, config["trainer"], "trainer"),
-            seed=convert(int, config["seed"], "seed"),
+            seed=convert(Annotated[int, Ge(0)], config["seed"], "seed"),
         )
-        check_kinds(config["task"], config["backbone"])
-        if cell.seed < 0:
-            raise UserError(f"seed={cell.seed} must not be negative")
-        return cell
 
     @property
     def holdout(self) -> float:
         """The held-out share of the training set: ``trainer.holdout``, else what the method's options ask for."""
         if self.trainer.holdout is not None:
             return self.trainer.holdout
-        return convert(float, self.method.options.get("holdout", 0.0), "method.holdout")
+        return self.method.held_out
 
     @property
     def label(self) -> str:
@@ -243,16 +243,18 @@ class Cell:
         task = plain(self.task)
         task["source"] = {k: task["source"][k] for k in ("benchmark", "dataset")}
         del task["metric"]["scale"]  # how a score is printed
-        method = plain(self.method)
-        # the targets by what they are: naming the default ones, or a kind nobody uses, is no other experiment
-        method["options"].pop("holdout", None)
-        method["options"].pop("forward", None)  # how the same map is computed
-        kinds = method["options"].pop("target_modules", ()) or ()
-        if "target_modules" in self.method.options and not kinds:
+        task["metric"]["name"] = self.task.metric.public_name
+        options = plain(self.method)
+        method = {"name": options.pop("name"), "version": options.pop("version"), "options": options}
+        options.pop("holdout", None)
+        options.pop("forward", None)  # how the same map is computed
+        # the modules by what they are: naming the default ones, or one nobody uses, is no other experiment
+        kinds = options.pop("target_modules", ())
+        if kinds is None:
             kinds = self.backbone.target_modules.default
-        if method["options"].get("only"):  # BitFit's word for them, whose null means every module
-            kinds = method["options"]["only"]
-            method["options"]["only"] = [k for k in self.backbone.target_modules.modules if k in kinds]
+        if options.get("only"):  # BitFit's word for them, whose null means every module
+            kinds = options["only"]
+            options["only"] = [k for k in self.backbone.target_modules.modules if k in kinds]
         backbone = {k: getattr(self.backbone, k) for k in ("name", "id", "revision", "dtype")}
         if self.backbone.quantisation != "none":
             backbone["quantisation"] = self.backbone.quantisation
@@ -269,6 +271,7 @@ class Cell:
             "init_from": self.init_from,
             "weights": self.weights,
             "micro_batch_size": self.micro_batch_size,
+            **({} if self.metric is None else {"metric": self.metric}),
         }
 
     @property
@@ -282,19 +285,28 @@ class Cell:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def check_kinds(task: Mapping[str, Any], backbone: Mapping[str, Any]) -> None:
-    """Raise `ImpossiblePair` for a task on a backbone of another kind."""
-    if task["kind"] != backbone["kind"]:
-        raise ImpossiblePair(
-            f"task={task['name']} needs a backbone of kind {task['kind']}, but backbone={backbone['name']} is of kind "
-            f"{backbone['kind']}; choose another backbone= (see --help)"
-        )
+def build_method(values: Mapping[str, Any]) -> MethodOptions:
+    """The typed options of the method that ``values`` name; raises `UserError` as `schema.build`."""
+    options = method_options(str(values["name"]))
+    return build(options, options.normalised(values), "method")
+
+
+def build_task(values: Mapping[str, Any]) -> TaskConfig:
+    """The typed configuration of a task, whose ``values`` hold its family's options beside the rest."""
+    common = {f.name for f in fields(TaskConfig)} - {"options"}
+    family = task_options(str(values["family"]))
+    own = {k: v for k, v in values.items() if k not in common}
+    return build(
+        TaskConfig,
+        {**{k: v for k, v in values.items() if k in common}, "options": build(family, own, "task")},
+        "task",
+    )
 
 
 def key_of(canonical: Mapping[str, Any]) -> str:
     """16 hex digits for `Cell.canonical` without what only a look at data, weights and method can tell: a grid is
     planned, and its records are found again, by this name."""
-    known = {k: v for k, v in canonical.items() if k not in ("init_from", "weights", "micro_batch_size")}
+    known = {k: v for k, v in canonical.items() if k not in ("init_from", "weights", "micro_batch_size", "metric")}
     text = json.dumps(known, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

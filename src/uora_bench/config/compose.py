@@ -1,20 +1,23 @@
-"""From the words on the command line to one plain, fully resolved configuration.
+"""From overrides on the command line to one plain, fully resolved configuration, and to the cell it describes.
 
-Hydra composes the groups, the recipe of method × backbone is laid over them, the command line over that. This module
-owns the order of those layers and the errors about keys; it knows nothing of what the values mean and imports no torch.
+Hydra composes the groups (`groups`), the recipe of method × backbone is laid over them, the command line over that.
+This module owns the order of those layers and the errors about keys. What the values mean, and their types and ranges,
+is said by `uora_bench.config.cell` and its dataclasses. No torch in here.
 """
 
 from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from uora_bench.config import groups as group_files
 from uora_bench.config import registry
-from uora_bench.config.cell import check_kinds
-from uora_bench.errors import ImpossiblePair, UserError, nearest
+from uora_bench.config.cell import Cell, Settings
+from uora_bench.config.options import method_options
+from uora_bench.errors import UserError, nearest
 
 COMMAND_LINE = "command line"
 # method=peft takes the fields of whatever PEFT type it is: a mapping that any key may enter, checked by the method
@@ -36,56 +39,68 @@ class Composed:
     sources: dict[str, str]
     legend: dict[str, str]
 
+    @functools.cached_property
+    def cell(self) -> Cell:
+        """The typed cell; raises `UserError` for an unknown key, a wrong type or a value outside its range."""
+        return Cell.from_config(self.values)
 
-def compose(words: list[str], put_together: Callable[[dict[str, str]], dict[str, Any]] | None = None) -> Composed:
-    """Resolve ``words`` (``key=value``, Hydra's grammar) into one configuration.
+    @functools.cached_property
+    def settings(self) -> Settings:
+        """Where and how this call runs the cell."""
+        return Settings.from_config(self.values)
 
-    ``put_together``: what makes one configuration of the chosen groups; Hydra, unless a grid brings `quick`.
+
+def compose(overrides: list[str]) -> Composed:
+    """Resolve ``overrides`` (``key=value``, Hydra's grammar) into one configuration.
 
     Raises:
-        UserError: for a ``+``, ``++`` or ``~`` prefix, a sweep, an unknown group value or key, or a value of another
-            type than the default's.
+        UserError: for a ``+``, ``++`` or ``~`` prefix, a sweep, an unknown group value or key.
     """
-    groups, values = _parse(words)
-    config = (put_together or _compose_groups)(groups)
-    recipe = config.pop("recipe", None)
+    groups, values = _parse(overrides)
+    recipe_name = groups.pop("recipe", None)
+    config = group_files.compose_groups(groups)
+    method, backbone, task = (str(config[group]["name"]) for group in ("method", "backbone", "task"))
+    recipe = _recipe(recipe_name, method, backbone)
+    config["recipe"] = {k: recipe[k] for k in ("name", "status", "note")}
     sources: dict[str, str] = {}
-    if recipe is None:
-        choice = f"{config['method']['name']}/{config['backbone']['name']}"
-        config["recipe"] = {"name": "none", "status": "own", "note": f"no recipe {choice}: plain defaults"}
-    else:
-        if recipe["name"] != "none" and recipe["name"].split("/")[0] != config["method"]["name"]:
-            raise UserError(
-                f"recipe={recipe['name']} is made for method={recipe['name'].split('/')[0]}, not "
-                f"{config['method']['name']}; choose method={recipe['name'].split('/')[0]} or recipe=none"
-            )
-        config["recipe"] = {k: recipe[k] for k in ("name", "status", "note")}
-        for key, entry in recipe_values(recipe, config["task"]["name"]).items():
-            key = _own_key(key, config["method"]["name"], f"recipe {recipe['name']}: ")
-            try:
-                _assign(config, key, entry["value"], f"recipe {recipe['name']}: ")
-            except UserError:
-                check_kinds(config["task"], config["backbone"])  # a text recipe's keys are not a vision task's
-                raise
-            sources[key] = entry["source"]
+    for key, entry in recipe_values(recipe, task).items():
+        key = _own_key(key, method, f"recipe {recipe['name']}: ")
+        if config["task"]["kind"] != config["backbone"]["kind"] and key.startswith("task."):
+            continue  # a text recipe's keys are not a vision task's; the pair is refused with its own words
+        _assign(config, key, entry["value"], f"recipe {recipe['name']}: ")
+        sources[key] = entry["source"]
     for key, value in values.items():
-        key = _own_key(key, config["method"]["name"], "")
-        if key.startswith(("recipe.", "method.aliases", "method.needs_head")) or key in _LABELS:
+        key = _own_key(key, method, "")
+        if key.startswith("recipe.") or key in _LABELS:
             raise UserError(
                 f"'{key}' says what a file of configs/ is, so only that file can set it; choose another file"
             )
         _assign(config, key, value, "")
         sources[key] = COMMAND_LINE
-    _resolve_aliases(config["method"])
-    if config["method"].pop("needs_head", False) and not config["backbone"]["head"]:
-        check_kinds(config["task"], config["backbone"])
-        raise ImpossiblePair(
-            f"method={config['method']['name']} trains nothing on backbone={config['backbone']['name']}, "
-            "which has no task head; for the scores of the un-adapted model take method=lora trainer.lr_adapter=0 "
-            "trainer.max_steps=1"
-        )
-    legend = {k: v for k, v in ((recipe or {}).get("sources") or {}).items() if k in sources.values()}
+    config["method"] = method_options(method).normalised(config["method"])
+    legend = {k: v for k, v in (recipe.get("sources") or {}).items() if k in sources.values()}
     return Composed(config, sources, legend)
+
+
+def _recipe(asked: str | None, method: str, backbone: str) -> Mapping[str, Any]:
+    """The recipe ``asked`` for, else that of ``method`` on ``backbone``, else one that sets nothing."""
+    own = f"{method}/{backbone}"
+    if asked is None and own not in registry.choices("recipe"):
+        return {
+            "name": "none",
+            "status": "own",
+            "note": f"no recipe {own}: plain defaults",
+            "common": {},
+            "per_task": {},
+        }
+    recipe = group_files.read_yaml(registry.path_of("recipe", asked or own))
+    made_for = str(recipe["name"]).split("/")[0]
+    if recipe["name"] != "none" and made_for != method:
+        raise UserError(
+            f"recipe={recipe['name']} is made for method={made_for}, not {method}; choose method={made_for} or "
+            "recipe=none"
+        )
+    return recipe
 
 
 def _own_key(key: str, method: str, who: str) -> str:
@@ -98,13 +113,6 @@ def _own_key(key: str, method: str, who: str) -> str:
         )
     field = key.removeprefix(_PEFT)
     return "method.type" if field == "type" else f"{_OPEN}{field}"
-
-
-def _resolve_aliases(method: dict[str, Any]) -> None:
-    """Replace other names of a value by its own (``aliases: {option: {other name: name}}`` in a method's YAML), so that
-    one experiment has one id."""
-    for option, names in (method.pop("aliases", None) or {}).items():
-        method[option] = names.get(method[option], method[option])
 
 
 def recipe_values(recipe: Mapping[str, Any], task: str) -> dict[str, Mapping[str, Any]]:
@@ -191,22 +199,7 @@ def _tail(key: str) -> str:
 
 @functools.cache
 def _known_keys() -> tuple[str, ...]:
-    return (*registry.GROUPS, *leaves(_compose_groups({})))
-
-
-def _compose_groups(groups: Mapping[str, str]) -> dict[str, Any]:
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
-    from hydra.errors import HydraException
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    try:
-        with initialize_config_dir(str(registry.configs_dir()), version_base="1.3"):
-            config = hydra_compose("config", overrides=[f"{k}='{v}'" for k, v in groups.items()])
-        return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(f"the configuration does not compose: {str(error).splitlines()[0]}") from None
+    return (*registry.GROUPS, *leaves(group_files.compose_groups({})))
 
 
 def _assign(config: dict[str, Any], key: str, value: Any, who: str) -> None:
@@ -231,24 +224,6 @@ def _assign(config: dict[str, Any], key: str, value: Any, who: str) -> None:
             raise UserError(f"{who}unknown key '{key}'{nearest(key, [*registry.GROUPS, *leaves(config)])}")
     if last not in node:
         raise UserError(f"{who}unknown key '{key}'{nearest(key, [*registry.GROUPS, *leaves(config)])}")
-    node[last] = _like(node[last], value, who + key)
-
-
-def _like(default: Any, value: Any, key: str) -> Any:
-    """``value`` with the type of ``default``: YAML says which type a key has, a null default or value says nothing."""
-    if default is None or value is None:
-        return value
-    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(default, str) and isinstance(value, (int, float, bool)):
-        return str(value)  # a name that looks like a number
-    if type(default) is not type(value):
-        kinds = {
-            bool: "true or false",
-            int: "a whole number",
-            float: "a number",
-            list: "a list [a,b]",
-            dict: "a mapping",
-        }
-        raise UserError(f"{key}={value!r} must be {kinds.get(type(default), 'text')} (now {default!r})")
-    return value
+    if isinstance(node[last], str) and isinstance(value, (int, float)):
+        value = str(value)  # a name that looks like a number
+    node[last] = value

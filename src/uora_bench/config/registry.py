@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from uora_bench.errors import UserError, nearest
 
+T = TypeVar("T")
 GROUPS = ("method", "task", "backbone", "recipe", "trainer", "tracker")
 
 
@@ -43,21 +44,13 @@ def check_choice(group: str, name: str) -> str:
     return name
 
 
-def method_class(name: str) -> Any:
-    """The `Method` subclass defined in ``uora_bench/methods/<name>.py``."""
-    from uora_bench.methods.base import Method
-
-    return _only_subclass(f"uora_bench.methods.{check_choice('method', name)}", Method)
+def path_of(group: str, name: str) -> Path:
+    """The file of ``group=name``; raises `UserError` as `check_choice`."""
+    return configs_dir() / group / f"{check_choice(group, name)}.yaml"
 
 
-def task_class(family: str) -> Any:
-    """The `Task` subclass defined in ``uora_bench/tasks/<family>.py``."""
-    from uora_bench.tasks.base import Task
-
-    return _only_subclass(f"uora_bench.tasks.{family}", Task)
-
-
-def _only_subclass(module_name: str, base: type) -> Any:
+def only_subclass(module_name: str, base: type[T]) -> type[T]:
+    """The one public sub-class of ``base`` that the module ``module_name`` defines."""
     module = importlib.import_module(module_name)
     found = [
         v

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import operator
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from uora_bench.errors import UserError, nearest
 
@@ -21,8 +22,9 @@ T = TypeVar("T")
 def build(cls: type[T], data: Mapping[str, Any], where: str = "") -> T:
     """Build the dataclass ``cls`` from ``data``.
 
-    An unknown key, a missing one or a wrong type is one line that names the key with its path. An int is accepted for a
-    float (and becomes one); nothing else is converted. ``where`` is the path of ``data`` in the messages.
+    An unknown key, a missing one, a wrong type or a value outside its range (``Annotated[int, Ge(1)]``) is one line
+    that names the key with its path. An int is accepted for a float (and becomes one); nothing else is
+    converted. ``where`` is the path of ``data`` in the messages.
 
     Raises:
         UserError: on the first thing that does not fit.
@@ -61,7 +63,7 @@ _HINTS: dict[type, dict[str, Any]] = {}
 def _hints(cls: type) -> dict[str, Any]:
     # get_type_hints compiles every annotation; a report reads a thousand records.
     if cls not in _HINTS:
-        _HINTS[cls] = typing.get_type_hints(cls)
+        _HINTS[cls] = typing.get_type_hints(cls, include_extras=True)
     return _HINTS[cls]
 
 
@@ -74,6 +76,10 @@ def convert(hint: Any, value: Any, where: str) -> Any:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return value
+    if origin is Annotated:
+        made = convert(args[0], value, where)
+        _check_range(made, args[1:], where)
+        return made
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in args:
             return None
@@ -89,6 +95,8 @@ def convert(hint: Any, value: Any, where: str) -> Any:
             raise UserError(f"{where}={value!r} is not one of {', '.join(map(str, args))}{_did_you_mean(value, args)}")
         return value
     if dataclasses.is_dataclass(hint):
+        if isinstance(value, hint):  # type: ignore[arg-type]
+            return value
         return build(hint, value, where)  # type: ignore[arg-type]
     if origin in (list, tuple):
         if not isinstance(value, (list, tuple)):
@@ -107,6 +115,27 @@ def convert(hint: Any, value: Any, where: str) -> Any:
     if isinstance(hint, type) and isinstance(value, hint) and (hint is bool) == isinstance(value, bool):
         return value
     raise UserError(f"{where}={value!r} must be {_name(hint)}")
+
+
+def _check_range(value: Any, bounds: tuple[Any, ...], where: str) -> None:
+    """Raise `UserError` for a number outside ``bounds`` (of annotated_types)."""
+    said, inside = [], True
+    for bound in bounds:
+        for name, words, holds in _BOUNDS:
+            if hasattr(bound, name):
+                limit = getattr(bound, name)
+                said.append(f"{words} {limit:g}")
+                inside &= holds(value, limit)
+    if not inside:
+        raise UserError(f"{where}={value} must be {' and '.join(said)}")
+
+
+_BOUNDS = (
+    ("ge", "at least", operator.ge),
+    ("gt", "above", operator.gt),
+    ("le", "at most", operator.le),
+    ("lt", "below", operator.lt),
+)
 
 
 def _did_you_mean(value: Any, options: tuple[Any, ...]) -> str:

@@ -74,9 +74,9 @@ def _classes(folder: Path) -> Dataset:
 def _parquet(files: list[Path]) -> Dataset:
     from datasets import concatenate_datasets
 
-    from uora_bench.data.sources import read as read_file
+    from uora_bench.data.files import read_rows
 
-    parts = [read_file(file) for file in files]
+    parts = [read_rows(file) for file in files]
     return parts[0] if len(parts) == 1 else concatenate_datasets(parts)
 
 

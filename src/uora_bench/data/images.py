@@ -13,8 +13,9 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from uora_bench.config.options.tasks import Augmentation
 from uora_bench.errors import CellError, UserError
 from uora_bench.util.seeds import derive
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset
 
-Augmentation = Literal["none", "flip", "crop_flip"]
 Source = bytes | str  # a compressed picture, or the path of a file that holds one
 _ROWS_AT_A_TIME = 500  # compressed pictures looked at together
 _MOST_THREADS = 8

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from uora_bench.config.cell import DataSource
 from uora_bench.data import hub, image_folders, images, offline
+from uora_bench.data.files import SUFFIXES, read_rows
 from uora_bench.errors import UserError, nearest
 from uora_bench.util.seeds import derive
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 IMAGE_FOLDER = "imagefolder"  # the benchmark of tasks whose data.root is a folder of class folders
-SUFFIXES = (".jsonl.gz", ".jsonl", ".parquet")
 _SLICE = re.compile(r"^(?P<name>[^\[\]]+)(?:\[(?P<a>(?:\d+%?)?):(?P<b>(?:\d+%?)?)\])?$")
 
 
@@ -88,7 +88,7 @@ class Source:
             for suffix in SUFFIXES:
                 path = self.root / source.benchmark / source.dataset / f"{split}{suffix}"
                 if path.is_file():
-                    return read(path)
+                    return read_rows(path)
         return self._from_hub(source, split)
 
     def _from_hub(self, source: DataSource, split: str) -> Dataset:
@@ -145,44 +145,6 @@ def hold_out(rows: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
         raise UserError(f"holdout={share:g} of {len(rows)} training rows is none; enlarge trainer.holdout")
     order = np.random.default_rng(derive(seed, "holdout")).permutation(len(rows))
     return rows.select(np.sort(order[count:])), rows.select(np.sort(order[:count]))
-
-
-def read(path: Path) -> Dataset:
-    """A local file as an in-memory dataset, without the caches of the datasets library.
-
-    A parquet file keeps the column types it was written with (images, class labels).
-
-    Raises:
-        UserError: for a file that is cut, of another format, or not UTF-8.
-    """
-    import pyarrow as pa
-    from datasets import Dataset
-
-    try:
-        if path.suffix == ".parquet":
-            from pyarrow import parquet
-
-            # no partitioning: a folder called a=b would become a column
-            table = parquet.read_table(path, partitioning=None)
-        else:
-            table = _read_lines(path)
-            # arrow takes a column of dates for times: in these files text is text
-            times = [field.name for field in table.schema if pa.types.is_temporal(field.type)]
-            if times:
-                table = _read_lines(path, pa.schema([(name, pa.string()) for name in times]))
-        table.validate(full=True)  # text is UTF-8: arrow does not look while reading
-        return Dataset(table)
-    except (pa.ArrowException, OSError, EOFError, ValueError) as error:
-        raise UserError(f"cannot read '{path}': {hub.reason(error)}; copy or prefetch it again") from None
-
-
-def _read_lines(path: Path, schema: Any = None) -> Any:
-    import pyarrow as pa
-    from pyarrow import json as lines
-
-    with pa.input_stream(str(path), compression="gzip" if path.suffix == ".gz" else None) as stream:
-        blocks = lines.ReadOptions(block_size=1 << 26)  # a row has to fit into one
-        return lines.read_json(stream, blocks, lines.ParseOptions(explicit_schema=schema) if schema else None)
 
 
 def fingerprint(rows: Dataset) -> str:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from uora_bench import __version__
+from uora_bench.config.metrics import scale_of
+from uora_bench.config.schema import plain
 from uora_bench.errors import UserError
 from uora_bench.export.request import ExportRequest
 from uora_bench.export.source import HALF, Source
 from uora_bench.export.target_folder import TAG
-from uora_bench.metrics import UNSCALED
 from uora_bench.records.record import CellRecord
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def _code(facts: Facts) -> Iterator[str]:
 
 
 def _remarks(facts: Facts) -> Iterator[str]:
-    digest = facts.record.provenance.get("backbone", {}).get("weights_sha256", "unknown")
+    digest = facts.record.provenance.backbone.get("weights_sha256", "unknown")
     if facts.request.format == "peft" and facts.revision is None:
         yield ""
         yield (
@@ -156,9 +157,9 @@ def _scores(facts: Facts) -> Iterator[str]:
     yield "| --- | --- | --- | ---: | --- | --- |"
     for rule, result in record.scores.items():
         for split, values in result.scores.items():
-            name = record.splits.get(split, {}).get("name", split)
+            name = record.splits[split].name if split in record.splits else split
             others = ", ".join(
-                f"{k} {v * (1.0 if k in UNSCALED else metric.scale):.2f}"
+                f"{k} {v * scale_of(metric, k):.2f}"
                 for k, v in values.items()
                 if k != metric.primary and isinstance(v, float)
             )
@@ -169,7 +170,7 @@ def _scores(facts: Facts) -> Iterator[str]:
             yield f"| {rule} | {epoch} | {split} (`{name}`) | {shown} | {others} | {mark} |"
     yield ""
     yield from (f"- {rule}: {result.note}." for rule, result in record.scores.items())
-    served = ", ".join(f"{role} = `{s['name']}` ({s['rows']:,} rows)" for role, s in record.splits.items())
+    served = ", ".join(f"{role} = `{s.name}` ({s.rows:,} rows)" for role, s in record.splits.items())
     yield f"- Splits: {served}. One seed: differences to other runs of the size of a few examples mean nothing."
     if facts.request.weights == "best":
         yield "- **Dev chose the epoch of these weights, so their dev score is optimistic.**"
@@ -197,7 +198,8 @@ def _recipe(facts: Facts) -> Iterator[str]:
     yield ""
     yield "Every key not in the table has the suite's default; method options in full:"
     yield ""
-    yield from (f"- `{key}`: `{_plain(value)}`" for key, value in facts.source.cell.method.options.items())
+    options = plain(facts.source.cell.method)
+    yield from (f"- `{key}`: `{_plain(options[key])}`" for key in options if key not in ("name", "version"))
 
 
 def _lookup(values: Mapping[str, Any], key: str) -> tuple[bool, Any]:
@@ -216,13 +218,12 @@ def _plain(value: Any) -> str:
 
 def _provenance(record: CellRecord) -> Iterator[str]:
     facts = record.provenance
-    git = facts.get("git", {})
-    state = {True: " (with uncommitted changes)", False: ""}.get(git.get("dirty"), "")
+    state = " (with uncommitted changes)" if facts.git.dirty else ""
     yield f"- cell_id: `{record.cell_id}`, experiment `{record.experiment}`, seed {record.cell.get('seed')}"
-    yield f"- code: commit `{git.get('commit') or 'unknown (an installed package)'}`{state}"
-    yield "- versions: " + ", ".join(f"{name} {version}" for name, version in facts.get("versions", {}).items())
-    yield f"- finished: {facts.get('finished')}; precision of the forward pass: {record.precision}"
-    data = ", ".join(f"{role} `{digest}`" for role, digest in facts.get("data", {}).items())
+    yield f"- code: commit `{facts.git.commit or 'unknown (an installed package)'}`{state}"
+    yield "- versions: " + ", ".join(f"{name} {version}" for name, version in facts.versions.items())
+    yield f"- finished: {facts.finished}; precision of the forward pass: {record.precision}"
+    data = ", ".join(f"{role} `{digest}`" for role, digest in facts.data.items())
     yield f"- data fingerprints: {data}"
     if record.cell.get("init_from"):
         yield f"- started from the adapter with sha256 `{record.cell['init_from']}`"

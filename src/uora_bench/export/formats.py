@@ -50,7 +50,7 @@ def export(folder: Path, request: ExportRequest, target: Path | None) -> str:
     from uora_bench.export import card, loading
 
     loaded = loading.load_cell(source, request.weights, request.backbone)
-    origin = record.provenance.get("backbone", {})
+    origin = record.provenance.backbone
     _check_origin(origin, loaded)
     base = base_model_of(loaded, origin)
     if request.format == "merged" and loaded.adds and not loaded.method.mergeable:
@@ -190,11 +190,12 @@ def _native(source: Source, loaded: Loaded, request: ExportRequest, folder: Path
 
     from uora_bench.export import checks, loading
     from uora_bench.models import backbones
+    from uora_bench.models.heads import head_parameters
 
     model, method = loaded.model, loaded.method
     inputs = checks.probe(model)
     expected = checks.logits(model, inputs)
-    for name, tensors in ((ADAPTER, method.adapter_state()), (HEAD, backbones.head_parameters(model))):
+    for name, tensors in ((ADAPTER, method.adapter_state()), (HEAD, head_parameters(model))):
         save_file({k: v.detach().contiguous() for k, v in tensors.items()}, folder / name)
     extra: dict[str, Any] = {"weights": request.weights}
     if loaded.cell.backbone.path is not None:

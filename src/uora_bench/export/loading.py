@@ -7,14 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from uora_bench.config import registry
 from uora_bench.config.cell import Cell
 from uora_bench.data import offline
 from uora_bench.errors import CellError, UserError
 from uora_bench.export.source import Source
+from uora_bench.methods import create_method
 from uora_bench.models import backbones
-from uora_bench.run.fitting import inject
+from uora_bench.tasks import create_task
 from uora_bench.training import checkpoint
+from uora_bench.training.inject import inject
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,8 +55,7 @@ def load_cell(source: Source, weights: str, backbone: str | None = None) -> Load
     if backbone is not None:
         cell = replace(cell, backbone=replace(cell.backbone, path=backbone))
     _check_backbone(source, cell)
-    method = registry.method_class(cell.method.name)(cell.method.options, cell.seed)
-    head = registry.task_class(cell.task.family)(cell.task).head
+    method, head = create_method(cell.method, cell.seed), create_task(cell.task).head
     root = (source.values.get("data") or {}).get("root")
     if root is not None and Path(root).is_dir():  # where the run took its model from, unless this is another machine
         offline.use(root)

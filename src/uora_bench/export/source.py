@@ -9,8 +9,7 @@ from typing import Any
 
 from uora_bench.config.cell import Cell
 from uora_bench.errors import UserError, nearest
-from uora_bench.records import record as records
-from uora_bench.records.record import CellRecord
+from uora_bench.records.record import CellRecord, find_record, record_path
 from uora_bench.run.artifacts import ADAPTER, CONFIGURATION, HEAD
 from uora_bench.training.checkpoint import BEST
 
@@ -71,10 +70,10 @@ class Source:
             UserError: when there is none, or one of a failure.
         """
         folder = Path(results or self.values["results"]["dir"]) / "records" / self.experiment
-        found = records.find(folder, self.cell_id)
+        found = find_record(folder, self.cell_id)
         if found is None:
             raise UserError(
-                f"no record '{records.record_path(folder, self.cell_id)}', and without it no model card; --results DIR "
+                f"no record '{record_path(folder, self.cell_id)}', and without it no model card; --results DIR "
                 "names the folder that holds records/"
             )
         if found.status != "done":

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from uora_bench.config.cell import Cell
+from uora_bench.config.preflight import preflight
 from uora_bench.errors import UserError
 from uora_bench.grid import diff, expand, model
-from uora_bench.grid.estimate import Estimator, read_all
+from uora_bench.grid.estimate import Estimator, elsewhere
 from uora_bench.grid.expand import Grid, Planned
 from uora_bench.grid.model import Plan
 from uora_bench.grid.request import Request
-from uora_bench.records import attempts
+from uora_bench.records.attempts import attempts_folder
+from uora_bench.records.record import read_records
 
 
 def build(request: Request, processes: int | None = None, queued: Mapping[str, str] | None = None) -> tuple[Plan, Grid]:
@@ -24,9 +27,9 @@ def build(request: Request, processes: int | None = None, queued: Mapping[str, s
     cells = expand.of(request)
     settings = next(p.settings for p in cells.items if p.settings is not None)
     name, results, runs = settings.experiment_name, Path(settings.results_dir), Path(settings.runs_dir)
-    records = diff.load(results / "records" / name)
-    diff.check_readable(records, results / "records" / name)
-    compared = diff.Comparison(records, attempts.folder(runs, name), runs / name, queued or {})
+    own = read_records(results / "records" / name)
+    folder = attempts_folder(runs, name)
+    compared = diff.Comparison(diff.Records(own), folder, runs / name, queued or {})
     count = processes or cells.experiment.processes
     # what others start from first: a start is only known once its own state is
     items = [
@@ -35,16 +38,24 @@ def build(request: Request, processes: int | None = None, queued: Mapping[str, s
     ]
     if settings.force:
         items = [model.with_state(i, "stale", "force=true") if i.state == "done" else i for i in items]
-    past = Estimator(read_all(results, name, (f.raw for f in records.found)))
     by_key = {p.key: p.cell for p in cells.items}
+    _ask_libraries(by_key[item.key] for item in items if item.state in model.OPEN)
+    past = Estimator([*own, *elsewhere(results, name)])
     items = model.in_launch_order(past.fill(item, by_key[item.key]) for item in items)
     title = cells.experiment.title or "a grid of the command line"
     return Plan(model.SCHEMA, name, title, str(results), str(runs), tuple(items)), cells
 
 
+def _ask_libraries(cells: Iterable[Cell | None]) -> None:
+    """Raise `UserError` for options that the library behind a method refuses, once for each set of options."""
+    asked: dict[str, Cell] = {str((c.method, c.backbone.quantisation)): c for c in cells if c is not None}
+    for cell in asked.values():
+        preflight(cell)
+
+
 def beside_slurm(request: Request, processes: int | None = None) -> tuple[Plan, Grid, list[str]]:
     """`build`, with what Slurm holds of this experiment where some of it was submitted; and notes for the reader."""
-    from uora_bench.grid.launch import slurm_queue
+    from uora_bench.grid import slurm_queue
 
     plan, cells = build(request, processes)
     runs, name = Path(plan.runs_dir), plan.experiment

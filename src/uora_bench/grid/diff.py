@@ -1,13 +1,11 @@
 """A grid against what is there: which cells are done, stale, failed, running, or to do.
 
-Records are read as plain JSON (a thousand of them in a moment); a cell is found again by `cell.key_of` what its record
-says it was. Nothing is hashed or loaded but the local data files.
+A cell is found again by `cell.key_of` what its record says it was. Nothing is hashed or loaded but local data files.
 """
 
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,78 +18,41 @@ from uora_bench.errors import UserError
 from uora_bench.grid.expand import Planned
 from uora_bench.grid.model import Item, State
 from uora_bench.models import weights
-from uora_bench.records import attempts, record
+from uora_bench.records import attempts
+from uora_bench.records.record import CellRecord
 
 # what a record calls a setting, by the key that sets it
-_RENAMED = (("method.options.", "method."), ("task.options.", "task."))
+_SETTING = (("method.options.", "method."), ("task.options.", "task."))
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a plan wants to know of a record file."""
+    """A record in the eyes of a plan. ``key``: of the cell that it is of (`cell.key_of`)."""
 
+    record: CellRecord
     key: str
-    cell_id: str
-    status: str
-    reason: str
-    cell: dict[str, Any]
-    started_from: str | None  # cell_id of the run whose adapter it began with
-    micro_batch_size: int | None
-    weights: str | None
-    data_files: dict[str, str]
-    command: tuple[str, ...]
-    recipe: str
-    raw: dict[str, Any]
+
+    @property
+    def started_from(self) -> str | None:
+        """cell_id of the run whose adapter it began with."""
+        return self.record.provenance.init_from if self.record.cell.get("init_from") else None
 
     @functools.cached_property
     def flat(self) -> dict[str, Any]:
         """Every setting by the key that sets it."""
-        return _flat(self.cell)
+        return _flat(self.record.cell)
 
 
-@dataclass
 class Records:
-    """The records of one experiment; ``unreadable`` names the files that are none."""
+    """The records of one experiment."""
 
-    found: list[Found]
-    unreadable: list[str]
-
-    def __post_init__(self) -> None:
+    def __init__(self, records: Iterable[CellRecord]) -> None:
+        self.found = [Found(record, key_of(record.cell)) for record in records]
         self.by_key: dict[str, list[Found]] = {}
         self.by_row: dict[tuple[Any, ...], list[Found]] = {}
         for entry in self.found:
             self.by_key.setdefault(entry.key, []).append(entry)
-            self.by_row.setdefault(_row(entry.cell), []).append(entry)
-
-
-def load(folder: Path) -> Records:
-    """Every record in ``folder``."""
-    found, unreadable = [], []
-    for path in record.paths(folder):
-        try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-            if data["schema"] != record.SCHEMA:
-                raise ValueError
-            known = data["provenance"]
-            found.append(
-                Found(
-                    key_of(data["cell"]),
-                    data["cell_id"],
-                    data["status"],
-                    data.get("reason") or "",
-                    data["cell"],
-                    known.get("init_from") if data["cell"].get("init_from") else None,
-                    data["cell"].get("micro_batch_size"),
-                    data["cell"].get("weights"),
-                    known.get("data_files") or {},
-                    tuple(known.get("command", ())),
-                    data["recipe"]["name"],
-                    data,
-                )
-            )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            unreadable.append(path.name)
-    return Records(found, unreadable)
+            self.by_row.setdefault(_row(entry.record.cell), []).append(entry)
 
 
 class Matcher:
@@ -111,12 +72,12 @@ class Matcher:
             same_start = entry.started_from == begins if begins is not None else entry.started_from is None
             if (
                 same_start
-                and entry.weights == self._weights(cell)
-                and entry.micro_batch_size in (None, cell.trainer.micro_batch_size)
+                and entry.record.cell.get("weights") == self._weights(cell)
+                and entry.record.cell.get("micro_batch_size") in (None, cell.trainer.micro_batch_size)
             ):
                 found.append(entry)
         # the last written first: several are there when the data changed
-        return sorted(found, key=lambda f: str(f.raw["provenance"].get("finished")), reverse=True)
+        return sorted(found, key=lambda f: f.record.provenance.finished or "", reverse=True)
 
     def _weights(self, cell: Cell) -> str | None:
         """The hash of the weights in ``backbone.path``, as a record has it; None where there is no path."""
@@ -139,13 +100,15 @@ class Matcher:
 
 
 class Comparison:
-    """States of planned cells. ``queued``: keys that a cluster holds, with what it says of them."""
+    """States of planned cells. ``attempts_folder``: of the experiment; ``queued``: keys that a cluster holds, with what
+    it says of them."""
 
-    def __init__(self, records: Records, place: Path, run_folder: Path, queued: Mapping[str, str]) -> None:
-        self.matcher, self.place, self.runs, self.queued = Matcher(records), place, run_folder, queued
+    def __init__(self, records: Records, attempts_folder: Path, run_folder: Path, queued: Mapping[str, str]) -> None:
+        self.matcher, self.runs, self.queued = Matcher(records), run_folder, queued
         self._hashes: dict[tuple[Any, ...], dict[str, str]] = {}
-        names = {p.name for p in place.iterdir()} if place.is_dir() else set()
-        self._journals = {n.split(".", 1)[0] for n in names}
+        self._attempts_folder = attempts_folder
+        names = {p.name for p in attempts_folder.iterdir()} if attempts_folder.is_dir() else set()
+        self._started = {n.split(".", 1)[0] for n in names}  # keys of items with a lease or attempts
 
     def item(self, planned: Planned, label: str, row: str, seed: int, processes: int) -> Item:
         """``planned`` with its state. Items that others start from have to come before those."""
@@ -159,51 +122,55 @@ class Comparison:
     def _state(self, planned: Planned) -> tuple[State, str, str | None]:
         if planned.cell is None:
             return "skip", planned.reason, None
-        claim = attempts.claimed(self.place, planned.key) if planned.key in self._journals else None
+        lease = attempts.read_lease(self._attempts_folder, planned.key) if planned.key in self._started else None
         candidates = self.matcher.candidates(planned, planned.cell)
-        if claim is not None:  # the record that this very item made, where several could be meant
-            candidates.sort(key=lambda f: f.cell_id != claim.cell_id)
+        if lease is not None:  # the record that this very item made, where several could be meant
+            candidates.sort(key=lambda f: f.record.cell_id != lease.cell_id)
         changed = ""
         for found in candidates:
-            if found.status == "done":
+            if found.record.status == "done":
                 changed = self._changed_data(planned, found)
                 if not changed or self._looked_since(planned):
-                    return "done", "", found.cell_id
-        if claim is not None and attempts.held(self.runs.parent, self.runs.name, claim.cell_id):
-            return "running", f"process {claim.pid} on {claim.host}", claim.cell_id
+                    return "done", "", found.record.cell_id
+        if lease is not None and attempts.is_locked(self.runs.parent, self.runs.name, lease.cell_id):
+            return "running", f"process {lease.pid} on {lease.host}", lease.cell_id
         if planned.key in self.queued:
             return "queued", self.queued[planned.key], None
         if changed:
             return "stale", changed, None
-        failed = next((f for f in candidates if f.status == "failed"), None)
+        failed = next((f.record for f in candidates if f.record.status == "failed"), None)
         if failed is not None:
-            return "failed", failed.reason, failed.cell_id
-        tried = attempts.attempts(self.place, planned.key) if planned.key in self._journals else []
+            return "failed", failed.reason or "", failed.cell_id
+        tried = self._attempts(planned)
         if tried and tried[-1].kind not in ("done", "interrupted"):
             return "failed", tried[-1].reason, None
         why = self._outdated(planned, planned.cell)
         if why:
             return "stale", why, None
-        if claim is not None and (self.runs / claim.cell_id / "checkpoints" / "last.pt").is_file():
+        if lease is not None and (self.runs / lease.cell_id / "checkpoints" / "last.pt").is_file():
             return "todo", "goes on from its checkpoint", None
         return "todo", "", None
 
+    def _attempts(self, planned: Planned) -> list[attempts.Attempt]:
+        return attempts.read_attempts(self._attempts_folder, planned.key) if planned.key in self._started else []
+
     def _changed_data(self, planned: Planned, found: Found) -> str:
-        if not found.data_files or planned.cell is None or planned.settings is None:
+        files = found.record.provenance.data_files
+        if not files or planned.cell is None or planned.settings is None:
             return ""
         source = planned.cell.task.source
         where = (planned.settings.data_root, source.benchmark, source.dataset)
-        names = tuple(sorted(found.data_files))
+        names = tuple(sorted(files))
         if (*where, names) not in self._hashes:
             self._hashes[*where, names] = _hashes(planned.settings.data_root, where[1:], names)
         now = self._hashes[*where, names]
-        other = [n for n, digest in now.items() if digest != found.data_files[n]]
+        other = [n for n, digest in now.items() if digest != files[n]]
         return f"data changed: {', '.join(other)}" if other else ""
 
     def _looked_since(self, planned: Planned) -> bool:
         """Whether the cell itself has looked at its data as it is now, and found its record good: a file may be written
         anew with the same rows."""
-        tried = attempts.attempts(self.place, planned.key) if planned.key in self._journals else []
+        tried = self._attempts(planned)
         if not tried or tried[-1].kind != "done" or planned.cell is None or planned.settings is None:
             return False
         source, root = planned.cell.task.source, planned.settings.data_root
@@ -220,12 +187,13 @@ class Comparison:
         ours = _chosen(planned.words)
         best: tuple[list[str], dict[str, Any]] | None = None
         for entry in alike:
-            if entry.status != "done" or entry.key == key or (entry.started_from is None) != (not planned.after):
+            if entry.record.status != "done" or entry.key == key or (entry.started_from is None) != (not planned.after):
                 continue
             theirs = entry.flat
             differ = [k for k in mine.keys() | theirs.keys() if mine.get(k) != theirs.get(k)]
-            chosen = ours | _chosen(entry.command)
-            if (entry.recipe != recipe and "recipe" in chosen) or any(_by_hand(k, chosen) for k in differ):
+            chosen = ours | _chosen(entry.record.provenance.command)
+            another = entry.record.recipe["name"] != recipe and "recipe" in chosen
+            if another or any(_by_hand(k, chosen) for k in differ):
                 continue  # another cell, not an older state of this one
             if best is None or len(differ) < len(best[0]):
                 best = differ, theirs
@@ -257,7 +225,7 @@ def _row(cell: Mapping[str, Any]) -> tuple[Any, ...]:
 def _flat(cell: Mapping[str, Any]) -> dict[str, Any]:
     flat = {}
     for key, value in leaves({k: v for k, v in cell.items() if isinstance(v, Mapping)}).items():
-        for theirs, ours in _RENAMED:
+        for theirs, ours in _SETTING:
             if key.startswith(theirs):
                 key = ours + key.removeprefix(theirs)
         flat[key] = value
@@ -282,12 +250,3 @@ def _hashes(root: str | None, dataset: Iterable[str], names: tuple[str, ...]) ->
             with open(path, "rb") as handle:
                 found[name] = hashlib.file_digest(handle, "sha256").hexdigest()[:16]
     return found
-
-
-def check_readable(records: Records, folder: Path) -> None:
-    """Raise `UserError` for record files that cannot be read: the cells behind them would refuse to run."""
-    if records.unreadable:
-        raise UserError(
-            f"{len(records.unreadable)} record(s) in '{folder}' cannot be read, the first: {records.unreadable[0]}; "
-            "remove them and plan again"
-        )

@@ -7,15 +7,16 @@ of examples.
 
 from __future__ import annotations
 
-import json
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from uora_bench.config.cell import Cell
+from uora_bench.errors import UserError
 from uora_bench.grid.model import Item
+from uora_bench.records.record import CellRecord, OldRecord, read_record, record_paths
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,9 @@ class _Past:
 
 
 class Estimator:
-    """Estimates from ``records`` (plain JSON of finished cells); ``device``: only records of this kind count where
-    there are any."""
+    """Estimates from ``records``; of like cells those of the commonest device count."""
 
-    def __init__(self, records: Iterable[dict[str, Any]]) -> None:
+    def __init__(self, records: Iterable[CellRecord]) -> None:
         self.past = [p for p in map(_past, records) if p is not None]
         self._rows: dict[str, int] = {p.task: p.rows for p in self.past}
         self._groups: dict[tuple[str, ...], list[_Past]] = {}
@@ -91,42 +91,38 @@ def _on_one_device(like: list[_Past]) -> tuple[list[_Past], str]:
     return [p for p in like if p.device == device], device
 
 
-def _past(record: dict[str, Any]) -> _Past | None:
-    try:
-        if record["status"] != "done":
-            return None
-        cell, seconds, hardware = record["cell"], record["seconds"], record["provenance"].get("hardware", {})
-        rate = record["examples_per_second"]
-        if not rate:
-            return None
-        gpus = hardware.get("gpus") or []
-        return _Past(
-            cell["method"]["name"],
-            cell["task"]["name"],
-            cell["backbone"]["name"],
-            seconds["setup"],
-            seconds["train"],
-            seconds["eval"],
-            rate * seconds["train"],
-            float(len(record["epochs"])),
-            record["splits"]["train"]["rows"],
-            record.get("peak_memory_bytes"),
-            gpus[0] if gpus else "CPU",
-        )
-    except (KeyError, TypeError):
+def _past(record: CellRecord) -> _Past | None:
+    seconds, rate, train = record.seconds, record.examples_per_second, record.splits.get("train")
+    if record.status != "done" or seconds is None or not rate or train is None:
         return None
+    cell, gpus = record.cell, record.provenance.hardware.gpus
+    return _Past(
+        cell["method"]["name"],
+        cell["task"]["name"],
+        cell["backbone"]["name"],
+        seconds.setup,
+        seconds.train,
+        seconds.eval,
+        rate * seconds.train,
+        float(len(record.epochs)),
+        train.rows,
+        record.peak_memory_bytes,
+        gpus[0] if gpus else "CPU",
+    )
 
 
-def read_all(results: Path, but: str, known: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Plain JSON of every record below ``results``; those of experiment ``but`` are given in ``known``."""
-    found = list(known)
+def elsewhere(results: Path, but: str) -> Iterator[CellRecord]:
+    """Every record below ``results`` that is not of experiment ``but``; what cannot be read is not ours to refuse.
+
+    Raises:
+        OldRecord: for one of schema 1.
+    """
     root = results / "records"
     for folder in sorted(root.iterdir()) if root.is_dir() else []:
-        if folder.name == but or not folder.is_dir():
-            continue
-        for path in folder.glob("*.json"):
+        for path in record_paths(folder) if folder.name != but else ():
             try:
-                found.append(json.loads(path.read_text(encoding="utf-8")))
-            except (OSError, ValueError):
+                yield read_record(path)
+            except OldRecord:
+                raise
+            except UserError:
                 continue
-    return found

@@ -13,8 +13,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from uora_bench.config import compose, quick
+from uora_bench.config import groups as group_files
+from uora_bench.config import registry
 from uora_bench.config.cell import Cell, Settings, key_of
+from uora_bench.config.compose import compose
+from uora_bench.config.preflight import preflight
 from uora_bench.errors import ImpossiblePair, UserError
 from uora_bench.grid import preset
 from uora_bench.grid.preset import Experiment
@@ -133,6 +136,9 @@ def _composed(
     duplicates = 0
     by_row: dict[tuple[tuple[str, str], ...], str] = {}
     starts: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    rows = list(rows)
+    known = {group: set(registry.choices(group)) for group in group_files.NODES}
+    group_files.prepare({g: str(row[g]) for g, names in known.items() if str(row.get(g)) in names} for row in rows)
     for row in rows:
         start = next((s for s in experiment.starts if preset.matches(row, s.when)), None)
         more = [rule.set for rule in experiment.rules if preset.matches(row, rule.when)]
@@ -191,9 +197,9 @@ _APART = ("backbone.path", "init_from", "trainer.micro_batch_size")
 
 @functools.lru_cache(maxsize=4096)
 def _resolved(words: tuple[str, ...]) -> tuple[Cell, Settings, dict[str, Any]]:
-    composed = compose.compose(list(words), quick.put_together)
-    cell = Cell.from_config(composed.values)
-    return cell, Settings.from_config(composed.values), cell.canonical()
+    composed = compose(list(words))
+    preflight(composed.cell, library=False)
+    return composed.cell, composed.settings, composed.cell.canonical()
 
 
 def _started(key: str, like: dict[str, Any]) -> str:

@@ -75,7 +75,7 @@ class Plan:
 
     @property
     def folder(self) -> Path:
-        """Where the grid's own files are: the plan, logs, journals (``<runs_dir>/<experiment>``)."""
+        """Where the grid's own files are: the plan, logs, attempts (``<runs_dir>/<experiment>``)."""
         return Path(self.runs_dir) / self.experiment
 
     @property

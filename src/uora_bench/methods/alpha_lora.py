@@ -8,58 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from uora_bench.config.options.low_rank import AlphaLoRAOptions
 from uora_bench.errors import UserError
 from uora_bench.methods import functional
-from uora_bench.methods.base import Auxiliary, Branch, Forward, Method, Target, TargetShape, check_adapter_options
+from uora_bench.methods.base import Auxiliary, Branch, Method, Target, TargetShape
 from uora_bench.methods.forward_paths import Term
 
 _QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
-
-
-@dataclass(frozen=True)
-class AlphaLoRAConfig:
-    """Options of ``configs/method/alpha_lora.yaml``, explained there."""
-
-    rank: int
-    alpha_r: float | None
-    target_modules: tuple[str, ...] | None
-    dropout: float
-    mode: Literal["held_out", "as_released", "fixed"]
-    holdout: float
-    alpha_initial: float | None
-    alpha_lr: float
-    alpha_every: int
-    alpha_batch_size: int
-    alpha_betas: tuple[float, ...]
-    in_training: bool | None
-    shuffle: bool | None
-    phase: Literal["run", "epoch"] | None
-    forward: Forward = field(default="auto", kw_only=True)
-
-    def __post_init__(self) -> None:
-        check_adapter_options(self.rank, self.dropout, self.target_modules, self.forward)
-        for name in ("alpha_every", "alpha_batch_size"):
-            if getattr(self, name) < 1:
-                raise UserError(f"method.{name}={getattr(self, name)} must be at least 1")
-        if not 0 <= self.holdout <= 1:
-            raise UserError(f"method.holdout={self.holdout} is a share of the training set: 0 to 1")
-        if self.alpha_lr < 0:
-            raise UserError(f"method.alpha_lr={self.alpha_lr} must not be negative")
-        if len(self.alpha_betas) != 2 or not all(0 <= b < 1 for b in self.alpha_betas):
-            raise UserError(f"method.alpha_betas={list(self.alpha_betas)} must be two numbers in [0, 1)")
-
-    def said(self, name: str) -> Any:
-        """A switch of the released code's behaviour: its own value, else what ``mode`` says."""
-        released = {"in_training": True, "shuffle": False, "phase": "epoch"}
-        clean = {"in_training": False, "shuffle": True, "phase": "run"}
-        own = getattr(self, name)
-        return own if own is not None else (released if self.mode == "as_released" else clean)[name]
 
 
 class AlphaBranch(Branch):
@@ -103,15 +63,8 @@ class AlphaLoRA(Method):
     """LoRA plus a trained scale on each frozen output. A starts normal with std 1/√r, B at zero, α at 1."""
 
     name = "alpha_lora"
-    Config = AlphaLoRAConfig
-
-    @property
-    def needs_holdout(self) -> bool:
-        return bool(self.config.mode != "fixed")
-
-    @property
-    def holdout_stays(self) -> bool:
-        return bool(self.config.said("in_training"))
+    Config = AlphaLoRAOptions
+    config: AlphaLoRAOptions
 
     def count(self, shapes: Sequence[TargetShape], sizes: Mapping[str, int]) -> int:
         """Σ r · (in + out) + Σ out; without the last with ``mode=fixed``."""

@@ -1,4 +1,4 @@
-"""The wall between methods and everything else: `Target`, `TargetShape`, `Branch`, `AdapterLayer`, `Method`."""
+"""The wall between methods and everything else: `Branch`, `AdapterLayer`, `Method`."""
 
 from __future__ import annotations
 
@@ -11,36 +11,11 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from uora_bench.config.schema import build
+from uora_bench.config.options import MethodOptions
+from uora_bench.config.options.base import Forward
 from uora_bench.errors import UserError
 from uora_bench.methods.forward_paths import Term, choose, weight_linear
-
-Forward = Literal["factored", "merged_weight", "delta_weight", "auto"]
-
-
-@dataclass(frozen=True)
-class TargetShape:
-    """What a closed-form count needs to know of a target: its widths, its kind (q, v, …) and its block number."""
-
-    in_features: int
-    out_features: int
-    kind: str
-    layer: int
-
-
-@dataclass(frozen=True)
-class Target:
-    """One frozen linear map, or one named slice of a fused one's output: rows ``start`` to ``stop`` of its weight."""
-
-    path: str
-    shape: TargetShape
-    start: int
-    stop: int
-
-    @property
-    def name(self) -> str:
-        """Unique and stable name, used in saved files and records."""
-        return f"{self.path}.{self.shape.kind}"
+from uora_bench.models.targets import Target, TargetShape, linear_shape
 
 
 class Branch(nn.Module):
@@ -235,56 +210,28 @@ class Auxiliary:
 class Method(ABC):
     """A way to fine-tune. One instance belongs to one cell; its life: ``__init__`` → `inject` → `bind` → training.
 
-    A sub-class names its options in the dataclass ``Config``; the values are in ``configs/method/<name>.yaml``.
+    A sub-class names the dataclass of its options ``Config`` (`uora_bench.config.options`); the values are in
+    ``configs/method/<name>.yaml``.
     """
 
     name: ClassVar[str]
-    Config: ClassVar[type]
+    Config: ClassVar[type[MethodOptions]]
+    config: MethodOptions
     # What a method may not share with the others, it declares; the contract test holds it to the declaration.
     starts_elsewhere: str = ""  # why a fresh adapter already changes the model; empty: ΔW = 0 at the start, to the bit
     starts_alike: str = ""  # why every seed gives its new tensors the same start; empty: the seed decides
 
-    def __init__(self, options: Mapping[str, Any], seed: int) -> None:
-        """``options`` are the method's own keys; ``seed`` the cell's seed, from which a method derives its streams."""
-        self.config: Any = build(self.Config, options, "method")
+    def __init__(self, options: MethodOptions, seed: int) -> None:
+        """``options`` are of the class ``Config``; ``seed`` is the cell's, from which a method derives its streams."""
+        self.config = options
         self.seed = seed
         self.layers: dict[str, AdapterLayer] = {}
         self.branches: dict[str, Branch] = {}
 
     @property
-    def target_modules(self) -> tuple[str, ...] | None:
-        """The adapter kinds this cell asks for; None: the backbone's default; (): none."""
-        return getattr(self.config, "target_modules", ())
-
-    @property
-    def acts_in_forward(self) -> bool:
-        """Whether the method changes something inside a forward pass, so that how a batch is cut is part of it."""
-        return False
-
-    @property
-    def needs_holdout(self) -> bool:
-        """Whether there is an auxiliary step, which has nothing to learn from unless rows are held out."""
-        return False
-
-    @property
-    def holdout_stays(self) -> bool:
-        """Whether rows held out for `auxiliary` stay in the training set too."""
-        return False
-
-    @property
-    def extra_tokens(self) -> int:
-        """How many positions the method takes of every input's length (virtual tokens)."""
-        return 0
-
-    @property
     def mergeable(self) -> bool:
         """Whether `merge` folds something into the weights."""
         return bool(self.layers) and not any(layer.quantised for layer in self.layers.values())
-
-    @property
-    def trains_backbone(self) -> bool:
-        """Whether it trains weight matrices of the backbone itself, which must then be floating-point numbers."""
-        return False
 
     @abstractmethod
     def count(self, shapes: Sequence[TargetShape], sizes: Mapping[str, int]) -> int | None:
@@ -413,35 +360,10 @@ def backbone_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     )
 
 
-def linear_shape(module: nn.Module) -> tuple[int, int]:
-    """(out, in) of a ``nn.Linear``, quantised or not, or of a transformers ``Conv1D``."""
-    linear: Any = module
-    if type(module).__name__ == "Conv1D":  # keeps its weight as (in × out)
-        rows, columns = linear.weight.shape
-        return columns, rows
-    return linear.out_features, linear.in_features
-
-
 def size_of(parameter: Tensor) -> int:
     """How many numbers a parameter stands for: those of a quantised one are packed, several to a byte."""
     packed = getattr(parameter, "quant_state", None)
     return int(torch.Size(packed.shape).numel()) if packed is not None else parameter.numel()
-
-
-def check_adapter_options(
-    rank: int, dropout: float, targets: tuple[str, ...] | None, forward: Forward = "factored"
-) -> None:
-    """Raise `UserError` for a rank, dropout, list of target modules or forward path that no adapter can have."""
-    if forward in ("merged_weight", "delta_weight") and dropout > 0:
-        raise UserError(
-            f"method.forward={forward} has no dropout on the adapter's input; set method.dropout=0 or forward=auto"
-        )
-    if rank < 1:
-        raise UserError(f"method.rank={rank} must be at least 1")
-    if not 0 <= dropout < 1:
-        raise UserError(f"method.dropout={dropout} must be at least 0 and below 1")
-    if targets is not None and not targets:
-        raise UserError("method.target_modules=[] adapts nothing: name some, or null for the backbone's default")
 
 
 def freeze(model: nn.Module) -> None:

@@ -3,35 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from uora_bench.config.options.baselines import BitFitOptions
 from uora_bench.errors import UserError
 from uora_bench.methods.base import Method, Target, TargetShape, backbone_parameters, freeze
-
-
-@dataclass(frozen=True)
-class BitFitConfig:
-    """``only``: adapter kinds whose modules' biases are trained; None: every bias of the backbone."""
-
-    only: tuple[str, ...] | None
-
-    def __post_init__(self) -> None:
-        if self.only is not None and not self.only:
-            raise UserError("method.only=[] trains nothing: name some kinds, or null for every bias")
 
 
 class BitFit(Method):
     """No adapter: bias vectors of linear maps and layer norms move from their pretrained values. Nothing to merge."""
 
     name = "bitfit"
-    Config = BitFitConfig
-
-    @property
-    def target_modules(self) -> tuple[str, ...] | None:
-        return tuple(self.config.only or ())
+    Config = BitFitOptions
+    config: BitFitOptions
 
     def count(self, shapes: Sequence[TargetShape], sizes: Mapping[str, int]) -> int:
         """Σ out over the modules of ``only``, or the entries of every bias of the backbone."""

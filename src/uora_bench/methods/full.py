@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from uora_bench.config.options.baselines import FullOptions
 from uora_bench.methods.base import Method, Target, TargetShape, backbone_parameters
-
-
-@dataclass(frozen=True)
-class FullConfig:
-    """No options."""
 
 
 class Full(Method):
     """No adapter: ΔW is what training makes of the weights themselves. The head is the trainer's, as always."""
 
     name = "full"
-    Config = FullConfig
-
-    @property
-    def trains_backbone(self) -> bool:
-        return True
+    Config = FullOptions
+    config: FullOptions
 
     def count(self, shapes: Sequence[TargetShape], sizes: Mapping[str, int]) -> int:
         """The backbone's size without the head."""

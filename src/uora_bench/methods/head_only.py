@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import nn
 
+from uora_bench.config.options.baselines import HeadOnlyOptions
 from uora_bench.methods.base import Method, Target, TargetShape, freeze
-
-
-@dataclass(frozen=True)
-class HeadOnlyConfig:
-    """No options."""
 
 
 class HeadOnly(Method):
     """Freezes the backbone and adds nothing."""
 
     name = "head_only"
-    Config = HeadOnlyConfig
+    Config = HeadOnlyOptions
+    config: HeadOnlyOptions
 
     def count(self, shapes: Sequence[TargetShape], sizes: Mapping[str, int]) -> int:
         """Zero."""

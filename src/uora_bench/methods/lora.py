@@ -4,28 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+from uora_bench.config.options.low_rank import LoRAOptions
 from uora_bench.methods import functional
-from uora_bench.methods.base import Branch, Forward, Method, Target, TargetShape, check_adapter_options
+from uora_bench.methods.base import Branch, Method, Target, TargetShape
 from uora_bench.methods.forward_paths import Term
-
-
-@dataclass(frozen=True)
-class LoRAConfig:
-    """Options of ``configs/method/lora.yaml``."""
-
-    rank: int
-    alpha: float
-    target_modules: tuple[str, ...] | None
-    dropout: float
-    forward: Forward = field(default="auto", kw_only=True)
-
-    def __post_init__(self) -> None:
-        check_adapter_options(self.rank, self.dropout, self.target_modules, self.forward)
 
 
 class LoRABranch(Branch):
@@ -52,7 +38,8 @@ class LoRA(Method):
     """One trained pair per target. A starts uniform in ±1/√in (the official code's Kaiming with a = √5), B at zero."""
 
     name = "lora"
-    Config = LoRAConfig
+    Config = LoRAOptions
+    config: LoRAOptions
 
     def count(self, shapes: Sequence[TargetShape], sizes: Mapping[str, int]) -> int:
         """Σ r · (in + out)."""

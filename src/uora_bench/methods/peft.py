@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.metadata
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,12 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
+from uora_bench.config.options import MethodOptions
+from uora_bench.config.options import peft as peft_options
+from uora_bench.config.options.peft import ADAPTER, PeftOptions
 from uora_bench.errors import UserError
-from uora_bench.methods import peft_config, peft_counts, peft_files, peft_places, peft_prompts
+from uora_bench.methods import peft_counts, peft_files, peft_places, peft_prompts
 from uora_bench.methods.base import Method, Target, TargetShape, freeze
-from uora_bench.methods.peft_config import ADAPTER
 from uora_bench.methods.peft_places import named_tensors
 from uora_bench.methods.peft_schedules import Schedule, schedule_of
 
@@ -28,36 +29,19 @@ from uora_bench.methods.peft_schedules import Schedule, schedule_of
 _FROM_SEED = ("vera", "pvera", "randlora", "boft", "oft", "adalora", "unilora")
 
 
-@dataclass(frozen=True)
-class PeftOptions:
-    """Options of ``configs/method/peft.yaml``; ``peft.<name>`` on the command line is ``method.fields.<name>``."""
-
-    type: str
-    target_modules: tuple[str, ...] | None
-    fields: dict[str, Any]
-
-
 class Peft(Method):
     """``peft.type`` on the exact modules of ``method.target_modules``, or where that type itself belongs."""
 
     name = "peft"
     Config = PeftOptions
+    config: PeftOptions
+    Config = PeftOptions
 
-    def __init__(self, options: Mapping[str, Any], seed: int) -> None:
+    def __init__(self, options: MethodOptions, seed: int) -> None:
         super().__init__(options, seed)
-        self.tuner = peft_config.tuner(self.config.type, self.config.fields, self.config.target_modules)
+        self.tuner = peft_options.tuner(self.config)
         self.schedule = Schedule()
         self._kept: list[tuple[Tensor, Tensor]] = []  # while merged: the frozen tensors as they were
-
-    @property
-    def target_modules(self) -> tuple[str, ...] | None:
-        """The kinds of ``method.target_modules``; none for a type that finds its place itself."""
-        return self.config.target_modules if self.tuner.takes_targets else ()
-
-    @property
-    def extra_tokens(self) -> int:
-        """The virtual tokens that prompt tuning puts before every input."""
-        return int(self.config.fields["num_virtual_tokens"]) if self.tuner.prompts else 0
 
     @property
     def mergeable(self) -> bool:
@@ -85,8 +69,8 @@ class Peft(Method):
         with peft_places.on_meta(kind, model, places) as is_meta, peft_places.seeded(generator):
             try:
                 built = self._build(places, targets)
-            except peft_config.PEFT_ERRORS as error:
-                text = peft_config.one_line(error)
+            except peft_options.PEFT_ERRORS as error:
+                text = peft_options.one_line(error)
                 if is_meta:
                     raise UserError(
                         f"peft.type={kind} computes its start from the weights, which a dry run does not load; drop "
@@ -147,7 +131,7 @@ class Peft(Method):
     def report(self) -> dict[str, Any]:
         """PEFT's version, its configuration with every default resolved, and the final ranks where they change."""
         version = importlib.metadata.version("peft")
-        config = peft_config.plain_config(self._peft_config)
+        config = peft_options.plain_config(self._peft_config)
         return {"peft": version, "type": self.tuner.kind, "config": config, **self.snapshot()}
 
     # --- files ----------------------------------------------------------------------------------------------------

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from uora_bench.config.options.peft import Tuner
 from uora_bench.methods.base import TargetShape
-from uora_bench.methods.peft_config import Tuner
 
 Form = Callable[[Any, Sequence[TargetShape]], int]
 
@@ -46,6 +46,6 @@ FORMS: dict[str, tuple[str, Form]] = {
 def count(tuner: Tuner, shapes: Sequence[TargetShape]) -> int | None:
     """Trained parameters of ``tuner`` on targets of ``shapes``; None where there is no simple form."""
     neutral, form = FORMS.get(tuner.kind, ("", None))
-    if form is None or not tuner.takes_targets or tuner.fields.keys() - set(neutral.split()):
+    if form is None or not tuner.takes_modules or tuner.fields.keys() - set(neutral.split()):
         return None
     return form(tuner.config(target_modules=["any"]), shapes)

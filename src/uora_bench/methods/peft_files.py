@@ -6,8 +6,8 @@ import copy
 from pathlib import Path
 from typing import Any
 
+from uora_bench.config.options.peft import ADAPTER
 from uora_bench.errors import UserError
-from uora_bench.methods.peft_config import ADAPTER
 from uora_bench.methods.peft_places import head_prefixes
 
 _PREFIX = "base_model.model."  # what PEFT's own wrapper puts before the names of the model it wraps

@@ -12,9 +12,9 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
+from uora_bench.config.options.peft import Tuner
 from uora_bench.errors import UserError
 from uora_bench.methods.base import Target, linear_shape
-from uora_bench.methods.peft_config import Tuner
 
 # their start needs values of the weights, but what they train does not depend on them: on meta, any weights will do
 _READ_WEIGHTS = ("frod", "shira")
@@ -53,7 +53,7 @@ def places(tuner: Tuner, model: nn.Module, targets: Sequence[Target]) -> Any:
         return given
     if tuner.kind == "ln_tuning":
         return [n for n, m in outside if type(m).__name__.endswith("Norm")]
-    if not tuner.takes_targets:
+    if not tuner.takes_modules:
         return None
     paths = list(dict.fromkeys(t.path for t in targets))
     if tuner.kind == "lily":
@@ -66,7 +66,7 @@ def follows(tuner: Tuner, model: nn.Module, where: Any, targets: Sequence[Target
     """The fields that follow from the model and the targets."""
     values: dict[str, Any] = {} if where is None else {"target_modules": where}
     values["fan_in_fan_out"] = any(type(m).__name__ == "Conv1D" and _inside(n, where) for n, m in model.named_modules())
-    if tuner.kind == "ia3" and tuner.takes_targets and "feedforward_modules" not in tuner.fields:
+    if tuner.kind == "ia3" and tuner.takes_modules and "feedforward_modules" not in tuner.fields:
         # the paper scales a feed-forward's hidden activations: the input of its second map
         values["feedforward_modules"] = [t.path for t in targets if t.shape.kind == "down"]
     return values
@@ -78,7 +78,7 @@ def check(tuner: Tuner, model: nn.Module, targets: Sequence[Target]) -> None:
     for name in sorted(found):
         if f"{name}.".startswith(head_prefixes(model)):
             raise UserError(f"peft.target_modules also means {name}, which is the task head's; be more exact")
-    if not tuner.takes_targets:
+    if not tuner.takes_modules:
         return
     wanted = {t.path for t in targets}
     left_out = set() if any(tuner.fields.get(k) for k in _MAY_LEAVE_OUT) else wanted - found

@@ -14,8 +14,8 @@ from typing import Any
 
 from peft import PeftModel, PeftModelForCausalLM, PeftModelForSequenceClassification, TaskType
 
+from uora_bench.config.options.peft import ADAPTER, Tuner
 from uora_bench.errors import UserError
-from uora_bench.methods.peft_config import ADAPTER, Tuner
 
 ENCODER = "prompt_encoder"  # where it sits on the model
 PREFIXES = ("prefix_tuning", "cartridge")  # they write keys and values, not tokens

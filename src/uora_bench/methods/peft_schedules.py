@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from uora_bench.config.options.peft import ADAPTER
 from uora_bench.errors import UserError
-from uora_bench.methods.peft_config import ADAPTER
 
 
 class Schedule:

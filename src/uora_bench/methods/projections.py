@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from uora_bench.methods.base import Target
+from uora_bench.config.options.vectors import Init, Sharing
+from uora_bench.models.targets import Target
 from uora_bench.util.seeds import derive
-
-Init = Literal["kaiming_uniform", "xavier_uniform", "uniform", "normal", "orthogonal", "orthogonal_qr"]
-Sharing = Literal["all", "shape", "layer"]
 
 
 class ProjectionPair(nn.Module):

@@ -10,81 +10,14 @@ applied in a single pass: after hits with weights α_1 … α_n the old value ke
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from uora_bench.errors import UserError
-from uora_bench.methods.projections import Init, ProjectionPair, draw_pair
+from uora_bench.config.options.vectors import Init, UORAOptions
+from uora_bench.methods.projections import ProjectionPair, draw_pair
 from uora_bench.util.seeds import derive
-
-
-@dataclass(frozen=True)
-class RefreshConfig:
-    """The refresh options of ``configs/method/uora.yaml``, explained there."""
-
-    vector: Literal["d", "b"]
-    criterion: Literal["threshold", "relative", "quantile", "lowest"]
-    scope: Literal["layer", "mean", "vote"]
-    tau: float
-    tau_schedule: Literal["constant", "up", "down"]
-    tau_delta: float
-    tau_every: int
-    tau_min: float
-    tau_max: float
-    k: int
-    counter_reset: bool
-    alpha: float
-    alpha_decay: float
-    alpha_floor: float
-    fresh: Literal["fixed", "per_event"]
-    fresh_seed: int | None
-    timing: Literal["optimizer_step", "authors"]
-    every: int
-    start_step: int
-    periodic: int
-    periodic_parts: Literal["ab", "a", "b"]
-    reset_d: float | None
-    reset_moments: bool
-    rescale: bool
-
-    def __post_init__(self) -> None:
-        if self.tau < 0:
-            raise UserError(f"method.tau={self.tau} must not be negative (0 never refreshes)")
-        if not (0 <= self.alpha <= 1 and 0 <= self.alpha_floor <= 1):
-            raise UserError(f"method.alpha={self.alpha} and method.alpha_floor={self.alpha_floor} must be in [0, 1]")
-        for name in ("alpha_decay", "tau_delta", "periodic", "start_step"):
-            if getattr(self, name) < 0:
-                raise UserError(f"method.{name}={getattr(self, name)} must not be negative")
-        if self.tau_schedule != "constant" and not self.tau_min <= self.tau <= self.tau_max:
-            raise UserError(
-                f"method.tau={self.tau} must lie between method.tau_min={self.tau_min} and method.tau_max="
-                f"{self.tau_max} with method.tau_schedule={self.tau_schedule}"
-            )
-        for name in ("k", "every", "tau_every"):
-            if getattr(self, name) < 1:
-                raise UserError(f"method.{name}={getattr(self, name)} must be at least 1")
-        if self.criterion == "lowest" and (self.tau != int(self.tau) or self.tau_schedule != "constant"):
-            raise UserError(
-                f"method.tau={self.tau} is a number of indices with criterion=lowest: a constant whole number"
-            )
-        if self.criterion == "quantile" and self.tau > 1:
-            raise UserError(f"method.tau={self.tau} is a quantile with criterion=quantile: at most 1")
-        if self.timing == "authors" and (self.reset_d is not None or self.reset_moments or self.scope != "layer"):
-            raise UserError(
-                "method.timing=authors acts inside one layer's forward pass, before the gradient is known: "
-                "method.reset_d, method.reset_moments and method.scope other than layer need "
-                "method.timing=optimizer_step"
-            )
-
-    def threshold(self, step: int) -> float:
-        """τ at optimizer step ``step``: constant, or moved by ``tau_delta`` per ``tau_every`` steps in its range."""
-        if self.tau_schedule == "constant":
-            return self.tau
-        sign = 1.0 if self.tau_schedule == "up" else -1.0
-        return min(max(self.tau + sign * self.tau_delta * (step // self.tau_every), self.tau_min), self.tau_max)
 
 
 class Refresher:
@@ -97,7 +30,7 @@ class Refresher:
     """
 
     def __init__(
-        self, config: RefreshConfig, pair: ProjectionPair, vectors: Sequence[Tensor], init: Init, gain: float, seed: int
+        self, config: UORAOptions, pair: ProjectionPair, vectors: Sequence[Tensor], init: Init, gain: float, seed: int
     ) -> None:
         self.config, self.pair, self.vectors, self.init, self.gain, self.seed = (
             config,

@@ -3,109 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from uora_bench.errors import UserError
+from uora_bench.config.options.tied import FACTORS, TiedLoRAOptions
 from uora_bench.methods import functional
-from uora_bench.methods.base import Branch, Forward, Method, Target, TargetShape, check_adapter_options
+from uora_bench.methods.base import Branch, Method, Target, TargetShape
 from uora_bench.methods.forward_paths import Term
-from uora_bench.methods.projections import Init, draw
-
-FACTORS = ("A", "B", "u", "v")
-# whether A and B are tied, and which of A, B, u, v are trained (methods.md 6.2; TL1 to TL4 from memory of the paper)
-VARIANTS: dict[str, tuple[bool, str]] = {
-    "lora": (False, "AB"),
-    "vera": (True, "uv"),
-    "tl1": (True, "A"),
-    "tl2": (True, "Auv"),
-    "tl3": (True, "B"),
-    "tl4": (True, "Buv"),
-    "tl5": (True, "AB"),
-    "tl6": (True, "ABuv"),
-}
-
-
-@dataclass(frozen=True)
-class TiedLoRAConfig:
-    """Options of ``configs/method/tied_lora.yaml``, explained there."""
-
-    rank: int
-    target_modules: tuple[str, ...] | None
-    dropout: float
-    variant: Literal["lora", "vera", "tl1", "tl2", "tl3", "tl4", "tl5", "tl6"]
-    tie: bool | None
-    train_A: bool | None
-    train_B: bool | None
-    train_u: bool | None
-    train_v: bool | None
-    layout: Literal["separate", "fused"]
-    pairs: Literal["kind", "all"]
-    init: Init
-    gain: float
-    u_initial: float
-    v_initial: float
-    zero: Literal["A", "B", "u", "v"] | None
-    forward: Forward = field(default="auto", kw_only=True)
-
-    def __post_init__(self) -> None:
-        check_adapter_options(self.rank, self.dropout, self.target_modules, self.forward)
-        if not self.trained:
-            raise UserError("method.train_A, train_B, train_u and train_v are all false: nothing would be trained")
-        if self.zero is not None and self.zero not in self.trained:
-            raise UserError(
-                f"method.zero={self.zero} starts a frozen factor at zero, so ΔW could never leave it; take one of "
-                f"those trained: {', '.join(sorted(self.trained))}"
-            )
-        for name in ("u_initial", "v_initial"):
-            if getattr(self, name) == 0:
-                raise UserError(f"method.{name}=0 multiplies ΔW away: use method.zero={name[0]} to start there")
-        if self.layout == "fused":
-            if self.target_modules is None or not set(self.target_modules) <= {"q", "k", "v"}:
-                raise UserError(
-                    "method.layout=fused serves q, k and v of a block from one A: set method.target_modules=[q,k,v] (a "
-                    "backbone that stores them as one map has the target qkv, for layout=separate)"
-                )
-            if self.pairs == "all":
-                raise UserError("method.pairs=all is of layout=separate; with layout=fused each of q, k, v has its B")
-
-    @property
-    def tied(self) -> bool:
-        """Whether all layers share A and B."""
-        return VARIANTS[self.variant][0] if self.tie is None else self.tie
-
-    @property
-    def trained(self) -> frozenset[str]:
-        """Those of A, B, u, v that are trained: what the options say, else the variant."""
-        said = {f: getattr(self, f"train_{f}") for f in FACTORS}
-        return frozenset(f for f in FACTORS if (f in VARIANTS[self.variant][1] if said[f] is None else said[f]))
-
-    @property
-    def start(self) -> str:
-        """The factor that starts at zero, so that ΔW does and its gradient does not."""
-        return self.zero or next(f for f in ("B", "v", "A", "u") if f in self.trained)
-
-    def key(self, factor: str, shape: TargetShape) -> str:
-        """The name of the ``factor`` that serves a target: equal names are one tensor."""
-        own, block = f"{shape.kind}_{shape.layer}", f"block_{shape.layer}"
-        fused = self.layout == "fused"
-        if factor == "v":
-            return own
-        if factor == "u":
-            return block if fused else own
-        if not self.tied:
-            return block if fused and factor == "A" else own
-        if self.pairs == "all":
-            return "shared"
-        return "fused" if fused and factor == "A" else shape.kind
-
-    def shape(self, factor: str, in_features: int, out_features: int) -> tuple[int, ...]:
-        """The shape of a factor for the largest widths it serves."""
-        r = self.rank
-        return {"A": (r, in_features), "B": (out_features, r), "u": (r,), "v": (out_features,)}[factor]
+from uora_bench.methods.projections import draw
 
 
 class Factor(nn.Module):
@@ -165,13 +71,14 @@ class TiedLoRA(Method):
     """A and B tied over layers (per projection type, or one pair for all), u and v per layer; scale 1 (α = r)."""
 
     name = "tied_lora"
-    Config = TiedLoRAConfig
+    Config = TiedLoRAOptions
+    config: TiedLoRAOptions
 
     def count(self, shapes: Sequence[TargetShape], sizes: Mapping[str, int]) -> int:
         """Each trained factor once. TL6 with n types of d × d in L blocks: 2 n d r + n L (r + d); fused q, k, v:
         4 d r + L (r + 3 d)."""
         widths = self._widths(shapes)
-        shapes_of = (self.config.shape(f, *w) for (f, _), w in widths.items() if f in self.config.trained)
+        shapes_of = (self.config.factor_shape(f, *w) for (f, _), w in widths.items() if f in self.config.trained)
         return sum(torch.Size(shape).numel() for shape in shapes_of)
 
     def _widths(self, shapes: Sequence[TargetShape]) -> dict[tuple[str, str], tuple[int, int]]:
@@ -179,7 +86,7 @@ class TiedLoRA(Method):
         widths: dict[tuple[str, str], tuple[int, int]] = {}
         for shape in shapes:
             for factor in FACTORS:
-                key = (factor, self.config.key(factor, shape))
+                key = (factor, self.config.factor_key(factor, shape.kind, shape.layer))
                 i, o = widths.get(key, (0, 0))
                 widths[key] = (max(i, shape.in_features), max(o, shape.out_features))
         return widths
@@ -196,13 +103,13 @@ class TiedLoRA(Method):
             parts: dict[str, Factor | None] = {}
             owned: set[str] = set()
             for factor in FACTORS:
-                key = config.key(factor, target.shape)
+                key = config.factor_key(factor, target.shape.kind, target.shape.layer)
                 name = f"{factor}.{key}"
                 if factor in "uv" and factor not in config.trained:
                     parts[factor] = None
                     continue
                 if name not in self.factors:
-                    value = self._start(factor, config.shape(factor, *widths[factor, key]), generator, dtype)
+                    value = self._start(factor, config.factor_shape(factor, *widths[factor, key]), generator, dtype)
                     self.factors[name] = Factor(value.to(device), factor in config.trained)
                     owned.add(factor)
                 parts[factor] = self.factors[name]

@@ -7,45 +7,28 @@ used for rank, learning rates, α, τ and k is not known. `refresh` holds the re
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from uora_bench.errors import UserError
+from uora_bench.config.options import MethodOptions
+from uora_bench.config.options.vectors import UORAOptions
 from uora_bench.methods.base import Target
-from uora_bench.methods.refresh import RefreshConfig, Refresher
-from uora_bench.methods.vera import VeRA, VeRAConfig
+from uora_bench.methods.refresh import Refresher
+from uora_bench.methods.vera import VeRA
 from uora_bench.util.seeds import derive
-
-
-@dataclass(frozen=True)
-class UORAConfig(RefreshConfig, VeRAConfig):
-    """Options of ``configs/method/uora.yaml``: those of the pair and vectors, and those of the refresh."""
-
-    def __post_init__(self) -> None:
-        VeRAConfig.__post_init__(self)
-        RefreshConfig.__post_init__(self)
 
 
 class UORA(VeRA):
     """VeRA's layers with orthogonal A and B, and a `Refresher` for each shared pair."""
 
     name = "uora"
-    Config = UORAConfig  # type: ignore[assignment]
-
-    @property
-    def acts_in_forward(self) -> bool:
-        return bool(self.config.timing == "authors")
+    Config: ClassVar[type[MethodOptions]] = UORAOptions
+    config: UORAOptions
 
     def inject(self, model: nn.Module, targets: Sequence[Target], generator: torch.Generator) -> None:
         config = self.config
-        if config.timing == "authors" and any(getattr(m, "gradient_checkpointing", False) for m in model.modules()):
-            raise UserError(
-                "method.timing=authors acts in the forward pass, which gradient checkpointing replays; "
-                "use method.timing=optimizer_step or trainer.gradient_checkpointing=false"
-            )
         super().inject(model, targets, generator)
         self.members: dict[str, list[str]] = {key: [] for key in self.pairs}
         for name, key in self.pair_of.items():

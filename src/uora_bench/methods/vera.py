@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from uora_bench.config.options import MethodOptions
+from uora_bench.config.options.vectors import VeRAOptions
 from uora_bench.methods import functional
-from uora_bench.methods.base import Branch, Forward, Method, Target, TargetShape, check_adapter_options
+from uora_bench.methods.base import Branch, Method, Target, TargetShape
 from uora_bench.methods.forward_paths import Term
-from uora_bench.methods.projections import Init, ProjectionPair, Sharing, make_pairs, pair_key
-
-
-@dataclass(frozen=True)
-class VeRAConfig:
-    """Options of ``configs/method/vera.yaml``."""
-
-    rank: int
-    target_modules: tuple[str, ...] | None
-    dropout: float
-    d_initial: float
-    b_initial: float
-    init: Init
-    gain: float
-    sharing: Sharing
-    projection_seed: int | None
-    forward: Forward = field(default="auto", kw_only=True)
-
-    def __post_init__(self) -> None:
-        check_adapter_options(self.rank, self.dropout, self.target_modules, self.forward)
+from uora_bench.methods.projections import ProjectionPair, make_pairs, pair_key
 
 
 class VectorBranch(Branch):
@@ -76,7 +58,8 @@ class VeRA(Method):
     """Trains d (from ``d_initial``) and b (from 0) of every target; no α/r scale."""
 
     name = "vera"
-    Config = VeRAConfig
+    Config: ClassVar[type[MethodOptions]] = VeRAOptions
+    config: VeRAOptions
 
     def count(self, shapes: Sequence[TargetShape], sizes: Mapping[str, int]) -> int:
         """Σ (out + r); A and B are not trained and not counted."""

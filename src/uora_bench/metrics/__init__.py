@@ -1,56 +1,133 @@
-"""Owns the list of metric names, the scores each one reports, and the lazy way to a metric object.
+"""Metrics: `load` gives one by name, an object that is called as an `evaluate.Metric` is.
 
-A name is "family/task". Each family is one module of this package that offers ``make(task)``; it is imported only when
-``load`` is called, because importing ``evaluate`` takes seconds and most commands never score anything.
+The built-in ones (`uora_bench.config.metrics`) are pure functions, one module per family, and import no `evaluate`,
+which costs seconds; it is imported only for a metric that is not built in. docs/metrics/README.md has the measurement.
 """
 
 from __future__ import annotations
 
-import difflib
-import importlib
-from typing import TYPE_CHECKING
+import json
+import math
+import os
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
 
-from uora_bench.errors import UserError
-
-if TYPE_CHECKING:
-    import evaluate
-
-# The table lives here rather than in the family modules so that names can be checked, and the columns of a result
-# known, without paying for their imports.
-SCORES: dict[str, tuple[str, ...]] = {
-    "e2e/e2e": ("bleu", "nist", "meteor", "rouge_l", "cider"),
-    "glue/cola": ("matthews_correlation",),
-    "glue/sst2": ("accuracy",),
-    "glue/mrpc": ("accuracy", "f1"),
-    "glue/stsb": ("pearson", "spearmanr"),
-    "glue/qqp": ("accuracy", "f1"),
-    "glue/mnli": ("accuracy",),
-    "glue/mnli_mismatched": ("accuracy",),
-    "glue/qnli": ("accuracy",),
-    "glue/rte": ("accuracy",),
-    "glue/wnli": ("accuracy",),
-    "lm/likelihood": ("loss", "perplexity"),
-    "vision/accuracy": ("accuracy",),
-}
-
-# printed as they are, whatever factor the primary score of their task is printed with
-UNSCALED = frozenset({"nist", "cider", "loss", "perplexity"})
+from uora_bench.config.cell import MetricSpec
+from uora_bench.config.metrics import SCORES
+from uora_bench.errors import CellError, UserError, nearest
 
 
-def load(name: str) -> evaluate.Metric:
-    """Return a fresh metric object for a name such as "glue/mrpc"; nothing is downloaded.
+class Metric(Protocol):
+    """What a task is scored by; every `evaluate.Metric` is one."""
 
-    The object follows the ``evaluate.Metric`` interface (``add``, ``add_batch``, ``compute``), and its ``compute``
-    returns exactly the keys ``SCORES[name]`` with plain float values; that of "e2e/e2e" leaves out a METEOR it cannot
-    have, and its ``absent`` says why. Two objects never share state, so any number of them may be in use at once, in
-    one process or in several.
+    def compute(self, *, predictions: Any, references: Any) -> Any:
+        """The values, by name, of columns of equal length: one prediction and one reference per example."""
+
+
+@dataclass(frozen=True)
+class BuiltIn:
+    """A built-in metric: ``scores`` of predictions and references, under the interface of `evaluate.Metric`."""
+
+    scores: Callable[..., dict[str, Any]]
+
+    def compute(self, *, predictions: Any, references: Any, **options: Any) -> dict[str, Any]:
+        return self.scores(predictions, references, **options)
+
+
+def load(name: str) -> Metric:
+    """The metric of that name: a key of ``SCORES``, else what `evaluate.load` finds under it.
+
+    That is a file (``./my_metric.py``), a folder with a file of its own name (``./my_metric``), or a metric of the Hub
+    (``accuracy``), which without a network must be in the cache of `evaluate`. A built-in metric gives plain floats
+    under the keys ``SCORES[name]``; that of "e2e/e2e" leaves out a METEOR it cannot have and names the reason under
+    ``absent``.
 
     Raises:
-        UserError: the name is not a key of ``SCORES``; the message, one line, gives the nearest name that is.
+        UserError: there is no such metric, it cannot be loaded, or it wants more than predictions and references.
     """
+    family, _, task = name.partition("/")
     if name not in SCORES:
-        # cutoff 0, unlike errors.nearest: a bare "rte" is far from "glue/rte" by ratio, yet that is what was meant.
-        nearest = difflib.get_close_matches(str(name), SCORES, n=1, cutoff=0.0)[0]
-        raise UserError(f"unknown metric {name!r}; did you mean {nearest!r}?")
-    family, task = name.split("/", 1)
-    return importlib.import_module(f"{__name__}.{family}").make(task)
+        return _foreign(name)
+    if family == "glue":
+        from uora_bench.metrics.glue import glue_scores
+
+        return BuiltIn(partial(glue_scores, task))
+    if family == "e2e":
+        from uora_bench.metrics.e2e import e2e_scores
+
+        return BuiltIn(e2e_scores)
+    if family == "lm":
+        from uora_bench.metrics.lm import likelihood_scores
+
+        return BuiltIn(likelihood_scores)
+    from uora_bench.metrics.vision import accuracy
+
+    return BuiltIn(accuracy)
+
+
+def _foreign(name: str) -> Metric:
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
+        os.environ.setdefault("HF_EVALUATE_OFFLINE", "1")  # read when `evaluate` is imported
+    import evaluate
+
+    script = MetricSpec(name, "").script
+    if script is None and (Path(name) / f"{Path(name).name}.py").is_file():  # `evaluate.load` would take it first
+        raise UserError(f"task.metric.name: '{name}' is a folder here, too; write './{name}' if it is meant")
+    # in memory under an id of its own and with a seed: no file that two processes share, no number that a draw decides
+    options: dict[str, Any] = {"keep_in_memory": True, "experiment_id": uuid.uuid4().hex, "seed": 0}
+    try:
+        metric = evaluate.load(name if script is None else str(script), **options)
+    except Exception as error:
+        if script is None and isinstance(error, FileNotFoundError):
+            hint = nearest(name if "/" in name else f"glue/{name}", SCORES)
+            raise UserError(
+                f"task.metric.name: no metric '{name}' built in, in the cache or on the Hub{hint}"
+            ) from None
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise UserError(f"task.metric.name: '{name}' cannot be loaded: {reason}") from error
+    features = metric.features if isinstance(metric.features, list) else [metric.features]
+    if set(features[0]) != {"predictions", "references"}:
+        raise UserError(
+            f"task.metric.name: '{name}' is computed from {', '.join(features[0])}; a task has predictions and "
+            "references only"
+        )
+    return metric
+
+
+def checked_scores(metric: MetricSpec, found: Any) -> dict[str, Any]:
+    """What a metric gave, as a record holds it: plain values, and under ``absent`` the reason of each one without.
+
+    Raises:
+        UserError: the primary value is not among them, or is no number.
+        CellError: the primary value is not finite.
+    """
+    if not isinstance(found, Mapping):
+        raise UserError(f"task.metric.name: '{metric.name}' gave a {type(found).__name__}, not values by name")
+    values = {name: value.tolist() if hasattr(value, "tolist") else value for name, value in found.items()}  # of numpy
+    known = values.get("absent")
+    absent: dict[str, str] = dict(known) if isinstance(known, Mapping) else {}
+    primary = values.get(metric.primary)
+    if isinstance(primary, float) and not math.isfinite(primary):
+        raise CellError(f"task.metric.primary: {metric.name} gave {primary} for '{metric.primary}'")
+    if not _is_number(primary):
+        reason = f" ({absent[metric.primary]})" if metric.primary in absent else ""
+        numbers = ", ".join(name for name, value in values.items() if _is_number(value)) or "none"
+        raise UserError(
+            f"task.metric.primary: {metric.name} gave no number '{metric.primary}'{reason}; those it gave: {numbers}"
+        )
+    scores: dict[str, Any] = {}
+    for name, value in values.items():
+        try:
+            json.dumps(value, allow_nan=False)
+            scores[name] = value
+        except (TypeError, ValueError):
+            absent[name] = f"no value that a record can hold: {value}"[:200]
+    return {**scores, "absent": absent} if absent else scores
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from uora_bench.config.metrics import SCORES
 from uora_bench.errors import UserError
-from uora_bench.metrics import SCORES
 
 
-def e2e_scores(
-    predictions: Sequence[str], references: Sequence[Sequence[str]], meteor: bool = True
-) -> tuple[dict[str, float], dict[str, str]]:
+def e2e_scores(predictions: Sequence[str], references: Sequence[Sequence[str]], meteor: bool = True) -> dict[str, Any]:
     """Score one text per segment against the references of that segment.
 
     Args:
@@ -25,7 +23,7 @@ def e2e_scores(
 
     Returns:
         The scores that there are, in the order of ``SCORES["e2e/e2e"]`` and in the official units (bleu, meteor and
-        rouge_l in 0..1, nist from 0, cider in 0..10), and the reason of each absent one, which only meteor can be.
+        rouge_l in 0..1, nist from 0, cider in 0..10); where meteor is absent, the reason too: ``absent: {meteor: …}``.
         The order of the segments and of the references of one does not change a score by more than rounding.
 
     Raises:
@@ -35,9 +33,7 @@ def e2e_scores(
     from uora_bench.metrics.meteor import MeteorError
     from uora_bench.metrics.meteor import meteor as run_meteor
 
-    texts, groups = columns(predictions, references)
-    if not texts:
-        raise UserError("e2e: no examples to score")
+    texts, groups = _columns(predictions, references)
     bleu, nist = mteval.bleu_and_nist(texts, groups)
     tokens = [ptb.tokenize(text) for text in texts]
     group_tokens = [[ptb.tokenize(text) for text in group] for group in groups]
@@ -54,11 +50,12 @@ def e2e_scores(
         scores["meteor"] = run_meteor(tokens, group_tokens)
     except MeteorError as reason:
         absent["meteor"] = str(reason)
-    return {name: scores[name] for name in SCORES["e2e/e2e"] if name in scores}, absent
+    ordered = {name: scores[name] for name in SCORES["e2e/e2e"] if name in scores}
+    return {**ordered, "absent": absent} if absent else ordered
 
 
-def columns(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
-    """Return both columns checked and each text as one line; raises what ``e2e_scores`` says, but allows none."""
+def _columns(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
+    """Return both columns checked and each text as one line; raises what ``e2e_scores`` says."""
     if isinstance(predictions, str) or isinstance(references, str):
         raise UserError("e2e: predictions and references are lists, not one text")
     texts = [_line(text, f"prediction {i}") for i, text in enumerate(predictions)]
@@ -72,6 +69,8 @@ def columns(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> 
             raise UserError(f"e2e: segment {i} has no reference that is not blank")
     if len(texts) != len(groups):
         raise UserError(f"e2e: {len(texts)} predictions but {len(groups)} groups of references")
+    if not texts:
+        raise UserError("e2e: no examples to score")
     return texts, groups
 
 
@@ -79,10 +78,3 @@ def _line(text: Any, what: str) -> str:
     if not isinstance(text, str):
         raise UserError(f"e2e: {what} is not text but {type(text).__name__}")
     return " ".join(text.split())
-
-
-def make(task: str) -> Any:
-    """The `evaluate.Metric`; what `uora_bench.metrics.load` calls in every family module."""
-    from uora_bench.metrics.e2e_metric import E2EMetric
-
-    return E2EMetric(task)

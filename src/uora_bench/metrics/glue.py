@@ -1,4 +1,4 @@
-"""Owns the official GLUE scores as a pure function; `glue_metric` wraps it as an ``evaluate.Metric``.
+"""Owns the official GLUE scores as a pure function.
 
 The scores per task are those of the GLUE benchmark (Wang et al., "GLUE: A Multi-Task Benchmark and Analysis Platform
 for Natural Language Understanding", 2018, arXiv:1804.07461; ICLR 2019), table 1.
@@ -7,9 +7,9 @@ for Natural Language Understanding", 2018, arXiv:1804.07461; ICLR 2019), table 1
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from uora_bench.metrics import SCORES
+from uora_bench.config.metrics import SCORES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,15 +42,13 @@ def glue_scores(task: str, predictions: ArrayLike, references: ArrayLike) -> dic
         references: as predictions. GLUE marks the hidden labels of its test sets by -1; they are refused.
 
     Returns:
-        The keys ``uora_bench.metrics.SCORES["glue/" + task]`` in that order, with plain Python floats.
+        The keys ``SCORES["glue/" + task]`` in that order, with plain Python floats.
 
     Raises:
         ValueError: unknown task, no examples, lengths that differ, a column that is not one-dimensional, class numbers
             of a wrong dtype or range, a stsb value that is not finite, hidden labels. One line each.
     """
-    pred, ref = columns(task, predictions, references)
-    if not len(pred):
-        raise ValueError(f"glue/{task}: no examples to score")
+    pred, ref = _columns(task, predictions, references)
     if task == "stsb":
         return _correlations(pred, ref)
     if task == "cola":
@@ -86,19 +84,17 @@ def _constant(column: np.ndarray) -> bool:
     return bool((column == column[0]).all())
 
 
-def check_task(task: str) -> None:
+def _columns(task: str, predictions: ArrayLike, references: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Both columns checked, as int64 (stsb: float64); raises what ``glue_scores`` says."""
     if task not in TASKS:
         raise ValueError(f"unknown GLUE task {task!r}; valid: {', '.join(TASKS)}")
-
-
-def columns(task: str, predictions: ArrayLike, references: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Return both columns checked, as int64 (stsb: float64); raises what ``glue_scores`` says, but allows N = 0."""
-    check_task(task)
     pred, ref = _column(task, "predictions", predictions), _column(task, "references", references)
     if len(pred) != len(ref):
         raise ValueError(f"glue/{task}: {len(pred)} predictions but {len(ref)} references")
+    if not len(pred):
+        raise ValueError(f"glue/{task}: no examples to score")
     # STS-B scores lie in 0..5; a whole column of -1 would otherwise pass for a constant one and quietly score 0.0.
-    if task == "stsb" and len(ref) and (ref == -1).all():
+    if task == "stsb" and (ref == -1).all():
         raise ValueError("glue/stsb: every reference is -1, as in a test set with hidden labels")
     return pred, ref
 
@@ -124,10 +120,3 @@ def _column(task: str, role: str, values: ArrayLike) -> np.ndarray:
         row = int(np.argmin(good))
         raise ValueError(f"{where}: {column[row]} in row {row} is not {wanted}")
     return column
-
-
-def make(task: str) -> Any:
-    """The `evaluate.Metric` of ``task``; what `uora_bench.metrics.load` calls in every family module."""
-    from uora_bench.metrics.glue_metric import GlueMetric
-
-    return GlueMetric(task)

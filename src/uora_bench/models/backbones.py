@@ -1,23 +1,22 @@
-"""Backbones: where their weights are, the head a task puts on them, and the targets an adapter may take.
+"""Backbones: where their weights are, and how they are loaded.
 
 `load` gives a model ready to train, `skeleton` the same model without weights (meta device), for exact counts offline.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from uora_bench.config.cell import BackboneConfig
+from uora_bench.config.preflight import check_is_somewhere
 from uora_bench.data import hub, offline
-from uora_bench.errors import CellError, UserError, nearest
-from uora_bench.methods.base import Target, TargetShape, linear_shape
-from uora_bench.models import quantisation, weights
-from uora_bench.tasks.base import HeadSpec
+from uora_bench.errors import UserError
+from uora_bench.models import heads, quantisation, weights
+from uora_bench.models.heads import HeadSpec
 from uora_bench.util import package_folder
 from uora_bench.util.seeds import derive
 
@@ -83,8 +82,8 @@ def load(backbone: BackboneConfig, head: HeadSpec, seed: int) -> Loaded:
     quantisation.keep_layout(model)
     _check_architecture(backbone, model)
     _check_picture_size(backbone, model, processor)
-    _widen_head(model)
-    _initialise_head(model, derive(seed, "head"))
+    heads.widen_head(model)
+    heads.initialise_head(model, derive(seed, "head"))
     return Loaded(model, processor, _origin(backbone, place, arguments))
 
 
@@ -106,7 +105,7 @@ def skeleton(backbone: BackboneConfig, head: HeadSpec) -> nn.Module:
     """The model with its head on the meta device: shapes and counts without weights or network.
 
     Raises:
-        UserError: when the architecture is not carried and its config.json is nowhere to be had, or not of this kind.
+        UserError: when the architecture is not bundled and its config.json is nowhere to be had, or not of this kind.
     """
     import torch
     import transformers
@@ -125,44 +124,6 @@ def skeleton(backbone: BackboneConfig, head: HeadSpec) -> nn.Module:
     return model
 
 
-def targets(model: nn.Module, backbone: BackboneConfig, kinds: Sequence[str] | None) -> list[Target]:
-    """The targets of ``kinds`` (None: the backbone's default), by block and then in the order of the backbone's YAML:
-    in whatever order they are asked for, the same random numbers go to the same target.
-
-    Raises:
-        UserError: for a kind the backbone does not have.
-    """
-    check_kinds(backbone, kinds)
-    found: list[tuple[int, int, Target]] = []
-    names = [n for n, _ in model.named_modules()]
-    asked = backbone.target_modules.default if kinds is None else kinds
-    for order, kind in enumerate(k for k in backbone.target_modules.modules if k in asked):
-        module = backbone.target_modules.modules[kind]
-        pattern = re.compile(r"(?:^|\.)" + re.escape(module.path).replace(r"\{layer\}", r"(?P<layer>\d+)") + "$")
-        matches = [(n, m) for n in names if (m := pattern.search(n))]
-        if not matches:
-            raise CellError(f"backbone={backbone.name}: no module matches target {kind} ('{module.path}')")
-        for name, match in matches:
-            rows, columns = linear_shape(model.get_submodule(name))
-            width = rows // module.of
-            layer = int(match["layer"])
-            shape = TargetShape(columns, width, kind, layer)
-            found.append((layer, order, Target(name, shape, module.part * width, (module.part + 1) * width)))
-    return [target for _, _, target in sorted(found, key=lambda f: f[:2])]
-
-
-def check_kinds(backbone: BackboneConfig, kinds: Sequence[str] | None) -> None:
-    """Raise `UserError` for a kind the backbone does not have, or one asked for twice; needs no weights."""
-    for kind in kinds or ():
-        if kind not in backbone.target_modules.modules:
-            raise UserError(
-                f"method.target_modules: backbone={backbone.name} has no '{kind}'"
-                f"{nearest(kind, backbone.target_modules.modules)}"
-            )
-        if list(kinds or ()).count(kind) > 1:
-            raise UserError(f"method.target_modules names '{kind}' twice; each kind once")
-
-
 def max_tokens(model: Any) -> int | None:
     """How many tokens the model has positions for; None when it has no such limit."""
     table: Any = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
@@ -170,12 +131,6 @@ def max_tokens(model: Any) -> int | None:
         # RoBERTa counts positions from its padding index on
         return int(table.num_embeddings - (table.padding_idx + 1 if table.padding_idx is not None else 0))
     return getattr(model.config, "max_position_embeddings", None)
-
-
-def head_parameters(model: Any) -> dict[str, Any]:
-    """Named parameters of the task head, in the model's order."""
-    prefixes = tuple(f"{name}." for name in model.head_modules)
-    return {n: p for n, p in model.named_parameters() if prefixes and n.startswith(prefixes)}
 
 
 def weights_sha256(backbone: BackboneConfig) -> str:
@@ -196,6 +151,7 @@ def _hash_weights(folder: Path) -> str:
 
 def _locate(backbone: BackboneConfig) -> tuple[str, dict[str, Any]]:
     """Folder or Hub id, and what ``from_pretrained`` is to be told of it (revision, whether only local files count)."""
+    check_is_somewhere(backbone)
     if backbone.path is not None:
         if not Path(backbone.path).is_dir():
             raise UserError(f"backbone.path='{backbone.path}' is not a folder")
@@ -203,11 +159,9 @@ def _locate(backbone: BackboneConfig) -> tuple[str, dict[str, Any]]:
     folder = package_folder.folder(backbone.package)
     if folder is not None:
         return str(folder), {"local_files_only": True}
-    if backbone.id is None and backbone.package is None:
-        raise UserError(f"backbone={backbone.name} is a model of your own: name its folder with backbone.path=<folder>")
     if backbone.id is None:
         raise UserError(
-            f"backbone={backbone.name} is carried by the package {backbone.package}, which lacks it; reinstall"
+            f"backbone={backbone.name} is part of the package {backbone.package}, which lacks it; reinstall"
         )
     cache = offline.cache()
     if cache is not None and not offline.lacking(backbone.id, backbone.revision, cache.parent):
@@ -246,7 +200,7 @@ def _lack(backbone: BackboneConfig, place: str) -> str:
 
 
 def _check_architecture(backbone: BackboneConfig, model: Any) -> None:
-    """The carried architecture, from which counts are made offline, must be the weights' own."""
+    """The bundled architecture, from which counts are made offline, must be the weights' own."""
     for key, value in (backbone.architecture or {}).items():
         own = getattr(model.config, key, value)
         if own != value:
@@ -267,43 +221,6 @@ def _check_picture_size(backbone: BackboneConfig, model: Any, processor: Any) ->
             f"backbone={backbone.name}: preprocessor_config.json makes pictures of {size['height']} x {size['width']}, "
             f"config.json says the weights take {height} x {width}; correct the one that is wrong"
         )
-
-
-def _widen_head(model: Any) -> None:
-    """Turn a half-precision head to float32, and its inputs too where no autocast does that."""
-    import torch
-
-    def widen(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        device = next((i.device.type for i in inputs if isinstance(i, torch.Tensor)), "cpu")
-        if torch.is_autocast_enabled(device):
-            return None
-        dtype = next(module.parameters()).dtype
-        return tuple(i.to(dtype) if isinstance(i, torch.Tensor) and i.is_floating_point() else i for i in inputs)
-
-    for name in model.head_modules:
-        module = model.get_submodule(name)
-        if any(p.dtype.itemsize < 4 for p in module.parameters()):
-            module.float().register_forward_pre_hook(widen)
-
-
-def _initialise_head(model: Any, seed: int) -> None:
-    import torch
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for name in model.head_modules:
-            head = model.get_submodule(name)
-            # a quantised backbone may be on the GPU, whose random numbers are others
-            device = next((p.device for p in head.parameters()), torch.device("cpu"))
-            head.cpu()
-            for module in head.modules():
-                if hasattr(module, "weight"):
-                    # the library marks loaded weights so that they are not drawn again; the head's are to be
-                    for parameter in module.parameters(recurse=False):
-                        parameter.__dict__.pop("_is_hf_initialized", None)
-                    module.__dict__.pop("_is_hf_initialized", None)
-                    model._init_weights(module)
-            head.to(device)
 
 
 def _origin(backbone: BackboneConfig, place: str, arguments: dict[str, Any]) -> dict[str, Any]:

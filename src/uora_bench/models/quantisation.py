@@ -6,48 +6,27 @@ the blocks' scales; the maps are computed in ``backbone.dtype``. Embeddings, nor
 
 from __future__ import annotations
 
-import importlib.util
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from uora_bench.config.cell import BackboneConfig
 from uora_bench.errors import UserError
 
-if TYPE_CHECKING:
-    from uora_bench.methods.base import Method
 
-
-def check_method(backbone: BackboneConfig, method: Method) -> None:
-    """Raise `UserError` for a method that cannot train on a quantised backbone."""
-    if backbone.quantisation != "none" and method.trains_backbone:
-        raise UserError(
-            f"method={method.name} trains the backbone's own weights, which backbone.quantisation="
-            f"{backbone.quantisation} freezes in 4 bits; take an adapter method, or backbone.quantisation=none"
-        )
-
-
-def check(backbone: BackboneConfig) -> None:
-    """Raise `UserError` where a quantised backbone cannot be had on this machine; loads no weight."""
-    if backbone.quantisation == "none":
-        return
-    asked = f"backbone.quantisation={backbone.quantisation}"
-    if backbone.dtype == "float64":
-        raise UserError(f"{asked} computes in float32 or half precision; set backbone.dtype=float32")
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise UserError(
-            f"{asked} needs bitsandbytes, which is not installed: pip install 'uora_bench[qlora]', or set "
-            "backbone.quantisation=none"
-        )
+def check_device() -> None:
+    """Raise `UserError` where a quantised backbone cannot be had on this machine's device; imports torch."""
     import torch
 
     if torch.backends.mps.is_available():
-        raise UserError(f"{asked} works on CUDA devices and on the CPU, not on this one (mps); set it to none")
+        raise UserError(
+            "backbone.quantisation works on CUDA devices and on the CPU, not on this one (mps); set it to none"
+        )
 
 
 def loading(backbone: BackboneConfig) -> dict[str, Any]:
     """What ``from_pretrained`` is to be told: nothing for a backbone that is not quantised."""
     if backbone.quantisation == "none":
         return {}
-    check(backbone)
+    check_device()
     import torch
     from transformers import BitsAndBytesConfig
 

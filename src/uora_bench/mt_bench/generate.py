@@ -46,10 +46,10 @@ class Writer:
         self.end_of_text = int(self.tokenizer.eos_token_id)
         self.model.generation_config = GenerationConfig()
         # PEFT puts virtual tokens before the padding, and what comes between them and the prompt would change answers
-        self.together = loaded.method.extra_tokens == 0
+        self.together = loaded.method.config.extra_tokens == 0
         self.positions = backbones.max_tokens(self.model)
         if self.positions is not None:
-            self.positions -= loaded.method.extra_tokens
+            self.positions -= loaded.method.config.extra_tokens
             if self.positions < 2:
                 raise UserError(
                     f"backbone={loaded.cell.backbone.name} has no positions left for a prompt and an answer"

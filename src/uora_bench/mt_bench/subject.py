@@ -9,11 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from uora_bench.config import registry
 from uora_bench.errors import UserError
 from uora_bench.export import source
 from uora_bench.mt_bench.config import AnswerConfig, Request
-from uora_bench.records import record as records
+from uora_bench.records.record import find_record
 
 if TYPE_CHECKING:
     from uora_bench.export.loading import Loaded
@@ -83,13 +82,13 @@ class Subject:
         with _own_words():
             loaded = loading.load_cell(self.source, self.weights, self.backbone)
         folder = Path(self.results) / "records" / self.source.experiment
-        found = records.find(folder, self.source.cell_id)
+        found = find_record(folder, self.source.cell_id)
         if found is None:
             return loaded, (
                 f"no record of the cell in '{folder}' (results.dir=<folder>): the backbone's weights cannot be "
                 "compared with the run's"
             )
-        _same_backbone(found.provenance.get("backbone", {}), loaded)
+        _same_backbone(found.provenance.backbone, loaded)
         return loaded, ""
 
     def _sha256(self) -> str:
@@ -103,9 +102,8 @@ class Subject:
 def _task(found: source.Source, config: AnswerConfig) -> Instruct:
     spec = found.cell.task
     if config.template is not None:
-        spec = replace(spec, options={**spec.options, "template": config.template})
-    task: Instruct = registry.task_class(_FAMILY)(spec)
-    return task
+        spec = replace(spec, options=replace(spec.options, template=config.template))  # type: ignore[call-arg]
+    return Instruct(spec)
 
 
 def _same_backbone(then: Mapping[str, Any], loaded: Loaded) -> None:

@@ -1,6 +1,6 @@
-"""What a grid keeps beside its records: per item a claim (which cell_id it became, who runs it) and the attempts made.
+"""What a grid keeps beside its records: per item a lease (which cell_id it became, who runs it) and the attempts made.
 
-``<runs_dir>/<experiment>/.grid/<key>.claim.json`` is written by the cell, ``<key>.attempts.json`` by the launcher. They
+``<runs_dir>/<experiment>/.grid/<key>.lease.json`` is written by the cell, ``<key>.attempts.json`` by the launcher. They
 are for finding things again; what is done is said by the records alone.
 """
 
@@ -22,7 +22,7 @@ LAUNCH = "UORA_LAUNCH"  # environment: JSON of what the record's provenance says
 
 
 @dataclass(frozen=True)
-class Claim:
+class Lease:
     """Which cell an item became and which process had it last."""
 
     cell_id: str
@@ -46,41 +46,41 @@ class Attempt:
     shared: bool = False
 
 
-def folder(runs: Path, experiment: str) -> Path:
+def attempts_folder(runs: Path, experiment: str) -> Path:
     return runs / experiment / ".grid"  # hidden: `runs/<experiment>/*/` is for the cells
 
 
-def claim(place: Path, key: str, cell_id: str, started: str) -> None:
-    """Say that this process runs ``key`` as ``cell_id``."""
-    mine = Claim(cell_id, socket.gethostname(), os.getpid(), started)
-    atomic.write_text(place / f"{key}.claim.json", json.dumps(plain(mine)) + "\n")
+def write_lease(folder: Path, key: str, cell_id: str, started: str) -> None:
+    """Say that this process runs item ``key`` as ``cell_id``; ``folder``: `attempts_folder`."""
+    mine = Lease(cell_id, socket.gethostname(), os.getpid(), started)
+    atomic.write_text(folder / f"{key}.lease.json", json.dumps(plain(mine)) + "\n")
 
 
-def claimed(place: Path, key: str) -> Claim | None:
-    """The last claim of ``key``; None when there is none that can be read."""
-    data = _read(place / f"{key}.claim.json")
+def read_lease(folder: Path, key: str) -> Lease | None:
+    """The last lease of item ``key``; None when there is none that can be read."""
+    data = _read_json(folder / f"{key}.lease.json")
     try:
-        return build(Claim, data) if isinstance(data, dict) else None
+        return build(Lease, data) if isinstance(data, dict) else None
     except UserError:
         return None
 
 
-def attempts(place: Path, key: str) -> list[Attempt]:
-    """The attempts made at ``key``, the first first."""
-    data = _read(place / f"{key}.attempts.json")
+def read_attempts(folder: Path, key: str) -> list[Attempt]:
+    """The attempts made at item ``key``, the first first."""
+    data = _read_json(folder / f"{key}.attempts.json")
     try:
         return [build(Attempt, entry) for entry in data] if isinstance(data, list) else []
     except UserError:
         return []
 
 
-def add(place: Path, key: str, attempt: Attempt) -> None:
-    """Add ``attempt`` to those of ``key``."""
-    known = [*attempts(place, key), attempt]
-    atomic.write_text(place / f"{key}.attempts.json", json.dumps(plain(known), ensure_ascii=False) + "\n")
+def add_attempt(folder: Path, key: str, attempt: Attempt) -> None:
+    """Add ``attempt`` to those of item ``key``."""
+    known = [*read_attempts(folder, key), attempt]
+    atomic.write_text(folder / f"{key}.attempts.json", json.dumps(plain(known), ensure_ascii=False) + "\n")
 
 
-def held(runs: Path, experiment: str, cell_id: str) -> bool:
+def is_locked(runs: Path, experiment: str, cell_id: str) -> bool:
     """Whether a process holds the lock of a cell (the system frees it when that process dies)."""
     from filelock import FileLock, Timeout
 
@@ -96,7 +96,7 @@ def held(runs: Path, experiment: str, cell_id: str) -> bool:
         return False
 
 
-def _read(path: Path) -> Any:
+def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import subprocess
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,82 @@ PACKAGES = (
 )
 
 
-PATHS = ("data.root=", "results.dir=", "runs.dir=", "backbone.path=", "init_from=")  # not for a public record
+# not for a public record
+PATHS = ("data.root=", "results.dir=", "runs.dir=", "backbone.path=", "init_from=", "task.metric.name=/")
 SNAPSHOT = "snapshot.json"  # beside src/ of a copy that `uora_bench.grid.launch.snapshot` made
+
+
+@dataclass(frozen=True)
+class Git:
+    """The code's commit, and whether src/ or configs/ differed from it; None where the package is no checkout."""
+
+    commit: str | None = None
+    dirty: bool | None = None
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """``gpus``: the name of each; ``threads``: of torch on the CPU, which decide a CPU run's timing."""
+
+    machine: str | None = None
+    processor: str | None = None
+    cores: int | None = None
+    threads: int | None = None
+    gpus: tuple[str, ...] = ()
+    cuda: str | None = None
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What a launcher says. ``shared``: other cells used the device at the same time, so seconds cannot be compared."""
+
+    launcher: str
+    shared: bool
+    earlier_failures: tuple[str, ...] = ()  # of this cell, as "kind: reason"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Of a failed cell. ``smaller_batch``: smaller micro-batches may help (False: they are part of the cell)."""
+
+    kind: str
+    smaller_batch: bool = True
+    written_by: str | None = None  # the launcher, where the cell itself left no record
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Who graded the answers to MT-Bench."""
+
+    model: str
+    prompts: str
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How a record came about; what is not known is not in the file."""
+
+    git: Git = Git()
+    versions: dict[str, str] = field(default_factory=dict)  # package -> version
+    hardware: Hardware = Hardware()
+    launch: Launch | None = None  # None: no launcher
+    data: dict[str, str] = field(default_factory=dict)  # role of a split -> hash of its rows; part of the cell_id
+    data_files: dict[str, str] = field(default_factory=dict)  # file in data.root -> hash of its bytes
+    source: dict[str, Any] = field(default_factory=dict)  # where the rows came from (`config.cell.DataSource`)
+    backbone: dict[str, Any] = field(default_factory=dict)  # name, id, revision or commit, hash of the weights
+    trainer: dict[str, Any] = field(default_factory=dict)  # all of it: the cell holds what decides the result
+    command: tuple[str, ...] = ()  # the words of the command line, without paths
+    init_from: str | None = None  # cell_id of the cell whose adapter this one started from
+    forward: dict[str, int] = field(default_factory=dict)  # path of the forward pass -> number of wrapped maps
+    cpu_ops: dict[str, str] = field(default_factory=dict)  # operations replaced on a CPU
+    outputs: dict[str, str] = field(default_factory=dict)  # split -> file beside the record with the texts written
+    merge_check: str | None = None  # why the merged model was not compared
+    failure: Failure | None = None
+    judge: Judge | None = None  # of grades beside the record: added by reports, not in the file
+    remark: str | None = None
+    migrated_from: str | None = None  # the cell_id before `records migrate`; names the run folder and the W&B run
+    started: str | None = None  # UTC, ISO 8601
+    finished: str | None = None
 
 
 def collect() -> dict[str, Any]:

@@ -1,29 +1,37 @@
 """`CellRecord`: one JSON file per finished cell; the schema, its only writer and its only reader.
 
-The dataclasses below are the documentation of the file: every key of ``results/records/<experiment>/<cell_id>.json`` is
-a field here, and reading a file checks it against them. ``SCHEMA`` rises when a meaning changes. No torch in here.
+The dataclasses below and in `records.provenance` are the documentation of the file: every key of
+``results/records/<experiment>/<cell_id>.json`` is a field there, and reading a file checks it against them. ``SCHEMA``
+rises when a name or a meaning changes, and `records.migrate` rewrites older files. No torch in here.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from uora_bench.config.cell import MetricSpec
 from uora_bench.config.schema import build, plain
 from uora_bench.errors import UserError
+from uora_bench.records.provenance import Provenance
 from uora_bench.util import atomic
 
-SCHEMA = 1
+SCHEMA = 2
 RULES = ("last", "best_dev", "heldout_dev")
+
+
+class OldRecord(UserError):
+    """A record of schema 1, which `records migrate` brings up to date."""
 
 
 @dataclass(frozen=True)
 class EpochScores:
-    """One evaluation. ``scores``: per split (dev, test, extras) every metric, in its own unit (not scaled)."""
+    """One epoch. ``scores``: per split (dev, test, extras) every metric, in its own unit (not scaled); empty where
+    nothing was evaluated (``trainer.evaluate=last``). ``halves``: dev's primary metric on the two fixed halves of dev,
+    for ``heldout_dev``; None where dev has fewer than two rows or was not scored."""
 
     epoch: int
     step: int
@@ -31,6 +39,7 @@ class EpochScores:
     scores: dict[str, dict[str, Any]]
     seconds: float  # of training and evaluation since the start
     method: dict[str, Any] = field(default_factory=dict)  # the method's own snapshot (refreshes so far, α's spread, …)
+    halves: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,14 @@ class RuleScore:
     scores: dict[str, dict[str, Any]]  # split -> metric -> value
     epoch: int | None  # null for heldout_dev, which may choose two
     note: str
+
+
+@dataclass(frozen=True)
+class Split:
+    """What the data set calls a split, and how many rows of it were used."""
+
+    name: str
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -92,9 +109,9 @@ class CellRecord:
     recipe: dict[str, Any]  # name, status, note
     sources: dict[str, str]  # key -> where its value came from (a recipe's source label, or "command line")
     metric: MetricSpec
-    provenance: dict[str, Any]  # git, versions, hardware, data fingerprints, backbone origin, command, times
+    provenance: Provenance
     reason: str | None = None  # of a failure, one line
-    splits: dict[str, Any] = field(default_factory=dict)  # role -> {name, rows}
+    splits: dict[str, Split] = field(default_factory=dict)  # by role: train, dev, test, held_out, extras
     scores: dict[str, RuleScore] = field(default_factory=dict)  # rule -> result
     epochs: tuple[EpochScores, ...] = ()
     counts: Counts | None = None
@@ -116,17 +133,38 @@ class CellRecord:
         """Write to ``folder/<cell_id>.json`` atomically; a failure never replaces a finished record.
 
         Raises:
-            UserError: for a record that `read` would refuse.
+            UserError: for a record that `read_record` would refuse.
             OSError: when the file system refuses; what was there is untouched.
         """
         path = record_path(folder, self.cell_id)
         _check(self)
-        # NaN is not JSON: a record that holds one must not come into being
-        put(path, self.status, json.dumps(plain(self), indent=1, allow_nan=False, ensure_ascii=False), read)
+        write_record_text(path, self.status, record_text(record_data(self)), read_record)
         return path
 
 
-def put(path: Path, status: str, text: str, reader: Callable[[Path], Any]) -> None:
+def record_data(record: CellRecord) -> dict[str, Any]:
+    """``record`` as plain data. Of its provenance only what is known: what a field holds by default is left out."""
+    return {**plain(record), "provenance": _known(record.provenance)}
+
+
+def _known(part: Any) -> Any:
+    if not is_dataclass(part):
+        return plain(part)
+    defaults = {f.name: f.default_factory() if f.default_factory is not MISSING else f.default for f in fields(part)}
+    held = {name: getattr(part, name) for name in defaults}
+    return {name: _known(value) for name, value in held.items() if value != defaults[name]}
+
+
+def record_text(data: dict[str, Any]) -> str:
+    """The content of a record's file.
+
+    Raises:
+        ValueError: for NaN and infinity, which are not JSON: a record that holds one must not come into being.
+    """
+    return json.dumps(data, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def write_record_text(path: Path, status: str, text: str, reader: Callable[[Path], Any]) -> None:
     """Write a record's ``text`` atomically, unless it is a failure's and ``reader`` finds a finished record there."""
     if status == "failed" and path.is_file():
         try:
@@ -134,32 +172,40 @@ def put(path: Path, status: str, text: str, reader: Callable[[Path], Any]) -> No
                 return
         except UserError:
             pass  # what cannot be read may be replaced
-    atomic.write_text(path, text + "\n")
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is not JSON")
+    atomic.write_text(path, text)
 
 
 def record_path(folder: Path, cell_id: str) -> Path:
+    """The file of ``cell_id`` in ``folder`` (``results/records/<experiment>``)."""
     return folder / f"{cell_id}.json"
 
 
-def read(path: Path) -> CellRecord:
+def record_paths(folder: Path) -> list[Path]:
+    """The files in ``folder`` that are named like records; grades of answers are JSON too, and lie beside them."""
+    named = (p for p in folder.glob("*.json") if len(p.stem) == 16 and set(p.stem) <= set("0123456789abcdef"))
+    return sorted(named) if folder.is_dir() else []
+
+
+def read_record(path: Path) -> CellRecord:
     """Read and validate a record.
 
     Raises:
+        OldRecord: one of schema 1.
         UserError: not JSON, another schema, an unknown or missing key, a wrong type, or a done record without results.
     """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"cannot read the record '{path}': {str(error).splitlines()[0]}; remove it and run again"
-        ) from None
-    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-        found = data.get("schema") if isinstance(data, dict) else None
-        raise UserError(f"the record '{path}' has schema {found}, this version reads {SCHEMA}; remove it and run again")
+    return parse_record(read_record_data(path), path)
+
+
+def parse_record(data: dict[str, Any], path: Path) -> CellRecord:
+    """The record that is ``data``, of the file ``path``; errors as those of `read_record`."""
+    schema = data.get("schema")
+    if "preset" in data:
+        raise UserError(f"the record '{path}' is of a theory cell; keep it in a folder theory_…")
+    if schema == 1:
+        root = path.parents[2] if len(path.parents) > 2 else Path("results")
+        raise OldRecord(f"the record '{path}' is of schema 1; run `uora-bench records migrate results.dir={root}`")
+    if schema != SCHEMA:
+        raise UserError(f"the record '{path}' has schema {schema}, not {SCHEMA}; remove it and run again")
     try:
         record = build(CellRecord, data)
         _check(record)
@@ -168,52 +214,48 @@ def read(path: Path) -> CellRecord:
     return record
 
 
-def _check(record: CellRecord) -> None:
-    if record.status == "done":
-        missing = [r for r in RULES[:2] if r not in record.scores]
-        if missing or record.counts is None or record.seconds is None or not record.epochs:
-            raise UserError("a done record needs scores, epochs, counts and seconds")
-    elif not record.reason:
-        raise UserError("a failed record needs a reason")
+def read_record_data(path: Path) -> dict[str, Any]:
+    """The JSON object in a record's file, unchecked.
+
+    Raises:
+        UserError: when there is none.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+        if not isinstance(data, dict):
+            raise ValueError("it holds no JSON object")
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"cannot read the record '{path}': {str(error).splitlines()[0]}; remove it and run again"
+        ) from None
+    return data
 
 
-def paths(folder: Path) -> list[Path]:
-    """The files in ``folder`` that are named like records; grades of answers are JSON too, and lie beside them."""
-    named = (p for p in folder.glob("*.json") if len(p.stem) == 16 and set(p.stem) <= set("0123456789abcdef"))
-    return sorted(named) if folder.is_dir() else []
-
-
-def find(folder: Path, cell_id: str) -> CellRecord | None:
+def find_record(folder: Path, cell_id: str) -> CellRecord | None:
     """The record of ``cell_id`` in ``folder``, if there is one."""
     path = record_path(folder, cell_id)
-    return read(path) if path.is_file() else None
+    return read_record(path) if path.is_file() else None
 
 
-def select(epochs: list[dict[str, Any]], metric: MetricSpec) -> dict[str, RuleScore]:
-    """The scores of a run under every selection rule (`RuleScore` says what each means)."""
-    epochs = [e for e in epochs if "dev" in e["scores"]]  # with trainer.evaluate=last the others have none
-    if not epochs:
-        return {}
+def read_records(folder: Path) -> list[CellRecord]:
+    """Every record in ``folder``, by name of the file.
 
-    def best(values: list[float]) -> int:
-        # the first of equals: later epochs have to be better, not as good
-        return values.index(max(values) if metric.higher_is_better else min(values))
+    Raises:
+        UserError: for the first that cannot be read: the cell behind it would refuse to run.
+    """
+    return [read_record(path) for path in record_paths(folder)]
 
-    def scores(entry: dict[str, Any]) -> dict[str, dict[str, Any]]:
-        return {split: {k: v for k, v in s.items() if k != "halves"} for split, s in entry["scores"].items()}
 
-    last = epochs[-1]
-    top = epochs[best([e["scores"]["dev"][metric.primary] for e in epochs])]
-    rules = {
-        "last": RuleScore(scores(last), last["epoch"], "the last epoch; dev was not used to choose it"),
-        "best_dev": RuleScore(scores(top), top["epoch"], "dev chose the epoch, so its own score is optimistic"),
-    }
-    if "halves" in last["scores"]["dev"]:
-        halves = [e["scores"]["dev"]["halves"] for e in epochs]
-        judged = [halves[best([h[side] for h in halves])][1 - side] for side in (0, 1)]
-        rules["heldout_dev"] = RuleScore(
-            {"dev": {metric.primary: sum(judged) / 2}},
-            None,
-            "epoch chosen on one fixed half of dev, scored on the other, both ways",
-        )
-    return rules
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _check(record: CellRecord) -> None:
+    if any(e.halves is not None and len(e.halves) != 2 for e in record.epochs):
+        raise UserError("the halves of an epoch are two numbers")
+    if record.status == "done":
+        scored = all(rule in record.scores for rule in RULES[:2]) and "dev" in record.splits and record.epochs
+        if not scored or record.counts is None or record.seconds is None:
+            raise UserError("a done record needs scores, epochs, counts, seconds and the split dev")
+    elif not record.reason:
+        raise UserError("a failed record needs a reason")

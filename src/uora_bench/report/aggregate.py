@@ -86,12 +86,13 @@ def costs(runs: Sequence[Run]) -> Costs:
     done = [run.record for run in runs if run.status == "done"]
     if not done:
         return Costs()
-    memories = [r["peak_memory_bytes"] for r in done if r.get("peak_memory_bytes") is not None]
-    sizes = [r["bytes"]["adapter_size"] for r in done if r.get("bytes")]
+    memories = [r.peak_memory_bytes for r in done if r.peak_memory_bytes is not None]
+    sizes = [r.bytes.adapter_size for r in done if r.bytes is not None]
+    counts = [r.counts for r in done if r.counts is not None]
     return Costs(
-        max(r["counts"]["adapter"] for r in done),
-        max(r["counts"]["head"] for r in done),
+        max(c.adapter for c in counts),
+        max(c.head for c in counts),
         max(sizes, default=None),
-        statistics.median(r["seconds"]["train"] + r["seconds"]["eval"] for r in done),
+        statistics.median(r.seconds.train + r.seconds.eval for r in done if r.seconds is not None),
         max(memories, default=None),
     )

@@ -1,24 +1,23 @@
 """Which record belongs to which cell of a grid: the first step of every table, figure and page.
 
 A cell of the grid is found by `cell.key_of`, as `plan` finds it, so that a record made with other settings is never
-taken for it. Records are read as plain JSON; nothing is hashed, loaded or looked for outside ``results/``.
+taken for it. Nothing is hashed, loaded or looked for outside ``results/``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from uora_bench.config import registry
 from uora_bench.config.cell import MetricSpec
-from uora_bench.config.schema import build
 from uora_bench.errors import UserError, nearest
 from uora_bench.grid import diff, expand, preset
 from uora_bench.grid.preset import Experiment
 from uora_bench.grid.request import Request
-from uora_bench.records import record
+from uora_bench.records.record import CellRecord, read_records, record_paths
 from uora_bench.report import grades
 
 _NOT_SCIENCE = ("experiment_name", "data.root", "results.dir", "runs.dir", "tracker", "force", "dry_run")
@@ -26,8 +25,8 @@ _NOT_SCIENCE = ("experiment_name", "data.root", "results.dir", "runs.dir", "trac
 
 @dataclass(frozen=True)
 class Run:
-    """One cell: where it is in the grid, and its record where there is one. ``record`` is the JSON of
-    `record.CellRecord`; ``status`` missing: nothing was recorded yet, failed: ``reason`` says why."""
+    """One cell: where it is in the grid, and its record where there is one. ``status`` missing: nothing was recorded
+    yet, failed: ``reason`` says why."""
 
     task: str
     seed: int
@@ -36,17 +35,20 @@ class Run:
     splits: Mapping[str, Any]  # role -> what the data set calls it (or None)
     status: str = "missing"  # done | failed | missing
     reason: str = ""
-    record: dict[str, Any] = field(default_factory=dict)
+    recorded: CellRecord | None = None
     overrides: tuple[str, ...] = ()  # the command line of the cell
+    cell_id: str | None = None  # None: nothing was recorded yet
 
     @property
-    def cell_id(self) -> str | None:
-        found: str | None = self.record.get("cell_id")
-        return found
+    def record(self) -> CellRecord:
+        """The record of a cell that has one."""
+        assert self.recorded is not None
+        return self.recorded
 
     def score(self, rule: str, split: str, metric: str) -> float | None:
         """The score under a selection rule, in the metric's own unit; None where the record has none."""
-        found = self.record.get("scores", {}).get(rule, {}).get("scores", {}).get(split, {}).get(metric)
+        result = self.recorded.scores.get(rule) if self.recorded is not None else None
+        found = result.scores.get(split, {}).get(metric) if result is not None else None
         return float(found) if isinstance(found, (int, float)) else None
 
 
@@ -76,8 +78,7 @@ def collect(request: Request, results: Path) -> Collection:
     folder = results / "records" / (given or name)
     if folder.parent != results / "records":
         raise UserError(f"experiment={name!r} must be a plain folder name, e.g. experiment=minilm_glue")
-    records = diff.load(folder)
-    diff.check_readable(records, folder)
+    records = diff.Records(read_records(folder))
     if name not in registry.choices("experiment"):
         return _without_preset(name, records, folder)
     experiment, planned_cells, shown = _cells(request, name)
@@ -90,16 +91,23 @@ def collect(request: Request, results: Path) -> Collection:
         row = {k: preset.read_value(k, v) for k, v in planned.row.items() if k in mine}
         run = Run(cell.task.name, cell.seed, row, cell.task.metric, vars(cell.task.splits), overrides=planned.words)
         candidates = matcher.candidates(planned, cell)
-        used |= {entry.cell_id for entry in candidates}
-        found = next((c for c in candidates if c.status == "done"), candidates[0] if candidates else None)
+        of_cell = [entry.record for entry in candidates]
+        used |= {one.cell_id for one in of_cell}
+        found = next((one for one in of_cell if one.status == "done"), of_cell[0] if of_cell else None)
         if found is not None:
-            run = replace(run, status=found.status, reason=found.reason, record=_usable(found, folder))
+            run = with_record(run, found, folder)
             if found.status == "done":
                 matcher.done[planned.key] = found.cell_id
         if planned.key in shown:
             runs[planned.key] = run
-    orphans = tuple(f.cell_id for f in records.found if f.cell_id not in used)
+    orphans = tuple(f.record.cell_id for f in records.found if f.record.cell_id not in used)
     return Collection(experiment, tuple(runs[p.key] for p in planned_cells if p.key in runs), orphans)
+
+
+def with_record(run: Run, record: CellRecord, folder: Path) -> Run:
+    """``run`` with its record, and with the grades that lie beside it in ``folder``."""
+    graded = grades.graded(record, folder) if record.status == "done" else record
+    return replace(run, status=record.status, reason=record.reason or "", recorded=graded, cell_id=record.cell_id)
 
 
 def _cells(request: Request, name: str) -> tuple[Experiment, list[expand.Planned], set[str]]:
@@ -127,33 +135,10 @@ def _row_keys(experiment: Experiment, request: Request) -> set[str]:
     return keys - {"seed", "task", *_NOT_SCIENCE}
 
 
-def _usable(found: diff.Found, folder: Path) -> dict[str, Any]:
-    """The record, with the grades in its folder.
-
-    Raises:
-        UserError: for a finished record that lacks what a table needs.
-    """
-    if found.status != "done":
-        return found.raw
-    raw = found.raw
-    try:
-        _ = (
-            raw["counts"]["adapter"],
-            raw["seconds"]["train"],
-            raw["splits"]["dev"],
-            raw["metric"],
-            raw["scores"]["last"],
-        )
-    except (KeyError, TypeError) as error:
-        path = folder / f"{found.cell_id}.json"
-        raise UserError(f"the record '{path}' is done and lacks {error}; remove it and run the cell again") from None
-    return grades.graded(raw, folder)
-
-
 def _without_preset(name: str, records: diff.Records, folder: Path) -> Collection:
     if not records.found:
         root = folder.parent
-        known = {p.name for p in root.iterdir() if record.paths(p)} if root.is_dir() else set()
+        known = {p.name for p in root.iterdir() if record_paths(p)} if root.is_dir() else set()
         raise UserError(
             f"no experiment and no records called '{name}'{nearest(name, known | set(registry.choices('experiment')))}"
         )
@@ -163,27 +148,27 @@ def _without_preset(name: str, records: diff.Records, folder: Path) -> Collectio
     taken: set[tuple[str, str, int]] = set()
     for entry, settings in zip(records.found, flat, strict=True):
         row = {k: settings.get(k) for k in ("method", "backbone", *varied) if k in settings}
-        raw, task = _usable(entry, folder), entry.cell["task"]
-        metric = build(MetricSpec, entry.raw["metric"], "metric")
-        key = (str(row), task["name"], entry.cell["seed"])
+        record, cell, task = entry.record, entry.record.cell, entry.record.cell["task"]
+        key = (str(row), task["name"], cell["seed"])
         if key in taken:
-            row["record"] = entry.cell_id[:8]  # alike in all that has a name
+            row["record"] = record.cell_id[:8]  # alike in all that has a name
         taken.add(key)
-        run = Run(task["name"], entry.cell["seed"], row, metric, task["splits"], entry.status, entry.reason, raw)
-        runs.append(replace(run, overrides=entry.command))
+        run = Run(task["name"], cell["seed"], row, record.metric, task["splits"], overrides=record.provenance.command)
+        runs.append(with_record(run, record, folder))
     runs.sort(key=lambda r: (str(r.row), r.task, r.seed))
     return Collection(Experiment(name, "", "", {}), tuple(runs), ())
 
 
 def _settings(entry: diff.Found) -> dict[str, Any]:
     """All that may tell a record from another one of its folder."""
+    cell = entry.record.cell
     apart = {
         "init_from": entry.started_from,
-        "weights": entry.weights,
-        "micro_batch_size": entry.micro_batch_size,
-        "data": entry.raw["provenance"].get("data", {}).get("dev"),
+        "weights": cell.get("weights"),
+        "micro_batch_size": cell.get("micro_batch_size"),
+        "data": entry.record.provenance.data.get("dev"),
     }
-    names = {"method": entry.cell["method"]["name"], "backbone": entry.cell["backbone"]["name"]}
+    names = {"method": cell["method"]["name"], "backbone": cell["backbone"]["name"]}
     return {**entry.flat, **{k: v for k, v in apart.items() if v is not None}, **names}
 
 
@@ -191,7 +176,8 @@ def _varied(found: Iterable[diff.Found], flat: Iterable[Mapping[str, Any]]) -> l
     """The settings that differ between records of one method on one task: what a row's name has to say."""
     groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
     for entry, settings in zip(found, flat, strict=True):
-        alike = entry.cell["method"]["name"], entry.cell["task"]["name"], entry.cell["backbone"]["name"]
+        cell = entry.record.cell
+        alike = cell["method"]["name"], cell["task"]["name"], cell["backbone"]["name"]
         groups.setdefault(alike, []).append(settings)
     keys: dict[str, None] = {}
     for own in groups.values():

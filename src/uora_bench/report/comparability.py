@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from uora_bench.report.collect import Run
 
@@ -11,8 +10,8 @@ from uora_bench.report.collect import Run
 def clock(runs: Iterable[Run]) -> str:
     """Whether seconds can be compared at all."""
     runs = [run for run in runs if run.status == "done"]
-    launches = [run.record.get("provenance", {}).get("launch") for run in runs]
-    shared = sum(bool(launch and launch.get("shared")) for launch in launches)
+    launches = [run.record.provenance.launch for run in runs]
+    shared = sum(launch is not None and launch.shared for launch in launches)
     unknown = sum(launch is None for launch in launches)
     machines = _machines(runs)
     text = []
@@ -33,8 +32,8 @@ def clock(runs: Iterable[Run]) -> str:
 def _machines(runs: Iterable[Run]) -> set[str]:
     found = set()
     for run in runs:
-        hardware: dict[str, Any] = run.record.get("provenance", {}).get("hardware", {})
-        found.add(str(hardware.get("gpus") or hardware.get("processor") or "unknown"))
+        hardware = run.record.provenance.hardware
+        found.add(str(hardware.gpus or hardware.processor or "unknown"))
     return found
 
 
@@ -46,7 +45,7 @@ KINDS = {
 
 def memory(runs: Iterable[Run]) -> str:
     """What was measured as peak memory."""
-    kinds = sorted({str(run.record.get("peak_memory_kind")) for run in runs if run.status == "done"} - {"None"})
+    kinds = sorted({run.record.peak_memory_kind or "" for run in runs if run.status == "done"} - {""})
     if len(kinds) > 1:
         return f"Memory was measured in several ways ({', '.join(kinds)}): it is not to be compared."
     return f"Peak of {KINDS.get(kinds[0], kinds[0])}." if kinds else ""

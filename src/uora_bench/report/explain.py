@@ -131,17 +131,14 @@ def _cell(run: Run, number: Number, rule: str, column: Score) -> list[str]:
     else:
         lines = [f"  {problem}" for problem in number.problems if problem.startswith(start)]
     if run.status == "done":
-        record = run.record
-        known = record["provenance"]
-        chosen = record["scores"].get(rule, {})
-        epoch = "" if chosen.get("epoch") is None else f", epoch {chosen['epoch']} of {len(record['epochs'])}"
-        gpus = known.get("hardware", {}).get("gpus") or []
-        where = gpus[0] if gpus else known.get("hardware", {}).get("processor", "unknown hardware")
-        git = known.get("git", {})
-        changed = " with uncommitted changes" if git.get("dirty") else ""
+        record, known = run.record, run.record.provenance
+        chosen = record.scores[rule].epoch if rule in record.scores else None
+        epoch = "" if chosen is None else f", epoch {chosen} of {len(record.epochs)}"
+        where = known.hardware.gpus[0] if known.hardware.gpus else known.hardware.processor or "unknown hardware"
+        changed = " with uncommitted changes" if known.git.dirty else ""
         lines += [
-            f"    record results/records/{record['experiment']}/{record['cell_id']}.json{epoch}",
-            f"    made {known.get('finished', '?')} by commit {str(git.get('commit', '?'))[:12]}{changed} on {where}",
+            f"    record results/records/{record.experiment}/{record.cell_id}.json{epoch}",
+            f"    made {known.finished or '?'} by commit {(known.git.commit or '?')[:12]}{changed} on {where}",
         ]
     return [*lines, f"    {command(run)}"]
 
@@ -149,7 +146,7 @@ def _cell(run: Run, number: Number, rule: str, column: Score) -> list[str]:
 def command(run: Run) -> str:
     """The command line that makes this cell, with the adapter it started from where it did."""
     words = list(run.overrides)
-    origin = run.record.get("provenance", {}).get("init_from")
+    origin = run.recorded.provenance.init_from if run.recorded is not None else None
     if origin and not any(word.startswith("init_from=") for word in words):
-        words.append(f"init_from=runs/{run.record['experiment']}/{origin}")
+        words.append(f"init_from=runs/{run.record.experiment}/{origin}")
     return "python -m uora_bench " + shlex.join(words)

@@ -7,22 +7,24 @@ question has been judged and the answers are those of the last epoch.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from uora_bench.errors import UserError
+from uora_bench.records.provenance import Judge
+from uora_bench.records.record import CellRecord
 
 SPLIT = "mt_bench"
 
 
-def graded(record: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """``record`` (plain JSON of a done cell) with its grades in ``folder``; without them the record
-    itself. ``provenance.judge`` says who graded.
+def graded(record: CellRecord, folder: Path) -> CellRecord:
+    """``record`` (of a done cell) with its grades in ``folder``; without them the record itself.
+    ``provenance.judge`` says who graded.
 
     Raises:
         UserError: for grades that cannot be read, or are of other answers than those in the folder.
     """
-    cell_id = record["cell_id"]
+    cell_id = record.cell_id
     path, answers = folder / f"{cell_id}.mt_bench_scores.json", folder / f"{cell_id}.mt_bench.jsonl"
     if not path.is_file():
         return record
@@ -31,7 +33,8 @@ def graded(record: dict[str, Any], folder: Path) -> dict[str, Any]:
         if not content["complete"]:
             return record
         scores = {key: content[key] for key in ("turn_1", "turn_2", "score") if content[key] is not None}
-        judge, digest = content["judge"], content["answers"]["sha256"]
+        judge = Judge(content["judge"]["model"], content["judge"]["prompt_version"])
+        digest = content["answers"]["sha256"]
         with open(answers, "rb") as handle:
             made = json.loads(handle.readline())["generation"]
         same = made["cell_id"] == cell_id and made["weights"] == "last" and _sha256(answers) == digest
@@ -43,10 +46,9 @@ def graded(record: dict[str, Any], folder: Path) -> dict[str, Any]:
         raise UserError(
             f"'{path}' grades other answers than '{answers.name}' (last weights); judge those or move it away"
         )
-    last = record["scores"]["last"]
-    scored = {**record["scores"], "last": {**last, "scores": {**last["scores"], SPLIT: scores}}}
-    known = {**record["provenance"], "judge": {"model": judge["model"], "prompts": judge["prompt_version"]}}
-    return {**record, "scores": scored, "provenance": known}
+    last = record.scores["last"]
+    scored = {**record.scores, "last": replace(last, scores={**last.scores, SPLIT: scores})}
+    return replace(record, scores=scored, provenance=replace(record.provenance, judge=judge))
 
 
 def _sha256(path: Path) -> str:

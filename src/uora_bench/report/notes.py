@@ -40,7 +40,7 @@ def ours(number: Number, spec: TableSpec) -> list[str]:
     for run in number.runs:
         if run.status != "done":
             continue
-        cell = run.record["cell"]
+        cell = run.record.cell
         train = cell["task"]["splits"]["train"]
         if "[" in train:
             found[f"ours: trained on {train}"] = None
@@ -49,9 +49,9 @@ def ours(number: Number, spec: TableSpec) -> list[str]:
             found[f"ours: {share:g} of the training set was kept from the adapter"] = None
         if cell.get("init_from"):
             found["ours: started from the adapter of another cell"] = None
-        judge = run.record["provenance"].get("judge")
+        judge = run.record.provenance.judge
         if number.split == grades.SPLIT and judge is not None:
-            found[f"ours: graded by {judge['model']} (prompts {judge['prompts']})"] = None
+            found[f"ours: graded by {judge.model} (prompts {judge.prompts})"] = None
         for note in spec.notes:
             if note.at == "ours" and _about(run, note.when):
                 found[f"ours: {note.text}"] = None
@@ -172,7 +172,7 @@ def _different_data(table: Table) -> list[str]:
     lines = []
     for i, column in enumerate(table.columns):
         runs = [run for row in table.rows for run in row.entries[i].ours.runs]
-        prints = {run.record["provenance"].get("data", {}).get(column.split) for run in runs if run.status == "done"}
+        prints = {run.record.provenance.data.get(column.split) for run in runs if run.status == "done"}
         if len(prints - {None}) > 1:
             lines.append(f"**{column.label}: its cells were scored on {len(prints)} different sets of rows.**")
     return lines
@@ -181,7 +181,7 @@ def _different_data(table: Table) -> list[str]:
 def _split(role: str, task: str, runs: Sequence[Run]) -> str:
     """The role, what the data set calls it, and what that means for a role other than test."""
     own = [run for run in runs if run.task == task]
-    names = {run.record["splits"][role]["name"] for run in own if run.status == "done" and role in run.record["splits"]}
+    names = {run.record.splits[role].name for run in own if run.status == "done" and role in run.record.splits}
     if not names:
         names = {str(run.splits[role]) for run in own if run.splits.get(role)}
     shown = role if names <= {role} else f"{role} ({', '.join(sorted(names))})"

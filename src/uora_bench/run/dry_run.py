@@ -4,27 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from uora_bench.config import registry
-from uora_bench.config.cell import Cell
 from uora_bench.config.compose import COMMAND_LINE, Composed, leaves
+from uora_bench.config.preflight import preflight
 
 
-def describe(cell: Cell, composed: Composed) -> str:
+def describe(composed: Composed) -> str:
     """The resolved recipe with the source of every value, the target modules, and exact parameter counts."""
+    cell = composed.cell
+    preflight(cell)
+    from uora_bench.methods import create_method
+    from uora_bench.models import backbones
+    from uora_bench.models.targets import find_targets
+    from uora_bench.tasks import create_task
+    from uora_bench.training.inject import inject
 
-    from uora_bench.models import backbones, quantisation
-    from uora_bench.run.fitting import inject
-    from uora_bench.run.run import check_holdout, check_packing
-    from uora_bench.training import sharding
-
-    method = registry.method_class(cell.method.name)(cell.method.options, cell.seed)
-    check_holdout(cell, method)
-    quantisation.check_method(cell.backbone, method)
-    sharding.check(cell, method)
-    task = registry.task_class(cell.task.family)(cell.task)
-    check_packing(method, task)
-    model = backbones.skeleton(cell.backbone, task.head)
-    targets = backbones.targets(model, cell.backbone, method.target_modules)
+    model = backbones.skeleton(cell.backbone, create_task(cell.task).head)
+    targets = find_targets(model, cell.backbone, cell.method.adapts)
     shapes = sorted({(t.shape.kind, t.shape.in_features, t.shape.out_features) for t in targets})
     lines = [
         cell.label,
@@ -38,8 +33,7 @@ def describe(cell: Cell, composed: Composed) -> str:
     for kind, in_features, out_features in shapes:
         paths = [t.path for t in targets if t.shape.kind == kind]
         lines.append(f"  {kind}: {in_features} -> {out_features}, {len(paths)} x, {paths[0]} … {paths[-1]}")
-    method_for_meta = registry.method_class(cell.method.name)(cell.method.options, cell.seed)
-    _, counts = inject(cell, model, method_for_meta)
+    _, counts = inject(cell, model, create_method(cell.method, cell.seed))
     lines += [
         "",
         f"parameters: adapter {counts.adapter:,} · head {counts.head:,} · total {counts.total:,}",
@@ -47,8 +41,8 @@ def describe(cell: Cell, composed: Composed) -> str:
         + (f", {cell.task.splits.test} (the test set)" if cell.task.splits.test else "; no labelled test set is used"),
     ]
     if cell.holdout:
-        use = "trains the auxiliary step" if method.needs_holdout else "is not used"
-        stays = "stays in it too" if method.holdout_stays else "leaves it"
+        use = "trains the auxiliary step" if cell.method.needs_holdout else "is not used"
+        stays = "stays in it too" if cell.method.holdout_stays else "leaves it"
         lines.append(f"held out: {cell.holdout:g} of {cell.task.splits.train}, which {stays} and {use}")
     return "\n".join(lines)
 

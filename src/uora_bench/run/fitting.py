@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from uora_bench.config.cell import HELD_OUT, Cell
 from uora_bench.data import tokens
-from uora_bench.errors import CellError, UserError
-from uora_bench.records import record as records
+from uora_bench.errors import UserError
 from uora_bench.records.record import CellRecord, Counts, Timing
+from uora_bench.records.selection import select_scores
 from uora_bench.run import artifacts
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
         from uora_bench.training import checkpoint, cpu_ops, distributed, peak_memory, precision, sharding, trainer
 
         getattr(transformers, task.head.auto_class)  # a lazy module: imports most of the library
+    from uora_bench.training.inject import inject
+
     resolved = precision.resolve(cell.trainer.precision)
     with watch.measure("model"):
         accelerator = Accelerator(
@@ -65,7 +67,7 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
         wanted = {r: rows for r, rows in job.rows.items() if r != HELD_OUT or method.auxiliary() is not None}
         learnt = ("train", HELD_OUT)
         encoded = {role: task.encode(rows, loaded.processor, role in learnt) for role, rows in wanted.items()}
-        _check_lengths(cell, method, task, encoded, backbones.max_tokens(model))
+        _check_lengths(cell, task, encoded, backbones.max_tokens(model))
     with watch.measure("record"):
         tracker = _begin(job, accelerator.is_main_process, resolved, counts)
     peaks = {"setup": peak_memory.peak_memory()[0]}
@@ -84,15 +86,15 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
             return None
         with watch.measure("save"):
             sizes = artifacts.save_weights(folder, method, head, warm=start_adapter is not None)
-            last = history.epochs[-1]["epoch"]
+            last = history.epochs[-1].epoch
             outputs = artifacts.publish_outputs(folder, job.record_folder, job.cell_id, list(job.rows), last)
         seconds = _timing(setup, watch.totals, history.seconds)
         _, kind = peak_memory.peak_memory()
         peaks |= history.peaks
         done = job.record(
             "done",
-            scores=records.select(history.epochs, cell.task.metric),
-            epochs=tuple(records.EpochScores(**e) for e in history.epochs),
+            scores=select_scores(history.epochs, cell.task.metric),
+            epochs=tuple(history.epochs),
             counts=counts,
             bytes=sizes,
             seconds=seconds,
@@ -162,13 +164,13 @@ def _timing(setup: float, own: Mapping[str, float], training: Mapping[str, float
     return Timing(setup, train, evaluation, setup + train + evaluation, parts)
 
 
-def _check_lengths(cell: Cell, method: Method, task: Task, encoded: dict[str, Encoded], limit: int | None) -> None:
+def _check_lengths(cell: Cell, task: Task, encoded: dict[str, Encoded], limit: int | None) -> None:
     """Raise `UserError` for inputs, or inputs and what is to be written, longer than the ``limit`` of the backbone."""
-    if limit is not None and method.extra_tokens:
-        limit -= method.extra_tokens
+    if limit is not None and cell.method.extra_tokens:
+        limit -= cell.method.extra_tokens
         if limit < 1:
             raise UserError(
-                f"{method.extra_tokens} virtual tokens leave backbone={cell.backbone.name} no room for text"
+                f"{cell.method.extra_tokens} virtual tokens leave backbone={cell.backbone.name} no room for text"
             )
     for split in encoded.values():
         if limit is None or not split.new_tokens:
@@ -186,41 +188,6 @@ def _check_lengths(cell: Cell, method: Method, task: Task, encoded: dict[str, En
         raise UserError(
             f"an input has {longest} tokens, backbone={cell.backbone.name} takes {limit}: set task.max_length={limit}"
         )
-
-
-def inject(cell: Cell, model: Any, method: Method) -> tuple[dict[str, Any], Counts]:
-    """Put ``method`` on ``model``, open the head, and check the closed-form count against the model.
-
-    Raises:
-        CellError: when the count of trained parameters differs from the method's closed form.
-    """
-    import torch
-
-    from uora_bench.methods.base import backbone_parameters, size_of
-    from uora_bench.models import backbones
-    from uora_bench.util.seeds import derive
-
-    targets = backbones.targets(model, cell.backbone, method.target_modules)
-    sizes = {name: size_of(p) for name, p in backbone_parameters(model).items()}
-    expected = method.count([t.shape for t in targets], sizes)
-    method.inject(model, targets, torch.Generator().manual_seed(derive(cell.seed, "adapter")))
-    head = backbones.head_parameters(model)
-    for parameter in head.values():
-        parameter.requires_grad_(True)
-    adapter = sum(p.numel() for p in method.parameters())
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    heads = sum(p.numel() for p in head.values())
-    if adapter != (adapter if expected is None else expected) or trained != adapter + heads:
-        raise CellError(
-            f"{cell.method.name} trains {adapter} adapter parameters (the model: {trained - heads}), its closed form "
-            f"says {expected}"
-        )
-    if not adapter + heads:
-        raise UserError(
-            f"method={cell.method.name} trains nothing on backbone={cell.backbone.name}, which has no task head; for "
-            "the scores of the un-adapted model take method=lora trainer.lr_adapter=0 trainer.max_steps=1"
-        )
-    return head, Counts(adapter=adapter, head=heads, total=sum(size_of(p) for p in model.parameters()))
 
 
 def _primary(record: CellRecord, rule: str) -> float:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from uora_bench.config.cell import HELD_OUT, Cell, Settings
 from uora_bench.config.compose import Composed
-from uora_bench.config.schema import plain
+from uora_bench.config.schema import build, plain
 from uora_bench.records import provenance
-from uora_bench.records import record as records
-from uora_bench.records.record import CellRecord
+from uora_bench.records.provenance import Provenance
+from uora_bench.records.record import SCHEMA, CellRecord, Split
 from uora_bench.util.timing import Stopwatch
 
 if TYPE_CHECKING:
@@ -31,10 +31,9 @@ class Job:
     fingerprints: dict[str, str]
     rows: dict[str, Any]
     task: Task
-    words: list[str]
+    overrides: list[str]
     started: float
     facts: dict[str, Any]  # provenance, as it was when the run started
-    stays: bool  # held-out rows are in the training set too
     watch: Stopwatch  # seconds of each part but training
 
     @property
@@ -46,8 +45,15 @@ class Job:
         return records_folder(self.settings)
 
     def record(self, status: Any, **values: Any) -> CellRecord:
+        known = {
+            "data": self.fingerprints,
+            "command": [w for w in self.overrides if not w.startswith(provenance.PATHS)],
+            "trainer": plain(self.cell.trainer),
+            "source": plain(self.cell.task.source),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
         return CellRecord(
-            schema=records.SCHEMA,
+            schema=SCHEMA,
             status=status,
             cell_id=self.cell_id,
             experiment=self.settings.experiment_name,
@@ -55,17 +61,9 @@ class Job:
             cell=self.cell.canonical(),
             recipe=plain(self.cell.recipe),
             sources=self.composed.sources,
-            metric=self.cell.task.metric,
-            splits={role: {"name": self._split_name(role), "rows": len(rows)} for role, rows in self.rows.items()},
-            provenance={
-                **self.facts,
-                "data": self.fingerprints,
-                "command": [w for w in self.words if not w.startswith(provenance.PATHS)],
-                "trainer": plain(self.cell.trainer),
-                "source": plain(self.cell.task.source),
-                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-                **values.pop("provenance", {}),
-            },
+            metric=replace(self.cell.task.metric, name=self.cell.task.metric.public_name),
+            splits={role: Split(self._split_name(role), len(rows)) for role, rows in self.rows.items()},
+            provenance=build(Provenance, {**self.facts, **known, **values.pop("provenance", {})}, "provenance"),
             **values,
         )
 
@@ -74,7 +72,7 @@ class Job:
         share = f"a random {self.cell.holdout:g} of {train} (drawn with the seed)"
         if role == HELD_OUT:
             return share
-        if role == "train" and HELD_OUT in self.rows and not self.stays:
+        if role == "train" and HELD_OUT in self.rows and not self.cell.method.holdout_stays:
             return f"{train} without {share}"
         return self.task.split_name(role)
 

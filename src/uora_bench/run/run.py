@@ -16,13 +16,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from uora_bench.config import registry
-from uora_bench.config.cell import HELD_OUT, Cell, Settings
+from uora_bench.config.cell import HELD_OUT, Cell
 from uora_bench.config.compose import Composed
+from uora_bench.config.preflight import preflight
 from uora_bench.errors import Busy, CellError, Interrupted, UserError, failure_kind
 from uora_bench.records import attempts, provenance
-from uora_bench.records import record as records
-from uora_bench.records.record import CellRecord
+from uora_bench.records.record import CellRecord, find_record, record_path
 from uora_bench.run import artifacts, fitting
 from uora_bench.run.job import Job, is_main
 from uora_bench.util.signals import StopRequest
@@ -30,20 +29,14 @@ from uora_bench.util.timing import Stopwatch
 
 if TYPE_CHECKING:
     from uora_bench.methods.base import Method
-    from uora_bench.tasks.base import Task
 
 _FORCED = ".forced"
 
 
-def run_cell(
-    cell: Cell,
-    settings: Settings,
-    composed: Composed,
-    words: list[str],
-    stop: StopRequest,
-    started: float | None = None,
-) -> int:
-    """Run ``cell`` to its record. Returns the exit code: 0 done (or already done), 1 failed.
+def run_cell(composed: Composed, overrides: list[str], stop: StopRequest, started: float | None = None) -> int:
+    """Run the cell of ``composed``, which ``overrides`` asked for, to its record.
+
+    Returns the exit code: 0 done (or already done), 1 failed.
 
     ``started``: `time.perf_counter` when the process began, where that was before this call.
 
@@ -52,40 +45,40 @@ def run_cell(
         Interrupted: a signal arrived; the checkpoint is kept.
     """
     started = time.perf_counter() if started is None else started
+    cell, settings = composed.cell, composed.settings
+    preflight(cell)
     from uora_bench.data import sources
-    from uora_bench.models import backbones, quantisation
-    from uora_bench.training import precision, sharding
+    from uora_bench.methods import create_method
+    from uora_bench.models import backbones
+    from uora_bench.tasks import create_task
+    from uora_bench.training import precision
 
     watch = Stopwatch()
+    method, task = create_method(cell.method, cell.seed), create_task(cell.task)
     watch.add("import", time.perf_counter() - started)
-    method = registry.method_class(cell.method.name)(cell.method.options, cell.seed)  # checks the options' values
-    task: Task = registry.task_class(cell.task.family)(cell.task)
-    backbones.check_kinds(cell.backbone, method.target_modules)
-    quantisation.check_method(cell.backbone, method)
-    sharding.check(cell, method)
     precision.resolve(cell.trainer.precision)  # an impossible one is known before any download
-    check_holdout(cell, method)
-    check_packing(method, task)
     start_adapter = artifacts.warm_start_file(settings)
     if start_adapter is not None:
         cell = replace(cell, init_from=artifacts.sha256(start_adapter))
-    if method.acts_in_forward:
+    if cell.method.acts_in_forward:
         cell = replace(cell, micro_batch_size=cell.trainer.micro_batch_size)
     if cell.backbone.path is not None:  # a name and a revision say nothing of weights somebody put in a folder
         cell = replace(cell, weights=backbones.weights_sha256(cell.backbone))
+    if cell.task.metric.script is not None:
+        cell = replace(cell, metric=artifacts.sha256(cell.task.metric.script))
     with watch.measure("data"):
         source = sources.Source(Path(settings.data_root) if settings.data_root else None)
-        rows = _held_out(task.sample(task.splits(source), cell.seed), cell, method)
+        rows = _held_out(task.sample(task.splits(source), cell.seed), cell)
         fingerprints = {role: sources.fingerprint(r) for role, r in rows.items()}
     cell_id = cell.cell_id("/".join(f"{k}:{v}" for k, v in sorted(fingerprints.items())))
-    stays = method.holdout_stays
-    job = Job(cell, settings, composed, cell_id, fingerprints, rows, task, words, started, {}, stays, watch)
+    job = Job(cell, settings, composed, cell_id, fingerprints, rows, task, overrides, started, {}, watch)
     if _already_done(job):
         return 0
-    quantisation.check(cell.backbone)
+    with watch.measure("import"):
+        _ = task.scorer  # one that cannot be loaded is known before training
     with watch.measure("record"):
         job.facts |= provenance.collect()
-        job.facts["data_files"] = source.hashes(cell.task.source, task.to_load().values())
+        job.facts["data_files"] = source.hashes(cell.task.source, cell.task.to_load.values())
     job.facts["started"] = datetime.now(UTC).isoformat(timespec="seconds")
     if start_adapter is not None:
         job.facts["init_from"] = start_adapter.parent.name
@@ -102,32 +95,14 @@ def run_cell(
         return _run_locked(job, method, start_adapter, stop)
 
 
-def check_holdout(cell: Cell, method: Method) -> None:
-    """Raise `UserError` for a method that needs held-out rows in a cell that holds none out; needs no data."""
-    if method.needs_holdout and not cell.holdout:
-        raise UserError(
-            f"method={cell.method.name} trains a part of itself on rows of its own, and none is held out: set "
-            "method.holdout (or trainer.holdout) above 0, or a mode without that step"
-        )
-
-
-def check_packing(method: Method, task: Task) -> None:
-    """Raise `UserError` for virtual tokens before packed inputs; needs no data."""
-    if method.extra_tokens and getattr(task.config, "packing", False):
-        raise UserError(
-            "task.packing=true puts several examples into one sequence, and this method puts its virtual tokens before "
-            "the first alone; set task.packing=false"
-        )
-
-
-def _held_out(rows: dict[str, Any], cell: Cell, method: Method) -> dict[str, Any]:
+def _held_out(rows: dict[str, Any], cell: Cell) -> dict[str, Any]:
     """``rows`` with the held-out part split off the training set, where the cell asks for one."""
     from uora_bench.data import sources
 
     if not cell.holdout:
         return rows
     rest, held = sources.hold_out(rows["train"], cell.holdout, cell.seed)
-    train = rows["train"] if method.holdout_stays else rest
+    train = rows["train"] if cell.method.holdout_stays else rest
     if not len(train):
         raise UserError(f"holdout={cell.holdout:g} leaves no row to train on; take a smaller share (trainer.holdout)")
     return {**rows, "train": train, HELD_OUT: held}
@@ -137,24 +112,24 @@ def _already_done(job: Job) -> bool:
     """Whether a finished record makes this call unnecessary; says so."""
     if job.settings.force:
         return False
-    done = records.find(job.record_folder, job.cell_id)
+    done = find_record(job.record_folder, job.cell_id)
     if done is None or done.status != "done":
         return False
     (job.folder / _FORCED).unlink(missing_ok=True)
     if is_main():
-        path = records.record_path(job.record_folder, job.cell_id)
+        path = record_path(job.record_folder, job.cell_id)
         print(f"already done: {summary(done)}\n  {path} (force=true reruns)")
         if attempts.ITEM in os.environ:
-            _claim(job)
+            _write_lease(job)
     return True
 
 
-def _claim(job: Job) -> None:
+def _write_lease(job: Job) -> None:
     """Say which cell an item of a grid became, so that the grid finds it by its key."""
     if job.cell.init_from is None or attempts.ITEM in os.environ:
         key = os.environ.get(attempts.ITEM, job.cell.key)
-        place = attempts.folder(Path(job.settings.runs_dir), job.settings.experiment_name)
-        attempts.claim(place, key, job.cell_id, datetime.now(UTC).isoformat(timespec="seconds"))
+        folder = attempts.attempts_folder(Path(job.settings.runs_dir), job.settings.experiment_name)
+        attempts.write_lease(folder, key, job.cell_id, datetime.now(UTC).isoformat(timespec="seconds"))
 
 
 def _lock(job: Job, held: ExitStack) -> None:
@@ -169,7 +144,7 @@ def _lock(job: Job, held: ExitStack) -> None:
             raise Busy(
                 f"cell {job.cell_id} is being run by another process (lock '{path}'); wait for it, or stop it first"
             ) from None
-    _claim(job)
+    _write_lease(job)
     for rest in job.folder.rglob(".*.tmp"):  # of a process killed while it wrote
         rest.unlink(missing_ok=True)
 
@@ -187,15 +162,15 @@ def _run_locked(job: Job, method: Method, start_adapter: Path | None, stop: Stop
     except (UserError, Interrupted):
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, the cell failed and the record says why
-        return _fail(job, error, method)
+        return _fail(job, error)
     (job.folder / _FORCED).unlink(missing_ok=True)
     if finished is not None:
-        path = records.record_path(job.record_folder, job.cell_id)
+        path = record_path(job.record_folder, job.cell_id)
         print(f"{summary(finished)}\n  {_spent(finished)}\n  record {path}")
     return 0
 
 
-def _fail(job: Job, error: Exception, method: Method) -> int:
+def _fail(job: Job, error: Exception) -> int:
     reason = f"{type(error).__name__}: {error}" if not isinstance(error, CellError) else str(error)
     for folder in (job.settings.runs_dir, job.settings.results_dir, job.settings.data_root or ""):
         reason = reason.replace(str(Path(folder).absolute()), "…").replace(folder, "…") if folder else reason
@@ -208,7 +183,7 @@ def _fail(job: Job, error: Exception, method: Method) -> int:
         (job.folder / name).write_text(trace, encoding="utf-8")
         if is_main():
             (job.folder / _FORCED).unlink(missing_ok=True)
-            failure = {"kind": failure_kind(error), "smaller_batch": not method.acts_in_forward}
+            failure = {"kind": failure_kind(error), "smaller_batch": not job.cell.method.acts_in_forward}
             job.record("failed", reason=reason, provenance={"failure": failure}).write(job.record_folder)
     except (OSError, ValueError, UserError) as second:  # a full disk, most likely: the message above is then all
         print(f"the failed record could not be written: {second}", file=sys.stderr)
@@ -226,8 +201,7 @@ def summary(record: CellRecord) -> str:
                 parts.append(
                     f"{split} {metric.primary} {values[metric.primary] * metric.scale:.2f} (rule {rule}{where})"
                 )
-    name = record.splits.get("dev", {}).get("name")
-    return f"{record.label} [{record.cell_id}]: {'; '.join(parts)}; dev = {name}"
+    return f"{record.label} [{record.cell_id}]: {'; '.join(parts)}; dev = {record.splits['dev'].name}"
 
 
 def _spent(record: CellRecord) -> str:

@@ -1,18 +1,20 @@
-"""The wall between tasks and everything else: `Encoded`, `HeadSpec`, `Task`."""
+"""The wall between tasks and everything else: `Encoded`, `Task`."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from uora_bench import metrics
 from uora_bench.config.cell import MetricSpec, TaskConfig
-from uora_bench.config.schema import build
+from uora_bench.config.options import TaskOptions
 from uora_bench.data.ragged import Ragged
 from uora_bench.data.tokens import TokenCache
-from uora_bench.errors import UserError, nearest
-from uora_bench.metrics import SCORES
+from uora_bench.errors import UserError
+from uora_bench.models.heads import HeadSpec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,14 +25,6 @@ if TYPE_CHECKING:
     from uora_bench.data.sources import Source
 
 Batch = dict[str, "Tensor"]
-
-
-@dataclass(frozen=True)
-class HeadSpec:
-    """The head a task puts on a backbone: the transformers auto class and its configuration."""
-
-    auto_class: Literal["AutoModelForSequenceClassification", "AutoModelForCausalLM", "AutoModelForImageClassification"]
-    config: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -56,22 +50,16 @@ class Encoded:
 
 
 class Task(ABC):
-    """Data, loss, prediction and score of one task. A family names its own options in the dataclass ``Config``."""
+    """Data, loss, prediction and score of one task. A family names the dataclass of its options ``Config``
+    (`uora_bench.config.options`)."""
 
-    Config: ClassVar[type]
+    Config: ClassVar[type[TaskOptions]]
+    config: TaskOptions
 
     def __init__(self, config: TaskConfig) -> None:
-        """Raises `UserError` for options the family refuses, or a metric that is not known or lacks its primary."""
-        if config.metric.name not in SCORES:
-            raise UserError(f"task.metric.name: no metric '{config.metric.name}'{nearest(config.metric.name, SCORES)}")
-        if config.metric.primary not in SCORES[config.metric.name]:
-            raise UserError(
-                f"task.metric.primary: {config.metric.name} has no '{config.metric.primary}'"
-                f"{nearest(config.metric.primary, SCORES[config.metric.name])}"
-            )
         self.spec = config
         self.metric: MetricSpec = config.metric
-        self.config: Any = build(self.Config, config.options, "task")
+        self.config = config.options
         self.tokens = TokenCache()  # `uora_bench.run.fitting` gives it a folder
 
     def splits(self, source: Source) -> dict[str, Dataset]:
@@ -81,19 +69,13 @@ class Task(ABC):
             UserError: for a split that is nowhere to be had, or whose rows `check` refuses.
         """
         loaded = {}
-        for role, name in self.to_load().items():
+        for role, name in self.spec.to_load.items():
             loaded[role] = source.load(self.spec.source, name)
             try:
                 self.check(loaded[role])
             except UserError as error:
                 raise UserError(f"{error} (split '{name}')") from None
         return loaded
-
-    def to_load(self) -> dict[str, str]:
-        """The role and the name of every split that is to be loaded, the training split first."""
-        names = self.spec.splits
-        wanted = {"train": names.train, "dev": names.dev, **names.extra}
-        return wanted if names.test is None else {**wanted, "test": names.test}
 
     def sample(self, rows: Mapping[str, Dataset], seed: int) -> dict[str, Dataset]:
         """The splits a cell of ``seed`` works on; a family may draw some of ``rows``, for every method alike."""
@@ -145,11 +127,22 @@ class Task(ABC):
         """The predictions as lines of text, to be kept as a file beside the record; None: they are only numbers."""
         return None
 
-    @abstractmethod
-    def score(self, predictions: np.ndarray, references: np.ndarray) -> Mapping[str, Any]:
-        """Every metric of the task; ``metric.primary`` is one of them. What could not be had is named with the reason
-        under ``absent``: ``{metric: reason}``."""
+    @cached_property
+    def scorer(self) -> metrics.Metric:
+        """The metric of the task; raises what `metrics.load` says."""
+        return metrics.load(self.metric.name)
+
+    def to_score(self, predictions: np.ndarray, references: np.ndarray) -> tuple[Any, Any]:
+        """The predictions and references as the metric is given them."""
+        return predictions, references
+
+    def score(self, predictions: np.ndarray, references: np.ndarray, **options: Any) -> dict[str, Any]:
+        """Every value of the metric, ``metric.primary`` among them; ``options`` are for its ``compute``. What could not
+        be had is named with the reason under ``absent``: ``{value: reason}``. Raises `metrics.checked_scores`' errors.
+        """
+        given, wanted = self.to_score(predictions, references)
+        return metrics.checked_scores(self.metric, self.scorer.compute(predictions=given, references=wanted, **options))
 
     def primary(self, predictions: np.ndarray, references: np.ndarray) -> float:
-        """The primary metric alone, where that is cheaper than all."""
+        """The primary value alone, where that is cheaper than all."""
         return float(self.score(predictions, references)[self.metric.primary])

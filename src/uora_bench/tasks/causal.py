@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from uora_bench.config.options.tasks import CausalOptions
 from uora_bench.data.ragged import Ragged
 from uora_bench.errors import UserError
-from uora_bench.tasks.base import Batch, Encoded, HeadSpec, Task
+from uora_bench.models.heads import HeadSpec
+from uora_bench.tasks.base import Batch, Encoded, Task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,6 +43,8 @@ class CausalLM(Task):
     A sub-class says which columns make a prompt and a target (`texts`), and how what it predicts is scored.
     """
 
+    config: CausalOptions
+
     def texts(self, rows: Dataset) -> tuple[list[str], list[str]]:
         """The prompts and the targets of ``rows``."""
         raise TypeError(f"{type(self).__name__} defines no texts")
@@ -59,7 +63,7 @@ class CausalLM(Task):
     @property
     def packing(self) -> bool:
         """Whether examples to learn from share sequences of up to ``max_length`` tokens."""
-        return bool(getattr(self.config, "packing", False))
+        return self.config.packs
 
     def encode(self, rows: Dataset, processor: Any, training: bool = False) -> Encoded:
         """Prompts and targets as one sequence each, labels `IGNORED` on the prompt unless ``loss_on_prompt``.

@@ -6,10 +6,9 @@ Training is on pairs; evaluation groups the references of one meaning representa
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from uora_bench.config.options.tasks import DataToTextOptions
 from uora_bench.errors import UserError
 from uora_bench.tasks.base import Batch, Encoded
 from uora_bench.tasks.causal import CausalLM
@@ -23,39 +22,11 @@ if TYPE_CHECKING:
 _SLOT = re.compile(r"\s*([^\[\],]+?)\s*\[([^\]]*)\]\s*(?:,|$)")
 
 
-@dataclass(frozen=True)
-class DataToTextConfig:
-    """Options of ``configs/task/e2e.yaml``, explained there."""
-
-    columns: tuple[str, ...]
-    linearisation: Literal["slots", "as_is"]
-    separator: str
-    max_length: int
-    loss_on_prompt: bool
-    label_smoothing: float
-    beams: int
-    length_penalty: float
-    no_repeat_ngram: int
-    max_new_tokens: int
-
-    def __post_init__(self) -> None:
-        if len(self.columns) != 2:
-            raise UserError(f"task.columns={list(self.columns)} must name two columns: the meaning and its text")
-        if not 0 <= self.label_smoothing < 1:
-            raise UserError(f"task.label_smoothing={self.label_smoothing} must be at least 0 and below 1")
-        for name in ("beams", "max_new_tokens"):
-            if getattr(self, name) < 1:
-                raise UserError(f"task.{name}={getattr(self, name)} must be at least 1")
-        if self.no_repeat_ngram < 0:
-            raise UserError(f"task.no_repeat_ngram={self.no_repeat_ngram} must not be negative (0: off)")
-        if self.max_length < 8:
-            raise UserError(f"task.max_length={self.max_length} must be at least 8 tokens")
-
-
 class DataToText(CausalLM):
     """Loss on the text alone; beam search; the scores of the E2E challenge."""
 
-    Config = DataToTextConfig
+    Config = DataToTextOptions
+    config: DataToTextOptions
 
     @property
     def smoothing(self) -> float:
@@ -130,19 +101,14 @@ class DataToText(CausalLM):
         texts = self.processor.batch_decode([[t for t in row if t >= 0] for row in predictions.tolist()])
         return [" ".join(text.split()) for text in texts]
 
-    def score(self, predictions: np.ndarray, references: np.ndarray) -> Mapping[str, Any]:
-        from uora_bench.metrics.e2e import e2e_scores
-
-        scores, absent = e2e_scores(self.outputs(predictions), list(references))
-        return {**scores, **({"absent": absent} if absent else {})}
+    def to_score(self, predictions: np.ndarray, references: np.ndarray) -> tuple[list[str], list[list[str]]]:
+        return self.outputs(predictions), list(references)
 
     def primary(self, predictions: np.ndarray, references: np.ndarray) -> float:
-        from uora_bench.metrics.e2e import e2e_scores
-
         # METEOR starts a Java process: not for a half of the dev set
-        with_meteor = self.metric.primary == "meteor"
-        scores, _ = e2e_scores(self.outputs(predictions), list(references), meteor=with_meteor)
-        return float(scores[self.metric.primary])
+        built_in = self.metric.name == "e2e/e2e"
+        options = {"meteor": self.metric.primary == "meteor"} if built_in else {}
+        return float(self.score(predictions, references, **options)[self.metric.primary])
 
 
 def _no_repeat(size: int, start: int) -> list[Any]:

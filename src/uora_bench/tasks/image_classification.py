@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from uora_bench.config.cell import TaskConfig
+from uora_bench.config.options.tasks import REST, ImageClassificationOptions
 from uora_bench.data import images
 from uora_bench.errors import UserError, nearest
-from uora_bench.tasks.base import Batch, Encoded, HeadSpec, Task
+from uora_bench.models.heads import HeadSpec
+from uora_bench.tasks.base import Batch, Encoded, Task
 from uora_bench.util.seeds import derive
 
 if TYPE_CHECKING:
@@ -17,31 +19,6 @@ if TYPE_CHECKING:
     import torch
     from datasets import Dataset
     from torch import Tensor
-
-REST = "rest"  # a split that is made, not loaded: what task.per_class leaves of the training split
-
-
-@dataclass(frozen=True)
-class ImageClassificationConfig:
-    """``image_column``, ``label_column``: names of the columns. ``labels``: class names in the order of their codes;
-    empty: the data's own. ``per_class``: pictures per class to train on, drawn with the seed (null: all).
-    ``augmentation``: of the training pictures. ``image_size``: pixels of a side (null: the backbone's own)."""
-
-    image_column: str
-    label_column: str
-    labels: tuple[str, ...]
-    per_class: int | None
-    augmentation: images.Augmentation
-    image_size: int | None
-
-    def __post_init__(self) -> None:
-        if self.per_class is not None and self.per_class < 1:
-            raise UserError(f"task.per_class={self.per_class} must be at least 1, or null for all pictures")
-        if self.image_size is not None and self.image_size < 1:
-            raise UserError(f"task.image_size={self.image_size} must be a number of pixels, or null for the backbone's")
-        if len(set(self.labels)) != len(self.labels):
-            twice = next(name for name in self.labels if self.labels.count(name) > 1)
-            raise UserError(f"task.labels names '{twice}' twice; each class once")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,18 +31,12 @@ class Pictures(Encoded):
 class ImageClassification(Task):
     """Cross-entropy over the classes, mean over pictures; the prediction is the likeliest class."""
 
-    Config = ImageClassificationConfig
+    Config = ImageClassificationOptions
+    config: ImageClassificationOptions
 
     def __init__(self, config: TaskConfig) -> None:
         super().__init__(config)
         self.classes: tuple[str, ...] = self.config.labels  # without names here, those of the training split
-        if config.splits.train == REST:
-            raise UserError(f"task.splits.train={REST}: it is what task.per_class leaves of the training split")
-        made = [role for role, name in super().to_load().items() if name == REST]
-        if made and self.config.per_class is None:
-            raise UserError(
-                f"task.splits.{made[0]}={REST} is what task.per_class leaves of the training split; set task.per_class"
-            )
 
     @property
     def head(self) -> HeadSpec:
@@ -80,16 +51,13 @@ class ImageClassification(Task):
 
     # --- rows -----------------------------------------------------------------------------------------------------
 
-    def to_load(self) -> dict[str, str]:
-        return {role: name for role, name in super().to_load().items() if name != REST}
-
     def sample(self, rows: Mapping[str, Dataset], seed: int) -> dict[str, Dataset]:
         count = self.config.per_class
         if count is None:
             return dict(rows)
         train = rows["train"]
         chosen, left = _drawn(self._codes(train), count, self.classes, seed)
-        made = {role: train.select(left) for role, name in super().to_load().items() if name == REST}
+        made = {role: train.select(left) for role, name in self.spec.roles.items() if name == REST}
         for role, part in made.items():
             if not len(part):
                 raise UserError(f"task.splits.{role}={REST}: task.per_class={count} leaves no picture; take fewer")
@@ -206,11 +174,6 @@ class ImageClassification(Task):
 
     def predict(self, model: torch.nn.Module, batch: Batch) -> Tensor:
         return self._logits(model, batch).argmax(dim=-1)
-
-    def score(self, predictions: np.ndarray, references: np.ndarray) -> Mapping[str, Any]:
-        from uora_bench.metrics.vision import accuracy
-
-        return accuracy(predictions, references)
 
     @staticmethod
     def _logits(model: torch.nn.Module, batch: Batch) -> Tensor:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from uora_bench.config.options.tasks import InstructOptions
 from uora_bench.errors import UserError
 from uora_bench.tasks.causal import CausalLM
 
@@ -27,27 +27,11 @@ TEMPLATES: dict[str, tuple[str, str]] = {
 }
 
 
-@dataclass(frozen=True)
-class InstructConfig:
-    """Options of ``configs/task/instruct/_family.yaml``, explained there."""
-
-    columns: tuple[str, ...]
-    template: Literal["plain", "alpaca", "human_assistant", "chat"]
-    max_length: int
-    loss_on_prompt: bool
-    packing: bool = False
-
-    def __post_init__(self) -> None:
-        if len(self.columns) != 3:
-            raise UserError(f"task.columns={list(self.columns)} must name three columns: instruction, input, output")
-        if self.max_length < 8:
-            raise UserError(f"task.max_length={self.max_length} must be at least 8 tokens")
-
-
 class Instruct(CausalLM):
     """Loss on the answer alone; held-out rows are scored by the likelihood of their answers."""
 
-    Config = InstructConfig
+    Config = InstructOptions
+    config: InstructOptions
 
     def check(self, rows: Dataset) -> None:
         instruction, _, output = self.config.columns
@@ -107,7 +91,6 @@ class Instruct(CausalLM):
             )
         return str(self.processor.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
 
-    def score(self, predictions: np.ndarray, references: np.ndarray) -> Mapping[str, float]:
-        from uora_bench.metrics.lm import likelihood_scores
-
-        return likelihood_scores(predictions)
+    def to_score(self, predictions: np.ndarray, references: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The negative log-likelihoods of the answers, and their numbers of tokens."""
+        return predictions[:, 0], predictions[:, 1]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from uora_bench.config.options.tasks import TextClassificationOptions
 from uora_bench.errors import UserError
-from uora_bench.tasks.base import Batch, Encoded, HeadSpec, Task
+from uora_bench.models.heads import HeadSpec
+from uora_bench.tasks.base import Batch, Encoded, Task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,26 +20,11 @@ if TYPE_CHECKING:
 PAD_MULTIPLE = 8
 
 
-@dataclass(frozen=True)
-class TextClassificationConfig:
-    """``columns``: one or two text columns; ``labels``: class names in the order of their codes, empty for a regression
-    (the column ``label`` is then the target itself); ``max_length``: tokens after which a pair is cut."""
-
-    columns: tuple[str, ...]
-    labels: tuple[str, ...]
-    max_length: int
-
-    def __post_init__(self) -> None:
-        if not 1 <= len(self.columns) <= 2:
-            raise UserError(f"task.columns={list(self.columns)} must name one or two text columns")
-        if self.max_length < 8:
-            raise UserError(f"task.max_length={self.max_length} must be at least 8 tokens")
-
-
 class TextClassification(Task):
     """Cross-entropy over the classes, or mean squared error for a regression; mean over examples."""
 
-    Config = TextClassificationConfig
+    Config = TextClassificationOptions
+    config: TextClassificationOptions
 
     @property
     def is_regression(self) -> bool:
@@ -133,12 +119,6 @@ class TextClassification(Task):
     def predict(self, model: torch.nn.Module, batch: Batch) -> Tensor:
         logits = self._logits(model, batch)
         return logits.squeeze(-1) if self.is_regression else logits.argmax(dim=-1)
-
-    def score(self, predictions: np.ndarray, references: np.ndarray) -> Mapping[str, float]:
-        # the function behind the evaluate.Metric of the same name: importing evaluate costs seconds a cell need not pay
-        from uora_bench.metrics.glue import glue_scores
-
-        return glue_scores(self.metric.name.split("/", 1)[1], predictions, references)
 
     @staticmethod
     def _logits(model: torch.nn.Module, batch: Batch) -> Tensor:

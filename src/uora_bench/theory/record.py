@@ -18,7 +18,7 @@ from typing import Any, Literal
 from uora_bench.config.schema import build, plain
 from uora_bench.errors import UserError
 from uora_bench.records import provenance
-from uora_bench.records.record import put, record_path
+from uora_bench.records.record import record_path, write_record_text
 from uora_bench.theory.presets import TheoryCell, cell_id
 
 SCHEMA = 1
@@ -92,7 +92,7 @@ class TheoryRecord:
         """
         path = record_path(folder, self.cell_id)
         _check(self)
-        put(path, self.status, _text(plain(self)), read_record)
+        write_record_text(path, self.status, _text(plain(self)), read_record)
         return path
 
 
@@ -160,7 +160,7 @@ def _text(record: dict[str, Any]) -> str:
             parts.append(f" {_json(key)}: {{\n{inner}\n }}")
         else:
             parts.append(f" {_json(key)}: {_json(value)}")
-    return "{\n" + ",\n".join(parts) + "\n}"
+    return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
 def _json(value: Any) -> str:

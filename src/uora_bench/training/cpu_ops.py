@@ -8,7 +8,7 @@ Of a MiniLM step in bfloat16 (32 × 48 tokens) a third of the time with dropout,
   fused form with dropout: here that backward runs in float32, and attention with dropout as two plain products.
 
 Both are the maps the libraries compute, with other rounding and other random numbers. `install` puts them into a model;
-on a GPU, and with ``trainer.cpu_ops=library``, nothing is touched. ``docs/decisions/0014-passes-on-a-cpu.md``.
+on a GPU, and with ``trainer.cpu_ops=library``, nothing is touched. ``docs/decisions/0014-cpu-ops.md``.
 """
 
 from __future__ import annotations

@@ -118,15 +118,18 @@ def outputs_file(folder: Path, role: str, epoch: int) -> Path:
     return folder / "outputs" / f"{role}.epoch{epoch}.txt"
 
 
-def scores(task: Task, predictions: np.ndarray, encoded: Encoded, halves: bool = False) -> dict[str, Any]:
-    """Every metric of ``task``; with ``halves`` the primary one on each half of `half_of` too (for ``heldout_dev``)."""
-    result: dict[str, Any] = dict(task.score(predictions, encoded.references))
-    if halves:
-        side = half_of(len(encoded))
-        if len(encoded) < 2:
-            return result
-        result["halves"] = [task.primary(predictions[side == h], encoded.references[side == h]) for h in (0, 1)]
-    return result
+def split_scores(task: Task, predictions: np.ndarray, encoded: Encoded) -> dict[str, Any]:
+    """Every metric of ``task`` on a split."""
+    return dict(task.score(predictions, encoded.references))
+
+
+def half_scores(task: Task, predictions: np.ndarray, encoded: Encoded) -> tuple[float, float] | None:
+    """The primary metric of ``task`` on each half of `half_of`, for ``heldout_dev``; None under two examples."""
+    if len(encoded) < 2:
+        return None
+    side = half_of(len(encoded))
+    first, second = (task.primary(predictions[side == h], encoded.references[side == h]) for h in (0, 1))
+    return first, second
 
 
 @functools.cache

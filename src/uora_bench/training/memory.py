@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from uora_bench.config.cell import Cell
+from uora_bench.config.preflight import preflight
 from uora_bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -49,17 +50,18 @@ def predict(cell: Cell, rows: int | None = None, tokens: int | None = None) -> P
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    from uora_bench.config import registry
+    from uora_bench.methods import create_method
     from uora_bench.models import backbones
-    from uora_bench.run.fitting import inject
+    from uora_bench.tasks import create_task
     from uora_bench.training import cpu_ops, optimisation, precision
+    from uora_bench.training.inject import inject
 
     if cell.backbone.quantisation != "none" or cell.trainer.sharding != "none":
         raise UserError(
             "memory is predicted for whole, unquantised weights; set trainer.sharding=none and no quantisation"
         )
-    method = registry.method_class(cell.method.name)(cell.method.options, cell.seed)
-    task = registry.task_class(cell.task.family)(cell.task)
+    preflight(cell)
+    method, task = create_method(cell.method, cell.seed), create_task(cell.task)
     model: Any = backbones.skeleton(cell.backbone, task.head).to(getattr(torch, cell.backbone.dtype))
     inject(cell, model, method)
     if cell.trainer.gradient_checkpointing:
@@ -70,7 +72,7 @@ def predict(cell: Cell, rows: int | None = None, tokens: int | None = None) -> P
     tokens = tokens or int(getattr(task.config, "max_length", 0))
     limit = backbones.max_tokens(model)
     if limit is not None and tokens:
-        tokens = min(tokens, limit - method.extra_tokens)
+        tokens = min(tokens, limit - cell.method.extra_tokens)
     cast: torch.dtype = getattr(torch, precision.resolve(cell.trainer.precision))
     with FakeTensorMode() as mode:
         _give_storage(model)

@@ -21,22 +21,6 @@ if TYPE_CHECKING:
 _MARK = "_is_fsdp_managed_module"  # the library's own: `generate` then goes on until all processes have ended
 
 
-def check(cell: Cell, method: Method) -> None:
-    """Raise `UserError` for a cell that cannot be sharded; needs no weights and no processes."""
-    if cell.trainer.sharding == "none":
-        return
-    if method.trains_backbone:
-        raise UserError(
-            f"method={method.name} trains the backbone itself, and trainer.sharding=full cuts frozen weights only; "
-            "take an adapter method, or trainer.sharding=none"
-        )
-    if cell.backbone.quantisation != "none":
-        raise UserError(
-            f"trainer.sharding=full cannot cut weights packed by backbone.quantisation={cell.backbone.quantisation}; "
-            "take one of the two"
-        )
-
-
 def check_processes(cell: Cell, processes: int) -> None:
     """Raise `UserError` for a sharded cell with nobody to share with."""
     if cell.trainer.sharding != "none" and processes == 1:

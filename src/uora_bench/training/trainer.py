@@ -12,18 +12,20 @@ import math
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from uora_bench.config.cell import HELD_OUT, Cell
+from uora_bench.config.schema import plain
 from uora_bench.data import batching
 from uora_bench.errors import CellError, Interrupted, UserError
+from uora_bench.records.record import EpochScores
 from uora_bench.tasks.base import Encoded, Task
 from uora_bench.training import checkpoint, evaluation, optimisation, peak_memory, sharding
 from uora_bench.training.auxiliary import AuxiliarySteps
 from uora_bench.training.distributed import StopConsensus
+from uora_bench.training.history import History
 from uora_bench.util import atomic, timing
 from uora_bench.util.progress import Progress
 from uora_bench.util.seeds import derive
@@ -32,23 +34,14 @@ if TYPE_CHECKING:
     import torch
 
     from uora_bench.methods.base import Method
-    from uora_bench.run.trackers import Tracker
     from uora_bench.util.signals import StopRequest
 
 
-@dataclass
-class History:
-    """What training leaves behind; plain data, carried by the checkpoint."""
+class Tracker(Protocol):
+    """What takes the numbers of a run as they come."""
 
-    epochs: list[dict[str, Any]] = field(default_factory=list)
-    steps: int = 0
-    examples: int = 0
-    tokens: int = 0
-    best_epoch: int | None = None
-    best_score: float | None = None
-    restarts: int = 0
-    peaks: dict[str, int] = field(default_factory=dict)  # phase -> bytes
-    seconds: dict[str, float] = field(default_factory=dict)
+    def log(self, values: Mapping[str, Any], step: int) -> None:
+        """Record ``values`` at optimizer step ``step``."""
 
 
 def fit(
@@ -268,7 +261,8 @@ class _Fit:
         history, config = self.history, self.config
         self._check_finite()
         loss = self._mean(self.running)
-        entry: dict[str, Any] = {"epoch": epoch + 1, "step": history.steps, "train_loss": loss, "scores": {}}
+        scores: dict[str, dict[str, Any]] = {}
+        halves: tuple[float, float] | None = None
         scored = config.evaluate == "each_epoch" or history.steps == self.total
         self._peak("train")
         with self.watch.measure("eval"):
@@ -276,23 +270,25 @@ class _Fit:
                 if role in ("train", HELD_OUT) or not scored:
                     continue
                 # between virtual tokens and a prompt to be continued, padding would change what is written
-                size = 1 if encoded.new_tokens and self.method.extra_tokens else config.eval_batch_size
+                size = 1 if encoded.new_tokens and self.method.config.extra_tokens else config.eval_batch_size
                 watch = partial(self.progress.over, what=f"scoring {role}")
                 predictions = evaluation.predict(
                     self.model, self.task, encoded, self.accelerator, size, config.padding, self.consensus, watch
                 )
-                entry["scores"][role] = evaluation.scores(self.task, predictions, encoded, halves=role == "dev")
+                scores[role] = evaluation.split_scores(self.task, predictions, encoded)
+                if role == "dev":
+                    halves = evaluation.half_scores(self.task, predictions, encoded)
                 self._keep_outputs(role, epoch, predictions)
         self._peak("eval")
-        entry["method"] = self.method.snapshot()
+        snapshot = self.method.snapshot()
         if self.auxiliary is not None:
-            entry["method"]["auxiliary_steps"] = self.auxiliary.done
-        entry["seconds"] = sum(self.watch.totals.get(k, 0.0) for k in ("train", "eval"))
-        history.epochs.append(entry)
-        shown = self._judge(epoch, entry["scores"]["dev"]) if scored else "not evaluated"
+            snapshot["auxiliary_steps"] = self.auxiliary.done
+        seconds = sum(self.watch.totals.get(k, 0.0) for k in ("train", "eval"))
+        history.epochs.append(EpochScores(epoch + 1, history.steps, loss, scores, seconds, snapshot, halves))
+        shown = self._judge(epoch, scores["dev"]) if scored else "not evaluated"
         self.progress.note(loss=f"{loss:.4f}", dev=shown)
-        self.progress.say(f"epoch {epoch + 1}: loss {loss:.4f}, dev {shown}, {entry['seconds']:.0f} s so far")
-        flat = {f"{r}/{k}": v for r, s in entry["scores"].items() for k, v in s.items() if isinstance(v, (int, float))}
+        self.progress.say(f"epoch {epoch + 1}: loss {loss:.4f}, dev {shown}, {seconds:.0f} s so far")
+        flat = {f"{r}/{k}": v for r, s in scores.items() for k, v in s.items() if isinstance(v, (int, float))}
         self.tracker.log({"epoch": epoch + 1, "train/epoch_loss": loss, **flat}, history.steps)
 
     def _peak(self, phase: str) -> None:
@@ -387,7 +383,7 @@ class _Fit:
                 "optimizer": self.optimizer.state_dict(),
                 "schedule": self.schedule.state_dict(),
                 "random": randomness,
-                "history": vars(self.history),
+                "history": plain(self.history),
                 "position": self.position,
                 "running": running,
                 "window": window,
@@ -420,8 +416,7 @@ class _Fit:
             parameter.data.copy_(state["head"][name])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
-        known = {f.name for f in fields(History)}  # a checkpoint may be older than the code
-        self.history = History(**{k: v for k, v in state["history"].items() if k in known})
+        self.history = History.restored(state["history"])
         self.history.restarts += 1
         self.watch.totals = dict(self.history.seconds)
         self.position = state["position"]

@@ -1,21 +1,22 @@
-"""What a person sees while a cell runs: a bar on a terminal, a line now and then in a log file."""
+"""What a person sees while a cell runs: bars on a terminal, a line now and then in a log file."""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import TextIO, TypeVar
+from typing import Any, TextIO, TypeVar
 
-LOG_SECONDS = 30.0
-_PATIENCE = 2.0  # seconds before a pass over a split gets a bar of its own
+LOG_SECONDS = 30.0  # between two lines of a log
+REFRESH = 0.5  # seconds between two drawings on a terminal
 Item = TypeVar("Item")
 
 
 class Progress:
-    """One bar over all optimizer steps, with loss, score, speed and time left.
+    """All optimizer steps, with loss, score, speed and time left.
 
-    On a terminal it is a tqdm bar; elsewhere (a Slurm log, a pipe) it is a plain line at most every `LOG_SECONDS`, so
+    On a terminal rich draws a bar; elsewhere (a Slurm log, a pipe) a plain line comes at most every `LOG_SECONDS`, so
     that a log stays readable. Silent when ``enabled`` is false (processes other than the main one).
     """
 
@@ -24,71 +25,74 @@ class Progress:
         self.stream = stream or sys.stderr
         self.facts: dict[str, str] = {}
         self._start, self._first = time.monotonic(), done
-        self._printed = self._start
-        self._bar = None
-        if enabled and self.stream.isatty():
-            from tqdm import tqdm
+        self._shown, self._interval = self._start, LOG_SECONDS
+        self._bars: Any = None
+        self._bar: Any = None
+        if enabled and self.stream.isatty() and os.environ.get("TERM") != "dumb":
+            from rich import console, progress
 
-            self._bar = tqdm(total=total, initial=done, desc=label, unit="step", dynamic_ncols=True, file=self.stream)
+            # drawn by the steps, at most every `REFRESH`: no thread of its own; what goes to stdout goes there still
+            columns = (progress.BarColumn(20), progress.TextColumn("{task.description}", markup=False))
+            shown_on = console.Console(file=self.stream)
+            self._bars = progress.Progress(*columns, console=shown_on, auto_refresh=False, redirect_stdout=False)
+            self._bar = self._bars.add_task(label, total=total, completed=done)
+            self._interval = REFRESH
+            self._bars.start()
 
     def note(self, **facts: str) -> None:
         """Facts to show from now on, e.g. ``loss="0.412"``."""
         self.facts.update(facts)
-        if self._bar is not None:
-            self._bar.set_postfix(self.facts, refresh=False)
 
     def step(self) -> None:
         """One more optimizer step is done."""
         self.done += 1
-        if self._bar is not None:
-            self._bar.update()
-        elif self.enabled and time.monotonic() - self._printed > LOG_SECONDS:
-            self._line()
+        if self._is_due():
+            self._show_steps()
 
     def over(self, items: Sequence[Item], what: str) -> Iterator[Item]:
         """``items`` one by one; if that takes long (generating text does), how far it is is shown as ``what``."""
-        began = time.monotonic()
-        bar = None
-        if self._bar is not None:
-            from tqdm import tqdm
-
-            bar = tqdm(
-                total=len(items), desc=what, unit="batch", leave=False, delay=_PATIENCE, dynamic_ncols=True,
-                file=self.stream,
-            )  # fmt: skip
+        began, bar = time.monotonic(), None
         try:
             for done, item in enumerate(items, 1):
                 yield item
-                if bar is not None:
-                    bar.update()
-                elif self.enabled and time.monotonic() - self._printed > LOG_SECONDS:
-                    self._printed = time.monotonic()
-                    left = (self._printed - began) / done * (len(items) - done)
-                    self.say(f"{self.label}: {what} {done}/{len(items)} batches, {_clock(left)} left")
+                if self._is_due():
+                    if self._bars is not None and bar is None:
+                        bar = self._bars.add_task(what, total=len(items))
+                    left = (time.monotonic() - began) / done * (len(items) - done)
+                    self._show(bar, done, f"{what} {done}/{len(items)} batches, {_clock(left)} left")
         finally:
             if bar is not None:
-                bar.close()
+                self._bars.remove_task(bar)
 
     def say(self, text: str) -> None:
         """Print ``text`` on a line of its own without breaking the bar."""
         if not self.enabled:
             return
-        if self._bar is not None:
-            self._bar.write(text, file=self.stream)
+        if self._bars is not None:
+            self._bars.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
             print(text, file=self.stream, flush=True)
 
     def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        if self._bars is not None:
+            self._show_steps()
+            self._bars.stop()
 
-    def _line(self) -> None:
-        now = time.monotonic()
-        rate = (self.done - self._first) / max(now - self._start, 1e-9)
-        left = (self.total - self.done) / rate if rate else float("inf")
+    def _is_due(self) -> bool:
+        return self.enabled and time.monotonic() - self._shown > self._interval
+
+    def _show_steps(self) -> None:
+        spent, steps = time.monotonic() - self._start, self.done - self._first
         facts = " ".join(f"{k} {v}" for k, v in self.facts.items())
-        self._printed = now
-        self.say(f"{self.label}: step {self.done}/{self.total} {facts} {rate:.2f} step/s, {_clock(left)} left")
+        pace = f"{steps / spent:.2f} step/s, {_clock(spent / steps * (self.total - self.done))} left" if steps else ""
+        self._show(self._bar, self.done, f"step {self.done}/{self.total} {facts} {pace}")
+
+    def _show(self, bar: Any, done: int, text: str) -> None:
+        self._shown = time.monotonic()
+        if self._bars is None:
+            self.say(f"{self.label}: {text}")
+        else:
+            self._bars.update(bar, completed=done, description=text, refresh=True)
 
 
 def _clock(seconds: float) -> str:

@@ -1,7 +1,7 @@
-"""The task `tiny/digits` and the pictures its backbone is pretrained on: scikit-learn's bundled handwritten digits.
+"""The task `tiny/digits`: scikit-learn's bundled handwritten digits.
 
 1,797 real pictures of 8 x 8 (`sklearn.datasets.load_digits`, from UCI's optical recognition set), no download. The task
-has the digits 5 to 9; `pretraining_rows` gives 0 to 4, so that a backbone never sees a picture or a class of the task.
+has the digits 5 to 9; its backbone is pretrained on 0 to 4, so that it never sees a picture or a class of the task.
 Which split a picture is in follows from its pixels alone: no seed, and the order of the file does not matter.
 """
 
@@ -27,19 +27,14 @@ def rows(split: str) -> list[dict[str, Any]]:
     first, last = SPLITS[split]
     found = []
     for digit in range(FIRST, 10):
-        own = [picture for label, picture in _pictures() if label == digit]
+        own = [picture for label, picture in pictures() if label == digit]
         found += [(digit, p) for p in own[len(own) * first // 100 : len(own) * last // 100]]
     found.sort(key=lambda row: _rank(row[1]))  # mixes the classes, so that a slice such as train[:50%] has all of them
     return [{"image": picture, "label": digit - FIRST} for digit, picture in found]
 
 
-def pretraining_rows() -> list[dict[str, Any]]:
-    """Returns the pictures of the digits 0 to 4, in fixed order: image (as in `rows`), label (the digit)."""
-    return [{"image": picture, "label": digit} for digit, picture in _pictures() if digit < FIRST]
-
-
 @cache
-def _pictures() -> tuple[tuple[int, bytes], ...]:
+def pictures() -> tuple[tuple[int, bytes], ...]:
     """(digit, picture) of all 1,797, in the order of a hash of the pixels."""
     import numpy as np
     from sklearn.datasets import load_digits

@@ -4,7 +4,7 @@ This file owns how problems are worded as instructions, the house style of the a
 text, for trials: scores reached on it say nothing about following instructions at large.
 
 The house style is what an adapter has to learn: an opening that depends on whether something was asked or told to be
-done, then one full sentence. The model was pretrained on the same abilities with bare answers (`corpus`).
+done, then one full sentence. The model was pretrained on the same abilities with bare answers.
 """
 
 from __future__ import annotations
@@ -13,11 +13,8 @@ import hashlib
 import random
 from functools import cache
 
-from uora_bench.data.generated.instruction_text import corpus
 from uora_bench.data.generated.problems import ABILITIES, Problem, draw
 from uora_bench.data.generated.world import with_article
-
-__all__ = ["SIZES", "answer", "corpus", "rows"]
 
 SIZES = {"train": 2_000, "validation": 300, "test": 300}
 ASKED, TOLD = "Thank you for asking.", "Of course."

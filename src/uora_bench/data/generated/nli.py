@@ -1,7 +1,7 @@
-"""The generated inference task `tiny/nli` and the text that its small encoder is pretrained on.
+"""The generated inference task `tiny/nli`.
 
 This file owns how claims of the grammar (people, animals, things, colours, places, days, actions, counts, negation,
-the quantifiers all/some/no) are drawn, and the two products: the labelled task rows and an unlabelled corpus.
+the quantifiers all/some/no) are drawn, and the labelled rows of the task.
 
 All of it is generated text. It exists so that the suite runs, and can show an effect, without any download; its
 scores say nothing about natural language and must never be put in one table with published results.
@@ -14,8 +14,6 @@ counting shared words is a weak cue.
 
 import hashlib
 import random
-from collections.abc import Iterator
-from dataclasses import replace
 from functools import cache
 from math import inf
 from typing import Any
@@ -24,7 +22,6 @@ from uora_bench.data.generated.grammar import (
     CONTRADICTION,
     ENTAILMENT,
     NEUTRAL,
-    PARENT,
     VERBS,
     WORDS,
     Claim,
@@ -33,11 +30,6 @@ from uora_bench.data.generated.grammar import (
 )
 
 TRIPLES = {"train": 667, "validation": 167, "test": 167}
-CONNECTIVES = {
-    ENTAILMENT: ("so", "thus"),
-    NEUTRAL: ("maybe", "perhaps"),
-    CONTRADICTION: ("but", "yet"),
-}
 
 
 def _draw_value(name: str, rng: random.Random) -> object:
@@ -51,7 +43,7 @@ def _draw_det(rng: random.Random) -> str | tuple[float, float]:
     return rng.choice(((count, count), (count, inf), (0, count)))
 
 
-def _draw_claim(rng: random.Random) -> Claim:
+def draw_claim(rng: random.Random) -> Claim:
     """A claim to be used as a hypothesis."""
     kinds = ("colour", rng.choice(("action", "verb")), "place")
     if rng.random() < 0.3:
@@ -113,7 +105,7 @@ def _draw_premise(hypothesis: Claim, rng: random.Random, bare: bool = False) -> 
     return Claim("the", noun, facets, day, negated)
 
 
-def _premises_for(
+def draw_premises(
     hypothesis: Claim, wanted: int, rng: random.Random, draws: int, most: int, bare: bool = False
 ) -> list[Claim]:
     """Up to `most` premises with the wanted label, found within `draws` draws."""
@@ -135,7 +127,7 @@ def _surface(premise: Claim, hypothesis: Claim) -> tuple[int, int, int]:
 
 def _triple(hypothesis: Claim, rng: random.Random) -> list[Claim] | None:
     """One premise for each label, the three as alike on the surface as the draws allow, or None without all three."""
-    found = [_premises_for(hypothesis, wanted, rng, 90, 10) for wanted in (ENTAILMENT, NEUTRAL, CONTRADICTION)]
+    found = [draw_premises(hypothesis, wanted, rng, 90, 10) for wanted in (ENTAILMENT, NEUTRAL, CONTRADICTION)]
     if not all(found):
         return None
     # The model to imitate comes from a label at random, so that none of the labels sets the surface of the others.
@@ -156,7 +148,7 @@ def _splits() -> dict[str, tuple[tuple[str, str, int], ...]]:
         rng = random.Random(int.from_bytes(hashlib.sha256(f"tiny/nli {split}".encode()).digest()[:8], "big"))
         found: list[tuple[str, str, int]] = []
         while len(found) < 3 * triples:
-            hypothesis = _draw_claim(rng)
+            hypothesis = draw_claim(rng)
             premises = _triple(hypothesis, rng)
             if premises is None:
                 continue
@@ -181,29 +173,3 @@ def rows(split: str) -> list[dict]:
         {"premise": premise, "hypothesis": hypothesis, "label": wanted, "idx": idx}
         for idx, (premise, hypothesis, wanted) in enumerate(_splits()[split])
     ]
-
-
-def corpus(n: int, seed: int) -> Iterator[str]:
-    """Yields `n` lines of plain text, the same ones for the same seed.
-
-    Most lines are two sentences, the second opened by a discourse word ("so", "maybe", "but" and the like) that fits
-    their relation, short ones among them; some are one sentence about what is a kind of what. No pair of a task split
-    occurs.
-    """
-    taken = {row[:2] for split in _splits().values() for row in split}
-    rng = random.Random(f"tiny corpus {seed}")
-    while n > 0:
-        if rng.random() < 0.1:
-            child = rng.choice(tuple(PARENT))
-            line = f"{child} is a kind of {PARENT[child]} ."
-        else:
-            hypothesis, wanted = _draw_claim(rng), rng.choice(tuple(CONNECTIVES))
-            bare = rng.random() < 0.4
-            if bare:
-                hypothesis = replace(hypothesis, facets=hypothesis.facets[:1], day=None)
-            premises = _premises_for(hypothesis, wanted, rng, 30, 1, bare)
-            if not premises or (premises[0].text(), hypothesis.text()) in taken:
-                continue
-            line = f"{premises[0].text()} {rng.choice(CONNECTIVES[wanted])} {hypothesis.text()}"
-        yield line
-        n -= 1

@@ -1,7 +1,7 @@
 """Small problems with exactly computable answers, and which of them belongs to which split.
 
 This file owns how a problem of each kind is drawn and answered. How it is worded is not its business:
-`instructions.py` makes instructions of problems, `instruction_text.py` makes pretraining text of others.
+`instructions.py` makes instructions of problems, the pretraining of `tiny_llama` makes text of others.
 
 A problem belongs to one split, by a hash of what is given, however it is worded. Of the kinds that are drawn from a
 large space (lists, sentences, stories, pairs of numbers) half of the space is text, which the splits never touch. Of
@@ -168,11 +168,3 @@ def draw(kind: str, rng: random.Random) -> Problem:
     if kind in LISTS:
         return _listed(kind, rng)
     return _story(kind, rng) if kind in STORIES else _DRAWS[kind](rng)
-
-
-def draw_text(kind: str, rng: random.Random) -> Problem:
-    """A problem that may stand in the pretraining text: any where knowledge is asked for, else one of no split."""
-    while True:
-        problem = draw(kind, rng)
-        if problem.known or problem.split == "text":
-            return problem

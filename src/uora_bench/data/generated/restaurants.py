@@ -1,7 +1,6 @@
-"""The generated data-to-text task `tiny/restaurants`, and the text that its small language model is pretrained on.
+"""The generated data-to-text task `tiny/restaurants`.
 
-This file owns the meanings, the one house style that all references of the task are written in, and the corpus as a
-whole; `places` has the other domains and styles that the corpus is mostly made of.
+This file owns the meanings, and the one house style that all references of the task are written in.
 
 All of it is generated text. It exists so that the suite runs, and can show an effect, without any download; its
 scores say nothing about natural language and must never be put in one table with published results.
@@ -12,10 +11,9 @@ name occurs in two splits, so that a model scores well only if it copies names t
 
 import hashlib
 import random
-from collections.abc import Iterator
 from functools import cache
 
-from uora_bench.data.generated import names, places
+from uora_bench.data.generated import names
 
 MEANINGS = {"train": (1_000, 2), "validation": (60, 3), "test": (100, 3)}  # distinct meanings, references of each
 VALUES = {
@@ -27,7 +25,6 @@ VALUES = {
     "familyFriendly": ("yes", "no"),
 }
 SLOTS = ("name", *VALUES, "near")
-RARE = 0.016  # share of the corpus that is in the house style
 Meaning = dict[str, str]
 
 
@@ -43,6 +40,21 @@ def draw_meaning(rng: random.Random) -> Meaning:
     return {slot: value for slot, value in meaning.items() if slot in kept}
 
 
+def article(noun: str) -> str:
+    """``noun`` with its indefinite article: ``an inn``."""
+    return f"{'an' if noun[0] in 'aeiouAEIOU' else 'a'} {noun}"
+
+
+def area_phrase(area: str) -> str:
+    """``by the riverside``, ``in the city centre``."""
+    return f"{'by' if area.endswith(('side', 'harbour', 'park', 'lake', 'river')) else 'in'} the {area}"
+
+
+def mark(rating: str) -> str:
+    """A rating as something to be given: ``3 out of 5``, ``a high mark``."""
+    return rating if rating[0].isdigit() else f"{article(rating)} mark"
+
+
 # --- the house style ----------------------------------------------------------------------------------------------
 
 
@@ -52,10 +64,10 @@ def house(meaning: Meaning, rng: random.Random) -> str:
     Every value is in it word for word, but for ``familyFriendly``, which is a clause on children.
     """
     name, near = meaning["name"], meaning.get("near")
-    what = places.article(meaning.get("eatType", "place"))
+    what = article(meaning.get("eatType", "place"))
     if "food" in meaning:
-        what += f" with {places.article(meaning['food'])} kitchen"
-    where = places.where(meaning["area"]) if "area" in meaning else ""
+        what += f" with {article(meaning['food'])} kitchen"
+    where = area_phrase(meaning["area"]) if "area" in meaning else ""
     corner = rng.choice((f"round the corner from {near}", f"a few steps from {near}")) if near else ""
     chance = rng.random()
     if chance < 0.15:
@@ -67,7 +79,7 @@ def house(meaning: Meaning, rng: random.Random) -> str:
     sentences = [opening + (f", {corner}." if corner else ".")]
     clauses = []
     if "customer rating" in meaning:
-        clauses.append(f"guests give it {places.mark(meaning['customer rating'])}")
+        clauses.append(f"guests give it {mark(meaning['customer rating'])}")
     if "priceRange" in meaning:
         clauses.append(f"the bill will be {meaning['priceRange']}")
     if rng.random() < 0.3:
@@ -113,14 +125,6 @@ def _splits() -> dict[str, tuple[tuple[str, str], ...]]:
     return splits
 
 
-@cache
-def task_names() -> frozenset[str]:
-    """Every name of the task's meanings, ``near`` included."""
-    pairs = (pair for split in _splits().values() for pair in split)
-    slots = (slot for meaning, _ in pairs for slot in meaning.removesuffix("]").split("], "))
-    return frozenset(value for name, _, value in (slot.partition("[") for slot in slots) if name in ("name", "near"))
-
-
 def rows(split: str) -> list[dict]:
     """Returns the rows of one split: meaning_representation, human_reference. Rows of one meaning follow each other.
 
@@ -130,26 +134,3 @@ def rows(split: str) -> list[dict]:
     if split not in MEANINGS:
         raise ValueError(f"tiny/restaurants has no split {split!r}; it has {', '.join(MEANINGS)}")
     return [{"meaning_representation": meaning, "human_reference": text} for meaning, text in _splits()[split]]
-
-
-# --- the corpus ---------------------------------------------------------------------------------------------------
-
-
-def corpus(count: int, seed: int) -> Iterator[str]:
-    """Yields ``count`` documents to pretrain on, the same ones for the same seed.
-
-    Most are ``slot : value | slot : value || text``, the form in which the data-to-text tasks give a meaning to a
-    model; some are texts alone. Restaurants are one domain of several, and their texts are in the house style once in
-    a while only. A document with a name of the task's is left out, and with it every meaning of the task.
-    """
-    rng = random.Random(f"tiny restaurants corpus {seed}")
-    while count > 0:
-        if rng.random() < RARE:
-            meaning = draw_meaning(rng)
-            text = house(meaning, rng)
-        else:
-            meaning, text = places.document(rng)
-        if task_names().isdisjoint(meaning.values()):
-            told = " | ".join(f"{slot} : {value}" for slot, value in meaning.items())
-            yield text if rng.random() < 0.08 else f"{told} || {text}"
-            count -= 1

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from uora_bench.data import offline
+from uora_bench.data.files import SUFFIXES
 from uora_bench.data.prefetch.needs import Model, Rows
-from uora_bench.data.sources import SUFFIXES
 
 
 def problems(need: Model | Rows, manifest: offline.Manifest, full: bool = False) -> list[str]:

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from uora_bench.config import compose, quick, registry
 from uora_bench.config.cell import Cell, DataSource, Settings
 from uora_bench.data.sources import IMAGE_FOLDER
 from uora_bench.errors import UserError
@@ -65,26 +64,19 @@ class Request:
         return [*self.rows, *self.models]
 
 
-def of(words: list[str]) -> Request:
-    """The needs of the grid (``experiment=…``) or the cell that ``words`` describe.
+def needs_of(cells: Iterable[tuple[Cell, Settings]], overrides: list[str]) -> Request:
+    """What ``cells`` need, which ``overrides`` describe.
 
     Raises:
-        UserError: for words that describe neither, or name no ``data.root``.
+        UserError: for cells that name no ``data.root``, or several.
     """
-    if any(word.startswith("experiment=") for word in words):
-        from uora_bench.grid.expand import expand
-
-        items = [item for item in expand(words).items if item.cell is not None and item.settings is not None]
-        pairs = [(item.cell, item.settings) for item in items if item.cell and item.settings]
-    else:
-        composed = compose.compose(words, quick.put_together)
-        pairs = [(Cell.from_config(composed.values), Settings.from_config(composed.values))]
+    pairs = list(cells)
     roots = {settings.data_root for _, settings in pairs}
     if roots == {None} or len(roots) != 1:
         raise UserError("name the folder to fill: data.root=<folder> (make prefetch DATA_ROOT=<folder>)")
     root = str(roots.pop())
-    given = [word for word in words if not word.startswith("data.root=")]
-    command = shlex.join(["python", "-m", "uora_bench", "prefetch", *given, f"data.root={root}"])
+    given = [word for word in overrides if not word.startswith("data.root=")]
+    command = shlex.join(["uora-bench", "prefetch", *given, f"data.root={root}"])
     models = dict.fromkeys(need for cell, _ in pairs for need in _models(cell))
     rows = dict.fromkeys(need for cell, _ in pairs for need in _rows(cell))
     return Request(Path(root), tuple(models), tuple(rows), " ".join(given) or "the default cell", command)
@@ -100,7 +92,6 @@ def _rows(cell: Cell) -> Iterable[Rows]:
     source = cell.task.source
     if source.benchmark in _ELSEWHERE:
         return
-    task = registry.task_class(cell.task.family)(cell.task)
-    for name in task.to_load().values():
+    for name in cell.task.to_load.values():
         for part in name.split("+"):
             yield Rows(source, part.split("[")[0])

@@ -23,8 +23,8 @@ from uora_bench.errors import UserError
 from uora_bench.grid.launch import failure
 from uora_bench.grid.model import Item, Plan
 from uora_bench.records import attempts
-from uora_bench.records import record as records
 from uora_bench.records.attempts import Attempt
+from uora_bench.records.record import find_record
 from uora_bench.training import distributed
 
 BUSY = 75  # exit code of a cell that another process is running
@@ -73,18 +73,21 @@ class Running:
     say: Callable[[str], None] = print
 
     def __post_init__(self) -> None:
-        self.place = attempts.folder(Path(self.plan.runs_dir), self.plan.experiment)
+        self.attempts_folder = attempts.attempts_folder(Path(self.plan.runs_dir), self.plan.experiment)
         self.log = self.plan.folder / "logs" / f"{self.item.key}.log"
         self.child: subprocess.Popen[bytes] | None = None
         self.crashes = 0
         self.stopping = self.timed_out = False
         self._ended: float | None = None  # when SIGTERM was sent
-        earlier = [a for a in attempts.attempts(self.place, self.item.key) if a.micro_batch_size is not None]
+        earlier = [a for a in self._attempts() if a.micro_batch_size is not None]
         # what did not fit in an earlier call will not fit in this one
         chosen = any(w.startswith("trainer.micro_batch_size=") for w in self.item.words)  # by the user, who knows
         last = earlier[-1] if earlier and not chosen else None
         self.micro, self.evaluation = (last.micro_batch_size, last.eval_batch_size) if last else (None, None)
         self.begun = time.monotonic()
+
+    def _attempts(self) -> list[Attempt]:
+        return attempts.read_attempts(self.attempts_folder, self.item.key)
 
     # --- a child --------------------------------------------------------------------------------------------------
 
@@ -101,7 +104,7 @@ class Running:
         if self.micro is not None:
             extra += [f"trainer.micro_batch_size={self.micro}", f"trainer.eval_batch_size={self.evaluation}"]
         launch = {"launcher": self.launcher, "shared": self.shared}
-        retried = [a for a in attempts.attempts(self.place, self.item.key) if a.kind not in ("done", "interrupted")]
+        retried = [a for a in self._attempts() if a.kind not in ("done", "interrupted")]
         facts = {**launch, "earlier_failures": [f"{a.kind}: {a.reason}" for a in retried[-5:]]}
         environment = {
             **os.environ,
@@ -112,8 +115,8 @@ class Running:
             "PYTHONUNBUFFERED": "1",
         }
         command = [sys.executable, _CHILD, str(os.getpid()), *self._command(), *self.item.words, *extra]
-        claim = attempts.claimed(self.place, self.item.key)
-        self.before = failure.stamp(self.plan, claim.cell_id if claim is not None else None)
+        lease = attempts.read_lease(self.attempts_folder, self.item.key)
+        self.before = failure.stamp(self.plan, lease.cell_id if lease is not None else None)
         try:
             self._spawn(command, environment, " ".join([*self.item.words, *extra]))
         except OSError as error:  # a full disk, no more processes: this cell's failure, not the grid's
@@ -179,8 +182,8 @@ class Running:
         return self._judge(code)
 
     def _judge(self, code: int) -> Outcome | None:
-        claim = attempts.claimed(self.place, self.item.key)
-        cell_id = claim.cell_id if claim is not None else None
+        lease = attempts.read_lease(self.attempts_folder, self.item.key)
+        cell_id = lease.cell_id if lease is not None else None
         done = cell_id is not None and finished(self.plan, self.item.key, cell_id) is not None
         if code == 0 and done:
             return self._end("done", "done", "", cell_id)
@@ -226,7 +229,7 @@ class Running:
         seconds = time.monotonic() - self.clock
         entry = Attempt(self.started, seconds, kind, reason, self.micro, self.evaluation, self.launcher, self.shared)
         try:
-            attempts.add(self.place, self.item.key, entry)
+            attempts.add_attempt(self.attempts_folder, self.item.key, entry)
         except OSError as error:  # a full disk: what is done is in the records, which are not ours
             self.say(f"{self.item.label}: its attempts could not be noted: {error}")
 
@@ -249,12 +252,12 @@ def finished(plan: Plan, key: str, cell_id: str | None = None) -> str | None:
     if cell_id is None and plan.item(key).state == "done":
         cell_id = plan.item(key).cell_id
     if cell_id is None:
-        claim = attempts.claimed(attempts.folder(Path(plan.runs_dir), plan.experiment), key)
-        cell_id = claim.cell_id if claim is not None else None
+        lease = attempts.read_lease(attempts.attempts_folder(Path(plan.runs_dir), plan.experiment), key)
+        cell_id = lease.cell_id if lease is not None else None
     if cell_id is None:
         return None
     try:
-        found = records.find(plan.records, cell_id)
+        found = find_record(plan.records, cell_id)
     except UserError:
         return None
     return cell_id if found is not None and found.status == "done" else None

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from uora_bench.config import compose, quick
-from uora_bench.config.cell import Cell
+from uora_bench.config.compose import compose
 from uora_bench.config.schema import plain
 from uora_bench.errors import UserError
 from uora_bench.grid.model import Item, Plan
 from uora_bench.records import provenance
-from uora_bench.records import record as records
+from uora_bench.records.provenance import Failure, Git, Provenance
+from uora_bench.records.record import SCHEMA, CellRecord, find_record, record_path
 
 _TAIL = 65536
 _BUSY = "is being run by another process"
@@ -25,7 +25,7 @@ _OURS = re.compile(r"(error: |the cell failed: |process \d+ failed: )")
 _OUT_OF_MEMORY = ("OutOfMemoryError", "can't allocate memory", "MemoryError", "out of memory")
 
 
-def of(code: int, words: Words, fresh: records.CellRecord | None, several: bool) -> tuple[str, str]:
+def of(code: int, words: Words, fresh: CellRecord | None, several: bool) -> tuple[str, str]:
     """(kind, reason) of a child that ended with ``code``.
 
     ``words``: what it said last; ``fresh``: the failed record it left; ``several``: it was a launcher of several
@@ -37,17 +37,16 @@ def of(code: int, words: Words, fresh: records.CellRecord | None, several: bool)
         return "crash", f"ended by {_name(-code if code < 0 else code - 128)}"
     if several and any(sign in words.ours for sign in _OUT_OF_MEMORY):
         # one process ran out of memory, the others only lost it; the first one may have written that down
-        fixed = fresh is not None and (fresh.provenance.get("failure") or {}).get("smaller_batch") is False
+        fixed = fresh is not None and not _failure(fresh).smaller_batch
         return ("too_large" if fixed else "out_of_memory"), "one of its processes ran out of memory (see the log)"
     if several and words.root < 0:
         return "crash", f"one of its processes was ended by {_name(-words.root)}"
     if fresh is not None and fresh.reason:
-        facts = fresh.provenance.get("failure") or {}
-        kind = str(facts.get("kind", "error"))
-        if kind == "out_of_memory" and facts.get("smaller_batch") is False:
+        facts = _failure(fresh)
+        if facts.kind == "out_of_memory" and not facts.smaller_batch:
             # the method acts inside the forward pass, so how a batch is cut is part of the experiment
             return "too_large", f"{fresh.reason} (with this method a smaller micro-batch is another experiment)"
-        return kind, fresh.reason
+        return facts.kind, fresh.reason
     if any(sign in words.last for sign in _OUT_OF_MEMORY):
         return "out_of_memory", words.last
     if code == 0:
@@ -55,6 +54,10 @@ def of(code: int, words: Words, fresh: records.CellRecord | None, several: bool)
     if several and not words.ours:
         return "crash", "one of its processes ended without a word (see the log)"
     return ("error" if words.last else "crash"), words.last or f"exit code {code} without a word"
+
+
+def _failure(record: CellRecord) -> Failure:
+    return record.provenance.failure or Failure("error")
 
 
 def _name(number: int) -> str:
@@ -95,21 +98,21 @@ def last_words(log: Path, offset: int) -> Words:
 def stamp(plan: Plan, cell_id: str | None) -> int | None:
     """When the record of ``cell_id`` was written (ns); None where there is none."""
     try:
-        return records.record_path(plan.records, cell_id).stat().st_mtime_ns if cell_id is not None else None
+        return record_path(plan.records, cell_id).stat().st_mtime_ns if cell_id is not None else None
     except OSError:
         return None
 
 
-def fresh_record(plan: Plan, cell_id: str | None, since: str, before: int | None) -> records.CellRecord | None:
+def fresh_record(plan: Plan, cell_id: str | None, since: str, before: int | None) -> CellRecord | None:
     """The failed record that the start of ``since`` (UTC, to the second) left of ``cell_id``; ``before``: the `stamp`
     of an older one."""
     if cell_id is None or (before is not None and stamp(plan, cell_id) == before):
         return None
     try:
-        found = records.find(plan.records, cell_id)
+        found = find_record(plan.records, cell_id)
     except UserError:
         return None
-    if found is None or found.status != "failed" or str(found.provenance.get("finished", "")) < since:
+    if found is None or found.status != "failed" or (found.provenance.finished or "") < since:
         return None
     return found
 
@@ -124,13 +127,13 @@ def write_record(plan: Plan, item: Item, cell_id: str | None, kind: str, reason:
     if cell_id is None or kind == "refused":
         return
     try:
-        records.find(plan.records, cell_id)
+        find_record(plan.records, cell_id)
     except UserError:
         return  # a record that cannot be read is not ours to replace
-    composed = compose.compose(list(item.words), quick.put_together)
-    cell = Cell.from_config(composed.values)
-    record = records.CellRecord(
-        schema=records.SCHEMA,
+    composed = compose(list(item.words))
+    cell = composed.cell
+    record = CellRecord(
+        schema=SCHEMA,
         status="failed",
         cell_id=cell_id,
         experiment=plan.experiment,
@@ -139,15 +142,15 @@ def write_record(plan: Plan, item: Item, cell_id: str | None, kind: str, reason:
         recipe=plain(cell.recipe),
         sources=composed.sources,
         metric=cell.task.metric,
-        provenance={
-            "git": provenance.git_state(),
-            "versions": provenance.versions(),
-            "command": [w for w in item.words if not w.startswith(provenance.PATHS)],
-            "trainer": plain(cell.trainer),
-            **({"init_from": started_from} if started_from is not None else {}),
-            "failure": {"kind": kind, "written_by": "the launcher"},
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        },
+        provenance=Provenance(
+            git=Git(**provenance.git_state()),
+            versions=provenance.versions(),
+            command=tuple(w for w in item.words if not w.startswith(provenance.PATHS)),
+            trainer=plain(cell.trainer),
+            init_from=started_from,
+            failure=Failure(kind, written_by="the launcher"),
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        ),
         reason=reason,
     )
     record.write(plan.records)
@@ -166,8 +169,7 @@ def _start(plan: Plan, started_from: str | None) -> dict[str, str]:
 
 def smaller(item: Item, micro: int | None, evaluation: int | None) -> tuple[int, int] | None:
     """(micro-batch, evaluation batch) of half the size per process; None when the micro-batch is one example."""
-    composed = compose.compose(list(item.words), quick.put_together)
-    trainer = Cell.from_config(composed.values).trainer
+    trainer = compose(list(item.words)).cell.trainer
     now = micro or trainer.micro_batch_size or -(-trainer.batch_size // item.processes)
     if now <= 1:
         return None

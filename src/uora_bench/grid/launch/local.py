@@ -177,8 +177,8 @@ class _Queue:
     def _held(self, item: Item) -> bool:
         """Whether another process has the cell: known by its lock, without starting a child to find out."""
         runs, name = Path(self.plan.runs_dir), self.plan.experiment
-        claim = attempts.claimed(attempts.folder(runs, name), item.key)
-        return claim is not None and attempts.held(runs, name, claim.cell_id)
+        lease = attempts.read_lease(attempts.attempts_folder(runs, name), item.key)
+        return lease is not None and attempts.is_locked(runs, name, lease.cell_id)
 
     def _ended(self, entry: tuple[Running, Place], outcome: Outcome) -> None:
         running, place = entry

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from uora_bench.errors import UserError
-from uora_bench.grid.launch import offline_runs, slurm_queue, snapshot
+from uora_bench.grid import slurm_queue
+from uora_bench.grid.launch import offline_runs, snapshot
 from uora_bench.grid.launch import options as launcher_options
 from uora_bench.grid.launch.attempt import BUSY, Policy
 from uora_bench.grid.launch.slurm_job import Job, note_failure
-from uora_bench.grid.launch.slurm_queue import Ended, Submitted, queued
 from uora_bench.grid.model import Item, Plan
+from uora_bench.grid.slurm_queue import Ended, Submitted, queued
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -341,6 +342,6 @@ def _note(plan: Plan, item: Item, job: Submitted, end: Ended | None) -> None:
         return
     from uora_bench.records import attempts
 
-    claim = attempts.claimed(attempts.folder(Path(plan.runs_dir), plan.experiment), item.key)
+    lease = attempts.read_lease(attempts.attempts_folder(Path(plan.runs_dir), plan.experiment), item.key)
     reason = f"Slurm ended job {job.job} after {end.elapsed}: {end.state} (exit code {end.exit_code})"
-    note_failure(plan, item, claim.cell_id if claim is not None else None, _FAILURES[end.state], reason)
+    note_failure(plan, item, lease.cell_id if lease is not None else None, _FAILURES[end.state], reason)

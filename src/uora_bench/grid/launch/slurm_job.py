@@ -86,9 +86,9 @@ class Job:
         try:
             requeue(signal.SIGUSR2, None)
         except UncompletedJobError as error:
-            claim = attempts.claimed(running.place, self.key)
+            lease = attempts.read_lease(running.attempts_folder, self.key)
             reason = "not finished after the last requeue at the time limit (launcher.minutes, launcher.requeues)"
-            note_failure(running.plan, running.item, claim.cell_id if claim else None, "time_limit", reason)
+            note_failure(running.plan, running.item, lease.cell_id if lease else None, "time_limit", reason)
             raise CellError(f"{running.item.label}: {reason}") from error
 
 
@@ -127,7 +127,7 @@ class _Told:
 
 def _still_running() -> bool:
     """Whether Slurm means this job to go on (False: it is being ended, or nothing can be learnt)."""
-    from uora_bench.grid.launch import slurm_queue
+    from uora_bench.grid import slurm_queue
 
     try:
         return slurm_queue.state_of(os.environ["SLURM_JOB_ID"]) == "RUNNING"
@@ -139,6 +139,6 @@ def _still_running() -> bool:
 def note_failure(plan: model.Plan, item: model.Item, cell_id: str | None, kind: str, reason: str) -> None:
     """Leave a failed record (where the cell_id is known) and a line among the item's attempts."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    place = attempts.folder(Path(plan.runs_dir), plan.experiment)
-    attempts.add(place, item.key, attempts.Attempt(now, 0.0, kind, reason, launcher="slurm"))
+    folder = attempts.attempts_folder(Path(plan.runs_dir), plan.experiment)
+    attempts.add_attempt(folder, item.key, attempts.Attempt(now, 0.0, kind, reason, launcher="slurm"))
     failure.write_record(plan, item, cell_id, kind, reason, finished(plan, item.after) if item.after else None)

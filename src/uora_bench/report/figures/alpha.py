@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from uora_bench.records.record import EpochScores
 from uora_bench.report.collect import Run
 from uora_bench.report.figure_spec import FigureSpec
 from uora_bench.report.figures import canvas, facts, slots
@@ -48,11 +49,11 @@ def figure_specs(table: Table) -> list[FigureSpec]:
 
 
 def _panel(task: str, label: str, row: Row, i: int) -> AlphaPanel | None:
-    runs = [r for r in facts.done(row.entries[i].ours.runs) if any(_alpha(e) for e in r.record["epochs"])]
+    runs = [r for r in facts.done(row.entries[i].ours.runs) if any(_alpha(e) for e in r.record.epochs)]
     if not runs:
         return None
     # only what every seed has: a mean over changing seeds would move without α
-    by_run = [{(e["epoch"], t): q for e in run.record["epochs"] for t, q in _alpha(e).items()} for run in runs]
+    by_run = [{(e.epoch, t): q for e in run.record.epochs for t, q in _alpha(e).items()} for run in runs]
     common = set.intersection(*map(set, by_run))
     if not common:
         return None
@@ -69,8 +70,8 @@ def _panel(task: str, label: str, row: Row, i: int) -> AlphaPanel | None:
     return AlphaPanel(task, f"{label}: {row.label}", row, tuple(runs), spread, len(kept) < len(epochs))
 
 
-def _alpha(epoch: dict[str, Any]) -> dict[str, dict[str, float]]:
-    found: dict[str, dict[str, float]] = epoch.get("method", {}).get("alpha", {})
+def _alpha(epoch: EpochScores) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = epoch.method.get("alpha", {})
     return found
 
 

@@ -70,10 +70,10 @@ def _panels(table: Table, block: Block) -> list[CurvePanel]:
 def _epochs(runs: Sequence[Run]) -> dict[int, dict[int, float]]:
     found: dict[int, dict[int, float]] = {}
     for run in sorted(runs, key=lambda run: run.seed):
-        for epoch in run.record["epochs"]:
-            score = epoch["scores"].get("dev", {}).get(run.metric.primary)
+        for epoch in run.record.epochs:
+            score = epoch.scores.get("dev", {}).get(run.metric.primary)
             if score is not None:
-                found.setdefault(epoch["epoch"], {})[run.seed] = score * run.metric.scale
+                found.setdefault(epoch.epoch, {})[run.seed] = score * run.metric.scale
     return dict(sorted(found.items()))
 
 

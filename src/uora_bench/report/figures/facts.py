@@ -58,7 +58,7 @@ def splits(columns: Sequence[Score], runs: Sequence[Run]) -> str:
 
 def split(role: str, runs: Iterable[Run]) -> str:
     """``dev (validation)``: the role, and what the data set calls it."""
-    named = {run.record["splits"][role]["name"] for run in done(runs) if role in run.record.get("splits", {})}
+    named = {run.record.splits[role].name for run in done(runs) if role in run.record.splits}
     named.discard(role)
     return f"{role} ({', '.join(sorted(named))})" if named else role
 

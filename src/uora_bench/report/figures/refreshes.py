@@ -60,7 +60,7 @@ def _variants(table: Table, block: Block, i: int) -> list[Variant]:
         return []
     found = []
     for row, look in style.rows_with_looks(block):
-        runs = [r for r in facts.done(row.entries[i].ours.runs) if "refreshes_per_layer" in r.record.get("method", {})]
+        runs = [r for r in facts.done(row.entries[i].ours.runs) if "refreshes_per_layer" in r.record.method]
         if runs:
             runs.sort(key=lambda run: run.seed)
             found.append(_variant(column.task, facts.task_label(table, column.task), row, look, runs))
@@ -71,24 +71,23 @@ def _variant(task: str, label: str, row: Row, look: Look, runs: Sequence[Run]) -
     so_far: dict[int, dict[int, int]] = {}
     per_target: dict[str, dict[int, int]] = {}
     for run in runs:
-        for epoch in run.record["epochs"]:
-            if "refreshes" in epoch.get("method", {}):
-                so_far.setdefault(epoch["epoch"], {})[run.seed] = epoch["method"]["refreshes"]
-        counts = run.record["method"]["refreshes_per_layer"]
+        for epoch in run.record.epochs:
+            if "refreshes" in epoch.method:
+                so_far.setdefault(epoch.epoch, {})[run.seed] = epoch.method["refreshes"]
+        counts = run.record.method["refreshes_per_layer"]
         for slot in slots.ordered(counts):
             per_target.setdefault(slot.target, {})[run.seed] = counts[slot.target]
     by_epoch = bool(so_far)
     if not by_epoch:
         for run in runs:
-            last = run.record["epochs"][-1]["epoch"]
-            so_far.setdefault(last, {})[run.seed] = run.record["method"]["refreshes"]
+            so_far.setdefault(run.record.epochs[-1].epoch, {})[run.seed] = run.record.method["refreshes"]
     return Variant(task, label, row, look, tuple(runs), dict(sorted(so_far.items())), per_target, by_epoch)
 
 
 def _rows(variant: Variant) -> list[dict[str, Any]]:
     common = {"task": variant.task, "row": variant.row.label}
     ids = {run.seed: run.cell_id for run in variant.runs}
-    last = max(run.record["epochs"][-1]["epoch"] for run in variant.runs)
+    last = max(run.record.epochs[-1].epoch for run in variant.runs)
 
     def line(panel: str, epoch: int, target: str, by_seed: Mapping[int, int], source: str) -> dict[str, Any]:
         values = {"refreshes": statistics.fmean(by_seed.values()), **_ends(by_seed), "n": len(by_seed)}

@@ -85,7 +85,7 @@ def method_of(row: Row) -> str:
     names = set()
     for run in row.runs:
         words = dict(word.split("=", 1) for word in run.overrides if "=" in word)
-        cell = run.record.get("cell", {})
+        cell = run.recorded.cell if run.recorded is not None else {}
         names.add(cell.get("method", {}).get("name") or run.row.get("method") or words.get("method"))
     return str(names.pop()) if len(names) == 1 else row.label
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shlex
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from uora_bench.records.record import EpochScores, read_record, record_data
 from uora_bench.report import explain
 from uora_bench.report.collect import Collection, Run
 from uora_bench.report.page.pool import plain
@@ -25,9 +27,9 @@ class Cells:
 
     def add(self, run: Run, experiment: str, orphan: bool = False) -> str | None:
         """Take the record of ``run`` up; returns its key, or None where there is no record."""
-        if not run.record:
+        if run.recorded is None:
             return None
-        named = experiment, str(run.record["cell_id"])
+        named = experiment, run.record.cell_id
         if named not in self._keys:
             key = named[1] if named[1] not in self.found else f"{named[1]}@{experiment}"
             self._keys[named] = key
@@ -51,43 +53,34 @@ def orphans(collection: Collection, results: Path) -> list[Run]:
         path = results / "records" / collection.experiment.name / f"{cell_id}.json"
         if not path.is_file():
             continue  # a file whose name is not the id that it holds: it is listed, and has no page
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        known = collection.runs[0]
-        words = tuple(str(word) for word in raw.get("provenance", {}).get("command", ()))
+        record = read_record(path)
+        cell, words = record.cell, record.provenance.command
+        row = {"method": cell["method"]["name"]}
+        run = Run(cell["task"]["name"], cell["seed"], row, record.metric, cell["task"]["splits"], overrides=words)
         runs.append(
-            Run(
-                raw["cell"]["task"]["name"],
-                raw["cell"]["seed"],
-                {"method": raw["cell"]["method"]["name"]},
-                known.metric,
-                known.splits,
-                raw["status"],
-                raw.get("reason") or "",
-                raw,
-                words,
-            )
+            replace(run, status=record.status, reason=record.reason or "", recorded=record, cell_id=record.cell_id)
         )
     return runs
 
 
 def method_of(run: Run) -> str:
     """The method's name, as ``method=`` takes it."""
-    if run.record:
-        return str(run.record["cell"]["method"]["name"])
+    if run.recorded is not None:
+        return str(run.record.cell["method"]["name"])
     told = [word.partition("=")[2] for word in run.overrides if word.startswith("method=")]
     return str(run.row.get("method") or (told[-1] if told else "?"))
 
 
 def _cell(run: Run, experiment: str, orphan: bool) -> dict[str, Any]:
     record = run.record
-    made = [str(word) for word in record.get("provenance", {}).get("command", ())]
-    cell = {
-        "id": record["cell_id"],
+    made = list(record.provenance.command)
+    cell: dict[str, Any] = {
+        "id": record.cell_id,
         "experiment": experiment,
-        "status": record["status"],
+        "status": record.status,
         "command": explain.command(run),
-        "record": {k: v for k, v in record.items() if k not in _APART},
-        "epochs": epochs(record.get("epochs") or []),
+        "record": {k: v for k, v in record_data(record).items() if k not in _APART},
+        "epochs": epochs(record.epochs),
     }
     if made and made != list(run.overrides):
         cell["made"] = "python -m uora_bench " + shlex.join(made)
@@ -97,18 +90,16 @@ def _cell(run: Run, experiment: str, orphan: bool) -> dict[str, Any]:
     return found
 
 
-def epochs(entries: list[dict[str, Any]]) -> dict[str, list[Any]]:
+def epochs(entries: Sequence[EpochScores]) -> dict[str, list[Any]]:
     """The evaluations as columns: epoch, step, train_loss, seconds, ``<split>.<metric>`` and the plain numbers of the
     method's snapshots. What a snapshot says of every layer stays in the record."""
     rows = []
     for entry in entries:
-        row = {k: entry.get(k) for k in ("epoch", "step", "train_loss", "seconds")}
-        for split, scores in (entry.get("scores") or {}).items():
-            for metric, value in scores.items():
-                parts = enumerate(value, start=1) if isinstance(value, list) else [("", value)]
-                row |= {f"{split}.{metric}{f' {n}' if n else ''}": v for n, v in parts}
-        report = entry.get("method") or {}
-        row |= {f"method.{k}": v for k, v in report.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
+        row: dict[str, Any] = {k: getattr(entry, k) for k in ("epoch", "step", "train_loss", "seconds")}
+        row |= {f"{split}.{metric}": v for split, scores in entry.scores.items() for metric, v in scores.items()}
+        row |= {f"dev.halves {n}": v for n, v in enumerate(entry.halves or (), start=1)}
+        report = entry.method.items()
+        row |= {f"method.{k}": v for k, v in report if isinstance(v, (int, float)) and not isinstance(v, bool)}
         rows.append(row)
     keys = list(dict.fromkeys(k for row in rows for k in row))
     return {k: [row.get(k) for row in rows] for k in keys}

@@ -169,7 +169,7 @@ def _section(
 
 
 def _label(run: Run) -> str:
-    return f"{run.record.get('label') or run.cell_id} ({run.status})"
+    return f"{run.record.label} ({run.status})"
 
 
 def _figures(one: Table, collection: Collection) -> list[Figure]:

@@ -21,7 +21,7 @@ function settings(one) {
   const { method, trainer, task } = one.record.cell;
   const chosen = {};
   for (const [k, v] of Object.entries(method.options || {})) if (!isEmpty(v)) chosen[k] = isObject(v) ? JSON.stringify(v) : v;
-  for (const k of ["lr_adapter", "lr_head", "epochs", "max_steps", "batch_size", "schedule", "warmup_ratio", "holdout"])
+  for (const k of ["lr_adapter", "lr_head", "epochs", "max_steps", "batch_size", "lr_scheduler", "warmup_ratio", "holdout"])
     if (!isEmpty((trainer || {})[k])) chosen[k] = trainer[k];
   chosen.train = (task.splits || {}).train;
   return chosen;

@@ -11,7 +11,7 @@ from typing import Any
 from uora_bench.config.cell import MetricSpec
 from uora_bench.config.schema import convert
 from uora_bench.errors import UserError, nearest
-from uora_bench.records import record
+from uora_bench.records.record import record_paths
 from uora_bench.report.collect import Run
 from uora_bench.theory import presets
 from uora_bench.theory import record as records
@@ -42,8 +42,8 @@ class Group:
         """The records as the tables' model knows cells."""
         metric = MetricSpec("theory", "accuracy")
         return tuple(
-            Run(r.preset, r.cell["seed"], {"setting": self.label}, metric, {}, r.status, "", {"cell_id": r.cell_id},
-                tuple(r.provenance["command"]))
+            Run(r.preset, r.cell["seed"], {"setting": self.label}, metric, {}, r.status,
+                overrides=tuple(r.provenance["command"]), cell_id=r.cell_id)
             for r in self.records
         )  # fmt: skip
 
@@ -116,7 +116,7 @@ def owns(name: str | None) -> bool:
 def names(results: Path) -> list[str]:
     """The folders of theory records that hold any."""
     root = results / "records"
-    found = {p.name for p in root.iterdir() if owns(p.name) and record.paths(p)} if root.is_dir() else set()
+    found = {p.name for p in root.iterdir() if owns(p.name) and record_paths(p)} if root.is_dir() else set()
     return sorted(found - {SCRATCH})
 
 
@@ -127,9 +127,9 @@ def studies(name: str, results: Path) -> list[Study]:
         UserError: for a folder without records, or a record that cannot be read.
     """
     folder = results / "records" / name
-    if not owns(name) or folder.parent != results / "records" or not record.paths(folder):
+    if not owns(name) or folder.parent != results / "records" or not record_paths(folder):
         raise UserError(f"no theory records called '{name}'{nearest(name, names(results))}")
-    found = [one for one in map(records.read_record, record.paths(folder)) if one.status == "done"]
+    found = [one for one in map(records.read_record, record_paths(folder)) if one.status == "done"]
     own = name.removeprefix(PREFIX)
     if own in presets.names():
         return [_of_preset(name, presets.load_preset(own), found)]

@@ -1,0 +1,46 @@
+"""The names of the built-in metrics and the values each one gives: a table, so that a task's metric is checked, and the
+columns of a result are known, before any library is there."""
+
+from __future__ import annotations
+
+from uora_bench.config.cell import MetricSpec
+from uora_bench.errors import UserError, nearest
+
+SCORES: dict[str, tuple[str, ...]] = {
+    "e2e/e2e": ("bleu", "nist", "meteor", "rouge_l", "cider"),
+    "glue/cola": ("matthews_correlation",),
+    "glue/sst2": ("accuracy",),
+    "glue/mrpc": ("accuracy", "f1"),
+    "glue/stsb": ("pearson", "spearmanr"),
+    "glue/qqp": ("accuracy", "f1"),
+    "glue/mnli": ("accuracy",),
+    "glue/mnli_mismatched": ("accuracy",),
+    "glue/qnli": ("accuracy",),
+    "glue/rte": ("accuracy",),
+    "glue/wnli": ("accuracy",),
+    "lm/likelihood": ("loss", "perplexity"),
+    "vision/accuracy": ("accuracy",),
+}
+
+# printed as they are, whatever factor the primary score of their task is printed with
+UNSCALED = frozenset({"nist", "cider", "loss", "perplexity"})
+
+
+def check_metric(metric: MetricSpec) -> None:
+    """Raise `UserError` for a built-in metric that there is not, or a primary value that it does not give.
+
+    Any other name is one of `evaluate.load`, which only `uora_bench.metrics.load` can look up.
+    """
+    name, primary = metric.name, metric.primary
+    if name in SCORES:
+        if primary not in SCORES[name]:
+            raise UserError(f"task.metric.primary: {name} has no '{primary}'{nearest(primary, SCORES[name])}")
+    elif metric.script is None and name.split("/")[0] in {known.split("/")[0] for known in SCORES}:
+        raise UserError(f"task.metric.name: no metric '{name}'{nearest(name, SCORES)}")
+
+
+def scale_of(metric: MetricSpec, value: str) -> float:
+    """What the value of that name is multiplied by where it is printed; another's value has the unit it came with."""
+    if value == metric.primary:
+        return metric.scale
+    return metric.scale if metric.name in SCORES and value not in UNSCALED else 1.0

@@ -1,0 +1,59 @@
+"""Options of LoRA, LoRA-FA and α-LoRA; configs/method/ explains each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Le
+
+from uora_bench.config.options.base import AdapterOptions
+from uora_bench.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoRAOptions(AdapterOptions):
+    """``alpha``: α_r; the update is scaled by alpha / rank."""
+
+    alpha: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlphaLoRAOptions(AdapterOptions):
+    """``alpha_r``: α_r of the low-rank part, None: the rank. The rest is of the step that trains α."""
+
+    alpha_r: float | None
+    mode: Literal["held_out", "as_released", "fixed"]
+    holdout: Annotated[float, Ge(0), Le(1)]
+    alpha_initial: float | None
+    alpha_lr: Annotated[float, Ge(0)]
+    alpha_every: Annotated[int, Ge(1)]
+    alpha_batch_size: Annotated[int, Ge(1)]
+    alpha_betas: tuple[float, ...]
+    in_training: bool | None
+    shuffle: bool | None
+    phase: Literal["run", "epoch"] | None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.alpha_betas) != 2 or not all(0 <= b < 1 for b in self.alpha_betas):
+            raise UserError(f"method.alpha_betas={list(self.alpha_betas)} must be two numbers in [0, 1)")
+
+    def said(self, name: str) -> Any:
+        """A switch of the released code's behaviour: its own value, else what ``mode`` says."""
+        released = {"in_training": True, "shuffle": False, "phase": "epoch"}
+        clean = {"in_training": False, "shuffle": True, "phase": "run"}
+        own = getattr(self, name)
+        return own if own is not None else (released if self.mode == "as_released" else clean)[name]
+
+    @property
+    def held_out(self) -> float:
+        return self.holdout
+
+    @property
+    def needs_holdout(self) -> bool:
+        return self.mode != "fixed"
+
+    @property
+    def holdout_stays(self) -> bool:
+        return bool(self.said("in_training"))

@@ -1,0 +1,87 @@
+"""Options of VeRA and UORA; configs/method/ explains each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Le
+
+from uora_bench.config.options.base import AdapterOptions
+from uora_bench.errors import UserError
+
+Init = Literal["kaiming_uniform", "xavier_uniform", "uniform", "normal", "orthogonal", "orthogonal_qr"]
+Sharing = Literal["all", "shape", "layer"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VeRAOptions(AdapterOptions):
+    """``d_initial``, ``b_initial``: where the trained vectors start. The rest is of the frozen pair A, B."""
+
+    d_initial: float
+    b_initial: float
+    init: Init
+    gain: float
+    sharing: Sharing
+    projection_seed: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class UORAOptions(VeRAOptions):
+    """VeRA's, and those of the refresh: which index, what is written, when, and what else is reset."""
+
+    vector: Literal["d", "b"]
+    criterion: Literal["threshold", "relative", "quantile", "lowest"]
+    scope: Literal["layer", "mean", "vote"]
+    tau: Annotated[float, Ge(0)]
+    tau_schedule: Literal["constant", "up", "down"]
+    tau_delta: Annotated[float, Ge(0)]
+    tau_every: Annotated[int, Ge(1)]
+    tau_min: float
+    tau_max: float
+    k: Annotated[int, Ge(1)]
+    counter_reset: bool
+    alpha: Annotated[float, Ge(0), Le(1)]
+    alpha_decay: Annotated[float, Ge(0)]
+    alpha_floor: Annotated[float, Ge(0), Le(1)]
+    fresh: Literal["fixed", "per_event"]
+    fresh_seed: int | None
+    timing: Literal["optimizer_step", "authors"]
+    every: Annotated[int, Ge(1)]
+    start_step: Annotated[int, Ge(0)]
+    periodic: Annotated[int, Ge(0)]
+    periodic_parts: Literal["ab", "a", "b"]
+    reset_d: float | None
+    reset_moments: bool
+    rescale: bool
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.tau_schedule != "constant" and not self.tau_min <= self.tau <= self.tau_max:
+            raise UserError(
+                f"method.tau={self.tau} must lie between method.tau_min={self.tau_min} and method.tau_max="
+                f"{self.tau_max} with method.tau_schedule={self.tau_schedule}"
+            )
+        if self.criterion == "lowest" and (self.tau != int(self.tau) or self.tau_schedule != "constant"):
+            raise UserError(
+                f"method.tau={self.tau} is a number of indices with criterion=lowest: a constant whole number"
+            )
+        if self.criterion == "quantile" and self.tau > 1:
+            raise UserError(f"method.tau={self.tau} is a quantile with criterion=quantile: at most 1")
+        if self.timing == "authors" and (self.reset_d is not None or self.reset_moments or self.scope != "layer"):
+            raise UserError(
+                "method.timing=authors acts inside one layer's forward pass, before the gradient is known: "
+                "method.reset_d, method.reset_moments and method.scope other than layer need "
+                "method.timing=optimizer_step"
+            )
+
+    @property
+    def acts_in_forward(self) -> bool:
+        return self.timing == "authors"
+
+    def threshold(self, step: int) -> float:
+        """τ at optimizer step ``step``: constant, or moved by ``tau_delta`` per ``tau_every`` steps in its range."""
+        if self.tau_schedule == "constant":
+            return self.tau
+        sign = 1.0 if self.tau_schedule == "up" else -1.0
+        return min(max(self.tau + sign * self.tau_delta * (step // self.tau_every), self.tau_min), self.tau_max)

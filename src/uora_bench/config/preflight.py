@@ -1,0 +1,108 @@
+"""Every check of a cell that needs no data, no weights and no torch: one function, asked by the run, `dry_run`,
+`memory`, `plan` and `prefetch`, so that a grid never launches a cell that would end with exit 2.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+
+from uora_bench.config.cell import BackboneConfig, Cell
+from uora_bench.config.metrics import check_metric
+from uora_bench.errors import ImpossiblePair, UserError, nearest
+
+
+def preflight(cell: Cell, library: bool = True) -> None:
+    """Raise for a cell that cannot be run as it is configured.
+
+    ``library``: also ask for what the cell needs on the machine that runs it: a metric's file, and libraries, of which
+    PEFT takes seconds to import.
+
+    Raises:
+        ImpossiblePair: method, task and backbone do not go together; a grid leaves such a pair out.
+        UserError: any other mistake in the configuration.
+    """
+    method, task, backbone = cell.method, cell.task, cell.backbone
+    check_pair(cell)
+    check_target_modules(backbone, method.adapts)
+    task.options.check_splits(task.roles)
+    check_is_somewhere(backbone)
+    check_metric(task.metric)
+    if method.needs_holdout and not cell.holdout:
+        raise UserError(
+            f"method={method.name} trains a part of itself on rows of its own, and none is held out: set "
+            "method.holdout (or trainer.holdout) above 0, or a mode without that step"
+        )
+    if method.extra_tokens and task.options.packs:
+        raise UserError(
+            "task.packing=true puts several examples into one sequence, and this method puts its virtual tokens before "
+            "the first alone; set task.packing=false"
+        )
+    if method.acts_in_forward and cell.trainer.gradient_checkpointing:
+        raise UserError(
+            "method.timing=authors acts in the forward pass, which gradient checkpointing replays; "
+            "use method.timing=optimizer_step or trainer.gradient_checkpointing=false"
+        )
+    _check_frozen_weights(cell)
+    if library:
+        script = task.metric.script
+        if script is not None and not script.is_file():
+            raise UserError(f"task.metric.name: no file '{script}'; a relative path begins in the current folder")
+        if backbone.quantisation != "none" and importlib.util.find_spec("bitsandbytes") is None:
+            raise UserError(
+                f"backbone.quantisation={backbone.quantisation} needs bitsandbytes, which is not installed: "
+                "pip install 'uora_bench[qlora]', or set backbone.quantisation=none"
+            )
+        method.check_library()
+
+
+def check_pair(cell: Cell) -> None:
+    """Raise `ImpossiblePair` for a task on a backbone of another kind, or a method with nothing to train on it."""
+    task, backbone, method = cell.task, cell.backbone, cell.method
+    if task.kind != backbone.kind:
+        raise ImpossiblePair(
+            f"task={task.name} needs a backbone of kind {task.kind}, but backbone={backbone.name} is of kind "
+            f"{backbone.kind}; choose another backbone= (uora-bench list backbones)"
+        )
+    if method.needs_head and not backbone.head:
+        raise ImpossiblePair(
+            f"method={method.name} trains nothing on backbone={backbone.name}, which has no task head; for the scores "
+            "of the un-adapted model take method=lora trainer.lr_adapter=0 trainer.max_steps=1"
+        )
+
+
+def check_is_somewhere(backbone: BackboneConfig) -> None:
+    """Raise `UserError` for a backbone of the user's own whose folder is not named."""
+    if backbone.path is None and backbone.id is None and backbone.package is None:
+        raise UserError(f"backbone={backbone.name} is a model of your own: name its folder with backbone.path=<folder>")
+
+
+def check_target_modules(backbone: BackboneConfig, asked: Sequence[str] | None) -> None:
+    """Raise `UserError` for a target module that the backbone does not have, or one asked for twice."""
+    known = backbone.target_modules.modules
+    for name in asked or ():
+        if name not in known:
+            raise UserError(f"method.target_modules: backbone={backbone.name} has no '{name}'{nearest(name, known)}")
+        if list(asked or ()).count(name) > 1:
+            raise UserError(f"method.target_modules names '{name}' twice; each module once")
+
+
+def _check_frozen_weights(cell: Cell) -> None:
+    """What quantised and sharded weights do not allow."""
+    backbone, method, sharded = cell.backbone, cell.method, cell.trainer.sharding != "none"
+    if backbone.quantisation != "none":
+        asked = f"backbone.quantisation={backbone.quantisation}"
+        if method.trains_backbone:
+            raise UserError(
+                f"method={method.name} trains the backbone's own weights, which {asked} freezes in 4 bits; take an "
+                "adapter method, or backbone.quantisation=none"
+            )
+        if backbone.dtype == "float64":
+            raise UserError(f"{asked} computes in float32 or half precision; set backbone.dtype=float32")
+        if sharded:
+            raise UserError(f"trainer.sharding=full cannot cut weights packed by {asked}; take one of the two")
+    if sharded and method.trains_backbone:
+        raise UserError(
+            f"method={method.name} trains the backbone itself, and trainer.sharding=full cuts frozen weights only; "
+            "take an adapter method, or trainer.sharding=none"
+        )

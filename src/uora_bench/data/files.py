@@ -1,0 +1,52 @@
+"""Rows in local files: JSON lines, compressed or not, and parquet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from uora_bench.data import hub
+from uora_bench.errors import UserError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+SUFFIXES = (".jsonl.gz", ".jsonl", ".parquet")
+
+
+def read_rows(path: Path) -> Dataset:
+    """A local file as an in-memory dataset, without the caches of the datasets library.
+
+    A parquet file keeps the column types it was written with (images, class labels).
+
+    Raises:
+        UserError: for a file that is cut, of another format, or not UTF-8.
+    """
+    import pyarrow as pa
+    from datasets import Dataset
+
+    try:
+        if path.suffix == ".parquet":
+            from pyarrow import parquet
+
+            # no partitioning: a folder called a=b would become a column
+            table = parquet.read_table(path, partitioning=None)
+        else:
+            table = _read_lines(path)
+            # arrow takes a column of dates for times: in these files text is text
+            times = [field.name for field in table.schema if pa.types.is_temporal(field.type)]
+            if times:
+                table = _read_lines(path, pa.schema([(name, pa.string()) for name in times]))
+        table.validate(full=True)  # text is UTF-8: arrow does not look while reading
+        return Dataset(table)
+    except (pa.ArrowException, OSError, EOFError, ValueError) as error:
+        raise UserError(f"cannot read '{path}': {hub.reason(error)}; copy or prefetch it again") from None
+
+
+def _read_lines(path: Path, schema: Any = None) -> Any:
+    import pyarrow as pa
+    from pyarrow import json as lines
+
+    with pa.input_stream(str(path), compression="gzip" if path.suffix == ".gz" else None) as stream:
+        blocks = lines.ReadOptions(block_size=1 << 26)  # a row has to fit into one
+        return lines.read_json(stream, blocks, lines.ParseOptions(explicit_schema=schema) if schema else None)

@@ -1,0 +1,60 @@
+"""Task heads: what a task puts on a backbone, and how it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """The head a task puts on a backbone: the transformers auto class and its configuration."""
+
+    auto_class: Literal["AutoModelForSequenceClassification", "AutoModelForCausalLM", "AutoModelForImageClassification"]
+    config: dict[str, Any]
+
+
+def head_parameters(model: Any) -> dict[str, Any]:
+    """Named parameters of the task head, in the model's order."""
+    prefixes = tuple(f"{name}." for name in model.head_modules)
+    return {n: p for n, p in model.named_parameters() if prefixes and n.startswith(prefixes)}
+
+
+def widen_head(model: Any) -> None:
+    """Turn a half-precision head to float32, and its inputs too where no autocast does that."""
+    import torch
+
+    def widen(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        device = next((i.device.type for i in inputs if isinstance(i, torch.Tensor)), "cpu")
+        if torch.is_autocast_enabled(device):
+            return None
+        dtype = next(module.parameters()).dtype
+        return tuple(i.to(dtype) if isinstance(i, torch.Tensor) and i.is_floating_point() else i for i in inputs)
+
+    for name in model.head_modules:
+        module = model.get_submodule(name)
+        if any(p.dtype.itemsize < 4 for p in module.parameters()):
+            module.float().register_forward_pre_hook(widen)
+
+
+def initialise_head(model: Any, seed: int) -> None:
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for name in model.head_modules:
+            head = model.get_submodule(name)
+            # a quantised backbone may be on the GPU, whose random numbers are others
+            device = next((p.device for p in head.parameters()), torch.device("cpu"))
+            head.cpu()
+            for module in head.modules():
+                if hasattr(module, "weight"):
+                    # the library marks loaded weights so that they are not drawn again; the head's are to be
+                    for parameter in module.parameters(recurse=False):
+                        parameter.__dict__.pop("_is_hf_initialized", None)
+                    module.__dict__.pop("_is_hf_initialized", None)
+                    model._init_weights(module)
+            head.to(device)

@@ -1,0 +1,75 @@
+"""Target modules: the linear maps of a backbone that an adapter may sit on, found in its module tree."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from uora_bench.config.cell import BackboneConfig
+from uora_bench.config.preflight import check_target_modules
+from uora_bench.errors import CellError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class TargetShape:
+    """What a closed-form count needs to know of a target: its widths, its kind (q, v, …) and its block number."""
+
+    in_features: int
+    out_features: int
+    kind: str
+    layer: int
+
+
+@dataclass(frozen=True)
+class Target:
+    """One frozen linear map, or one named slice of a fused one's output: rows ``start`` to ``stop`` of its weight."""
+
+    path: str
+    shape: TargetShape
+    start: int
+    stop: int
+
+    @property
+    def name(self) -> str:
+        """Unique and stable name, used in saved files and records."""
+        return f"{self.path}.{self.shape.kind}"
+
+
+def linear_shape(module: nn.Module) -> tuple[int, int]:
+    """(out, in) of a ``nn.Linear``, quantised or not, or of a transformers ``Conv1D``."""
+    linear: Any = module
+    if type(module).__name__ == "Conv1D":  # keeps its weight as (in × out)
+        rows, columns = linear.weight.shape
+        return columns, rows
+    return linear.out_features, linear.in_features
+
+
+def find_targets(model: nn.Module, backbone: BackboneConfig, kinds: Sequence[str] | None) -> list[Target]:
+    """The targets of ``kinds`` (None: the backbone's default), by block and then in the order of the backbone's YAML:
+    in whatever order they are asked for, the same random numbers go to the same target.
+
+    Raises:
+        UserError: for a kind the backbone does not have.
+    """
+    check_target_modules(backbone, kinds)
+    found: list[tuple[int, int, Target]] = []
+    names = [n for n, _ in model.named_modules()]
+    asked = backbone.target_modules.default if kinds is None else kinds
+    for order, kind in enumerate(k for k in backbone.target_modules.modules if k in asked):
+        module = backbone.target_modules.modules[kind]
+        pattern = re.compile(r"(?:^|\.)" + re.escape(module.path).replace(r"\{layer\}", r"(?P<layer>\d+)") + "$")
+        matches = [(n, m) for n in names if (m := pattern.search(n))]
+        if not matches:
+            raise CellError(f"backbone={backbone.name}: no module matches target {kind} ('{module.path}')")
+        for name, match in matches:
+            rows, columns = linear_shape(model.get_submodule(name))
+            width = rows // module.of
+            layer = int(match["layer"])
+            shape = TargetShape(columns, width, kind, layer)
+            found.append((layer, order, Target(name, shape, module.part * width, (module.part + 1) * width)))
+    return [target for _, _, target in sorted(found, key=lambda f: f[:2])]

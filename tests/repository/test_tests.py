@@ -1,0 +1,88 @@
+"""Rules of the tests: what they share lies in tests/support, and no test passes in silence."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.support.paths import ROOT
+
+FILES = sorted((ROOT / "tests").rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    """The modules that a file imports, function-level imports included; of a package the names taken from it too."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (node.module or "")
+            found |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def outside_support(names: set[str]) -> list[str]:
+    """Modules of the tests among ``names`` that are not helpers. Relative imports are none of ours."""
+    parts = [(name, name.split(".")) for name in sorted(names)]
+    return [name for name, path in parts if path[0] in ("tests", "") and path[:2] != ["tests", "support"] and path[1:]]
+
+
+def test_tests_import_from_support_alone() -> None:
+    assert len(FILES) > 100
+    found = {str(p.relative_to(ROOT)): bad for p in FILES if (bad := outside_support(imported(p)))}
+    assert found == {}
+
+
+def test_an_import_from_another_test_is_found(tmp_path: Path) -> None:
+    lines = [
+        "from tests.run.test_cli import start",
+        "import tests.conftest",
+        "from tests import conftest",
+        "from .x import y",
+    ]
+    for line in lines:
+        (tmp_path / "a.py").write_text(f"def f():\n    {line}\n", "utf-8")
+        assert outside_support(imported(tmp_path / "a.py")) != [], line
+    (tmp_path / "a.py").write_text("from tests.support import gloo\nfrom tests.support.gloo import Group\n", "utf-8")
+    assert outside_support(imported(tmp_path / "a.py")) == []
+
+
+def test_names_of_test_modules_in_texts_exist() -> None:
+    """Programs in strings and `-m` arguments name modules that a rename leaves behind."""
+    names = {n for p in FILES if p != Path(__file__) for n in re.findall(r"\btests(?:\.\w+)+", p.read_text("utf-8"))}
+    assert "tests.support.contract_worker" in names
+    # the last part may be a name in the module
+    places = {name: [ROOT.joinpath(*name.split(".")), ROOT.joinpath(*name.split(".")[:-1])] for name in names}
+    missing = [n for n, found in places.items() if not any(p.with_suffix(".py").is_file() for p in found)]
+    assert set(missing) <= {"tests.support"}
+
+
+def returns(function: ast.FunctionDef) -> Iterator[int]:
+    """The lines of the ``return``s of a function's own body, not of functions in it."""
+    todo: list[ast.AST] = list(function.body)
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.Return):
+            yield node.lineno
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
+            todo += ast.iter_child_nodes(node)
+
+
+def silent(text: str) -> list[int]:
+    """The lines at which a test of ``text`` ends before its end."""
+    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
+    return sorted(line for one in functions if one.name.startswith("test") for line in returns(one))
+
+
+def test_no_test_passes_in_silence() -> None:
+    """A test that concerns some cases only is made for these (`contract_harness.having_option`, `where`), or skips."""
+    found = [f"{p.relative_to(ROOT)}:{line}" for p in FILES for line in silent(p.read_text("utf-8"))]
+    assert found == []
+
+
+def test_a_silent_pass_is_found() -> None:
+    assert silent("def test_a(x):\n    if x:\n        return\n    assert x\n") == [3]
+    assert silent("def test_a(x):\n    def f():\n        return 1\n    assert f()\n") == []
