@@ -57,22 +57,15 @@ def plain(value: Any) -> Any:
     return value
 
 
-# Types are taken apart once: a plan reads a thousand records, with hundreds of values each.
-
-
 @functools.cache
 def _fields(cls: type) -> dict[str, tuple[Any, bool]]:
-    """By name the type of each field of a dataclass, and whether it has to be given."""
+    """By name the type of each field of a dataclass, and whether it has to be given. (Kept: `typing` compiles every
+    annotation anew, and a plan reads a thousand records.)"""
     hints = typing.get_type_hints(cls, include_extras=True)
     return {
         f.name: (hints[f.name], f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING)
         for f in dataclasses.fields(cls)
     }
-
-
-@functools.cache
-def _parts(hint: Any) -> tuple[Any, tuple[Any, ...]]:
-    return typing.get_origin(hint), typing.get_args(hint)
 
 
 def _join(where: str, name: str) -> str:
@@ -83,7 +76,7 @@ def convert(hint: Any, value: Any, where: str) -> Any:
     """``value`` if it fits the type ``hint``, with the conversions of `build`; ``where`` names it in the message."""
     if hint is Any or (type(value) is hint and hint in (str, int, bool)):
         return value
-    origin, args = _parts(hint)
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
         made = convert(args[0], value, where)
         _check_range(made, args[1:], where)
