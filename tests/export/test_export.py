@@ -24,7 +24,7 @@ from uora_bench.export import checks, formats, peft_format, plain, source, targe
 from uora_bench.export.loading import Loaded
 from uora_bench.export.peft_format import BaseModel
 from uora_bench.export.request import ExportRequest
-from uora_bench.models import backbones
+from uora_bench.models import heads
 from uora_bench.models.heads import head_parameters
 from uora_bench.models.targets import find_targets
 
@@ -218,7 +218,7 @@ def test_a_tuner_of_pefts_merges_into_a_plain_model_too(kind: str, tmp_path: Pat
 def test_half_precision_is_widened_before_anything_is_compared(tmp_path: Path) -> None:
     def make(dtype: torch.dtype) -> Any:
         model = roberta(torch.bfloat16)
-        backbones._widen_head(model)
+        heads.widen_head(model)
         return model if dtype is torch.bfloat16 else model.to(dtype)
 
     loaded = adapted("uora", make, ("q", "v"), torch.bfloat16, rank=RANK)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Lt
@@ -74,16 +74,26 @@ class MethodOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterOptions(MethodOptions):
-    """Options of the suite's own low-rank methods. ``rank``: r. ``target_modules``: what is adapted, None the
-    backbone's default. ``dropout``: on the adapter's input. ``forward``: how the same map is computed."""
+    """Options of an adapter. ``rank``: r. ``target_modules``: what is adapted, None the backbone's default.
+    ``dropout``: on the adapter's input."""
 
     rank: Annotated[int, Ge(1)]
     target_modules: tuple[str, ...] | None
     dropout: Annotated[float, Ge(0), Lt(1)]
-    forward: Forward = field(default="auto")
 
     def __post_init__(self) -> None:
         refuse_no_modules(self.target_modules)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LowRankOptions(AdapterOptions):
+    """Options of an adapter whose update is B A times vectors. ``forward``: how the same map is computed
+    (`uora_bench.methods.forward_paths`)."""
+
+    forward: Forward = "auto"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if self.forward in ("merged_weight", "delta_weight") and self.dropout > 0:
             raise UserError(
                 f"method.forward={self.forward} has no dropout on the adapter's input; set method.dropout=0 or "

@@ -7,19 +7,19 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le
 
-from uora_bench.config.options.base import AdapterOptions
+from uora_bench.config.options.base import LowRankOptions
 from uora_bench.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoRAOptions(AdapterOptions):
+class LoRAOptions(LowRankOptions):
     """``alpha``: α_r; the update is scaled by alpha / rank."""
 
     alpha: float
 
 
 @dataclass(frozen=True, kw_only=True)
-class AlphaLoRAOptions(AdapterOptions):
+class AlphaLoRAOptions(LowRankOptions):
     """``alpha_r``: α_r of the low-rank part, None: the rank. The rest is of the step that trains α."""
 
     alpha_r: float | None

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from uora_bench.config.options.base import AdapterOptions
+from uora_bench.config.options.base import LowRankOptions
 from uora_bench.config.options.vectors import Init
 from uora_bench.errors import UserError
 
@@ -27,7 +27,7 @@ _ALIASES = {"vBuA": "tl6", **{name.upper(): name for name in VARIANTS if name.st
 
 
 @dataclass(frozen=True, kw_only=True)
-class TiedLoRAOptions(AdapterOptions):
+class TiedLoRAOptions(LowRankOptions):
     """Which of A, B, u, v are shared, trained, and where they start."""
 
     variant: Literal["lora", "vera", "tl1", "tl2", "tl3", "tl4", "tl5", "tl6"]

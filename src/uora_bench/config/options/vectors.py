@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Le
 
-from uora_bench.config.options.base import AdapterOptions
+from uora_bench.config.options.base import LowRankOptions
 from uora_bench.errors import UserError
 
 Init = Literal["kaiming_uniform", "xavier_uniform", "uniform", "normal", "orthogonal", "orthogonal_qr"]
@@ -15,7 +15,7 @@ Sharing = Literal["all", "shape", "layer"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class VeRAOptions(AdapterOptions):
+class VeRAOptions(LowRankOptions):
     """``d_initial``, ``b_initial``: where the trained vectors start. The rest is of the frozen pair A, B."""
 
     d_initial: float
