@@ -40,6 +40,8 @@ def _report(request: needs.Request, full: bool) -> int:
 
 def _needs(words: list[str]) -> needs.Request:
     """What the grid (``experiment=…``) or the cell that ``words`` describe needs."""
+    from uora_bench.data.prefetch import needs
+
     if any(word.startswith("experiment=") for word in words):
         from uora_bench.grid.expand import expand
 
