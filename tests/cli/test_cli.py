@@ -123,7 +123,7 @@ def test_a_cell_leaves_a_valid_record_and_its_weights(finished: tuple[Path, Resu
     assert made.status == "done"
     assert (made.cell["method"]["name"], made.cell["task"]["name"]) == ("uora", "tiny/nli")
     assert set(made.scores) == {"last", "best_dev", "heldout_dev"}
-    assert {k: v["rows"] for k, v in made.splits.items()} == {"train": 2001, "dev": 501, "test": 501}
+    assert {k: v.rows for k, v in made.splits.items()} == {"train": 2001, "dev": 501, "test": 501}
     assert made.counts is not None
     assert made.counts.adapter == 8 * (96 + made.cell["method"]["options"]["rank"])
     assert made.counts.head == 96 * 96 + 96 + 3 * 96 + 3
@@ -159,7 +159,7 @@ def test_force_runs_again_and_gives_the_same_scores_and_bytes(
     result = finish(start(folder, root, *SHORT, "force=true"))
     assert result.returncode == 0, result.stderr
     again = read_record(only_record(folder))
-    assert again.provenance["finished"] >= first.provenance["finished"]
+    assert again.provenance.finished >= first.provenance.finished
     assert adapter.stat().st_mtime_ns > stamp
     assert adapter.read_bytes() == before
     assert again.scores == first.scores

@@ -226,8 +226,8 @@ def test_the_card_has_the_records_facts(call: Call, trained: Path, cell_id: str,
         f"| heldout_dev | – | dev (`validation[:51]`) | {dev['heldout_dev']} |",
         f"adapter {made.counts.adapter:,}, head {made.counts.head:,}", f"{made.bytes.adapter_size:,}", cell_id,
         "seed 0",
-        "| `method.tau` | `0.03` | command line |", f"torch {torch.__version__}", str(made.provenance["git"]["commit"]),
-        "train = `train[:76]` (76 rows)", made.provenance["data"]["train"],
+        "| `method.tau` | `0.03` | command line |", f"torch {torch.__version__}", str(made.provenance.git.commit),
+        "train = `train[:76]` (76 rows)", made.provenance.data["train"],
     ):  # fmt: skip
         assert fact in text, fact
     assert "optimistic.**" not in text

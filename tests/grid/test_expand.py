@@ -164,7 +164,7 @@ def test_options_of_launchers_may_have_commas() -> None:
 
 
 def test_a_grid_is_not_described_cell_by_cell() -> None:
-    with pytest.raises(UserError, match="launcher=print"):
+    with pytest.raises(UserError, match="uora-bench plan"):
         expand.expand(["dry_run=true"])
 
 

@@ -21,7 +21,7 @@ from uora_bench.config.cell import Cell
 from uora_bench.config.compose import compose
 from uora_bench.data import hub
 from uora_bench.errors import UserError
-from uora_bench.models import backbones
+from uora_bench.models import backbones, heads
 from uora_bench.models.heads import head_parameters
 from uora_bench.models.targets import find_targets
 from uora_bench.run.trackers import Tracker
@@ -93,7 +93,7 @@ def test_counting_from_a_folder_that_is_wrong_is_one_line(way: str, folder: Path
 
 
 def test_a_mistake_of_ours_is_not_taken_for_a_bad_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backbones, "_initialise_head", lambda *_: 1 / 0)
+    monkeypatch.setattr(heads, "initialise_head", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         backbones.load(cell_of().backbone, HEAD, 0)
 

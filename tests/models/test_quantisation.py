@@ -12,11 +12,12 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from tests.support.tinymodels import backbone_config, make_method
-from uora_bench.config.cell import BackboneConfig
+from uora_bench.config.cell import BackboneConfig, Cell
 from uora_bench.config.compose import compose
+from uora_bench.config.preflight import preflight
 from uora_bench.errors import UserError
 from uora_bench.methods.base import size_of
-from uora_bench.models import backbones, quantisation
+from uora_bench.models import backbones
 from uora_bench.models.heads import HeadSpec, head_parameters
 from uora_bench.models.targets import find_targets
 from uora_bench.training.inject import inject
@@ -173,25 +174,30 @@ def test_nothing_is_merged_into_codes(backbone: BackboneConfig) -> None:
     assert not tuned.mergeable
 
 
-def test_full_fine_tuning_is_refused_before_anything_is_loaded(backbone: BackboneConfig) -> None:
+def cell_with(*words: str) -> Cell:
+    return compose(["task=instruct/alpaca", "backbone=llama2_7b", "recipe=none", *words]).cell
+
+
+NF4 = "backbone.quantisation=nf4"
+
+
+def test_full_fine_tuning_is_refused_before_anything_is_loaded() -> None:
     with pytest.raises(UserError, match=r"method=full trains.*quantisation=none"):
-        quantisation.check_method(backbone, make_method("full"))
-    for name in (*ADAPTERS, "bitfit", "head_only", "peft"):
-        quantisation.check_method(backbone, make_method(name, **({"type": "lora"} if name == "peft" else {})))
+        preflight(cell_with("method=full", NF4))
+    for name in (*ADAPTERS, "bitfit", "peft"):
+        preflight(cell_with(f"method={name}", NF4))
 
 
-def test_without_bitsandbytes_the_message_says_what_to_install(
-    backbone: BackboneConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+def test_without_bitsandbytes_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("uora_bench.config.preflight.importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"bitsandbytes.*pip install 'uora_bench\[qlora\]'"):
-        quantisation.check(backbone)
-    quantisation.check(replace(backbone, quantisation="none"))
+        preflight(cell_with("method=lora", NF4))
+    preflight(cell_with("method=lora"))
 
 
-def test_float64_is_refused(backbone: BackboneConfig) -> None:
+def test_float64_is_refused() -> None:
     with pytest.raises(UserError, match=r"backbone.dtype=float32"):
-        quantisation.check(replace(backbone, dtype="float64"))
+        preflight(cell_with("method=lora", NF4, "backbone.dtype=float64"))
 
 
 def test_the_id_knows_of_it_and_a_plain_backbone_leaves_no_trace() -> None:

@@ -268,7 +268,7 @@ def test_every_reader_says_in_one_line_how_to_go_on(
     [
         ([], "records migrate"),
         (["migrat"], "did you mean 'migrate'"),
-        (["migrate", "result.dir=x"], "did you mean 'results.dir'?"),
+        (["migrate", "result.dir=x"], "did you mean 'results.dir'"),
         (["migrate", "results.dir=nowhere"], "is no folder"),
     ],
 )

@@ -75,15 +75,38 @@ def test_nothing_imports_in_a_circle(kind: str) -> None:
     assert graphs.every_circle(graphs.read())[kind] == []
 
 
-def test_a_circle_is_found_however_long_and_inside_functions_too() -> None:
+def test_a_circle_is_found_however_long() -> None:
     line = {("a", "b"), ("b", "c"), ("x", "a")}
     assert graphs.circles(line) == []
     assert graphs.circles({*line, ("c", "a"), ("y", "z"), ("z", "y")}) == [["a", "b", "c"], ["y", "z"]]
-    found = graphs.arrows(graphs.read())
-    assert ("uora_bench.cli.main", "uora_bench.run.run") in found  # in a function: `--help` must not load torch
-    group = graphs.folder(graphs.read())
-    assert (group("uora_bench.grid.launch.local"), group("uora_bench.grid.launch")) == ("uora_bench.grid.launch",) * 2
-    assert (group("uora_bench.grid.expand"), group("uora_bench.errors")) == ("uora_bench.grid", "uora_bench.errors")
+
+
+def test_circles_of_files_packages_and_sub_packages_are_found_inside_functions_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = {
+        "one/a": "def f():\n    from made_up.one import b\n",
+        "one/b": "from made_up.one import a",
+        "two/x": "from made_up.three import x",
+        "three/x": "def f():\n    import made_up.two.x\n",
+        "four/x": "from made_up.four.inner import x",
+        "four/inner/x": "from made_up.four import y",
+        "four/y": "",
+    }
+    for name, text in texts.items():
+        path = tmp_path / "made_up" / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    for folder in ("", "one", "two", "three", "four", "four/inner"):
+        (tmp_path / "made_up" / folder / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(graphs, "PACKAGE", "made_up")
+    found = {kind: [c.splitlines()[0] for c in those] for kind, those in graphs.every_circle(graphs.read()).items()}
+    assert found == {
+        "files": ["made_up.one.a ↔ made_up.one.b", "made_up.three.x ↔ made_up.two.x"],
+        "packages": ["made_up.three ↔ made_up.two"],
+        "sub-packages": ["made_up.four ↔ made_up.four.inner", "made_up.three ↔ made_up.two"],
+    }
 
 
 def test_the_layers_are_the_packages(root: Path) -> None:

@@ -94,6 +94,8 @@ class Subject:
 
 
 def _task(found: source.Source, config: AnswerConfig) -> Instruct:
+    from uora_bench.tasks.instruct import Instruct
+
     spec = found.cell.task
     if config.template is not None:
         spec = replace(spec, options=replace(spec.options, template=config.template))  # type: ignore[call-arg]

@@ -7,6 +7,7 @@ dataclasses mean.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import operator
 import types
@@ -31,17 +32,16 @@ def build(cls: type[T], data: Mapping[str, Any], where: str = "") -> T:
     """
     if not isinstance(data, Mapping):
         raise UserError(f"{where or 'the configuration'} must be a mapping, not {data!r}")
-    hints = _hints(cls)
-    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    fields = _fields(cls)  # type: ignore[arg-type]
     for key in data:
         if key not in fields:
             names = [_join(where, n) for n in fields]
             raise UserError(f"unknown key '{_join(where, key)}'{nearest(_join(where, key), names)}")
     values = {}
-    for name, field in fields.items():
+    for name, (hint, required) in fields.items():
         if name in data:
-            values[name] = convert(hints[name], data[name], _join(where, name))
-        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            values[name] = convert(hint, data[name], _join(where, name))
+        elif required:
             raise UserError(f"'{_join(where, name)}' is missing")
     return cls(**values)
 
@@ -57,14 +57,15 @@ def plain(value: Any) -> Any:
     return value
 
 
-_HINTS: dict[type, dict[str, Any]] = {}
-
-
-def _hints(cls: type) -> dict[str, Any]:
-    # get_type_hints compiles every annotation; a report reads a thousand records.
-    if cls not in _HINTS:
-        _HINTS[cls] = typing.get_type_hints(cls, include_extras=True)
-    return _HINTS[cls]
+@functools.cache
+def _fields(cls: type) -> dict[str, tuple[Any, bool]]:
+    """By name the type of each field of a dataclass, and whether it has to be given. (Kept: `typing` compiles every
+    annotation anew, and a plan reads a thousand records.)"""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    return {
+        f.name: (hints[f.name], f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING)
+        for f in dataclasses.fields(cls)
+    }
 
 
 def _join(where: str, name: str) -> str:
@@ -73,9 +74,9 @@ def _join(where: str, name: str) -> str:
 
 def convert(hint: Any, value: Any, where: str) -> Any:
     """``value`` if it fits the type ``hint``, with the conversions of `build`; ``where`` names it in the message."""
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if hint is Any:
+    if hint is Any or (type(value) is hint and hint in (str, int, bool)):
         return value
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
         made = convert(args[0], value, where)
         _check_range(made, args[1:], where)
@@ -107,6 +108,8 @@ def convert(hint: Any, value: Any, where: str) -> Any:
             raise UserError(f"{where} must be a mapping, not {value!r}")
         if not args:
             return dict(value)
+        if args[1] is Any:
+            return {str(k): v for k, v in value.items()}
         return {str(k): convert(args[1], v, _join(where, str(k))) for k, v in value.items()}
     if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         if not math.isfinite(value):
