@@ -248,7 +248,7 @@ def test_explain_names_cells_scores_rule_and_command(bench: Bench, monkeypatch: 
         (["quickstart", "LORRA", "rte"], "no row 'LORRA' in 'quickstart'; did you mean 'lora'"),
         (["quickstart", "lora", "RT"], "no column 'RT' in 'quickstart'; did you mean 'rte'"),
         (["quickstart", "lora", "rte", "base"], "no block 'base'"),
-        (["quickstart"], "explain takes TABLE ROW COLUMN [BLOCK], not 1"),
+        (["quickstart"], "explain needs TABLE ROW COLUMN"),
     ):
         with pytest.raises(UserError, match=message):
             explain.explain(words, bench.results, None)
