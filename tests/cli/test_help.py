@@ -12,7 +12,18 @@ import pytest
 from tests.support.paths import ROOT
 from uora_bench.cli.main import MODULES, load, main
 
-NOT_NEEDED = ("hydra", "omegaconf", "torch", "transformers", "datasets", "numpy", "yaml", "rich", "wandb")
+NOT_NEEDED = (
+    "hydra",
+    "omegaconf",
+    "torch",
+    "transformers",
+    "datasets",
+    "numpy",
+    "yaml",
+    "rich",
+    "wandb",
+    "annotated_types",
+)
 
 
 def text_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:

@@ -43,7 +43,7 @@ COMMAND = Command(
     most=1,
     keys=(
         Key("format", "what to write, see above", choices=("peft", "merged", "native")),
-        Key("as", "shape of the PEFT adapter", "lora", ("lora", "vera")),
+        Key("as", "shape of the PEFT adapter (default: lora)", choices=("lora", "vera")),
         Key("weights", "of the last epoch, or of the one that dev chose", "last", ("last", "best")),
         Key("dtype", "widen a half-precision backbone first (format=merged)", choices=("float32",)),
         Key("output", "where to (default: exports/<cell_id>/<format>)", shown="<folder>", others=("output_dir",)),

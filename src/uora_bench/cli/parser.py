@@ -129,6 +129,11 @@ class Command:
                 return key
         return None
 
+    def meant(self, name: str) -> str:
+        """``; did you mean …?`` where a declared key is close to ``name``; else nothing, as there are many others."""
+        near = self._nearest(name)
+        return near if "did you mean" in near else ""
+
     def _nearest(self, name: str) -> str:
         return nearest(name, [key.name for key in (*self.keys, *self.passed)], limit=40)
 
@@ -160,7 +165,7 @@ def _without_options(command: Command, words: Sequence[str]) -> list[str]:
                 raise UserError(f"unknown key '{key}'{command._nearest(key)}")
             else:
                 synonyms.answer_word(key)
-                raise UserError(f"'--{name}' needs a value: write {key}=…")
+                raise UserError(f"'--{name}' needs a value: write {key}=…{command.meant(key) if known is None else ''}")
         found.append(f"{key}={value}")
     return found
 

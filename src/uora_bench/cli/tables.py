@@ -7,7 +7,7 @@ from pathlib import Path
 
 from uora_bench.cli import keys
 from uora_bench.cli.parser import Command, Given
-from uora_bench.errors import UserError, nearest
+from uora_bench.errors import UserError
 
 
 def _act(given: Given) -> int:
@@ -32,7 +32,7 @@ def _act(given: Given) -> int:
     if given.passed:
         key = given.passed[0].partition("=")[0]
         raise UserError(
-            f"'{key}=' needs an experiment whose rows it chooses: tables experiment=NAME {key}=…{_near(key)}"
+            f"'{key}=' needs an experiment whose rows it chooses: tables experiment=NAME {key}=…{COMMAND.meant(key)}"
         )
     folder = results / "tables" if rule is None else results / "tables" / rule
     contents = write.files(write.all_tables(results, rule, kinds=(theory,)), folder)
@@ -43,11 +43,6 @@ def _act(given: Given) -> int:
     write.write_files(contents)
     print(f"{len(contents)} files in {folder}")
     return 0
-
-
-def _near(key: str) -> str:
-    near = nearest(key, [own.name for own in COMMAND.keys])
-    return near if "did you mean" in near else ""
 
 
 COMMAND = Command(

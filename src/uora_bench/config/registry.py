@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from uora_bench.config.options import MethodOptions, TaskOptions
 from uora_bench.errors import UserError, nearest
+
+if TYPE_CHECKING:  # help lists names, and their dataclasses are the slower half of its start
+    from uora_bench.config.options import MethodOptions, TaskOptions
 
 T = TypeVar("T")
 GROUPS = ("method", "task", "backbone", "recipe", "trainer", "tracker")
@@ -87,6 +89,8 @@ def only_subclass(module_name: str, base: type[T]) -> type[T]:
 
 def method_options(name: str) -> type[MethodOptions]:
     """The dataclass of the options of method ``name``: a built-in one, else the `Config` of the method's own file."""
+    from uora_bench.config.options import MethodOptions
+
     if name in _METHODS:
         return _named(_METHODS[name], MethodOptions)
     return only_subclass(f"uora_bench.methods.{name}", MethodOptions)
@@ -98,6 +102,8 @@ def task_options(family: str) -> type[TaskOptions]:
     Raises:
         UserError: when there is no such family.
     """
+    from uora_bench.config.options import TaskOptions
+
     if family in _TASKS:
         return _named(_TASKS[family], TaskOptions)
     try:
