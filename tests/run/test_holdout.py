@@ -60,4 +60,4 @@ def test_as_released_trains_on_everything(tmp_path):
 def test_without_rows_there_is_no_alpha_step(tmp_path):
     assert "method.holdout" in cell(tmp_path, "method=alpha_lora", "trainer.holdout=0", code=2)
     assert "no row to train on" in cell(tmp_path, "method=lora", "trainer.holdout=1", code=2)
-    assert "0 to 1" in cell(tmp_path, "method=lora", "trainer.holdout=2", code=2)
+    assert "at most 1" in cell(tmp_path, "method=lora", "trainer.holdout=2", code=2)

@@ -16,6 +16,7 @@ from PIL import Image as Pil
 from tests.support.pictures import CIFAR, one_line, packed, picture, processor, rows_of, task_of
 from uora_bench import metrics
 from uora_bench.config.compose import compose
+from uora_bench.config.preflight import preflight
 from uora_bench.data import images
 from uora_bench.data.files import read_rows
 from uora_bench.data.sources import Source
@@ -273,14 +274,14 @@ def test_rows_that_cannot_be_used_are_one_line(rows: Any, message: str) -> None:
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("task.per_class=0", "at least 1"), ("task.image_size=0", "number of pixels"), ("task.labels=[a,a]", "twice"),
+        ("task.per_class=0", "at least 1"), ("task.image_size=0", "at least 1"), ("task.labels=[a,a]", "twice"),
         ("task.augmentation=flp", "did you mean 'flip'"), ("task.per_class=ten", "whole number"),
         ("task.splits.train=rest", "task.splits.train=rest"),
     ],
 )  # fmt: skip
 def test_options_that_cannot_be_are_refused(word: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        task_of(*CIFAR, word)
+        preflight(compose([*CIFAR, "method=lora", "recipe=none", word]).cell)
 
 
 def test_a_picture_cut_in_the_middle_fails_the_cell_with_its_row() -> None:
