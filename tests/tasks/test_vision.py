@@ -196,7 +196,7 @@ def test_the_rest_is_what_a_draw_leaves(tmp_path: Path) -> None:
     assert sorted(hashes["train"] + hashes["dev"]) == sorted(images.hashes(loaded["train"], "image"))
     assert task.split_name("dev") == "train+test without 1 per class (drawn with the seed)"
     with pytest.raises(UserError, match=r"splits\.dev=rest .* set task\.per_class"):
-        task_of(*words)
+        preflight(compose([*words, "method=lora", "recipe=none"]).cell)
 
 
 def test_a_class_with_too_few_pictures_is_named() -> None:
