@@ -17,7 +17,7 @@ from uora_bench.config.cell import key_of
 from uora_bench.grid import expand as grids
 from uora_bench.grid import preset, request
 from uora_bench.grid.preset import Experiment
-from uora_bench.grid.request import Request
+from uora_bench.grid.request import GridRequest
 from uora_bench.methods import create_method
 from uora_bench.report import collect
 from uora_bench.run.dry_run import describe
@@ -118,7 +118,7 @@ def test_the_example_of_the_page_expands_to_what_it_says(root: Path, monkeypatch
     (block,) = re.findall(r"<!-- example: preset -->\n```yaml\n(.*?)```", page(root), flags=re.DOTALL)
     example = build(Experiment, yaml.safe_load(block), "the example")
     monkeypatch.setattr(preset, "load", {example.name: example}.__getitem__)
-    found = grids.of(Request(example.name, "print"))
+    found = grids.of(GridRequest(example.name, "print"))
     assert f"makes {len(found.items)} cells" in page(root)
     assert [item.words for item in found.items if item.after] != []
     assert all(item.cell is not None for item in found.items)

@@ -26,7 +26,7 @@ from tests.support.published_rows import BACKBONES, ROWS, SEEDS, task_of
 from uora_bench.config import registry
 from uora_bench.errors import UserError
 from uora_bench.grid import preset
-from uora_bench.grid.request import Request
+from uora_bench.grid.request import GridRequest
 from uora_bench.grid.table_spec import BlockSpec, Column, Note, Paper, RowSpec, TableSpec
 from uora_bench.report import collect, csv_file, table
 from uora_bench.report.collect import Collection, Run
@@ -78,7 +78,7 @@ ABSENT: dict[str, dict[str, str]] = {
 @cache
 def collected(name: str) -> Collection:
     """The grid of a preset without a record."""
-    return collect.collect(Request(name, "print"), Path("nowhere"))
+    return collect.collect(GridRequest(name, "print"), Path("nowhere"))
 
 
 @cache

@@ -27,7 +27,7 @@ def main(words: list[str]) -> int:
     return program.main(["mt-bench", "judge", *words])
 
 
-def parse(words: list[str]) -> config.Request:
+def parse(words: list[str]) -> config.JudgeRequest:
     given = COMMAND.read(words)
     return config.parse(given.names[0], dict(given.values))
 

@@ -147,7 +147,7 @@ def main(words: list[str]) -> int:
     return program.main(["mt-bench", "answer", *words])
 
 
-def parse(words: list[str]) -> config.Request:
+def parse(words: list[str]) -> config.AnswerRequest:
     given = COMMAND.read(words)
     return config.parse(given.names[0], dict(given.values))
 

@@ -17,7 +17,7 @@ from tests.support.made_up_grids import EPOCHS, QUANTILES, TARGETS, made_up, sna
 from tests.support.paths import ROOT
 from uora_bench.cli.main import main
 from uora_bench.errors import UserError
-from uora_bench.grid.request import Request
+from uora_bench.grid.request import GridRequest
 from uora_bench.records.record import EpochScores
 from uora_bench.report import collect, figures, table, write
 from uora_bench.report.figures import canvas, files, scatter, style
@@ -37,7 +37,7 @@ def results(tmp_path_factory):
 
 
 def built(results, experiment="minilm_glue", library=None):
-    collection = collect.collect(Request(experiment, "print"), results)
+    collection = collect.collect(GridRequest(experiment, "print"), results)
     return table.build(collection, library), collection
 
 

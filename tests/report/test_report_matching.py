@@ -84,7 +84,7 @@ def test_an_experiment_name_of_ones_own_is_where_the_records_are_looked_for(benc
     assert entry(bench.table("experiment_name=mine"), "lora", "rte").ours.by_seed == {0: 50.0}
     assert entry(bench.table(), "lora", "rte").ours.by_seed == {}
     with pytest.raises(UserError, match="plain folder name"):
-        collect.collect(request.Request("../records/mine", "print"), bench.results)
+        collect.collect(request.GridRequest("../records/mine", "print"), bench.results)
 
 
 def test_a_finished_record_without_what_a_table_needs_is_named(bench: Bench) -> None:
@@ -103,7 +103,7 @@ def test_records_without_a_preset_are_told_apart_by_their_start_and_else_by_thei
     bench.record(RTE, 0.6, cell=begun, cell_id="c" * 16, provenance=known(init_from="1" * 16))
     bench.record(RTE, 0.7, cell_id="d" * 16)
     (bench.results / "records" / "quickstart").rename(bench.results / "records" / "mine")
-    found = table.build(collect.collect(request.Request("mine", "print"), bench.results), None)
+    found = table.build(collect.collect(request.GridRequest("mine", "print"), bench.results), None)
     rows = {row.label: row.entries[0].ours.by_seed for block in found.blocks for row in block.rows}
     assert sorted(v[0] for v in rows.values()) == [pytest.approx(x) for x in (50, 60, 70)]
     assert len(rows) == 3
@@ -253,7 +253,7 @@ def test_explain_says_why_a_finished_cell_has_no_score(bench: Bench, monkeypatch
 
 def test_heldout_dev_scores_dev_also_where_a_test_set_is() -> None:
     found = write.make_table(
-        request.Request("tiny_e2e", "print"), ROOT / "results", write.published_library(), "heldout_dev"
+        request.GridRequest("tiny_e2e", "print"), ROOT / "results", write.published_library(), "heldout_dev"
     )
     assert {column.split for column in found.columns} == {"dev"}
     assert any(entry.ours.n for block in found.blocks for row in block.rows for entry in row.entries)

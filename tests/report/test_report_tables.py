@@ -219,11 +219,11 @@ def test_records_without_a_preset_are_told_apart_by_what_differs(bench: Bench, t
     for rank, score in ((4, 0.4), (8, 0.5)):
         bench.record(f"method=lora task=glue/rte seed=0 method.rank={rank}", score)
     (bench.results / "records" / "quickstart").rename(bench.results / "records" / "mine")
-    found = table.build(collect.collect(request.Request("mine", "print"), bench.results), None)
+    found = table.build(collect.collect(request.GridRequest("mine", "print"), bench.results), None)
     assert entry(found, "lora rank=4", "rte").ours.by_seed == {0: 40.0}
     assert entry(found, "lora rank=8", "rte").ours.by_seed == {0: 50.0}
     with pytest.raises(UserError, match="did you mean 'mine'"):
-        collect.collect(request.Request("mien", "print"), bench.results)
+        collect.collect(request.GridRequest("mien", "print"), bench.results)
 
 
 def test_explain_names_cells_scores_rule_and_command(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

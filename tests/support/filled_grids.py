@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.support.paths import ROOT
 from tests.support.records import finished_record
 from uora_bench.grid import expand
-from uora_bench.grid.request import Request
+from uora_bench.grid.request import GridRequest
 from uora_bench.records.record import RuleScore
 from uora_bench.report import collect, published
 from uora_bench.report.collect import Collection
@@ -20,7 +20,7 @@ LIBRARY = published.read_published(ROOT / "results" / "paper")
 def filled(folder: Path, name: str, scores: dict[str, float], **axes: str) -> Collection:
     """The grid of ``name``, narrowed to ``axes``, with a record of every cell; its score is that of its first metric
     in ``scores`` plus a thousandth per seed. What starts from another cell says so."""
-    request = Request(name, "print", axes={k: v.split(",") for k, v in axes.items()})
+    request = GridRequest(name, "print", axes={k: v.split(",") for k, v in axes.items()})
     ids: dict[str, str] = {}
     for item in sorted(expand.of(request).items, key=lambda i: i.after is not None):
         assert item.cell is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from tests.support.records import finished_record
 from uora_bench.grid import expand
-from uora_bench.grid.request import Request
+from uora_bench.grid.request import GridRequest
 from uora_bench.records.record import Counts, EpochScores, RuleScore, Timing
 
 TARGETS = [f"layer.{i}.attention.{m}.{m[0]}" for m in ("query", "value") for i in (0, 10, 2)]
@@ -29,7 +29,7 @@ def snapshot(method, number, seed, tau):
 
 def made_up(results, experiment, keep, change=lambda values: None):
     """Records of the cells of ``experiment`` for which ``keep`` holds, written below ``results``."""
-    for number, planned in enumerate(expand.of(Request(experiment, "print")).items):
+    for number, planned in enumerate(expand.of(GridRequest(experiment, "print")).items):
         cell = planned.cell
         if cell is None or not keep(cell):
             continue

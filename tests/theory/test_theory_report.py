@@ -13,7 +13,7 @@ from tests.support.paths import ROOT
 from tests.support.theory_runs import QUICK, read_all, run, several
 from uora_bench.errors import UserError
 from uora_bench.grid import estimate
-from uora_bench.grid.request import Request
+from uora_bench.grid.request import GridRequest
 from uora_bench.report import collect, csv_file, explain, figures, latex, markdown, page, write
 from uora_bench.theory import presets, record
 from uora_bench.theory import report as theory
@@ -136,7 +136,7 @@ def test_records_of_other_settings_are_in_no_place_of_a_preset_s_table(
     assert run(tmp_path, "regression_risk repetitions=3 beta=0.5") == 0
     assert "experiment_name=" in capsys.readouterr().out
     with pytest.raises(UserError, match=r"1 record.* of other settings than the preset's.*experiment_name="):
-        write.make_table(Request("theory_regression_risk", "print"), tmp_path, None, kinds=KINDS)
+        write.make_table(GridRequest("theory_regression_risk", "print"), tmp_path, None, kinds=KINDS)
     assert run(tmp_path, "regression_risk repetitions=400 beta=0.5") == 0
     assert "experiment_name=" not in capsys.readouterr().out
     (made,) = theory.tables_of("theory_regression_risk", tmp_path, None)
@@ -193,12 +193,12 @@ def test_reports_of_trained_cells_leave_theory_alone(results: Path, capsys: pyte
     names = [made.name for made in write.all_tables(results, kinds=KINDS)]
     assert {"theory_mine", "theory_map", "vera_table2"} <= set(names)
     assert not [m for m in write.all_tables(results, "best_dev", kinds=KINDS) if theory.owns(m.name)]
-    made = write.make_table(Request("theory_mine", "print"), results, None, kinds=KINDS)
+    made = write.make_table(GridRequest("theory_mine", "print"), results, None, kinds=KINDS)
     assert made.name == "theory_mine"
     with pytest.raises(UserError, match="does not narrow"):
-        write.make_table(Request("theory_mine", "print", axes={"beta": ["1"]}), results, None, kinds=KINDS)
+        write.make_table(GridRequest("theory_mine", "print", axes={"beta": ["1"]}), results, None, kinds=KINDS)
     with pytest.raises(UserError, match="no theory records called 'theory_mien'; did you mean 'theory_mine'"):
-        write.make_table(Request("theory_mien", "print"), results, None, kinds=KINDS)
+        write.make_table(GridRequest("theory_mien", "print"), results, None, kinds=KINDS)
     with pytest.raises(UserError, match="cells that were trained"):
         page.command(["theory_mine"], results, None, KINDS)
     assert figures.command("theory_map", False, results, kinds=KINDS) == 0
@@ -226,4 +226,4 @@ def test_explain_names_the_record_and_the_command(results: Path) -> None:
 def test_a_grid_of_trained_cells_does_not_take_theory_records_for_its_own(results: Path) -> None:
     assert list(estimate.elsewhere(results, "")) == []
     with pytest.raises(UserError, match="of a theory cell"):
-        collect.collect(Request(None, "print", axes={"experiment_name": ["theory_mine"]}), results)
+        collect.collect(GridRequest(None, "print", axes={"experiment_name": ["theory_mine"]}), results)

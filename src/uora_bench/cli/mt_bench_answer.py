@@ -28,7 +28,7 @@ def _act(given: Given) -> int:
     return 0
 
 
-def _run(request: config.Request) -> None:
+def _run(request: config.AnswerRequest) -> None:
     from uora_bench.mt_bench import kept, questions
     from uora_bench.mt_bench.judge.answers import FILE_NAME, temperature_of
     from uora_bench.mt_bench.subject import Subject

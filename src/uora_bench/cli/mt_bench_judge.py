@@ -37,7 +37,7 @@ def _act(given: Given) -> int:
     return 0
 
 
-def jobs_of(request: config.Request) -> list[plan.Job]:
+def jobs_of(request: config.JudgeRequest) -> list[plan.JudgeCall]:
     """What there is to judge, whether it was judged or not."""
     from uora_bench.mt_bench.judge import answers, plan
 
@@ -45,7 +45,7 @@ def jobs_of(request: config.Request) -> list[plan.Job]:
     return plan.plan(said, plan.references_for(said, request.config, request.data_root), request.config)
 
 
-def _run(request: config.Request, stop: StopRequest) -> None:
+def _run(request: config.JudgeRequest, stop: StopRequest) -> None:
     from uora_bench.mt_bench.judge import scores, store
 
     settings, jobs = request.config, jobs_of(request)
@@ -67,7 +67,9 @@ def _run(request: config.Request, stop: StopRequest) -> None:
                 print(f"{scores.table(content)}\nwritten: {results}", flush=True)
 
 
-def _announce(jobs: list[plan.Job], stored: Mapping[str, store.Judgement], request: config.Request) -> list[plan.Job]:
+def _announce(
+    jobs: list[plan.JudgeCall], stored: Mapping[str, store.Judgement], request: config.JudgeRequest
+) -> list[plan.JudgeCall]:
     """Say what there is to do and what it may cost, and return it."""
     from uora_bench.mt_bench.judge import plan
 
@@ -84,7 +86,7 @@ def _announce(jobs: list[plan.Job], stored: Mapping[str, store.Judgement], reque
     return left
 
 
-def _ask(left: list[plan.Job], settings: config.JudgeConfig, kept: store.Store, stop: StopRequest) -> None:
+def _ask(left: list[plan.JudgeCall], settings: config.JudgeConfig, kept: store.Store, stop: StopRequest) -> None:
     """Ask for the judgements ``left`` and keep them.
 
     Raises:

@@ -25,7 +25,7 @@ def _act(given: Given) -> int:
     return prefetch(request) if check == "false" else _report(request, check == "full")
 
 
-def _report(request: needs.Request, full: bool) -> int:
+def _report(request: needs.PrefetchRequest, full: bool) -> int:
     from uora_bench.data import offline
     from uora_bench.data.prefetch.check import problems
 
@@ -38,7 +38,7 @@ def _report(request: needs.Request, full: bool) -> int:
     return 1 if found else 0
 
 
-def _needs(words: list[str]) -> needs.Request:
+def _needs(words: list[str]) -> needs.PrefetchRequest:
     """What the grid (``experiment=…``) or the cell that ``words`` describe needs."""
     from uora_bench.data.prefetch import needs
 

@@ -12,12 +12,14 @@ from uora_bench.grid import diff, expand, model
 from uora_bench.grid.estimate import Estimator, elsewhere
 from uora_bench.grid.expand import Grid, Planned
 from uora_bench.grid.model import Plan
-from uora_bench.grid.request import Request
+from uora_bench.grid.request import GridRequest
 from uora_bench.records.attempts import attempts_folder
 from uora_bench.records.record import read_records
 
 
-def build(request: Request, processes: int | None = None, queued: Mapping[str, str] | None = None) -> tuple[Plan, Grid]:
+def build(
+    request: GridRequest, processes: int | None = None, queued: Mapping[str, str] | None = None
+) -> tuple[Plan, Grid]:
     """The plan of ``request``; ``queued``: what a cluster holds, by key; ``processes`` per cell, where not the
     preset's.
 
@@ -53,7 +55,7 @@ def _ask_libraries(cells: Iterable[Cell | None]) -> None:
         preflight(cell)
 
 
-def beside_slurm(request: Request, processes: int | None = None) -> tuple[Plan, Grid, list[str]]:
+def beside_slurm(request: GridRequest, processes: int | None = None) -> tuple[Plan, Grid, list[str]]:
     """`build`, with what Slurm holds of this experiment where some of it was submitted; and notes for the reader."""
     from uora_bench.grid import slurm_queue
 

@@ -21,7 +21,7 @@ from uora_bench.config.preflight import preflight
 from uora_bench.errors import ImpossiblePair, UserError
 from uora_bench.grid import preset
 from uora_bench.grid.preset import Experiment
-from uora_bench.grid.request import Request, word
+from uora_bench.grid.request import GridRequest, word
 from uora_bench.grid.request import read as read_request
 
 FIRST = ("backbone", "method", "task", "recipe", "trainer", "tracker")  # groups come before keys in a command line
@@ -61,7 +61,7 @@ def expand(words: list[str]) -> Grid:
     return of(read_request(words))
 
 
-def of(request: Request) -> Grid:
+def of(request: GridRequest) -> Grid:
     """The grid of ``request``; without ``experiment=`` the axes alone are the grid."""
     if request.experiment is None:
         name = request.axes.get("experiment_name", ["scratch"])[0]

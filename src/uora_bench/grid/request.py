@@ -20,7 +20,7 @@ _PLAIN = re.compile(r"(?!(?:null|true|false|nan|inf)$)[A-Za-z_][A-Za-z_/]*", re.
 
 
 @dataclass(frozen=True)
-class Request:
+class GridRequest:
     """``axes``: key -> words' values as text, in the order given; keys with one value are axes of one."""
 
     experiment: str | None
@@ -29,7 +29,7 @@ class Request:
     axes: dict[str, list[str]] = field(default_factory=dict)
 
 
-def read(words: list[str], launcher: str = "print") -> Request:
+def read(words: list[str], launcher: str = "print") -> GridRequest:
     """Read the words of a grid command; values may be sweeps in Hydra's grammar: ``a,b``, ``range(0,5)``,
     ``glob(glue/*)``, and for the groups ``glue/*`` too.
 
@@ -60,7 +60,7 @@ def read(words: list[str], launcher: str = "print") -> Request:
             raise UserError(f"a grid has one {key}, and {key}={','.join(values)} names {len(values)}; run one each")
         if key == "dry_run" and values != ["false"]:
             raise UserError("dry_run=true describes one cell; for a grid take uora-bench plan, which runs nothing")
-    return Request(experiment, launcher, options, axes)
+    return GridRequest(experiment, launcher, options, axes)
 
 
 def _axis(word: str) -> tuple[str, list[str]]:

@@ -48,7 +48,7 @@ class AnswerConfig:
 
 
 @dataclass(frozen=True)
-class Request:
+class AnswerRequest:
     """What one call of the command line asks for. ``cell``: a run folder or a cell_id; ``places``: where things are,
     by key, None where the option was not given; ``dry_run``: say what would be asked."""
 
@@ -58,8 +58,8 @@ class Request:
     dry_run: bool = False
 
 
-def parse(cell: str, given: Mapping[str, str]) -> Request:
-    """The request for ``cell``; ``given``: the text of each key of `AnswerConfig`, of `Request` and of ``places``.
+def parse(cell: str, given: Mapping[str, str]) -> AnswerRequest:
+    """What ``cell`` is asked for; ``given``: the text of each key of `AnswerConfig`, `AnswerRequest` and ``places``.
 
     Raises:
         UserError: for a category that MT-Bench does not have, or a value of a wrong type.
@@ -81,7 +81,7 @@ def parse(cell: str, given: Mapping[str, str]) -> Request:
         else:
             values[key] = _value(hints[key], text)
     places["data.root"] = places["data.root"] or os.environ.get("UORA_DATA_DIR") or None
-    return Request(cell, build(AnswerConfig, values), places, dry_run)
+    return AnswerRequest(cell, build(AnswerConfig, values), places, dry_run)
 
 
 def _value(hint: Any, text: str) -> Any:

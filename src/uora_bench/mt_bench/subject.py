@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from uora_bench.errors import UserError
 from uora_bench.export import source
-from uora_bench.mt_bench.config import AnswerConfig, Request
+from uora_bench.mt_bench.config import AnswerConfig, AnswerRequest
 from uora_bench.records.record import find_record
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Subject:
     results: str
 
     @classmethod
-    def of(cls, request: Request) -> Subject:
+    def of(cls, request: AnswerRequest) -> Subject:
         """The cell that ``request`` names.
 
         Raises:

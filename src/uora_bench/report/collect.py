@@ -16,7 +16,7 @@ from uora_bench.config.cell import MetricSpec
 from uora_bench.errors import UserError, nearest
 from uora_bench.grid import diff, expand, preset
 from uora_bench.grid.preset import Experiment
-from uora_bench.grid.request import Request
+from uora_bench.grid.request import GridRequest
 from uora_bench.records.record import CellRecord, read_records, record_paths
 from uora_bench.report import grades
 
@@ -66,7 +66,7 @@ class Collection:
         return tuple(dict.fromkeys(run.task for run in self.runs))
 
 
-def collect(request: Request, results: Path) -> Collection:
+def collect(request: GridRequest, results: Path) -> Collection:
     """The cells that ``request`` asks for, with their records below ``results``. An experiment without a preset is the
     records of its folder.
 
@@ -110,7 +110,7 @@ def with_record(run: Run, record: CellRecord, folder: Path) -> Run:
     return replace(run, status=record.status, reason=record.reason or "", recorded=graded, cell_id=record.cell_id)
 
 
-def _cells(request: Request, name: str) -> tuple[Experiment, list[expand.Planned], set[str]]:
+def _cells(request: GridRequest, name: str) -> tuple[Experiment, list[expand.Planned], set[str]]:
     """The preset, all its cells and what else is asked for, and the keys of the cells to be shown. All, because a cell
     that is shown may start from one that is not."""
     whole = expand.of(replace(request, experiment=name, axes={}, options={}))
@@ -127,7 +127,7 @@ def _cells(request: Request, name: str) -> tuple[Experiment, list[expand.Planned
     return whole.experiment, list((cells | shown).values()), set(shown)
 
 
-def _row_keys(experiment: Experiment, request: Request) -> set[str]:
+def _row_keys(experiment: Experiment, request: GridRequest) -> set[str]:
     """The keys that make rows: those the preset varies and those of the command line; never what a rule sets."""
     keys = set(experiment.axes) | set(request.axes)
     for include in experiment.include:

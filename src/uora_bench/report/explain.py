@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from uora_bench.errors import UserError, nearest
-from uora_bench.grid.request import Request
+from uora_bench.grid.request import GridRequest
 from uora_bench.grid.table_spec import Rule
 from uora_bench.report import write
 from uora_bench.report.aggregate import Number
@@ -29,7 +29,7 @@ def explain(words: list[str], results: Path, rule: Rule | None, kinds: Sequence[
     tables = [*write.experiments(results, kinds), *write.TRIALS]
     tables += [name for kind in kinds for name in kind.names(results)]
     name = _known("table", words[0], tables)
-    table = write.make_table(Request(name, "print"), results, write.published_library(), rule, kinds)
+    table = write.make_table(GridRequest(name, "print"), results, write.published_library(), rule, kinds)
     block, row = _row(table, words[1], words[3] if len(words) == 4 else None)
     columns = [column.label for column in table.columns]
     label = _known("column", words[2], [*columns, *(["Avg"] if row.average is not None else [])], name)

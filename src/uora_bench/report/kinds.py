@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from uora_bench.grid.request import Request
+from uora_bench.grid.request import GridRequest
 from uora_bench.report.figure_spec import FigureSpec
 from uora_bench.report.model import Entry, Score, Table
 from uora_bench.report.published import Library
@@ -28,7 +28,7 @@ class RecordKind(Protocol):
     def tables_of(self, name: str, results: Path, library: Library | None) -> list[Table]:
         """The tables of one folder."""
 
-    def table_of(self, request: Request, results: Path, library: Library | None) -> Table:
+    def table_of(self, request: GridRequest, results: Path, library: Library | None) -> Table:
         """The one table that a command asks for."""
 
     def figures_of(self, name: str, results: Path) -> list[FigureSpec]:

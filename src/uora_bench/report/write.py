@@ -8,7 +8,7 @@ from pathlib import Path
 from uora_bench.config import registry
 from uora_bench.errors import UserError
 from uora_bench.grid import preset
-from uora_bench.grid.request import Request
+from uora_bench.grid.request import GridRequest
 from uora_bench.grid.table_spec import Rule
 from uora_bench.report import collect, csv_file, latex, markdown, published, table
 from uora_bench.report.kinds import RecordKind, owner
@@ -35,7 +35,7 @@ def experiments(results: Path, kinds: Sequence[RecordKind] = ()) -> list[str]:
 
 
 def make_table(
-    request: Request,
+    request: GridRequest,
     results: Path,
     library: published.Library | None,
     rule: Rule | None = None,
@@ -54,7 +54,7 @@ def all_tables(
     """The tables of ``names``; where None all of `experiments`, and without a ``rule`` those of other ``kinds``."""
     known = published_library()
     wanted = experiments(results, kinds) if names is None else names
-    own = [make_table(Request(name, "print"), results, known, rule) for name in wanted]
+    own = [make_table(GridRequest(name, "print"), results, known, rule) for name in wanted]
     if names is not None or rule is not None:  # nothing was chosen by a rule where nothing was trained
         return own
     return own + [one for kind in kinds for name in kind.names(results) for one in kind.tables_of(name, results, known)]

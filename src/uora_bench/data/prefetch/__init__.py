@@ -18,7 +18,7 @@ LOCK = ".prefetch.lock"
 PARTIAL = "partial"  # what is not whole yet, below the root
 
 
-def prefetch(request: needs.Request) -> int:
+def prefetch(request: needs.PrefetchRequest) -> int:
     """Fill ``request.root``; what is there already is kept. Returns 0, or 2 where a repository could not be had: the
     others are fetched all the same.
 

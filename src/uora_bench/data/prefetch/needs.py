@@ -48,7 +48,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Request:
+class PrefetchRequest:
     """What is to be in the folder ``root``; ``label`` names the experiment or cell in the manifest, ``command`` is what
     fetches it."""
 
@@ -64,7 +64,7 @@ class Request:
         return [*self.rows, *self.models]
 
 
-def needs_of(cells: Iterable[tuple[Cell, Settings]], overrides: list[str]) -> Request:
+def needs_of(cells: Iterable[tuple[Cell, Settings]], overrides: list[str]) -> PrefetchRequest:
     """What ``cells`` need, which ``overrides`` describe.
 
     Raises:
@@ -79,7 +79,7 @@ def needs_of(cells: Iterable[tuple[Cell, Settings]], overrides: list[str]) -> Re
     command = shlex.join(["uora-bench", "prefetch", *given, f"data.root={root}"])
     models = dict.fromkeys(need for cell, _ in pairs for need in _models(cell))
     rows = dict.fromkeys(need for cell, _ in pairs for need in _rows(cell))
-    return Request(Path(root), tuple(models), tuple(rows), " ".join(given) or "the default cell", command)
+    return PrefetchRequest(Path(root), tuple(models), tuple(rows), " ".join(given) or "the default cell", command)
 
 
 def _models(cell: Cell) -> Iterable[Model]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from uora_bench.errors import Interrupted, UserError
 from uora_bench.grid.launch import offline_runs, options, progress
 from uora_bench.grid.launch.attempt import Outcome, Policy, Running, finished
-from uora_bench.grid.launch.slots import Place, Slots, find
+from uora_bench.grid.launch.slots import Allocation, Slots, find
 from uora_bench.grid.model import Item, Plan
 from uora_bench.records import attempts
 
@@ -97,7 +97,7 @@ class _Queue:
     slots: Slots
     waiting: list[Item]
     board: progress.Board
-    running: list[tuple[Running, Place]] = field(default_factory=list)
+    running: list[tuple[Running, Allocation]] = field(default_factory=list)
     elsewhere: dict[str, float] = field(default_factory=dict)  # key -> when to look again
     failed: list[tuple[Item, Outcome]] = field(default_factory=list)
     done: int = 0
@@ -180,7 +180,7 @@ class _Queue:
         lease = attempts.read_lease(attempts.attempts_folder(runs, name), item.key)
         return lease is not None and attempts.is_locked(runs, name, lease.cell_id)
 
-    def _ended(self, entry: tuple[Running, Place], outcome: Outcome) -> None:
+    def _ended(self, entry: tuple[Running, Allocation], outcome: Outcome) -> None:
         running, place = entry
         self.running.remove(entry)
         self.slots.give(place)

@@ -12,7 +12,7 @@ from uora_bench.errors import UserError
 
 
 @dataclass(frozen=True)
-class Place:
+class Allocation:
     """Devices that one cell holds: names of GPUs, or cores by number."""
 
     devices: tuple[str, ...]
@@ -35,7 +35,7 @@ class Slots:
     def total(self) -> int:
         return len(self.devices) * self.capacity
 
-    def take(self, processes: int) -> Place | None:
+    def take(self, processes: int) -> Allocation | None:
         """Devices for a cell of ``processes`` processes, the emptiest first, each process on one of its own; None while
         there are not enough."""
         free = sorted((self.used.get(d, 0), i, d) for i, d in enumerate(self.devices))
@@ -46,11 +46,11 @@ class Slots:
             self.used[device] = self.used.get(device, 0) + 1
         if self.kind == "cpu":
             environment = {"OMP_NUM_THREADS": str(self.threads), "CUDA_VISIBLE_DEVICES": ""}
-            return Place(tuple(chosen), environment, len(self.devices) > processes, f"core {', '.join(chosen)}")
+            return Allocation(tuple(chosen), environment, len(self.devices) > processes, f"core {', '.join(chosen)}")
         environment = {"CUDA_VISIBLE_DEVICES": ",".join(chosen)}
-        return Place(tuple(chosen), environment, self.capacity > 1, f"gpu {', '.join(chosen)}")
+        return Allocation(tuple(chosen), environment, self.capacity > 1, f"gpu {', '.join(chosen)}")
 
-    def give(self, place: Place) -> None:
+    def give(self, place: Allocation) -> None:
         """Take back what `take` gave."""
         for device in place.devices:
             self.used[device] -= 1

@@ -20,14 +20,14 @@ from uora_bench.grid import slurm_queue
 from uora_bench.grid.launch import offline_runs, snapshot
 from uora_bench.grid.launch import options as launcher_options
 from uora_bench.grid.launch.attempt import BUSY, Policy
-from uora_bench.grid.launch.slurm_job import Job, note_failure
+from uora_bench.grid.launch.slurm_job import SlurmJob, note_failure
 from uora_bench.grid.model import Item, Plan
 from uora_bench.grid.slurm_queue import Ended, Submitted, queued
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from uora_bench.grid.request import Request
+    from uora_bench.grid.request import GridRequest
 
 LOG = "log"  # below the slurm folder: scripts, pickles and output of the jobs
 _SPARE = 30.0  # seconds a job waits beyond the grace for a process that still holds its cell
@@ -101,7 +101,7 @@ def read_options(given: Mapping[str, Any]) -> SlurmOptions:
     return launcher_options.read(SlurmOptions, "slurm", given)
 
 
-def command(request: Request, console: Console) -> int:
+def command(request: GridRequest, console: Console) -> int:
     """Plan ``request`` and submit it; returns the exit code 0."""
     options = read_options(request.options)
     runs, name = _place(request)
@@ -200,7 +200,7 @@ def _submit_array(
     executor.update_parameters(**parameters)
     environment = _environment(options)
     patience = options.grace_seconds + _SPARE
-    functions = [Job(copy, item.key, options.policy, environment, patience) for item in items]
+    functions = [SlurmJob(copy, item.key, options.policy, environment, patience) for item in items]
     try:
         with _outside_of_jobs():
             return [job.job_id for job in executor.submit_array(functions)]
@@ -238,14 +238,14 @@ def _environment(options: SlurmOptions) -> dict[str, str]:
 # --- what is there ----------------------------------------------------------------------------------------------------
 
 
-def _place(request: Request) -> tuple[Path, str]:
+def _place(request: GridRequest) -> tuple[Path, str]:
     from uora_bench.grid import expand
 
     settings = next(p.settings for p in expand.of(request).items if p.settings is not None)
     return Path(settings.runs_dir), settings.experiment_name
 
 
-def _plan(request: Request, options: SlurmOptions | None, runs: Path, name: str) -> tuple[Plan, list[str]]:
+def _plan(request: GridRequest, options: SlurmOptions | None, runs: Path, name: str) -> tuple[Plan, list[str]]:
     from uora_bench.grid import build
 
     plan, cells = build.build(request, options.processes if options else None, queued(runs, name))
@@ -290,7 +290,7 @@ def _submitted_lines(plan: Plan, jobs: Sequence[tuple[Item, str]]) -> list[str]:
     ]
 
 
-def report(request: Request, collect: bool, console: Console) -> int:
+def report(request: GridRequest, collect: bool, console: Console) -> int:
     """Say how ``request`` stands. Returns the exit code: 0; with ``collect``, which keeps what became of its jobs, 1
     when cells failed or are missing and 75 while Slurm holds some."""
     options = read_options(request.options) if request.launcher == "slurm" else None

@@ -70,7 +70,7 @@ class JudgeConfig:
 
 
 @dataclass(frozen=True)
-class Request:
+class JudgeRequest:
     """What one call of the command line asks for: the file of answers, the settings, the data folder; at most
     ``limit`` judgements this time, or (``dry_run``) only what they may cost."""
 
@@ -85,7 +85,7 @@ class Request:
             raise UserError(f"limit={self.limit} must be at least 1")
 
 
-def parse(place: str, given: Mapping[str, str]) -> Request:
+def parse(place: str, given: Mapping[str, str]) -> JudgeRequest:
     """The request for the answers in ``place`` (a run folder or a file); ``given``: the text of each ``judge.`` key,
     ``data.root``, ``limit`` and ``dry_run``.
 
@@ -100,7 +100,7 @@ def parse(place: str, given: Mapping[str, str]) -> Request:
     limit = convert(int | None, _value(int | None, given.get("limit", "null")), "limit")
     dry_run = convert(bool, _value(bool, given.get("dry_run", "false")), "dry_run")
     config = build(JudgeConfig, settings, "judge")
-    return Request(_answers(Path(place)), config, Path(root) if root else None, limit, dry_run)
+    return JudgeRequest(_answers(Path(place)), config, Path(root) if root else None, limit, dry_run)
 
 
 def _value(hint: Any, text: str) -> Any:

@@ -26,7 +26,7 @@ References = Mapping[int, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
-class Job:
+class JudgeCall:
     """One turn of one question to be judged: ``turns`` and ``answers`` up to it."""
 
     question_id: int
@@ -46,7 +46,7 @@ class Job:
         return message(self.turns, self.answers, self.references)
 
 
-def plan(answers: list[Answer], references: References, config: JudgeConfig) -> list[Job]:
+def plan(answers: list[Answer], references: References, config: JudgeConfig) -> list[JudgeCall]:
     """All jobs, in the order of the answers; a question of one turn has no second.
 
     The key covers the questions and answers up to the turn, the references shown, the judge's model and temperature and
@@ -64,7 +64,9 @@ def plan(answers: list[Answer], references: References, config: JudgeConfig) -> 
             guide = references.get(answer.question_id, ())[:n] if answer.category in WITH_REFERENCE else ()
             parts = [answer.turns[:n], answer.answers[:n], guide, n, config.model, config.temperature, PROMPT_VERSION]
             key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
-            jobs.append(Job(answer.question_id, answer.category, answer.turns[:n], answer.answers[:n], guide, key))
+            jobs.append(
+                JudgeCall(answer.question_id, answer.category, answer.turns[:n], answer.answers[:n], guide, key)
+            )
     return jobs
 
 
@@ -108,7 +110,9 @@ def references_for(answers: list[Answer], config: JudgeConfig, root: Path | None
     return found
 
 
-def to_do(jobs: list[Job], stored: Mapping[str, Judgement], config: JudgeConfig, limit: int | None = None) -> list[Job]:
+def to_do(
+    jobs: list[JudgeCall], stored: Mapping[str, Judgement], config: JudgeConfig, limit: int | None = None
+) -> list[JudgeCall]:
     """The jobs that are still to be asked and paid for, one per key, at most ``limit``."""
     left = {
         job.key: job
@@ -118,7 +122,7 @@ def to_do(jobs: list[Job], stored: Mapping[str, Judgement], config: JudgeConfig,
     return list(left.values())[:limit]
 
 
-def estimate(jobs: list[Job], config: JudgeConfig) -> str:
+def estimate(jobs: list[JudgeCall], config: JudgeConfig) -> str:
     """What asking ``jobs`` will take, in one or two lines that say they are an estimate."""
     tokens_in = sum(len(job.prompt()) for job in jobs) // CHARACTERS_PER_TOKEN
     typical = len(jobs) * min(TYPICAL_ANSWER, config.max_tokens)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from uora_bench.mt_bench.judge.client import Client, Dropped, Failed
 from uora_bench.mt_bench.judge.config import JudgeConfig
-from uora_bench.mt_bench.judge.plan import Job
+from uora_bench.mt_bench.judge.plan import JudgeCall
 from uora_bench.mt_bench.judge.prompts import PROMPT_VERSION, verdict
 from uora_bench.mt_bench.judge.secret import Secret
 from uora_bench.mt_bench.judge.store import Judgement
@@ -49,7 +49,7 @@ class _Failing:
 
 
 def judge_all(
-    jobs: list[Job], config: JudgeConfig, secret: Secret, keep: Callable[[Judgement], None], stopping: StopRequest
+    jobs: list[JudgeCall], config: JudgeConfig, secret: Secret, keep: Callable[[Judgement], None], stopping: StopRequest
 ) -> Outcome:
     """Ask for every job, with ``config.parallel`` requests at a time, and ``keep`` each judgement as it arrives.
 
@@ -59,7 +59,7 @@ def judge_all(
     outcome = Outcome()
     stop = threading.Event()
     client = Client(config, secret, stop)
-    waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
+    waiting: queue.SimpleQueue[JudgeCall] = queue.SimpleQueue()
     results: queue.SimpleQueue[Judgement | BaseException] = queue.SimpleQueue()
     for job in jobs:
         waiting.put(job)
@@ -107,7 +107,7 @@ def judge_all(
     return outcome
 
 
-def judge(job: Job, client: Client, config: JudgeConfig, secret: Secret) -> Judgement:
+def judge(job: JudgeCall, client: Client, config: JudgeConfig, secret: Secret) -> Judgement:
     """Ask until the rating is well-formed, at most ``config.attempts`` times; errors are `Client.complete`'s."""
     prompt, rejected, temperature = job.prompt(), [], config.temperature
     spent: dict[str, int | None] = {"prompt_tokens": None, "completion_tokens": None}

@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from uora_bench.mt_bench.judge.config import JudgeConfig
-from uora_bench.mt_bench.judge.plan import Job
+from uora_bench.mt_bench.judge.plan import JudgeCall
 from uora_bench.mt_bench.judge.prompts import PROMPT_VERSION
 from uora_bench.mt_bench.judge.store import Judgement
 from uora_bench.util import atomic
@@ -22,7 +22,9 @@ CAVEATS = (
 )
 
 
-def scores(jobs: list[Job], stored: Mapping[str, Judgement], config: JudgeConfig, answers: Path) -> dict[str, Any]:
+def scores(
+    jobs: list[JudgeCall], stored: Mapping[str, Judgement], config: JudgeConfig, answers: Path
+) -> dict[str, Any]:
     """The content of the file of scores; it depends on the judgements alone, so a rerun gives the same bytes.
 
     As published, ``score`` is the mean over all judgements with a rating, of both turns; malformed ones are counted
@@ -96,7 +98,7 @@ def table(content: dict[str, Any]) -> str:
     return "\n".join([*lines, *(f"note: {caveat}" for caveat in content["caveats"])])
 
 
-def _means(pairs: list[tuple[Job, Judgement]]) -> dict[str, Any]:
+def _means(pairs: list[tuple[JudgeCall, Judgement]]) -> dict[str, Any]:
     def mean(turns: tuple[int, ...]) -> float | None:
         rated = [j.score for job, j in pairs if j.score is not None and job.turn in turns]
         return fmean(rated) if rated else None

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from uora_bench.errors import UserError, nearest
-from uora_bench.grid.request import Request
+from uora_bench.grid.request import GridRequest
 from uora_bench.grid.table_spec import Rule
 from uora_bench.report import collect, table, write
 from uora_bench.report.collect import Collection
@@ -59,7 +59,7 @@ def command(
         if kind is not None:
             found += kind.figures_of(experiment, results)
             continue
-        collection = collect.collect(Request(experiment, "print"), results)
+        collection = collect.collect(GridRequest(experiment, "print"), results)
         if any(run.status == "done" for run in collection.runs):
             found += figure_specs(table.build(collection, library, rule), collection)
         elif name:

@@ -15,7 +15,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from uora_bench.errors import UserError
-from uora_bench.grid.request import Request
+from uora_bench.grid.request import GridRequest
 from uora_bench.grid.table_spec import Rule
 from uora_bench.report import collect, explain, table
 from uora_bench.report.collect import Collection, Run
@@ -102,7 +102,7 @@ def build(
     found = []
     for name in names:
         try:
-            collection = collect.collect(Request(name, "print"), results)
+            collection = collect.collect(GridRequest(name, "print"), results)
             found.append((table.build(collection, library, rule), collection))
         except UserError as error:
             raise UserError(f"experiment '{name}': {error}") from None

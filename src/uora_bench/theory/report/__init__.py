@@ -9,7 +9,7 @@ import shlex
 from pathlib import Path
 
 from uora_bench.errors import UserError
-from uora_bench.grid.request import Request
+from uora_bench.grid.request import GridRequest
 from uora_bench.report.figure_spec import FigureSpec
 from uora_bench.report.model import Entry, Score, Table
 from uora_bench.report.published import Library
@@ -29,7 +29,7 @@ def tables_of(name: str, results: Path, library: Library | None) -> list[Table]:
     return [tables.table_of(study, library) for study in studies.studies(name, results) if study.done]
 
 
-def table_of(request: Request, results: Path, library: Library | None) -> Table:
+def table_of(request: GridRequest, results: Path, library: Library | None) -> Table:
     """The one table of ``experiment=theory_…``.
 
     Raises:
