@@ -113,7 +113,7 @@ MUTANTS = {
         "return 1.01 * (self.B @ self.R @ self.A)",
         "test_merged_logits_are_the_adapters",
     ),
-    "a closed form that miscounts": ("** 2", "** 2 + 1", "test_the_closed_form_counts"),
+    "a closed form that miscounts": ("rank**2", "rank**2 + 1", "test_the_closed_form_counts"),
     "trained numbers that are not shipped": ('(".A", ".B")', '(".A", ".B", ".R")', "test_a_seed_gives_back"),
 }
 
