@@ -1,7 +1,7 @@
 """launcher=slurm: submit a plan's open items as job arrays, and say later what became of them.
 
 What was submitted is in `slurm_queue`'s jobs.jsonl, what the jobs run in a `snapshot`; this module owns the way there
-(sbatch through submitit) and the reports ``status=true`` and ``collect=true``. A job itself is `slurm_job.Job`.
+(sbatch through submitit) and the reports ``status=true`` and ``collect=true``. A job itself is `slurm_job.SlurmJob`.
 """
 
 from __future__ import annotations
