@@ -88,7 +88,8 @@ def compose(overrides: list[str]) -> Composed:
 def _recipe(asked: str | None, method: str, backbone: str) -> Mapping[str, Any]:
     """The recipe ``asked`` for, else that of ``method`` on ``backbone``, else one that sets nothing."""
     own = f"{method}/{backbone}"
-    if asked is None and own not in registry.choices("recipe"):
+    path = registry.configs_dir() / "recipe" / f"{own}.yaml" if asked is None else registry.path_of("recipe", asked)
+    if not path.is_file():
         return {
             "name": "none",
             "status": "own",
@@ -96,7 +97,7 @@ def _recipe(asked: str | None, method: str, backbone: str) -> Mapping[str, Any]:
             "common": {},
             "per_task": {},
         }
-    recipe = group_files.read_yaml(registry.path_of("recipe", asked or own))
+    recipe = group_files.read_yaml(path)
     made_for = str(recipe["name"]).split("/")[0]
     if recipe["name"] != "none" and made_for != method:
         raise UserError(

@@ -7,10 +7,10 @@ thousand cells take as many compositions as the group with the most choices has,
 
 from __future__ import annotations
 
-import copy
 import functools
 import itertools
 import os
+import pickle
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,8 @@ def compose_groups(groups: Mapping[str, str]) -> dict[str, Any]:
     config = {**_base[_data_dir()], **{group: _nodes[group, name] for group, name in groups.items()}}
     if "task" in groups and "backbone" not in groups:
         config["backbone"] = _backbone_of[groups["task"]]
-    return copy.deepcopy(config)
+    copied: dict[str, Any] = pickle.loads(pickle.dumps(config))  # the fastest copy of plain data
+    return copied
 
 
 def prepare(choices: Iterable[Mapping[str, str]]) -> None:
