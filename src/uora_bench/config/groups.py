@@ -1,14 +1,13 @@
 """Hydra's part: the chosen files of configs/ (method, task, backbone, …) put together.
 
 Hydra takes about a tenth of a second for a composition, and a grid has hundreds of choices of groups. The files of one
-group do not look into another's, so a composition tells the node of every group that it chose, and nodes are kept: a
-thousand cells take as many compositions as the group with the most choices has, not one for each combination.
+group do not look into another's, so one composition places every choice in a package of its own
+(``+task@many.task_0=glue/rte``), and the nodes are kept: a thousand cells take two compositions.
 """
 
 from __future__ import annotations
 
 import functools
-import itertools
 import os
 import pickle
 from collections.abc import Iterable, Mapping
@@ -20,8 +19,9 @@ from uora_bench.errors import UserError
 
 NODES = ("method", "task", "backbone", "trainer", "tracker")  # groups that are a node of the configuration
 Choice = tuple[str, str]  # group, name
+_MANY = "many"  # the package of all choices in one composition
+_OVERRIDE = "override /backbone@_global_.backbone"  # how a task's file says which backbone it takes
 _nodes: dict[Choice, dict[str, Any]] = {}
-_backbone_of: dict[str, dict[str, Any]] = {}  # task -> the node of the backbone that its file chooses
 _base: dict[str | None, dict[str, Any]] = {}  # by UORA_DATA_DIR, which configs/config.yaml reads
 
 
@@ -33,49 +33,42 @@ def compose_groups(groups: Mapping[str, str]) -> dict[str, Any]:
         UserError: when Hydra cannot compose the files.
     """
     prepare([groups])
-    config = {**_base[_data_dir()], **{group: _nodes[group, name] for group, name in groups.items()}}
     if "task" in groups and "backbone" not in groups:
-        config["backbone"] = _backbone_of[groups["task"]]
+        groups = {**groups, "backbone": _backbone_of(groups["task"])}
+        prepare([groups])
+    config = {**_base[_data_dir()], **{group: _nodes[group, name] for group, name in groups.items()}}
     copied: dict[str, Any] = pickle.loads(pickle.dumps(config))  # the fastest copy of plain data
     return copied
 
 
 def prepare(choices: Iterable[Mapping[str, str]]) -> None:
-    """Let Hydra compose whatever ``choices`` need and is not known yet, in as few compositions as possible."""
+    """Let Hydra compose whatever ``choices`` need and is not known yet, all in one composition."""
     if _data_dir() not in _base:
-        _base[_data_dir()] = _compose({})
-    wanted: dict[str, dict[str, None]] = {group: {} for group in NODES}
-    alone: dict[str, None] = {}  # tasks that choose their backbone themselves
+        _base[_data_dir()] = _compose([])
+    wanted: dict[Choice, str] = {}  # -> the key of its node in the composition of all of them
     for groups in choices:
-        for group, name in groups.items():
-            if (group, name) not in _nodes:
-                wanted[group][name] = None
-        task = groups.get("task")
-        if task is not None and "backbone" not in groups and task not in _backbone_of:
-            alone[task] = None
-    tasks = [t for t in wanted["task"] if t not in alone]
-    backbones = list(wanted["backbone"])
-    others = {group: list(wanted[group]) for group in NODES if group not in ("task", "backbone")}
-    # a task alone tells its own backbone; a backbone named beside it would hide that
-    rounds: list[dict[str, str]] = [{"task": task} for task in alone]
-    for task, backbone in itertools.zip_longest(tasks, backbones):
-        rounds.append({g: n for g, n in (("task", task), ("backbone", backbone)) if n is not None})
-    most = max([len(rounds), *(len(names) for names in others.values())])
-    rounds += [{} for _ in range(most - len(rounds))]
-    for i, chosen in enumerate(rounds):
-        chosen |= {group: names[i] for group, names in others.items() if i < len(names)}
-        config = _compose(chosen)
-        for group, name in chosen.items():
-            _nodes[group, name] = config[group]
-        if "task" in chosen and "backbone" not in chosen:
-            _backbone_of[chosen["task"]] = config["backbone"]
+        for choice in groups.items():
+            if choice not in _nodes:
+                wanted.setdefault(choice, f"{choice[0]}_{len(wanted)}")
+    if not wanted:
+        return
+    config = _compose([f"+{group}@{_MANY}.{key}='{name}'" for (group, name), key in wanted.items()])
+    for (group, name), key in wanted.items():
+        _nodes[group, name] = config[_MANY][key]
+
+
+def _backbone_of(task: str) -> str:
+    """The backbone that the file of ``task`` chooses, else the default one."""
+    defaults = read_yaml(registry.path_of("task", task)).get("defaults") or ()
+    chosen = (entry[_OVERRIDE] for entry in defaults if isinstance(entry, dict) and _OVERRIDE in entry)
+    return next(chosen, _base[_data_dir()]["backbone"]["name"])
 
 
 def _data_dir() -> str | None:
     return os.environ.get("UORA_DATA_DIR")
 
 
-def _compose(groups: Mapping[str, str]) -> dict[str, Any]:
+def _compose(overrides: list[str]) -> dict[str, Any]:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.errors import HydraException
@@ -84,7 +77,7 @@ def _compose(groups: Mapping[str, str]) -> dict[str, Any]:
 
     try:
         with initialize_config_dir(str(registry.configs_dir()), version_base="1.3"):
-            config = hydra_compose("config", overrides=[f"{k}='{v}'" for k, v in groups.items()])
+            config = hydra_compose("config", overrides=overrides)
         return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(f"the configuration does not compose: {str(error).splitlines()[0]}") from None
