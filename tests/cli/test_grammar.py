@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from uora_bench.cli import keys
-from uora_bench.cli.main import MODULES, load, main
+from uora_bench.cli.main import MODULES, load_command, main
 from uora_bench.cli.parser import Command, Key
 from uora_bench.errors import UserError
 from uora_bench.grid.table_spec import Rule
 
-COMMANDS = [load(name) for name in MODULES]
+COMMANDS = [load_command(name) for name in MODULES]
 # what stands for a command's words
 WORDS = {"explain": ["t", "r", "c"], "export": ["x"], **{f"mt-bench {c}": ["x"] for c in ("answer", "judge", "scores")}}
 # command -> words that are a whole command line of it but for one key that nobody has
@@ -75,15 +75,15 @@ def test_what_is_not_the_commands_own_goes_on_as_key_and_value() -> None:
 
 def test_an_option_before_a_key_has_no_value() -> None:
     with pytest.raises(UserError, match="'--lr' needs a value: write lr=…"):
-        load("run").read(["--lr", "method=lora"])
+        load_command("run").read(["--lr", "method=lora"])
     with pytest.raises(UserError, match=r"'deepspeed' is no key here: .*sharding"):
-        load("run").read(["--deepspeed"])
+        load_command("run").read(["--deepspeed"])
 
 
 def test_a_path_with_an_equals_sign_is_a_word(tmp_path: Path) -> None:
     folder = tmp_path / "lr=0.1"
     folder.mkdir()
-    assert load("export").read([str(folder), "format=peft"]).names == [str(folder)]
+    assert load_command("export").read([str(folder), "format=peft"]).names == [str(folder)]
 
 
 @pytest.mark.parametrize("name", MODULES)

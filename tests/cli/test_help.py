@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.paths import ROOT
-from uora_bench.cli.main import MODULES, load, main
+from uora_bench.cli.main import MODULES, load_command, main
 
 NOT_NEEDED = (
     "hydra",
@@ -49,7 +49,7 @@ def test_help_fits_80_columns(name: str, capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_help_has_every_key_and_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    command = load(name)
+    command = load_command(name)
     assert command.name == name
     text = text_of(capsys, *name.split(), "-h")
     for key in (*command.keys, *command.passed):
@@ -83,4 +83,4 @@ def test_help_of_every_command_imports_neither_hydra_nor_torch(root: Path, tmp_p
 
 def test_the_page_names_every_command() -> None:
     text = (ROOT / "docs" / "command_line.md").read_text("utf-8")
-    assert [name for name in MODULES if f"| `{name}` | {load(name).summary} |" not in text] == []
+    assert [name for name in MODULES if f"| `{name}` | {load_command(name).summary} |" not in text] == []

@@ -50,7 +50,7 @@ def test_every_preset_expands_to_cells_that_can_all_be(name: str) -> None:
         create_method(item.cell.method, item.cell.seed)
         create_task(item.cell.task)
         # a published table stands on a recipe in every row; a search is what a recipe comes from
-        assert item.cell.recipe.name != "none" or name in ("quickstart", "minilm_search"), item.words
+        assert item.cell.recipe.name != "none" or name in ("quickstart", "minilm_search"), item.overrides
 
 
 # Hydra takes its time: one preset per way to say something
@@ -58,7 +58,7 @@ def test_every_preset_expands_to_cells_that_can_all_be(name: str) -> None:
 def test_the_words_of_a_cell_are_a_whole_command(name: str) -> None:
     item = of(name).items[-1]
     assert item.cell is not None
-    assert compose.compose(list(item.words)).cell.key == item.cell.key  # Hydra's own composing
+    assert compose.compose(list(item.overrides)).cell.key == item.cell.key  # Hydra's own composing
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -73,7 +73,7 @@ def test_a_dry_run_describes_its_first_and_last_cell(name: str) -> None:
     items = [item for item in of(name).items if item.cell is not None and "13b" not in item.cell.backbone.name]
     for item in (items[0], items[-1]):
         assert item.cell is not None
-        text = describe(compose.compose(list(item.words)))
+        text = describe(compose.compose(list(item.overrides)))
         assert text.startswith(item.cell.label)
         adapter = re.search(r"^parameters: adapter ([\d,]+) ·", text, flags=re.MULTILINE)
         assert adapter is not None
@@ -93,7 +93,7 @@ def test_a_preset_of_our_own_is_the_grid_of_the_committed_records(name: str, roo
 
 @pytest.mark.parametrize("name", ["minilm_glue", "minilm_uora_budget"])
 def test_the_records_of_a_grid_that_still_grows_are_cells_of_it(name: str, root: Path) -> None:
-    found = collect.collect(request.read([f"experiment={name}"]), root / "results")
+    found = collect.collect(request.read_request([f"experiment={name}"]), root / "results")
     assert any(run.status == "done" for run in found.runs)
     assert found.orphans == ()
     assert all(run.status in ("done", "missing") for run in found.runs)
@@ -117,10 +117,10 @@ def test_the_page_lists_every_preset_with_its_size(root: Path) -> None:
 def test_the_example_of_the_page_expands_to_what_it_says(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (block,) = re.findall(r"<!-- example: preset -->\n```yaml\n(.*?)```", page(root), flags=re.DOTALL)
     example = build(Experiment, yaml.safe_load(block), "the example")
-    monkeypatch.setattr(preset, "load", {example.name: example}.__getitem__)
+    monkeypatch.setattr(preset, "load_experiment", {example.name: example}.__getitem__)
     found = grids.of(GridRequest(example.name, "print"))
     assert f"makes {len(found.items)} cells" in page(root)
-    assert [item.words for item in found.items if item.after] != []
+    assert [item.overrides for item in found.items if item.after] != []
     assert all(item.cell is not None for item in found.items)
     explained = set(re.findall(r"^\| `(\w+)` \| ", page(root).split("## The keys")[1], flags=re.MULTILINE))
     assert explained == set(Experiment.__dataclass_fields__)

@@ -78,7 +78,7 @@ COUNTS_DIFFER = {
 
 def table(shared: Path, name: str) -> list[dict[str, str]]:
     """The rows of the published table of a preset, without means over tasks."""
-    published = preset.load(name).published
+    published = preset.load_experiment(name).published
     assert published is not None
     with (shared / "papers" / "reference_results.csv").open(encoding="utf-8", newline="") as file:
         rows = [r for r in csv.DictReader(file) if (r["paper"], r["table"]) == (published.paper, published.table)]
@@ -130,7 +130,7 @@ def test_every_row_has_the_presets_seeds(name: str) -> None:
     by_row: dict[str, set[int]] = {}
     for item in of(name).items:
         assert item.cell is not None
-        row = " ".join(word for word in item.words if not word.startswith("seed="))
+        row = " ".join(word for word in item.overrides if not word.startswith("seed="))
         by_row.setdefault(row, set()).add(item.cell.seed)
     assert {frozenset(found) for found in by_row.values()} == {frozenset(range(SEEDS[name][0]))}
 
@@ -210,7 +210,7 @@ def test_the_lora_rows_that_the_paper_starts_from_mnli_do_and_no_others(name: st
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ("lora_table2", "vera_table2")])
 def test_no_other_preset_starts_a_cell_from_another(name: str) -> None:
-    assert [item.words for item in of(name).items if item.after] == []
+    assert [item.overrides for item in of(name).items if item.after] == []
 
 
 def test_a_start_that_was_left_out_on_the_command_line_is_named() -> None:
@@ -280,6 +280,6 @@ def test_tied_lora_has_the_papers_ranks_and_counts(shared: Path) -> None:
 
 
 def test_sources_of_a_published_row_are_the_recipes() -> None:
-    sources = compose.compose(list(of("vera_table2").items[0].words)).sources
+    sources = compose.compose(list(of("vera_table2").items[0].overrides)).sources
     assert sources["trainer.lr_adapter"] == "table8"
     assert compose.COMMAND_LINE not in {v for k, v in sources.items() if k.startswith(("trainer.", "method."))}

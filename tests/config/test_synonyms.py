@@ -140,16 +140,16 @@ def test_a_recipes_yaml_may_use_them(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_grid_and_a_preset_may_use_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    wanted = requests.read(["method=lora", "task=tiny/nli", "lr=0.1,0.2", "r=4"])
+    wanted = requests.read_request(["method=lora", "task=tiny/nli", "lr=0.1,0.2", "r=4"])
     assert wanted.axes["trainer.lr_adapter"] == ["0.1", "0.2"]
-    assert len(expand.of(wanted).items) == 2
+    assert len(expand.expand_request(wanted).items) == 2
     folder = tmp_path / "experiment"
     folder.mkdir()
     content: dict[str, Any] = {"name": "mine", "title": "", "note": "", "axes": {"method": ["lora"], "lr": [0.1, 0.2]},
                                "rules": [{"when": {"lr": 0.1}, "set": {"r": 2}}]}  # fmt: skip
     (folder / "mine.yaml").write_text(yaml.safe_dump(content))
     monkeypatch.setattr(registry, "configs_dir", lambda: tmp_path)
-    loaded = preset.load.__wrapped__("mine")
+    loaded = preset.load_experiment.__wrapped__("mine")
     assert loaded.axes == {"method": ["lora"], "trainer.lr_adapter": [0.1, 0.2]}
     assert (loaded.rules[0].when, loaded.rules[0].set) == ({"trainer.lr_adapter": 0.1}, {"method.rank": 2})
 

@@ -34,8 +34,8 @@ from uora_bench.report.model import Block, Entry, Row, Score, Table
 from uora_bench.report.published import Library, Published
 from uora_bench.util.schema import build
 
-NAMES = [name for name in registry.choices("experiment") if preset.load(name).table is not None]
-BESIDE = [name for name in NAMES if preset.load(name).published is not None]
+NAMES = [name for name in registry.choices("experiment") if preset.load_experiment(name).table is not None]
+BESIDE = [name for name in NAMES if preset.load_experiment(name).published is not None]
 NO_METHOD, NO_BACKBONE = "no such method in this suite", "no such backbone in this suite"
 # preset -> (method, backbone, task, metric of the CSV file, as patterns) -> why the table does not show the number
 EXCLUDED: dict[str, dict[tuple[str, str, str, str], str]] = {
@@ -87,7 +87,7 @@ def built(name: str) -> Table:
 
 
 def spec_of(name: str) -> TableSpec:
-    spec = preset.load(name).table
+    spec = preset.load_experiment(name).table
     assert spec is not None
     return spec
 
@@ -100,7 +100,7 @@ def entries(made: Table) -> Iterator[tuple[Block, Row, Score, Entry]]:
 
 
 def known(name: str) -> tuple[Published, ...]:
-    where = preset.load(name).published
+    where = preset.load_experiment(name).published
     assert where is not None
     return LIBRARY.table(where.paper, where.table)
 
@@ -226,7 +226,7 @@ def test_a_typo_in_a_published_name_is_found(part: str, changes: dict[str, Any])
 
 @pytest.mark.parametrize("name", ROWS)
 def test_a_published_number_stands_beside_the_cells_that_rerun_it(name: str) -> None:
-    keys = {item.words: item.cell.key for item in of(name).items if item.cell is not None}
+    keys = {item.overrides: item.cell.key for item in of(name).items if item.cell is not None}
     found = set()
     for _, _, column, entry in entries(built(name)):
         number = entry.published

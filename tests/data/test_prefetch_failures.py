@@ -238,7 +238,7 @@ def test_a_full_disk_is_one_line(
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("uora_bench.util.atomic.write", full)
+    monkeypatch.setattr("uora_bench.util.atomic.write_file", full)
     assert main(words(hub, f"data.root={tmp_path}")) == 2
     one_line(capsys, "No space left on device", f"data.root='{tmp_path}'")
 

@@ -187,7 +187,7 @@ def test_exit_code_0_without_a_record_is_a_crash(go: Try) -> None:
 def test_what_an_end_means(code: int, log: str, several: bool, expected: tuple, tmp_path: Path) -> None:
     (tmp_path / "log").write_text(f"earlier\nerror: of an earlier start\n{log}\n")
     words = failure.last_words(tmp_path / "log", len("earlier\nerror: of an earlier start\n"))
-    kind, reason = failure.of(code, words, None, several)
+    kind, reason = failure.classify(code, words, None, several)
     assert kind == expected[0]
     assert expected[1] in (None, reason)
 
@@ -213,7 +213,7 @@ def test_a_failure_never_replaces_a_finished_record(go: Try) -> None:
 
 def test_an_item_waits_for_the_one_it_starts_from(go: Try, tmp_path: Path) -> None:
     _, running = go("done")
-    first, second = running.item, model.Item("f" * 16, "second", running.item.words, after=running.item.key)
+    first, second = running.item, model.Item("f" * 16, "second", running.item.overrides, after=running.item.key)
     plan = model.Plan(model.SCHEMA, "x", "", running.plan.results_dir, running.plan.runs_dir, (first, second))
     (tmp_path / "scenario").write_text("done")
     waiting = Running(plan, second, Policy())

@@ -29,7 +29,7 @@ class Place:
     def plan(self, *words: str, queued: dict[str, str] | None = None) -> Plan:
         asked = [*(w for w in WORDS if w.split("=")[0] not in {v.split("=")[0] for v in words}), *words]
         where = [f"results.dir={self.results}", f"runs.dir={self.runs}"]
-        return build.build(request.read([*asked, *where]), queued=queued)[0]
+        return build.build(request.read_request([*asked, *where]), queued=queued)[0]
 
     def states(self, *words: str, queued: dict[str, str] | None = None) -> dict[str, str]:
         items = self.plan(*words, queued=queued).items
@@ -246,7 +246,9 @@ def test_failed_and_broken_records_estimate_nothing(place: Place) -> None:
 def test_a_trace_foretells_the_memory_of_every_row_that_can_be_traced(place: Place) -> None:
     place.write(place.cell("lora", "trainer.epochs=2"), experiment="past")
     where = [f"results.dir={place.results}", f"runs.dir={place.runs}"]
-    wanted = request.read(["method=lora,uora,vera,full", "task=tiny/nli", "seed=0,1", "experiment_name=x", *where])
+    wanted = request.read_request(
+        ["method=lora,uora,vera,full", "task=tiny/nli", "seed=0,1", "experiment_name=x", *where]
+    )
     plan, grid = build.build(wanted)
     cells = {p.key: p.cell for p in grid.items}
     asked: list[str] = []

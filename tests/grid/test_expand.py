@@ -22,11 +22,11 @@ from uora_bench.grid.model import Item
 def experiment(monkeypatch: pytest.MonkeyPatch, **values: object) -> None:
     """Let ``experiment=quickstart`` be a preset of these values."""
     made = preset.build(preset.Experiment, {"name": "quickstart", "title": "", "note": "", "axes": {}, **values})
-    monkeypatch.setattr(preset, "load", lambda name: made)
+    monkeypatch.setattr(preset, "load_experiment", lambda name: made)
 
 
 def rows(*words: str) -> list[str]:
-    return [" ".join(i.words) for i in expand.expand(list(words)).items]
+    return [" ".join(i.overrides) for i in expand.expand(list(words)).items]
 
 
 def test_axes_multiply_and_each_cell_is_what_its_own_command_line_composes() -> None:
@@ -34,7 +34,7 @@ def test_axes_multiply_and_each_cell_is_what_its_own_command_line_composes() -> 
     assert len(found.items) == 12
     assert len({i.key for i in found.items}) == 12
     for item in found.items[::5]:
-        composed = compose.compose(list(item.words))  # by Hydra, as the cell does it
+        composed = compose.compose(list(item.overrides))  # by Hydra, as the cell does it
         assert Cell.from_config(composed.values) == item.cell
         assert item.cell is not None
         assert item.cell.key == item.key
@@ -123,7 +123,7 @@ def test_values_of_the_command_line_are_compared_as_what_they_are(monkeypatch: p
 
 def test_words_of_the_command_line_reach_the_cell_as_they_are() -> None:
     (item,) = expand.expand(["method=lora", "method.target_modules=[q,v]", "task.splits.train=train[:64]"]).items
-    assert "method.target_modules=[q,v]" in item.words
+    assert "method.target_modules=[q,v]" in item.overrides
     assert item.cell is not None
     assert item.cell.method.target_modules == ("q", "v")
     parts = expand.expand(["task.splits.train=train[:64],train[:32]", "method.target_modules=[q],[k,v]"]).items
@@ -152,7 +152,7 @@ def test_options_of_launchers_may_have_commas() -> None:
         "extra.hold=true",
         "account=null",
     ]
-    read = request.read(["launcher=slurm", *(f"launcher.{w}" for w in words)])
+    read = request.read_request(["launcher=slurm", *(f"launcher.{w}" for w in words)])
     assert read.options == {
         "partition": "gpu,long",
         "gpus": [0, 1],
@@ -195,7 +195,7 @@ def test_a_row_can_start_from_another(monkeypatch: pytest.MonkeyPatch) -> None:
     for seed in (0, 1):
         assert found["glue/rte", seed].after == found["glue/mnli", seed].key
         assert found["glue/mnli", seed].after is None
-        cold = expand.expand([w for w in found["glue/rte", seed].words])
+        cold = expand.expand([w for w in found["glue/rte", seed].overrides])
         assert cold.items[0].key != found["glue/rte", seed].key  # a cold start is another cell
     with pytest.raises(UserError, match="starts from is not in the grid"):
         expand.expand(["experiment=quickstart", "task=glue/rte"])
@@ -235,11 +235,11 @@ def test_what_others_start_from_comes_first() -> None:
 def test_a_plan_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     item = Item("ab", "x", ("seed=0",), "failed", "why", seconds=1.5, memory_bytes=3, after="cd")
     plan = model.Plan(model.SCHEMA, "e", "t", str(tmp_path), str(tmp_path), (item,))
-    assert model.read(plan.write()) == plan
+    assert model.read_plan(plan.write()) == plan
     (tmp_path / "bad.json").write_text('{"schema": 99}')
     for bad in (tmp_path / "bad.json", tmp_path / "none.json"):
         with pytest.raises(UserError, match="plan again"):
-            model.read(bad)
+            model.read_plan(bad)
 
 
 def test_a_thousand_cells_are_planned_without_the_heavy_libraries(tmp_path: Path) -> None:
@@ -256,5 +256,5 @@ def test_a_thousand_cells_are_planned_without_the_heavy_libraries(tmp_path: Path
     )
     assert done.returncode == 0, done.stderr
     assert "1035 cells: 1035 to do" in done.stdout
-    assert len(model.read(tmp_path / "scratch" / "plan.json").items) == 1035
+    assert len(model.read_plan(tmp_path / "scratch" / "plan.json").items) == 1035
     assert time.monotonic() - begun < 60

@@ -97,7 +97,7 @@ def test_a_signal_stops_the_cells_and_the_grid_goes_on_next_time(go: Go) -> None
 
 def test_failed_cells_can_be_left_alone(go: Go, tmp_path: Path) -> None:
     plan = make_plan(tmp_path)
-    item = Item(plan.items[0].key, "x", plan.items[0].words, "failed", "it was so")
+    item = Item(plan.items[0].key, "x", plan.items[0].overrides, "failed", "it was so")
     plan = Plan(SCHEMA, "x", "", plan.results_dir, plan.runs_dir, (item,))
     out = io.StringIO()
     assert local.run(plan, local.read_options({"gpus": "none", "rerun_failed": False}), Console(file=out)) == 1
@@ -109,7 +109,7 @@ def test_cells_that_start_from_a_failed_one_are_not_run(go: Go, tmp_path: Path) 
     (tmp_path / "y").mkdir()
     base = make_plan(tmp_path, "seed=0,1")
     first, second = base.items
-    second = Item(second.key, "second", second.words, after=first.key)
+    second = Item(second.key, "second", second.overrides, after=first.key)
     plan = Plan(SCHEMA, "x", "", base.results_dir, base.runs_dir, (second, first))
     (tmp_path / f"scenario.{first.key}").write_text("fail")
     out = io.StringIO()
@@ -126,8 +126,8 @@ def test_a_cell_waits_for_the_one_it_starts_from_even_if_an_older_record_is_ther
     alone = Plan(SCHEMA, "x", "", base.results_dir, base.runs_dir, (first,))
     console = Console(file=io.StringIO(), width=200)
     assert local.run(alone, local.read_options({"gpus": "none"}), console) == 0
-    stale = Item(first.key, "first", first.words, "stale")
-    second = Item(second.key, "second", second.words, after=first.key)
+    stale = Item(first.key, "first", first.overrides, "stale")
+    second = Item(second.key, "second", second.overrides, after=first.key)
     plan = Plan(SCHEMA, "x", "", base.results_dir, base.runs_dir, (stale, second))
     out = io.StringIO()
     given = {"gpus": "none", "cpu_slots": 2}
@@ -166,7 +166,7 @@ def test_options_that_cannot_be_are_one_line(given: dict[str, object], message: 
 
 def test_more_processes_than_slots_are_refused_before_anything_starts(tmp_path: Path) -> None:
     plan = make_plan(tmp_path)
-    plan = Plan(SCHEMA, "x", "", "", "", (Item("a" * 16, "x", plan.items[0].words, processes=3),))
+    plan = Plan(SCHEMA, "x", "", "", "", (Item("a" * 16, "x", plan.items[0].overrides, processes=3),))
     with pytest.raises(UserError, match="wants 3 processes and there are 2"):
         local.run(plan, local.read_options({"gpus": "none", "cpu_slots": 2}), Console(file=io.StringIO()))
 

@@ -210,7 +210,7 @@ def ended(jobs: list[str]) -> dict[str, slurm_queue.Ended]:
 def test_a_cell_that_starts_from_another_waits_for_it(make: Callable[[list[str]], Grid]) -> None:
     grid = make(["method=lora", *SMALL])
     planned = expand([*grid.words, "seed=0,1"]).items
-    first, second = (model.Item(p.key, f"seed {p.row['seed']}", p.words) for p in planned)
+    first, second = (model.Item(p.key, f"seed {p.row['seed']}", p.overrides) for p in planned)
     second = dataclasses.replace(second, after=first.key)
     where = str(grid.folder / "results"), str(grid.folder / "runs")
     plan = model.Plan(model.SCHEMA, "x", "", *where, (second, first))

@@ -23,7 +23,7 @@ def make_plan(*words: str, results: str = "results", runs: str = "runs") -> mode
 
 
 def words_of(plan: model.Plan) -> dict[str, str]:
-    return dict(word.split("=", 1) for word in plan.items[0].words)
+    return dict(word.split("=", 1) for word in plan.items[0].overrides)
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_a_snapshot_holds_code_configuration_plan_and_where_they_came_from(small
     assert (folder / "src/uora_bench/__init__.py").read_text() == "A = 1\n"
     assert (folder / "configs/config.yaml").read_text() == "seed: 0\n"
     assert not list(folder.rglob("__pycache__"))
-    assert model.read(folder / "plan.json").runs_dir == str(Path("runs").absolute())
+    assert model.read_plan(folder / "plan.json").runs_dir == str(Path("runs").absolute())
     facts = json.loads((folder / "snapshot.json").read_text())
     assert facts == {**provenance.git_state(), "version": __version__, "hash": folder.name}
     assert not (folder / "src/uora_bench/__init__.py").stat().st_mode & 0o222
@@ -96,14 +96,14 @@ def test_paths_become_absolute_and_everything_else_stays(here: Path) -> None:
     assert words["runs.dir"] == str(here / "runs")
     assert words["results.dir"] == str(here / "results")  # not given, so the default's place
     assert (words["trainer.epochs"], words["seed"]) == ("3", "1")
-    assert len(found.items[0].words) == len(words)
+    assert len(found.items[0].overrides) == len(words)
 
 
 def test_a_comma_in_a_folder_survives(here: Path) -> None:
     from uora_bench.config.compose import read_override
 
     plan = snapshot.absolute(make_plan("data.root='a, b'"))
-    (given,) = (w for w in plan.items[0].words if w.startswith("data.root="))
+    (given,) = (w for w in plan.items[0].overrides if w.startswith("data.root="))
     assert read_override(given).value() == str(here / "a, b")
 
 

@@ -192,7 +192,7 @@ def test_a_kill_in_the_middle_loses_nothing_and_the_same_call_goes_on(
         return step
 
     with monkeypatch.context() as patched:
-        patched.setattr(atomic, "write", dies(atomic.write))
+        patched.setattr(atomic, "write_file", dies(atomic.write_file))
         patched.setattr(Path, "unlink", dies(Path.unlink))
         with pytest.raises(Killed):
             migrate_records(results)
@@ -285,6 +285,6 @@ def test_a_plan_finds_migrated_records(results: Path, tmp_path: Path) -> None:
     cell = read_record(path).cell
     words = [f"method={cell['method']['name']}", f"task={cell['task']['name']}", f"seed={cell['seed']}"]
     where = [f"results.dir={results}", f"runs.dir={tmp_path / 'runs'}", "experiment_name=minilm_glue"]
-    plan, _ = build.build(request.read([*words, "backbone=minilm", *where]))
+    plan, _ = build.build(request.read_request([*words, "backbone=minilm", *where]))
     assert [(item.state, item.cell_id) for item in plan.items] == [("done", path.stem)]
     assert os.listdir(results / "records" / "minilm_glue") == [path.name]

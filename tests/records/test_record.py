@@ -198,7 +198,7 @@ def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(error: BaseExc
     path = tmp_path / "a.json"
     atomic.write_text(path, "old")
     with pytest.raises(type(error)):
-        atomic.write(path, half_then(error))
+        atomic.write_file(path, half_then(error))
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
 
@@ -232,7 +232,7 @@ def test_a_reader_never_sees_a_half_written_file(tmp_path: Path) -> None:
         seen.append(path.read_text())
         temporary.write_text("new")
 
-    atomic.write(path, writer)
+    atomic.write_file(path, writer)
     assert seen == ["old"]
     assert path.read_text() == "new"
 

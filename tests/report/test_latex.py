@@ -15,7 +15,7 @@ def texts() -> list[str]:
     """All text that a table of this repository can print: presets, rules, published numbers, names."""
     found = [*RULES.values(), *(word for group in registry.GROUPS for word in registry.choices(group))]
     for name in registry.choices("experiment"):
-        experiment = preset.load(name)
+        experiment = preset.load_experiment(name)
         found += [experiment.name, experiment.title]
         if experiment.table is not None:
             spec = experiment.table

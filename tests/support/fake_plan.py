@@ -13,5 +13,5 @@ FAKE = str(ROOT / "tests" / "support" / "fake_cell.py")
 def make_plan(folder: Path, *words: str) -> model.Plan:
     where = (f"results.dir={folder / 'results'}", f"runs.dir={folder / 'runs'}")
     found = expand.expand(["method=lora", "task=tiny/nli", "experiment_name=x", *words, *where])
-    items = tuple(model.Item(i.key, "the cell", i.words, after=i.after) for i in found.items)
+    items = tuple(model.Item(i.key, "the cell", i.overrides, after=i.after) for i in found.items)
     return model.Plan(model.SCHEMA, "x", "", str(folder / "results"), str(folder / "runs"), items)

@@ -22,7 +22,7 @@ def filled(folder: Path, name: str, scores: dict[str, float], **axes: str) -> Co
     in ``scores`` plus a thousandth per seed. What starts from another cell says so."""
     request = GridRequest(name, "print", axes={k: v.split(",") for k, v in axes.items()})
     ids: dict[str, str] = {}
-    for item in sorted(expand.of(request).items, key=lambda i: i.after is not None):
+    for item in sorted(expand.expand_request(request).items, key=lambda i: i.after is not None):
         assert item.cell is not None
         cell_id = ids[item.key] = item.key
         per_split = {metric: value + item.cell.seed / 1000 for metric, value in scores.items()}

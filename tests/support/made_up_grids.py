@@ -29,7 +29,7 @@ def snapshot(method, number, seed, tau):
 
 def made_up(results, experiment, keep, change=lambda values: None):
     """Records of the cells of ``experiment`` for which ``keep`` holds, written below ``results``."""
-    for number, planned in enumerate(expand.of(GridRequest(experiment, "print")).items):
+    for number, planned in enumerate(expand.expand_request(GridRequest(experiment, "print")).items):
         cell = planned.cell
         if cell is None or not keep(cell):
             continue

@@ -22,7 +22,7 @@ def keys(name: str) -> set[str]:
 
 
 def note(name: str) -> str:
-    return " ".join(preset.load(name).note.split())
+    return " ".join(preset.load_experiment(name).note.split())
 
 
 def cell_of(words: str) -> Cell:

@@ -27,7 +27,7 @@ class Bench:
 
     def preset(self, **values: object) -> None:
         made = preset.build(preset.Experiment, {"name": "quickstart", "title": "T", "note": "", **GRID, **values})
-        self.monkeypatch.setattr(preset, "load", lambda name: made)
+        self.monkeypatch.setattr(preset, "load_experiment", lambda name: made)
 
     def record(self, words: str, score: float, metric: str = "accuracy", **changes: object) -> CellRecord:
         """The record of the cell that ``words`` name, with ``score`` in its last epoch and a tenth more in its best."""
@@ -44,7 +44,7 @@ class Bench:
         return made
 
     def table(self, *words: str, rule: str | None = None, library: Library | None = None) -> Table:
-        asked = request.read(["experiment=quickstart", *words])
+        asked = request.read_request(["experiment=quickstart", *words])
         return table.build(collect.collect(asked, self.results), library, rule)  # type: ignore[arg-type]
 
 

@@ -54,11 +54,11 @@ def main(words: list[str] | None = None) -> int:
         return exits.run(
             partial(_say, f"uora_bench {__version__}") if not name else partial(_refuse, _unfinished(name)), ""
         )
-    command = load(name)
+    command = load_command(name)
     return exits.run(lambda: command.act(command.read(rest)), command.resume)
 
 
-def load(name: str) -> Command:
+def load_command(name: str) -> Command:
     """The command of that name."""
     found: Command = importlib.import_module(f"uora_bench.cli.{MODULES[name]}").COMMAND
     return found
@@ -90,7 +90,7 @@ def _split(words: Sequence[str]) -> tuple[str, list[str]]:
         return "", ["--help"]
     if first and "=" not in first and first[0] not in "-+~":
         synonyms.answer_word(first)
-        if load("run").known(first) is not None:
+        if load_command("run").known(first) is not None:
             raise UserError(f"'{first}' needs a value: write {first}=…")
         raise UserError(f"unknown command '{first}'{nearest(first, [*MODULES, *GROUPS], limit=20)}")
     return "sweep" if set(words) & set(_MULTIRUN) else "run", [w for w in words if w not in _MULTIRUN]
@@ -98,8 +98,8 @@ def _split(words: Sequence[str]) -> tuple[str, list[str]]:
 
 def _print(name: str) -> int:
     if name in MODULES:
-        return _say(help.of_command(load(name)))
-    commands = [load(one) for one in MODULES if one.startswith(name)]
+        return _say(help.of_command(load_command(name)))
+    commands = [load_command(one) for one in MODULES if one.startswith(name)]
     return _say(help.of_group(name, commands) if name else help.overview(commands))
 
 

@@ -51,7 +51,7 @@ def act(given: Given, launcher: str = "print") -> int:
     from uora_bench.grid import build, request, show
 
     status, collect, trace = (given.flag(key) for key in ("status", "collect", "memory"))
-    wanted = request.read(given.passed, launcher)
+    wanted = request.read_request(given.passed, launcher)
     if trace and (status or collect or wanted.launcher != "print"):
         raise UserError("memory=true traces before anything runs; give it without a launcher, status and collect")
     if wanted.options and wanted.launcher == "print":

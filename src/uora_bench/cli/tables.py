@@ -22,7 +22,7 @@ def _act(given: Given) -> int:
     if len(names) > 1:
         raise UserError(f"one table at a time: {' '.join(names)}")
     if names:
-        request = replace(requests.read(given.passed), experiment=names[0])
+        request = replace(requests.read_request(given.passed), experiment=names[0])
         print(
             markdown.render(write.make_table(request, results, write.published_library(), rule, (theory,))),
             end="",

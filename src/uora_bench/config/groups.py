@@ -61,7 +61,7 @@ def _backbone_of(task: str) -> str:
     """The backbone that the file of ``task`` chooses, else the default one."""
     defaults = read_yaml(registry.path_of("task", task)).get("defaults") or ()
     chosen = (entry[_OVERRIDE] for entry in defaults if isinstance(entry, dict) and _OVERRIDE in entry)
-    return next(chosen, _base[_data_dir()]["backbone"]["name"])
+    return str(next(chosen, _base[_data_dir()]["backbone"]["name"]))
 
 
 def _data_dir() -> str | None:

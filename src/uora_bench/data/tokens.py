@@ -42,7 +42,7 @@ class TokenCache:
         if found is None:
             found = _tokenise(processor, texts, options)
             try:
-                atomic.write(path, functools.partial(_write, tokens=found))
+                atomic.write_file(path, functools.partial(_write, tokens=found))
             except OSError as error:
                 print(f"note: tokens are not kept in '{self.folder}': {error.strerror}", file=sys.stderr)
         return found

@@ -26,7 +26,7 @@ def build(
     Raises:
         UserError: for a mistake in the grid, or records that cannot be read.
     """
-    cells = expand.of(request)
+    cells = expand.expand_request(request)
     settings = next(p.settings for p in cells.items if p.settings is not None)
     name, results, runs = settings.experiment_name, Path(settings.results_dir), Path(settings.runs_dir)
     own = read_records(results / "records" / name)

@@ -116,7 +116,7 @@ class Comparison:
         if state == "done" and cell_id is not None:
             self.matcher.done[planned.key] = cell_id
         return Item(
-            planned.key, label, planned.words, state, reason, cell_id, planned.after, processes, row=row, seed=seed
+            planned.key, label, planned.overrides, state, reason, cell_id, planned.after, processes, row=row, seed=seed
         )
 
     def _state(self, planned: Planned) -> tuple[State, str, str | None]:
@@ -184,7 +184,7 @@ class Comparison:
         if not alike:
             return ""
         mine, key, recipe = _flat(planned.canonical), key_of(planned.canonical), cell.recipe.name
-        ours = _chosen(planned.words)
+        ours = _chosen(planned.overrides)
         best: tuple[list[str], dict[str, Any]] | None = None
         for entry in alike:
             if entry.record.status != "done" or entry.key == key or (entry.started_from is None) != (not planned.after):

@@ -21,8 +21,7 @@ from uora_bench.config.preflight import preflight
 from uora_bench.errors import ImpossiblePair, UserError
 from uora_bench.grid import preset
 from uora_bench.grid.preset import Experiment
-from uora_bench.grid.request import GridRequest, word
-from uora_bench.grid.request import read as read_request
+from uora_bench.grid.request import GridRequest, read_request, word
 
 FIRST = ("backbone", "method", "task", "recipe", "trainer", "tracker")  # groups come before keys in a command line
 
@@ -33,7 +32,7 @@ class Planned:
     `Cell.canonical` says of it; ``key`` names the cell and, where there is one, the row it starts from."""
 
     key: str
-    words: tuple[str, ...]
+    overrides: tuple[str, ...]
     row: dict[str, Any]
     cell: Cell | None
     settings: Settings | None
@@ -53,21 +52,21 @@ class Grid:
 
 
 def expand(words: list[str]) -> Grid:
-    """The grid that ``words`` ask for (see `request.read`).
+    """The grid that ``words`` ask for (see `request.read_request`).
 
     Raises:
         UserError: for a mistake in a word, an axis without values, or when no cell is left.
     """
-    return of(read_request(words))
+    return expand_request(read_request(words))
 
 
-def of(request: GridRequest) -> Grid:
+def expand_request(request: GridRequest) -> Grid:
     """The grid of ``request``; without ``experiment=`` the axes alone are the grid."""
     if request.experiment is None:
         name = request.axes.get("experiment_name", ["scratch"])[0]
         experiment = Experiment(name=name, title="", note="", axes={})
     else:
-        experiment = preset.load(request.experiment)
+        experiment = preset.load_experiment(request.experiment)
     rows = list(_rows(experiment, request.axes))
     for rule in experiment.exclude:
         left = [row for row in rows if not preset.matches(row, rule)]

@@ -1,6 +1,6 @@
 """What a plan is made of: `Item`, one cell of a grid with its state, and `Plan`, which is written as plan.json.
 
-The launchers know a grid only by these. An item's ``words`` are a whole command line of ``uora-bench``, so
+The launchers know a grid only by these. An item's ``overrides`` are a whole command line of ``uora-bench``, so
 that anyone can run one cell of a plan by hand.
 """
 
@@ -16,7 +16,7 @@ from uora_bench.errors import UserError
 from uora_bench.util import atomic
 from uora_bench.util.schema import build, plain
 
-SCHEMA = 1
+SCHEMA = 2
 PLAN = "plan.json"
 State = Literal["done", "stale", "failed", "running", "queued", "todo", "skip"]
 OPEN = ("todo", "stale", "failed")  # what a launcher runs
@@ -29,12 +29,12 @@ class Item:
     ``state``: done; stale (a record of it is there, made with other settings, data or versions); failed; running (here
     or elsewhere); queued (in Slurm); todo; skip (the pair cannot be). ``seconds`` and ``memory_bytes`` are estimates
     from records of like cells (``basis`` says which), None without one. ``memory_traced``: the memory is from a trace
-    of a training step instead (`foretell`).
+    of a training step instead (`memory.predict`).
     """
 
     key: str  # 16 hex digits: names the cell before its data is read
     label: str
-    words: tuple[str, ...]
+    overrides: tuple[str, ...]
     state: State = "todo"
     reason: str = ""  # of stale, failed, skip; who runs it; "from step 200" where a checkpoint waits
     cell_id: str | None = None  # known once the cell has run
@@ -89,7 +89,7 @@ class Plan:
         return path
 
 
-def read(path: Path) -> Plan:
+def read_plan(path: Path) -> Plan:
     """The plan in ``path``; raises `UserError` for a file that is no plan of this version."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))

@@ -64,7 +64,7 @@ _OF_CELLS = {"axes", "set", "rules", "include", "exclude", "starts"}  # where a 
 
 
 @functools.cache
-def load(name: str) -> Experiment:
+def load_experiment(name: str) -> Experiment:
     """The experiment ``name``; raises `UserError` for an unknown one or a file that does not fit `Experiment`."""
     import yaml
 

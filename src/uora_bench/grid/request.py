@@ -29,7 +29,7 @@ class GridRequest:
     axes: dict[str, list[str]] = field(default_factory=dict)
 
 
-def read(words: list[str], launcher: str = "print") -> GridRequest:
+def read_request(words: list[str], launcher: str = "print") -> GridRequest:
     """Read the words of a grid command; values may be sweeps in Hydra's grammar: ``a,b``, ``range(0,5)``,
     ``glob(glue/*)``, and for the groups ``glue/*`` too.
 

@@ -81,7 +81,7 @@ def totals(plan: Plan) -> list[str]:
         total = sum(float(i.seconds or 0) * i.processes for i in known)  # GPU-hours, where the records are of GPUs
         hours = f"{total / 3600:.1f} device hours" if total >= 3600 else f"{duration(total)} on one device"
         unknown = len(open_items) - len(known)
-        more = f", and {unknown} cells that no record foretells" if unknown else ""
+        more = f", and {unknown} cells without a like record" if unknown else ""
         recorded = [i.memory_bytes for i in known if i.memory_bytes is not None and not i.memory_traced]
         largest = f"; the largest takes {memory(max(recorded))}" if recorded else ""
         lines.append(

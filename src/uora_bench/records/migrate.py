@@ -224,7 +224,7 @@ def _write(move: _Move, beside: Iterable[Path]) -> None:
         made = _with_new_id(path, raw, {move.old.stem: move.new.stem, **hashes})
         hashes[hashlib.sha256(raw).hexdigest()] = hashlib.sha256(made).hexdigest()
         new = path.with_name(path.name.replace(move.old.stem, move.new.stem))
-        atomic.write(new, lambda temporary, made=made: temporary.write_bytes(made))  # type: ignore[misc]
+        atomic.write_file(new, lambda temporary, made=made: temporary.write_bytes(made))  # type: ignore[misc]
     atomic.write_text(move.new, record_text(move.data))
 
 

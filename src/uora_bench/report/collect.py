@@ -89,7 +89,7 @@ def collect(request: GridRequest, results: Path) -> Collection:
         if cell is None:
             continue
         row = {k: preset.read_value(k, v) for k, v in planned.row.items() if k in mine}
-        run = Run(cell.task.name, cell.seed, row, cell.task.metric, vars(cell.task.splits), overrides=planned.words)
+        run = Run(cell.task.name, cell.seed, row, cell.task.metric, vars(cell.task.splits), overrides=planned.overrides)
         candidates = matcher.candidates(planned, cell)
         of_cell = [entry.record for entry in candidates]
         used |= {one.cell_id for one in of_cell}
@@ -113,14 +113,14 @@ def with_record(run: Run, record: CellRecord, folder: Path) -> Run:
 def _cells(request: GridRequest, name: str) -> tuple[Experiment, list[expand.Planned], set[str]]:
     """The preset, all its cells and what else is asked for, and the keys of the cells to be shown. All, because a cell
     that is shown may start from one that is not."""
-    whole = expand.of(replace(request, experiment=name, axes={}, options={}))
+    whole = expand.expand_request(replace(request, experiment=name, axes={}, options={}))
     asked = {k: v for k, v in request.axes.items() if k not in _NOT_SCIENCE}
     if not asked:
         return whole.experiment, list(whole.items), {p.key for p in whole.items}
     cells = {p.key: p for p in whole.items if not preset.matches(p.row, asked)}
     shown = {p.key: p for p in whole.items if preset.matches(p.row, asked)}
     try:
-        shown |= {p.key: p for p in expand.of(request).items if p.cell is not None}
+        shown |= {p.key: p for p in expand.expand_request(request).items if p.cell is not None}
     except UserError:
         if not shown:
             raise

@@ -30,7 +30,7 @@ def experiments(results: Path, kinds: Sequence[RecordKind] = ()) -> list[str]:
     root = results / "records"
     folders = root.iterdir() if root.is_dir() else ()
     recorded = {p.name for p in folders if any(p.glob("*.json")) and owner(p.name, kinds) is None}
-    specified = {name for name in registry.choices("experiment") if preset.load(name).table is not None}
+    specified = {name for name in registry.choices("experiment") if preset.load_experiment(name).table is not None}
     return sorted((recorded | specified) - set(TRIALS))
 
 

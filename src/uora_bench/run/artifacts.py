@@ -58,8 +58,8 @@ def save_weights(folder: Path, method: Method, head: Mapping[str, Any], warm: bo
     adapter = tensors(method.adapter_state())
     # after a warm start the seed no longer gives back what it drew
     known = set() if warm else method.seed_tensors()
-    atomic.write(folder / ADAPTER, lambda path: save_file(adapter, path))
-    atomic.write(folder / HEAD, lambda path: save_file(tensors(head), path))
+    atomic.write_file(folder / ADAPTER, lambda path: save_file(adapter, path))
+    atomic.write_file(folder / HEAD, lambda path: save_file(tensors(head), path))
     shipped = sum(t.numel() * t.element_size() for k, t in adapter.items() if k not in known)
     return Sizes(shipped, (folder / ADAPTER).stat().st_size, (folder / HEAD).stat().st_size)
 

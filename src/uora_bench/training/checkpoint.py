@@ -20,7 +20,7 @@ def save(folder: Path, state: dict[str, Any], name: str = LAST) -> None:
     """Write ``state`` (tensors and plain values) to ``folder/name`` atomically."""
     import torch
 
-    atomic.write(folder / name, lambda path: torch.save(state, path))
+    atomic.write_file(folder / name, lambda path: torch.save(state, path))
 
 
 def latest(folder: Path, name: str = LAST) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def write(path: Path, writer: Callable[[Path], None]) -> None:
+def write_file(path: Path, writer: Callable[[Path], None]) -> None:
     """Let ``writer`` fill a temporary file beside ``path``, flush it to the disk, and put it in place in one step.
 
     Raises:
@@ -28,12 +28,12 @@ def write(path: Path, writer: Callable[[Path], None]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """`write` for a string (UTF-8)."""
+    """`write_file` for a string (UTF-8)."""
 
     def writer(temporary: Path) -> None:
         temporary.write_text(text, encoding="utf-8")
 
-    write(path, writer)
+    write_file(path, writer)
 
 
 def _sync_folder(folder: Path) -> None:

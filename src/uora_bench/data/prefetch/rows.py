@@ -66,7 +66,7 @@ def write_rows(rows: Dataset, path: Path) -> Path:
     pictures as parquet beside ``path``. Returns the file's path."""
     if any(images.is_picture(kind) for kind in rows.data.schema.types):
         parquet = path.with_name(path.name.removesuffix(".jsonl.gz") + ".parquet")
-        atomic.write(parquet, lambda temporary: rows.to_parquet(str(temporary)))
+        atomic.write_file(parquet, lambda temporary: rows.to_parquet(str(temporary)))
         return parquet
 
     def writer(temporary: Path) -> None:
@@ -74,7 +74,7 @@ def write_rows(rows: Dataset, path: Path) -> Path:
             for row in rows:
                 handle.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
 
-    atomic.write(path, writer)
+    atomic.write_file(path, writer)
     return path
 
 

@@ -80,7 +80,7 @@ class Running:
         self._ended: float | None = None  # when SIGTERM was sent
         earlier = [a for a in self._attempts() if a.micro_batch_size is not None]
         # what did not fit in an earlier call will not fit in this one
-        chosen = any(w.startswith("trainer.micro_batch_size=") for w in self.item.words)  # by the user, who knows
+        chosen = any(w.startswith("trainer.micro_batch_size=") for w in self.item.overrides)  # by the user, who knows
         last = earlier[-1] if earlier and not chosen else None
         self.micro, self.evaluation = (last.micro_batch_size, last.eval_batch_size) if last else (None, None)
         self.begun = time.monotonic()
@@ -93,7 +93,7 @@ class Running:
     def start(self) -> Outcome | None:
         """Start a child; an `Outcome` at once when it cannot be."""
         extra: list[str] = []
-        given = [w.split("=", 1)[1] for w in self.item.words if w.startswith("init_from=")]
+        given = [w.split("=", 1)[1] for w in self.item.overrides if w.startswith("init_from=")]
         self.started_from = Path(given[-1]).name if given else None
         if self.item.after is not None:
             self.started_from = finished(self.plan, self.item.after)
@@ -113,11 +113,11 @@ class Running:
             attempts.LAUNCH: json.dumps(facts),
             "PYTHONUNBUFFERED": "1",
         }
-        command = [sys.executable, _CHILD, str(os.getpid()), *self._command(), *self.item.words, *extra]
+        command = [sys.executable, _CHILD, str(os.getpid()), *self._command(), *self.item.overrides, *extra]
         lease = attempts.read_lease(self.attempts_folder, self.item.key)
         self.before = failure.stamp(self.plan, lease.cell_id if lease is not None else None)
         try:
-            self._spawn(command, environment, " ".join([*self.item.words, *extra]))
+            self._spawn(command, environment, " ".join([*self.item.overrides, *extra]))
         except OSError as error:  # a full disk, no more processes: this cell's failure, not the grid's
             return Outcome("failed", "crash", f"could not be started: {error}", time.monotonic() - self.begun)
         self.started, self.clock, self._ended, self.timed_out = _now(), time.monotonic(), None, False
@@ -192,7 +192,7 @@ class Running:
         several = self.item.processes > 1
         if self.stopping and (code in _STOPPED or code < 0 or (several and fresh is None)):
             return self._end("interrupted", "interrupted", "", cell_id)
-        kind, reason = failure.of(code, failure.last_words(self.log, self.offset), fresh, several)
+        kind, reason = failure.classify(code, failure.last_words(self.log, self.offset), fresh, several)
         if self.timed_out:
             kind, reason = "time_limit", f"not finished after {self.policy.minutes:g} minutes (launcher.minutes)"
         self._note(kind, reason)

@@ -25,7 +25,7 @@ _OURS = re.compile(r"(error: |the cell failed: |process \d+ failed: )")
 _OUT_OF_MEMORY = ("OutOfMemoryError", "can't allocate memory", "MemoryError", "out of memory")
 
 
-def of(code: int, words: Words, fresh: CellRecord | None, several: bool) -> tuple[str, str]:
+def classify(code: int, words: Words, fresh: CellRecord | None, several: bool) -> tuple[str, str]:
     """(kind, reason) of a child that ended with ``code``.
 
     ``words``: what it said last; ``fresh``: the failed record it left; ``several``: it was a launcher of several
@@ -130,7 +130,7 @@ def write_record(plan: Plan, item: Item, cell_id: str | None, kind: str, reason:
         find_record(plan.records, cell_id)
     except UserError:
         return  # a record that cannot be read is not ours to replace
-    composed = compose(list(item.words))
+    composed = compose(list(item.overrides))
     cell = composed.cell
     record = CellRecord(
         schema=SCHEMA,
@@ -145,7 +145,7 @@ def write_record(plan: Plan, item: Item, cell_id: str | None, kind: str, reason:
         provenance=Provenance(
             git=Git(**provenance.git_state()),
             versions=provenance.versions(),
-            command=tuple(w for w in item.words if not w.startswith(provenance.PATHS)),
+            command=tuple(w for w in item.overrides if not w.startswith(provenance.PATHS)),
             trainer=plain(cell.trainer),
             init_from=started_from,
             failure=Failure(kind, written_by="the launcher"),
@@ -169,7 +169,7 @@ def _start(plan: Plan, started_from: str | None) -> dict[str, str]:
 
 def smaller(item: Item, micro: int | None, evaluation: int | None) -> tuple[int, int] | None:
     """(micro-batch, evaluation batch) of half the size per process; None when the micro-batch is one example."""
-    trainer = compose(list(item.words)).cell.trainer
+    trainer = compose(list(item.overrides)).cell.trainer
     now = micro or trainer.micro_batch_size or -(-trainer.batch_size // item.processes)
     if now <= 1:
         return None

@@ -59,7 +59,7 @@ class LocalOptions:
 
 def read_options(given: dict[str, Any]) -> LocalOptions:
     """The local launcher's options; raises `UserError` for one that it does not have."""
-    return options.read(LocalOptions, "local", given)
+    return options.read_launcher_options(LocalOptions, "local", given)
 
 
 def run(plan: Plan, chosen: LocalOptions, console: Console) -> int:

@@ -11,7 +11,7 @@ from uora_bench.util.schema import build
 T = TypeVar("T")
 
 
-def read(cls: type[T], name: str, given: Mapping[str, Any]) -> T:
+def read_launcher_options(cls: type[T], name: str, given: Mapping[str, Any]) -> T:
     """The options of launcher ``name`` as a ``cls``; raises `UserError` for an unknown key or a wrong type."""
     import yaml
 

@@ -98,7 +98,7 @@ def read_options(given: Mapping[str, Any]) -> SlurmOptions:
     for key in ("partition", "account", "qos", "constraint"):
         if isinstance(given.get(key), (int, float)) and not isinstance(given[key], bool):
             given[key] = str(given[key])  # an account that looks like a number
-    return launcher_options.read(SlurmOptions, "slurm", given)
+    return launcher_options.read_launcher_options(SlurmOptions, "slurm", given)
 
 
 def command(request: GridRequest, console: Console) -> int:
@@ -241,7 +241,7 @@ def _environment(options: SlurmOptions) -> dict[str, str]:
 def _place(request: GridRequest) -> tuple[Path, str]:
     from uora_bench.grid import expand
 
-    settings = next(p.settings for p in expand.of(request).items if p.settings is not None)
+    settings = next(p.settings for p in expand.expand_request(request).items if p.settings is not None)
     return Path(settings.runs_dir), settings.experiment_name
 
 

@@ -48,7 +48,7 @@ class SlurmJob:
         Raises:
             CellError: the cell failed (its record says why), or could not be started; Slurm then says FAILED.
         """
-        plan = model.read(self.snapshot / model.PLAN)
+        plan = model.read_plan(self.snapshot / model.PLAN)
         item = plan.item(self.key)
         told = _Told()
         requeue = told.install()

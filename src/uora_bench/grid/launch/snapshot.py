@@ -102,7 +102,7 @@ def _absolute(item: Item, results: str, runs: str) -> Item:
     if os.environ.get("UORA_DATA_DIR"):
         set_here["data.root"] = os.environ["UORA_DATA_DIR"]
     words = []
-    for given in item.words:
+    for given in item.overrides:
         key, _, text = given.partition("=")
         if key in PATHS:
             set_here.pop(key, None)
@@ -111,7 +111,7 @@ def _absolute(item: Item, results: str, runs: str) -> Item:
             given = word(key, value if value is None or _is_name(key, value) else str(Path(value).absolute()))
         words.append(given)
     words += [word(key, str(Path(value).absolute())) for key, value in set_here.items()]
-    return replace(item, words=tuple(words))
+    return replace(item, overrides=tuple(words))
 
 
 def _is_name(key: str, value: str) -> bool:

@@ -81,7 +81,7 @@ def _write(rendered: RenderedFigure, folder: Path) -> list[Path]:
     """The three files of one figure, each there whole or not at all."""
     paths = [folder / f"{rendered.name}.{kind}" for kind in ("svg", "png", "csv")]
     atomic.write_text(paths[0], rendered.svg)
-    atomic.write(paths[1], lambda path: _bytes(path, rendered.png))
+    atomic.write_file(paths[1], lambda path: _bytes(path, rendered.png))
     atomic.write_text(paths[2], rendered.data)
     return paths
 
