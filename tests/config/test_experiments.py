@@ -118,7 +118,7 @@ def test_the_example_of_the_page_expands_to_what_it_says(root: Path, monkeypatch
     (block,) = re.findall(r"<!-- example: preset -->\n```yaml\n(.*?)```", page(root), flags=re.DOTALL)
     example = build(Experiment, yaml.safe_load(block), "the example")
     monkeypatch.setattr(preset, "load_experiment", {example.name: example}.__getitem__)
-    found = grids.of(GridRequest(example.name, "print"))
+    found = grids.expand_request(GridRequest(example.name, "print"))
     assert f"makes {len(found.items)} cells" in page(root)
     assert [item.overrides for item in found.items if item.after] != []
     assert all(item.cell is not None for item in found.items)

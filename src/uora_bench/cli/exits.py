@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable
 
 from uora_bench.errors import Busy, CellError, Interrupted, UserError
+from uora_bench.util import streams
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+AGAIN = "run the command again"
+# what the system says of a path that somebody chose: their mistake, and what to do about it
+_OF_PATHS = {
+    errno.EACCES: "choose a folder that you may use (results.dir=, runs.dir=, data.root=)",
+    errno.EPERM: "choose a folder that you may use (results.dir=, runs.dir=, data.root=)",
+    errno.EROFS: "choose a folder that you may write to (results.dir=, runs.dir=)",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ENOENT: "choose one that exists",
+    errno.ENOTDIR: "a file stands where a folder is needed; choose another path",
+    errno.EISDIR: "a folder stands where a file is needed; choose another path",
+    errno.EEXIST: "something else stands there; choose another path",
+    errno.ELOOP: "its links lead in a circle; choose another path",
+}
 
 
-def run(act: Callable[[], int], resume: str) -> int:
+def run(act: Callable[[], int], resume: str, prints: bool = True) -> int:
     """Run ``act`` and return the exit code: its own, or 2 for the user's mistake, 75 for a cell that another process is
-    running, 1 for whatever else failed, 128 + n after signal n. ``resume`` says what a person can do after a signal."""
+    running, 1 for whatever else failed, 128 + n after signal n. ``resume`` says what a person can do after a signal.
+    ``prints``: what it prints is its result, so that a full disk behind standard output is a failure (1)."""
     try:
         code = act()
-        sys.stdout.flush()
-        return code
+        if prints:
+            check_printed()
     except UserError as error:
-        _say(error)
+        _say(_line(error))
         return 75 if isinstance(error, Busy) else 2
     except CellError as error:
-        _say(error)
+        _say(_line(error))
         return 1
     except Interrupted as error:
         print(f"{error}; {resume}", file=sys.stderr)
@@ -28,18 +46,40 @@ def run(act: Callable[[], int], resume: str) -> int:
     except KeyboardInterrupt:
         print(f"interrupted; {resume}", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # `… | head`: nobody reads on, and Python must not complain about it at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
     except Exception as error:
         if os.environ.get("UORA_DEBUG"):
             raise
-        print(f"error: {type(error).__name__}: {_line(error)} (UORA_DEBUG=1 shows where)", file=sys.stderr)
+        if isinstance(error, OSError) and error.errno in (*_OF_PATHS, *_FULL):
+            return _system(error)
+        _say(f"{type(error).__name__}: {_line(error)} (UORA_DEBUG=1 shows where)")
         return 1
+    return code
 
 
-def _say(error: Exception) -> None:
-    print(f"error: {_line(error)}", file=sys.stderr)
+def check_printed() -> None:
+    """Raise `CellError` when something that was printed could not be written, other than for want of a reader."""
+    sys.stdout.flush()
+    if (why := streams.lost()) is not None:
+        raise CellError(f"what was to be printed is lost: {why}")
+
+
+def _system(error: OSError) -> int:
+    """Say what the system refused; returns the exit code."""
+    path = f" '{os.fsdecode(error.filename)}'" if isinstance(error.filename, (str, bytes)) else ""
+    if len(path) > 200:
+        path = f"{path[:100]}…{path[-60:]}"
+    if error.errno in _FULL:
+        _say(f"the disk is full{':' if path else ''}{path}: {error.strerror}; make room, then {AGAIN}")
+        return 1
+    if not path and error.errno == errno.ENOENT:
+        _say("the working directory is gone; change to a folder that exists")
+    else:
+        _say(f"{error.strerror}{':' if path else ''}{path}; {_OF_PATHS[error.errno or 0]}")
+    return 2
+
+
+def _say(text: str) -> None:
+    print(f"error: {text}", file=sys.stderr)
 
 
 def _line(error: Exception) -> str:

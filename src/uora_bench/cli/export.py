@@ -62,4 +62,5 @@ COMMAND = Command(
     ),
     examples=("export runs/mrpc/* format=peft output=mrpc-adapter", "export 0123456789abcdef format=merged"),
     codes={1: "the check failed (nothing is left)"},
+    prints=False,
 )

@@ -16,6 +16,7 @@ from uora_bench.cli import exits, help
 from uora_bench.cli.parser import Command
 from uora_bench.config import synonyms
 from uora_bench.errors import UserError, nearest
+from uora_bench.util import streams
 
 # command -> the module of this package that declares it as COMMAND
 MODULES = {
@@ -39,12 +40,20 @@ MODULES = {
 GROUPS = ("mt-bench", "records")  # the first word of commands of two words
 _HELP = ("-h", "--help")
 _MULTIRUN = ("-m", "--multirun")
+_LONGEST = 8192  # characters of one word; the parser needs seconds for more
+
+
+def program() -> int:
+    """What ``uora-bench`` and ``python -m uora_bench`` run: `main` with streams that cannot make it fail."""
+    streams.guard()
+    return main()
 
 
 def main(words: list[str] | None = None) -> int:
     """Run the command line ``words`` (default: the process's own); returns the exit code."""
     given = sys.argv[1:] if words is None else list(words)
     try:
+        _check_text(given)
         name, rest = _split(given)
     except UserError as error:
         return exits.run(partial(_refuse, error), "")
@@ -55,13 +64,23 @@ def main(words: list[str] | None = None) -> int:
             partial(_say, f"uora_bench {__version__}") if not name else partial(_refuse, _unfinished(name)), ""
         )
     command = load_command(name)
-    return exits.run(lambda: command.act(command.read(rest)), command.resume)
+    return exits.run(lambda: command.act(command.read(rest)), command.resume, command.prints)
 
 
 def load_command(name: str) -> Command:
     """The command of that name."""
     found: Command = importlib.import_module(f"uora_bench.cli.{MODULES[name]}").COMMAND
     return found
+
+
+def _check_text(words: Sequence[str]) -> None:
+    """Raise `UserError` for a word that no record could hold, or that is longer than anything it could mean."""
+    for word in words:
+        shown = f"{word[:40]}…" if len(word) > 40 else word
+        if any("\ud800" <= letter <= "\udfff" for letter in word):
+            raise UserError(f"'{shown.encode('utf-8', 'replace').decode()}' is not UTF-8; write it in UTF-8")
+        if len(word) > _LONGEST:
+            raise UserError(f"'{shown}' has {len(word):,} characters, and a word may have {_LONGEST:,}")
 
 
 def _split(words: Sequence[str]) -> tuple[str, list[str]]:

@@ -148,4 +148,5 @@ COMMAND = Command(
     ),
     examples=("mt-bench answer 0123456789abcdef data.root=<folder>",),
     codes={1: "the model could not answer"},
+    prints=False,
 )

@@ -175,4 +175,5 @@ COMMAND = Command(
         "mt-bench judge <run folder> judge.model=gpt-4 dry_run=true",
     ),
     codes={1: "some judgements are missing"},
+    prints=False,
 )

@@ -71,7 +71,8 @@ class Command:
     """``act`` runs it and returns the exit code; ``resume``: what a person can do after a signal. ``words``: the words
     that stand alone, as usage shows them, and ``most`` how many there may be. ``keys`` are its own; where there are
     ``passed`` ones, these and every other key go on to what the command runs, and are checked there. ``lists``: groups
-    of configs/ whose names help shows. ``codes``: what exit codes 1 and 75 mean, where the command has them."""
+    of configs/ whose names help shows. ``codes``: what exit codes 1 and 75 mean, where the command has them.
+    ``prints``: what it prints is its result; else that is in files, and what it prints only tells of them."""
 
     name: str
     summary: str
@@ -86,6 +87,7 @@ class Command:
     about: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
     codes: dict[int, str] = field(default_factory=dict)
+    prints: bool = True
 
     def own(self, name: str) -> Key:
         """The command's own key of that name."""

@@ -68,4 +68,5 @@ COMMAND = Command(
         "prefetch task=glue/rte backbone=roberta_base data.root=data",
     ),
     codes={1: "something is missing (check)"},
+    prints=False,
 )

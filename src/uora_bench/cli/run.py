@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from uora_bench.cli import keys
+from uora_bench.cli import exits, keys
 from uora_bench.cli.parser import Command, Given, Key
 
 
@@ -24,6 +24,7 @@ def _act(given: Given) -> int:
         from uora_bench.run.dry_run import describe
 
         print(describe(composed))
+        exits.check_printed()
         return 0
     from uora_bench.run.run import run_cell
 
@@ -59,4 +60,5 @@ COMMAND = Command(
         "method=lora task=glue/rte learning_rate=4e-4 num_train_epochs=10",
     ),
     codes={1: "failed", 75: "being run by another process"},
+    prints=False,
 )

@@ -22,4 +22,5 @@ COMMAND = Command(
         "sweep experiment=uora_glue launcher=slurm launcher.partition=gpu",
     ),
     codes=plan.CODES,
+    prints=False,
 )

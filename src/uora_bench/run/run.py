@@ -5,6 +5,7 @@ This module owns the order and what happens when a step fails; each step's work 
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
@@ -174,20 +175,33 @@ def _fail(job: Job, error: Exception) -> int:
     reason = f"{type(error).__name__}: {error}" if not isinstance(error, CellError) else str(error)
     for folder in (job.settings.runs_dir, job.settings.results_dir, job.settings.data_root or ""):
         reason = reason.replace(str(Path(folder).absolute()), "…").replace(folder, "…") if folder else reason
+    if _is_full(error):
+        reason = f"the disk is full; make room below runs.dir and results.dir, and run the command again ({reason})"
     reason = " ".join(reason.split())[:500]
     rank = os.environ.get("RANK", "0")
     print(f"the cell failed: {reason}" if is_main() else f"process {rank} failed: {reason}", file=sys.stderr)
     trace = traceback.format_exc()
-    try:
-        name = "failure.txt" if is_main() else f"failure.{rank}.txt"
-        (job.folder / name).write_text(trace, encoding="utf-8")
+    try:  # the record first: the run folder, where the trace goes, may be on the disk that is full
         if is_main():
-            (job.folder / _FORCED).unlink(missing_ok=True)
             failure = {"kind": failure_kind(error), "smaller_batch": not job.cell.method.acts_in_forward}
             job.record("failed", reason=reason, provenance={"failure": failure}).write(job.record_folder)
+            (job.folder / _FORCED).unlink(missing_ok=True)
     except (OSError, ValueError, UserError) as second:  # a full disk, most likely: the message above is then all
         print(f"the failed record could not be written: {second}", file=sys.stderr)
+    try:
+        (job.folder / ("failure.txt" if is_main() else f"failure.{rank}.txt")).write_text(trace, encoding="utf-8")
+    except OSError as second:
+        print(f"the trace could not be written: {second}\n{trace}", file=sys.stderr)
     return 1
+
+
+def _is_full(error: BaseException | None) -> bool:
+    """Whether ``error`` came of a disk without room."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def summary(record: CellRecord) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
+
+_ROOM = 1 << 16  # bytes that a disk which is not full takes
 
 
 def write_file(path: Path, writer: Callable[[Path], None]) -> None:
@@ -22,9 +25,25 @@ def write_file(path: Path, writer: Callable[[Path], None]) -> None:
             os.fsync(handle.fileno())
         os.replace(temporary, path)
         _sync_folder(path.parent)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        try:
+            if isinstance(error, Exception) and not isinstance(error, OSError):
+                _check_room(temporary, error)
+        finally:
+            temporary.unlink(missing_ok=True)
         raise
+
+
+def _check_room(temporary: Path, error: Exception) -> None:
+    """Raise the system's own error, where libraries call a full disk something else: by writing a little more."""
+    try:
+        with open(temporary, "ab") as handle:
+            handle.write(bytes(_ROOM))
+            handle.flush()
+            os.fsync(handle.fileno())
+    except OSError as full:
+        if full.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OSError(full.errno, full.strerror, str(temporary.parent)) from error
 
 
 def write_text(path: Path, text: str) -> None:
