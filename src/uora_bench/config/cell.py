@@ -245,7 +245,7 @@ class Cell:
         task["source"] = {k: task["source"][k] for k in ("benchmark", "dataset")}
         del task["metric"]["scale"]  # how a score is printed
         task["metric"]["name"] = self.task.metric.public_name
-        options = plain(self.method)
+        options = self.method.canonical()
         method = {"name": options.pop("name"), "version": options.pop("version"), "options": options}
         options.pop("holdout", None)
         options.pop("forward", None)  # how the same map is computed
