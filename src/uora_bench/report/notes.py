@@ -49,6 +49,8 @@ def ours(number: Number, spec: TableSpec) -> list[str]:
             found[f"ours: {share:g} of the training set was kept from the adapter"] = None
         if cell.get("init_from"):
             found["ours: started from the adapter of another cell"] = None
+        if run.record.provenance.remark is not None:
+            found[f"ours: {run.record.provenance.remark}"] = None
         judge = run.record.provenance.judge
         if number.split == grades.SPLIT and judge is not None:
             found[f"ours: graded by {judge.model} (prompts {judge.prompts})"] = None
