@@ -13,8 +13,10 @@ def _act(given: Given) -> int:
     from uora_bench.config import synonyms
     from uora_bench.config.compose import compose
     from uora_bench.data import offline
+    from uora_bench.util import launched
     from uora_bench.util.signals import StopRequest
 
+    launched.check_environment()
     stop = StopRequest()
     stop.install()
     words = synonyms.canonical(given.passed)  # as the record names them

@@ -20,6 +20,8 @@ from uora_bench.errors import UserError
 from uora_bench.util.schema import build, convert, plain
 
 HELD_OUT = "held_out"  # the role of the rows kept out of the training set for a method's auxiliary step
+_LONGEST_NAME = 200  # bytes of an experiment's name: file systems take 255, and names of files are made of it
+_NOT_IN_WANDB, _LONGEST_IN_WANDB = "/\\#?%:", 128  # of a project's name, as wandb itself checks it
 # Trainer keys that change how the loop runs but not what it computes: in the record (provenance), not in the id.
 _NOT_SCIENCE = (
     "micro_batch_size", "eval_batch_size", "gradient_checkpointing", "checkpoint_every", "log_every", "sharding",
@@ -320,6 +322,14 @@ class TrackerConfig:
     entity: str | None = None
     timeout: float = 15.0
 
+    def __post_init__(self) -> None:
+        for key, name in (("project", self.project), ("entity", self.entity)):
+            odd = "".join(sorted(set(name or "") & set(_NOT_IN_WANDB)))
+            if odd or name == "" or len(name or "") > _LONGEST_IN_WANDB:
+                raise UserError(
+                    f"tracker.{key}={name!r}: W&B takes 1 to {_LONGEST_IN_WANDB} characters without {_NOT_IN_WANDB}"
+                )
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -353,8 +363,13 @@ class Settings:
             if key not in given:
                 raise UserError(f"'{key}' is missing")
         flat = {k.replace(".", "_"): convert(hint, given[k], k) for k, hint in hints.items()}
+        for path in ("data_root", "results_dir", "runs_dir", "init_from"):
+            if flat[path]:
+                flat[path] = str(Path(str(flat[path])).expanduser())
         flat["tracker"] = build(TrackerConfig, config["tracker"], "tracker")
         name = str(flat["experiment_name"])
         if not name or name != name.strip("./ ") or "/" in name or "\\" in name:
             raise UserError(f"experiment_name={name!r} must be a plain folder name, e.g. experiment_name=minilm_glue")
+        if len(name.encode()) > _LONGEST_NAME:
+            raise UserError(f"experiment_name has {len(name.encode())} bytes; a folder's name takes {_LONGEST_NAME}")
         return cls(**flat)

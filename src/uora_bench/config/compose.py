@@ -185,6 +185,8 @@ def read_override(word: str) -> Any:
         raise UserError(f"'{word}' is not of the form key=value{nearest(word, _known_keys())}")
     try:
         return parser.parse_override(word)
+    except ValueError as error:  # a number of more digits than Python reads
+        raise UserError(f"cannot read '{word[:60]}…': {str(error).split(';')[0]}") from None
     except HydraException as error:
         key, text = word.split("=", 1)
         if text[:1] in "[{\"'" or not key.lstrip("+~"):

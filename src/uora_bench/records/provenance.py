@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from uora_bench.util import launched
+
 PACKAGES = (
     "uora_bench",
     "torch",
@@ -108,7 +110,7 @@ def collect() -> dict[str, Any]:
     """git commit and dirty flag of the code, versions of what computes, the hardware, and what a launcher says of its
     part (``UORA_LAUNCH``: which one, whether other cells shared the device, failures before this start)."""
     facts = {"git": git_state(), "versions": versions(), "hardware": hardware()}
-    launch = os.environ.get("UORA_LAUNCH")
+    launch = os.environ.get(launched.LAUNCH)
     return {**facts, "launch": json.loads(launch)} if launch else facts
 
 
