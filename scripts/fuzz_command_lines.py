@@ -61,8 +61,8 @@ def keys_of(command: str) -> list[str]:
 
 _CELL = list(compose.leaves(groups.compose_groups({})))
 _ODD = ["", "x", "methd", "method.", ".rank", "method..rank", "+seed", "~seed", "++a.b", "method@x", "trainer",
-        "hydra.run.dir", "backbone.target_modules.modules.q.path", "backbone.architecture.hidden_size", "launcher.minutes", "peft.r",
-        "peft.type", "experiment", "judge.model", "a" * 100, "é", "\x00"]  # fmt: skip
+        "hydra.run.dir", "backbone.target_modules.modules.q.path", "backbone.architecture.hidden_size",
+        "launcher.minutes", "peft.r", "peft.type", "experiment", "judge.model", "a" * 100, "é", "\x00"]  # fmt: skip
 
 
 def line(draw: random.Random) -> list[str]:

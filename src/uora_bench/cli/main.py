@@ -40,7 +40,7 @@ MODULES = {
 GROUPS = ("mt-bench", "records")  # the first word of commands of two words
 _HELP = ("-h", "--help")
 _MULTIRUN = ("-m", "--multirun")
-_LONGEST = 8192  # characters of one word; the parser needs seconds for more
+_LONGEST = 4096  # characters of one word; the parser needs seconds for more
 
 
 def program() -> int:
@@ -79,6 +79,8 @@ def _check_text(words: Sequence[str]) -> None:
         shown = f"{word[:40]}…" if len(word) > 40 else word
         if any("\ud800" <= letter <= "\udfff" for letter in word):
             raise UserError(f"'{shown.encode('utf-8', 'replace').decode()}' is not UTF-8; write it in UTF-8")
+        if "\0" in word:
+            raise UserError(f"{shown!r} has a zero byte, which no name and no path may have; leave it away")
         if len(word) > _LONGEST:
             raise UserError(f"'{shown}' has {len(word):,} characters, and a word may have {_LONGEST:,}")
 
