@@ -39,6 +39,13 @@ def overview(commands: Iterable[Command]) -> str:
             break_on_hyphens=False,
         ),
         "",
+        *textwrap.wrap(
+            "Own methods, tasks, metrics and configs/: the folder ./uora_plugins, plugins=<folder,…> with any command, "
+            f"or UORA_BENCH_PLUGINS ({PROGRAM} list plugins).",
+            WIDTH,
+            break_on_hyphens=False,
+        ),
+        "",
         *_codes({1: "failed", 75: "being run by another process"}),
     ]
     return "\n".join(lines)

@@ -14,7 +14,7 @@ from functools import partial
 from uora_bench import __version__
 from uora_bench.cli import exits, help
 from uora_bench.cli.parser import Command
-from uora_bench.config import synonyms
+from uora_bench.config import plugins, synonyms
 from uora_bench.errors import UserError, nearest
 from uora_bench.util import streams
 
@@ -54,7 +54,7 @@ def main(words: list[str] | None = None) -> int:
     given = sys.argv[1:] if words is None else list(words)
     try:
         _check_text(given)
-        name, rest = _split(given)
+        name, rest = _split(_use_plugins(given))
     except UserError as error:
         return exits.run(partial(_refuse, error), "")
     if any(w in _HELP for w in rest):
@@ -71,6 +71,21 @@ def load_command(name: str) -> Command:
     """The command of that name."""
     found: Command = importlib.import_module(f"uora_bench.cli.{MODULES[name]}").COMMAND
     return found
+
+
+def _use_plugins(words: Sequence[str]) -> list[str]:
+    """``words`` without ``plugins=``, whose folders are used from now on, also by the processes this one starts."""
+    rest, folders = list[str](), list[str]()
+    found = iter(words)
+    for word in found:
+        if word == "--plugins":
+            folders.append(next(found, ""))
+        elif word.removeprefix("--").startswith("plugins="):
+            folders += word.partition("=")[2].strip("[]").split(",")
+        else:
+            rest.append(word)
+    plugins.add([folder.strip().strip("'\"") for folder in folders])
+    return rest
 
 
 def _check_text(words: Sequence[str]) -> None:

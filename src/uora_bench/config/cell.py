@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
+from uora_bench.config import plugins
 from uora_bench.config.options import MethodOptions, TaskOptions
 from uora_bench.config.registry import method_options, task_options
 from uora_bench.errors import UserError
@@ -197,6 +198,7 @@ class Cell:
     weights: str | None = None  # sha256 of the weight files in backbone.path, where one is given
     metric: str | None = None  # sha256 of the user's own file that scores the task, where it is one
     micro_batch_size: int | None = None  # set for a method that acts inside the forward pass
+    plugins: dict[str, str] = field(default_factory=dict)  # sha256 of the source of the plug-ins whose code it runs
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Cell:
@@ -205,13 +207,17 @@ class Cell:
         Raises:
             UserError: for an unknown key, a wrong type, or a pair that cannot be (a text task on a vision backbone).
         """
+        method, task = build_method(config["method"]), build_task(config["task"])
+        code = (("methods", method.name), ("tasks", task.family), ("metrics", task.metric.name))
+        owners = [owner for kind, name in code if (owner := plugins.owner(kind, name)) is not None]
         return cls(
-            method=build_method(config["method"]),
-            task=build_task(config["task"]),
+            method=method,
+            task=task,
             backbone=build(BackboneConfig, config["backbone"], "backbone"),
             recipe=build(RecipeConfig, config["recipe"], "recipe"),
             trainer=build(TrainerConfig, config["trainer"], "trainer"),
             seed=convert(Annotated[int, Ge(0)], config["seed"], "seed"),
+            plugins={plugin.name: plugin.sha256() for plugin in owners},
         )
 
     @property
@@ -275,6 +281,7 @@ class Cell:
             "weights": self.weights,
             "micro_batch_size": self.micro_batch_size,
             **({} if self.metric is None else {"metric": self.metric}),
+            **({"plugins": self.plugins} if self.plugins else {}),
         }
 
     @property

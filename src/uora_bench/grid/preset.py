@@ -68,17 +68,16 @@ def load_experiment(name: str) -> Experiment:
     """The experiment ``name``; raises `UserError` for an unknown one or a file that does not fit `Experiment`."""
     import yaml
 
-    registry.check_choice("experiment", name)
-    path = registry.configs_dir() / "experiment" / f"{name}.yaml"
+    path = registry.path_of("experiment", name)
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
-        raise UserError(f"configs/experiment/{name}.yaml is not YAML: {' '.join(str(error).split())[:200]}") from None
+        raise UserError(f"'{path}' is not YAML: {' '.join(str(error).split())[:200]}") from None
     for part in _OF_CELLS & data.keys() if isinstance(data, dict) else ():
         data[part] = _canonical(data[part])
     experiment = build(Experiment, data, f"experiment {name}")
     if experiment.name != name:
-        raise UserError(f"configs/experiment/{name}.yaml says name: {experiment.name}; the two must be the same")
+        raise UserError(f"'{path}' says name: {experiment.name}; the two must be the same")
     return experiment
 
 

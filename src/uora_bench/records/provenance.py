@@ -80,6 +80,15 @@ class Judge:
 
 
 @dataclass(frozen=True)
+class PluginSource:
+    """A plug-in that had a part in a cell. ``sha256``: of its Python files."""
+
+    version: str | None
+    sha256: str
+    gave: tuple[str, ...]  # what the cell took from it: "methods/my_lora", "task/reviews" …
+
+
+@dataclass(frozen=True)
 class Provenance:
     """How a record came about; what is not known is not in the file."""
 
@@ -92,6 +101,7 @@ class Provenance:
     source: dict[str, Any] = field(default_factory=dict)  # where the rows came from (`config.cell.DataSource`)
     backbone: dict[str, Any] = field(default_factory=dict)  # name, id, revision or commit, hash of the weights
     trainer: dict[str, Any] = field(default_factory=dict)  # all of it: the cell holds what decides the result
+    plugins: dict[str, PluginSource] = field(default_factory=dict)  # by name
     command: tuple[str, ...] = ()  # the words of the command line, without paths
     init_from: str | None = None  # cell_id of the cell whose adapter this one started from
     forward: dict[str, int] = field(default_factory=dict)  # path of the forward pass -> number of wrapped maps
