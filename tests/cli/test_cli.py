@@ -34,7 +34,7 @@ def run(tmp_path: Path, root: Path) -> Run:
 
 def test_help_lists_every_choice_and_imports_nothing_heavy(tmp_path: Path, root: Path) -> None:
     code = (
-        "import sys; from uora_bench.__main__ import main; code = main(['run', '--help']); "
+        "import sys; from uora_bench.cli.main import main; code = main(['run', '--help']); "
         f"print('HEAVY', sorted(set({HEAVY}) & set(sys.modules))); sys.exit(code)"
     )
     command = [sys.executable, "-c", code]
