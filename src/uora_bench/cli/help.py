@@ -5,9 +5,9 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable
 
-from uora_bench import __version__
 from uora_bench.cli.parser import Command, Key
 from uora_bench.config import registry
+from uora_bench.util.version import __version__
 
 WIDTH = 80
 _LEFT = 26  # columns of a key; a longer one has a line of its own

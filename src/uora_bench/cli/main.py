@@ -11,12 +11,12 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from uora_bench import __version__
 from uora_bench.cli import exits, help
 from uora_bench.cli.parser import Command
 from uora_bench.config import plugins, synonyms
 from uora_bench.errors import UserError, nearest
 from uora_bench.util import streams
+from uora_bench.util.version import __version__
 
 # command -> the module of this package that declares it as COMMAND
 MODULES = {

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from uora_bench import __version__
 from uora_bench.config.metrics import scale_of
 from uora_bench.errors import UserError
 from uora_bench.export.request import ExportRequest
@@ -15,6 +14,7 @@ from uora_bench.export.source import HALF, Source
 from uora_bench.export.target_folder import TAG
 from uora_bench.records.record import CellRecord
 from uora_bench.util.schema import plain
+from uora_bench.util.version import __version__
 
 if TYPE_CHECKING:
     from uora_bench.tasks.base import HeadSpec
