@@ -49,7 +49,8 @@ def read_request(words: list[str], launcher: str = "print") -> GridRequest:
             if not text:
                 raise UserError(f"'{word}' needs a value: write {key}=…")
             if key == "experiment":
-                experiment = registry.check_choice("experiment", text)
+                preset.load_experiment(text)  # says what is wrong with it
+                experiment = text
             elif key == "launcher":
                 if text not in LAUNCHERS:
                     raise UserError(f"unknown launcher '{text}'{nearest(text, LAUNCHERS)}")

@@ -75,11 +75,12 @@ def collect(request: GridRequest, results: Path) -> Collection:
     """
     given = request.axes.get("experiment_name", [""])[0]
     name = request.experiment or given
-    folder = results / "records" / (given or name)
+    own = preset.is_file(name)
+    folder = results / "records" / (given or (preset.load_experiment(name).name if own else name))
     if folder.parent != results / "records":
         raise UserError(f"experiment={name!r} must be a plain folder name, e.g. experiment=minilm_glue")
     records = diff.Records(read_records(folder))
-    if name not in registry.choices("experiment"):
+    if not own and name not in registry.choices("experiment"):
         return _without_preset(name, records, folder)
     experiment, planned_cells, shown = _cells(request, name)
     mine = _row_keys(experiment, request)
