@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from uora_bench.report import stats
-from uora_bench.report.formatting import MISSING
 from uora_bench.report.stats import LEVEL, MINIMUM_SEEDS, Comparison, Interval
 
+MISSING = "–"
 TEXT = ("row", "columns", "verdict")  # headings of a sheet whose columns are words, not numbers
 Scores = Mapping[str, Mapping[int, float]]  # column -> seed -> score
 

@@ -64,7 +64,11 @@ def files(tables: Iterable[Table], folder: Path) -> dict[Path, str]:
     """What is to be written, by path: every table in every format, and a list of them."""
     tables = list(tables)
     found = {folder / f"{t.name}.{kind}": render(t) for t in tables for kind, render in FORMATS.items()}
-    found |= {folder / f"{t.name}_comparisons.csv": csv_file.comparisons(t) for t in tables if t.comparisons}
+    found |= {
+        folder / f"{t.name}_comparisons.csv": csv_file.comparisons(t)
+        for t in tables
+        if any(one.lines for one in t.comparisons)
+    }
     papers = {folder / f"{t.name}_comparisons.tex": latex.comparisons(t) for t in tables}
     found |= {path: text for path, text in papers.items() if text}
     found[folder / "README.md"] = _index(tables)

@@ -18,8 +18,8 @@ from uora_bench.errors import UserError
 from uora_bench.grid.request import GridRequest
 from uora_bench.grid.table_spec import Rule
 from uora_bench.report import collect, explain, table
+from uora_bench.report.boxes import letters
 from uora_bench.report.collect import Collection, Run
-from uora_bench.report.formatting import letters
 from uora_bench.report.model import Table
 from uora_bench.report.notes import RULES
 from uora_bench.report.page import cells as cells_module
