@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from uora_bench.report.aggregate import Costs
+from uora_bench.report.bootstrap import Interval
 from uora_bench.report.model import Block, Entry, Row, Score, Table
-from uora_bench.report.stats import Interval
 
 
 def render(table: Table) -> str:

@@ -8,10 +8,11 @@ from uora_bench.grid import preset
 from uora_bench.grid.table_spec import Paper, TableSpec
 from uora_bench.report import comparability, grades
 from uora_bench.report.aggregate import Number
+from uora_bench.report.bootstrap import MINIMUM_SEEDS
 from uora_bench.report.collect import Collection, Run
 from uora_bench.report.model import Block, Table
 from uora_bench.report.published import Published
-from uora_bench.report.stats import LEVEL, MINIMUM_SEEDS
+from uora_bench.report.stats import LEVEL
 
 RULES = {
     "last": "the last epoch; dev did not choose it",
