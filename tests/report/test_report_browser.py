@@ -251,7 +251,7 @@ def test_every_page_fits_its_window_and_can_be_printed(browser: Browser, page: s
 def test_without_a_script_the_tables_are_there(browser: Browser, page: str) -> None:
     browser.send("Emulation.setScriptExecutionDisabled", value=True)
     try:
-        browser.open(page)
+        browser.open(page, script=False)
         shown = browser.do("document.getElementById('report').innerText")
     finally:
         browser.send("Emulation.setScriptExecutionDisabled", value=False)

@@ -11,7 +11,7 @@ from typing import Any
 from uora_bench.records.record import EpochScores, read_record, record_data
 from uora_bench.report import explain
 from uora_bench.report.collect import Collection, Run
-from uora_bench.report.page.pool import plain
+from uora_bench.report.page.data import plain
 
 # shown from elsewhere, or made small below
 _APART = ("epochs", "schema", "status", "cell_id", "experiment")

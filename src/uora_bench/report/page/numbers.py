@@ -14,7 +14,7 @@ from uora_bench.report.collect import Run
 from uora_bench.report.model import Entry, Row, Score, Table
 from uora_bench.report.notes import protocol_of
 from uora_bench.report.page.cells import Cells, method_of
-from uora_bench.report.page.pool import plain
+from uora_bench.report.page.data import plain
 
 
 @dataclass(frozen=True)
