@@ -71,7 +71,7 @@ def quiet(browser: Browser) -> Iterator[None]:
 
 def heading(text: str) -> str:
     """A selector of the button in the heading ``text``."""
-    names = ["method", "", "adapter parameters", "bytes to ship", "seconds", "peak memory", "NLI", "NLI (best)", "Avg"]
+    names = ["method", "", "adapter parameters", "adapter size", "seconds", "peak memory", "NLI", "NLI (best)", "Avg"]
     return f"table.sortable thead th:nth-child({names.index(text) + 1}) button"
 
 

@@ -161,8 +161,8 @@ def test_costs_are_of_the_tasks_that_all_rows_have(bench: Bench) -> None:
     bench.record("method=lora task=glue/mrpc seed=0", 0.5, **cost(900, 99))
     bench.record("method=uora task=glue/rte seed=0", 0.5, **cost(50, 20))
     rows = {row.label: row.costs for block in bench.table().blocks for row in block.rows}
-    assert (rows["lora"].seconds, rows["lora"].bytes_to_ship) == (100, 10)
-    assert (rows["uora"].seconds, rows["uora"].bytes_to_ship) == (50, 20)
+    assert (rows["lora"].seconds, rows["lora"].adapter_size) == (100, 10)
+    assert (rows["uora"].seconds, rows["uora"].adapter_size) == (50, 20)
 
 
 def test_a_failed_seed_is_told_from_one_that_was_not_run(bench: Bench) -> None:

@@ -72,12 +72,12 @@ def number(runs: Sequence[Run], rule: str, split: str, metric: str, scale: float
 
 @dataclass(frozen=True)
 class Costs:
-    """What a row costs, from its finished cells: trained adapter parameters and bytes to ship (the largest over tasks),
+    """What a row costs, from its finished cells: trained adapter parameters and adapter size (the largest over tasks),
     seconds of training and evaluation (median over cells), peak memory (largest, bytes)."""
 
     parameters: int | None = None
     head: int | None = None
-    bytes_to_ship: int | None = None
+    adapter_size: int | None = None
     seconds: float | None = None
     memory: int | None = None
 

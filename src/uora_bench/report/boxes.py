@@ -67,7 +67,7 @@ class Cost(NamedTuple):
 COSTS = (
     Cost("adapter parameters", "parameters", "trained, the largest over tasks, without the head",
          lambda c: c.parameters, "{:,}".format),
-    Cost("bytes to ship", "to ship", "the largest over tasks", lambda c: c.bytes_to_ship, size),
+    Cost("adapter size", "size", "the largest over tasks", lambda c: c.adapter_size, size),
     Cost("seconds", "time", "of training and evaluation, the median over cells", lambda c: c.seconds, "{:,.0f}".format),
     Cost("peak memory", "memory", "the largest over cells", lambda c: c.memory, size),
 )  # fmt: skip

@@ -88,7 +88,7 @@ def _line(table: Table, block: Block, row: Row, column: Score, entry: Entry) -> 
         "aggregate": ours.aggregate,
         "adapter_parameters": costs.parameters,
         "head_parameters": costs.head,
-        "bytes_to_ship": costs.bytes_to_ship,
+        "adapter_size": costs.adapter_size,
         "seconds": _digits(costs.seconds, 1),
         "peak_memory_bytes": costs.memory,
         "published_parameters": "" if average else row.published_parameters,
