@@ -170,7 +170,7 @@ def _split(role: str, task: str, runs: Sequence[Run]) -> str:
     names = {run.record.splits[role].name for run in own if run.status == "done" and role in run.record.splits}
     if not names:
         names = {str(run.splits[role]) for run in own if run.splits.get(role)}
-    shown = role if names <= {role} else f"{role} ({', '.join(sorted(names))})"
+    shown = split_name(role, names)
     if role != "dev":
         return shown
     if any(name.startswith("test") for name in names):
@@ -178,3 +178,8 @@ def _split(role: str, task: str, runs: Sequence[Run]) -> str:
     if any(name.startswith("train") for name in names):
         return f"{shown}, a part of the training set"
     return f"{shown}, which stands in for a test set"
+
+
+def split_name(role: str, names: set[str]) -> str:
+    """``dev (validation)``: the role, and what the data sets call it."""
+    return role if names <= {role} else f"{role} ({', '.join(sorted(names))})"

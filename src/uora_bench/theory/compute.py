@@ -17,12 +17,11 @@ from uora_bench.theory import amazon, classification, digits, regression
 from uora_bench.theory import simulate as simulation
 from uora_bench.theory.classification import VARIANTS, Source
 from uora_bench.theory.empirical import COLUMNS, Transfer
-from uora_bench.theory.estimates import estimate, number, numbers
 from uora_bench.theory.parameters import Ridge, values
 from uora_bench.theory.presets import TheoryCell
 from uora_bench.theory.record import Estimate, Histogram, Results
 from uora_bench.theory.settings import Setting
-from uora_bench.theory.simulate import Simulation
+from uora_bench.theory.simulate import Simulation, standard_error
 from uora_bench.util.seeds import derive
 
 Array = np.ndarray
@@ -52,6 +51,21 @@ def results_of(cell: TheoryCell, data: Mapping[str, Any]) -> Results:
 def seed_of(cell: TheoryCell) -> int:
     """The seed of a cell's draws."""
     return derive(cell.seed, "theory", json.dumps(cell.canonical(), sort_keys=True))
+
+
+def numbers(found: Any) -> tuple[float | None, ...]:
+    """Plain floats; what is not finite is None."""
+    return tuple(float(v) if np.isfinite(v) else None for v in np.atleast_1d(np.asarray(found, float)))
+
+
+def number(found: Any) -> float | None:
+    return numbers(found)[0]
+
+
+def estimate(draws: Array) -> Estimate:
+    """Mean and standard error over the first axis of ``draws``, (repetitions, values) or (repetitions,)."""
+    draws = np.asarray(draws, float).reshape(len(draws), -1)
+    return Estimate(numbers(draws.mean(axis=0)), numbers(standard_error(draws)), len(draws))
 
 
 class _Model(NamedTuple):

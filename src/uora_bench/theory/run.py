@@ -39,9 +39,9 @@ def run_cells(request: TheoryRequest) -> Outcome:
     Raises:
         UserError: when real data is needed and not there, or a record that is there cannot be read.
     """
-    from uora_bench.theory import data
+    from uora_bench.theory import reviews
 
-    loader = data.DataLoader(request.data_root)
+    loader = reviews.DataLoader(request.data_root)
     outcome = Outcome([])
     for i, cell in enumerate(request.cells):
         sources = loader.fingerprints(cell)

@@ -14,7 +14,7 @@ from uora_bench.report.collect import Run
 from uora_bench.report.csv_file import csv_text
 from uora_bench.report.figure_spec import FigureSpec, stem
 from uora_bench.report.model import Block, Entry, Row, Score, Table
-from uora_bench.report.notes import RULES
+from uora_bench.report.notes import RULES, split_name
 
 Rows = list[dict[str, Any]]
 
@@ -92,9 +92,7 @@ def splits(columns: Iterable[Score], runs: Sequence[Run]) -> str:
 
 def split(role: str, runs: Iterable[Run]) -> str:
     """``dev (validation)``: the role, and what the data set calls it."""
-    named = {run.record.splits[role].name for run in done(runs) if role in run.record.splits}
-    named.discard(role)
-    return f"{role} ({', '.join(sorted(named))})" if named else role
+    return split_name(role, {run.record.splits[role].name for run in done(runs) if role in run.record.splits})
 
 
 def seeds(counts: Iterable[int], of: str = "point") -> str:
