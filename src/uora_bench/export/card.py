@@ -182,7 +182,7 @@ def _costs(record: CellRecord) -> Iterator[str]:
         raise UserError(f"the record of cell {record.cell_id} has no counts; run the cell again")
     yield f"- parameters: adapter {counts.adapter:,}, head {counts.head:,}, all with the frozen ones {counts.total:,}"
     if sizes is not None:
-        yield f"- bytes that the method needs to ship (without the head): {sizes.adapter_size:,}"
+        yield f"- adapter size in bytes (without the head): {sizes.adapter_size:,}"
 
 
 def _recipe(facts: Facts) -> Iterator[str]:

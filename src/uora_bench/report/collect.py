@@ -111,6 +111,13 @@ def with_record(run: Run, record: CellRecord, folder: Path) -> Run:
     return replace(run, status=record.status, reason=record.reason or "", recorded=graded, cell_id=record.cell_id)
 
 
+def run_of(record: CellRecord, row: dict[str, Any], folder: Path) -> Run:
+    """A record in ``folder`` as a cell of no grid."""
+    task, overrides = record.cell["task"], record.provenance.command
+    run = Run(task["name"], record.cell["seed"], row, record.metric, task["splits"], overrides=overrides)
+    return with_record(run, record, folder)
+
+
 def _cells(request: GridRequest, name: str) -> tuple[Experiment, list[expand.Planned], set[str]]:
     """The preset, all its cells and what else is asked for, and the keys of the cells to be shown. All, because a cell
     that is shown may start from one that is not."""
@@ -154,9 +161,7 @@ def _without_preset(name: str, records: diff.Records, folder: Path) -> Collectio
         if key in taken:
             row["record"] = record.cell_id[:8]  # alike in all that has a name
         taken.add(key)
-        overrides = record.provenance.command
-        run = Run(task["name"], cell["seed"], row, record.metric, task["splits"], overrides=overrides)
-        runs.append(with_record(run, record, folder))
+        runs.append(run_of(record, row, folder))
     runs.sort(key=lambda r: (str(r.row), r.task, r.seed))
     return Collection(Experiment(name, "", "", {}), tuple(runs), ())
 
