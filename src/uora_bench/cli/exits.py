@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Callable
 
 from uora_bench.errors import Busy, CellError, Interrupted, UserError
+from uora_bench.util.secrets import scrub
 
 
 def run(act: Callable[[], int], resume: str) -> int:
@@ -31,16 +33,14 @@ def run(act: Callable[[], int], resume: str) -> int:
     except BrokenPipeError:  # `… | head`: nobody reads on, and Python must not complain about it at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, it ends in one line
         if os.environ.get("UORA_DEBUG"):
-            raise
-        print(f"error: {type(error).__name__}: {_line(error)} (UORA_DEBUG=1 shows where)", file=sys.stderr)
+            print(scrub(traceback.format_exc()), file=sys.stderr)
+            return 1
+        _say(error, f"{type(error).__name__}: ", " (UORA_DEBUG=1 shows where)")
         return 1
 
 
-def _say(error: Exception) -> None:
-    print(f"error: {_line(error)}", file=sys.stderr)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:600]
+def _say(error: Exception, before: str = "", after: str = "") -> None:
+    """One line, without secrets: they are taken out before the line is cut, so that no piece of one stays."""
+    print(f"error: {before}{' '.join(scrub(str(error)).split())[:600]}{after}", file=sys.stderr)

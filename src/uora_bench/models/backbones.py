@@ -122,9 +122,7 @@ def skeleton(backbone: BackboneConfig, head: HeadSpec) -> nn.Module:
     else:
         place, arguments = _locate(backbone)
         with _loading(backbone, place, arguments):
-            config = transformers.AutoConfig.from_pretrained(
-                place, trust_remote_code=False, **arguments, **head.config
-            )
+            config = transformers.AutoConfig.from_pretrained(place, trust_remote_code=False, **arguments, **head.config)
             model = build(config)
     model.head_modules = tuple(backbone.head)
     return model

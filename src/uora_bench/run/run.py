@@ -24,6 +24,7 @@ from uora_bench.records import attempts, provenance
 from uora_bench.records.record import CellRecord, find_record, record_path
 from uora_bench.run import artifacts, fitting
 from uora_bench.run.job import Job, is_main
+from uora_bench.util.secrets import scrub
 from uora_bench.util.signals import StopRequest
 from uora_bench.util.timing import Stopwatch
 
@@ -174,19 +175,19 @@ def _fail(job: Job, error: Exception) -> int:
     reason = f"{type(error).__name__}: {error}" if not isinstance(error, CellError) else str(error)
     for folder in (job.settings.runs_dir, job.settings.results_dir, job.settings.data_root or ""):
         reason = reason.replace(str(Path(folder).absolute()), "…").replace(folder, "…") if folder else reason
-    reason = " ".join(reason.split())[:500]
+    reason = " ".join(scrub(reason).split())[:500]
     rank = os.environ.get("RANK", "0")
     print(f"the cell failed: {reason}" if is_main() else f"process {rank} failed: {reason}", file=sys.stderr)
     trace = traceback.format_exc()
     try:
         name = "failure.txt" if is_main() else f"failure.{rank}.txt"
-        (job.folder / name).write_text(trace, encoding="utf-8")
+        (job.folder / name).write_text(scrub(trace), encoding="utf-8")
         if is_main():
             (job.folder / _FORCED).unlink(missing_ok=True)
             failure = {"kind": failure_kind(error), "smaller_batch": not job.cell.method.acts_in_forward}
             job.record("failed", reason=reason, provenance={"failure": failure}).write(job.record_folder)
     except (OSError, ValueError, UserError) as second:  # a full disk, most likely: the message above is then all
-        print(f"the failed record could not be written: {second}", file=sys.stderr)
+        print(f"the failed record could not be written: {scrub(str(second))}", file=sys.stderr)
     return 1
 
 
