@@ -18,6 +18,7 @@ from typing import Any
 
 from uora_bench.errors import UserError
 from uora_bench.util import atomic
+from uora_bench.util.inside import inside
 from uora_bench.util.schema import build, plain
 
 SCHEMA = 1
@@ -57,7 +58,7 @@ class Manifest:
         """The manifest of ``root``; an empty one where there is none.
 
         Raises:
-            UserError: for a file that is no manifest of this version.
+            UserError: for a file that is no manifest of this version, or names a file outside ``root``.
         """
         path = root / MANIFEST
         try:
@@ -68,6 +69,8 @@ class Manifest:
             raise UserError(f"cannot read '{path}': {error}; delete it and prefetch again") from None
         if not isinstance(data, dict) or data.get("schema") != SCHEMA or not isinstance(data.get("files"), dict):
             raise UserError(f"'{path}' is not a manifest of this version; delete it and prefetch again")
+        for name in data["files"]:
+            inside(root, name)
         return cls(root, {name: build(Entry, entry, f"{MANIFEST}: {name}") for name, entry in data["files"].items()})
 
     def write(self) -> None:
@@ -131,12 +134,11 @@ def lacking(repo: str, revision: str, root: Path, manifest: Manifest | None = No
     if commit is None or not (folder / "snapshots" / commit).is_dir():
         return [f"{where} ({repo} at {revision}) is missing"]
     manifest = manifest or Manifest.read(root)
-    known = manifest.of_model(repo, commit)
-    if known:
+    if known := manifest.of_model(repo, commit):
         return [f"{name} {problem}" for name in known if (problem := manifest.wrong(name))]
     snapshot = folder / "snapshots" / commit
     needed = ["config.json", *_weights(snapshot)]
-    return [f"{where}/snapshots/{commit}/{n} is missing" for n in needed if not (snapshot / n).is_file()]
+    return [f"{where}/snapshots/{commit}/{n} is missing" for n in needed if not inside(snapshot, n).is_file()]
 
 
 def folder_name(repo: str) -> str:
@@ -149,7 +151,7 @@ def commit_of(folder: Path, revision: str) -> str | None:
     if is_commit(revision):
         return revision
     try:
-        return (folder / "refs" / revision).read_text(encoding="utf-8").strip()
+        return inside(folder / "refs", revision).read_text(encoding="utf-8").strip()
     except OSError:
         return None
 

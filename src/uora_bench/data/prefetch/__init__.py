@@ -13,6 +13,7 @@ from uora_bench.data import offline
 from uora_bench.data.prefetch import needs
 from uora_bench.data.prefetch.check import problems
 from uora_bench.errors import UserError
+from uora_bench.util.secrets import scrub
 
 LOCK = ".prefetch.lock"
 PARTIAL = "partial"  # what is not whole yet, below the root
@@ -48,7 +49,7 @@ def prefetch(request: needs.PrefetchRequest) -> int:
                 print(note, flush=True)
                 done.add(need.partial)
             except RepositoryError as error:
-                _say(error)
+                print(f"error: {' '.join(scrub(str(error)).split())}", file=sys.stderr, flush=True)
                 failed.add(need.partial)
         _tidy(root / PARTIAL, done - failed)
     return 2 if failed else 0
@@ -100,7 +101,3 @@ def _tidy(folder: Path, names: set[str]) -> None:
         shutil.rmtree(folder / name, ignore_errors=True)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
-
-
-def _say(error: UserError) -> None:
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)

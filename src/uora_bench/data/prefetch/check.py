@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from uora_bench.data import offline
 from uora_bench.data.files import SUFFIXES
 from uora_bench.data.prefetch.needs import Model, Rows
+from uora_bench.util.inside import inside
 
 
 def problems(need: Model | Rows, manifest: offline.Manifest, full: bool = False) -> list[str]:
@@ -16,9 +18,7 @@ def problems(need: Model | Rows, manifest: offline.Manifest, full: bool = False)
 
 def rows_file(need: Rows, root: Path) -> str | None:
     """The file, by its path from ``root``, that a cell reads ``need`` from; None where there is none."""
-    folder = Path(need.source.benchmark) / need.source.dataset
-    names = (folder / f"{need.split}{suffix}" for suffix in SUFFIXES)
-    return next((name.as_posix() for name in names if (root / name).is_file()), None)
+    return next((name for name in _names(need) if inside(root, name).is_file()), None)
 
 
 def _model(need: Model, manifest: offline.Manifest, full: bool) -> list[str]:
@@ -31,11 +31,9 @@ def _model(need: Model, manifest: offline.Manifest, full: bool) -> list[str]:
 
 
 def _rows(need: Rows, manifest: offline.Manifest, full: bool) -> list[str]:
-    source = need.source
-    name = rows_file(need, manifest.root)
+    name, source = rows_file(need, manifest.root), need.source
     if name is None:
-        listed = [f"{source.benchmark}/{source.dataset}/{need.split}{suffix}" for suffix in SUFFIXES]
-        gone = next((n for n in listed if n in manifest.files), f"{source.benchmark}/{source.dataset}/{need.split}.*")
+        gone = next((name for name in _names(need) if name in manifest.files), _names(need, [".*"])[0])
         return [f"{gone} is missing"]
     entry = manifest.files.get(name)
     if entry is None:
@@ -46,3 +44,7 @@ def _rows(need: Rows, manifest: offline.Manifest, full: bool) -> list[str]:
     if entry.repo is not None and wanted is not None and wanted not in (*entry.revisions, entry.commit):
         return [f"{name} is of revision {', '.join(entry.revisions)}, and {wanted} is needed"]
     return []
+
+
+def _names(need: Rows, suffixes: Sequence[str] = SUFFIXES) -> list[str]:
+    return [f"{need.source.benchmark}/{need.source.dataset}/{need.split}{suffix}" for suffix in suffixes]

@@ -15,6 +15,7 @@ from uora_bench.data.prefetch.client import Client, RemoteFile, RepositoryError
 from uora_bench.data.prefetch.needs import Model
 from uora_bench.errors import UserError
 from uora_bench.util import atomic
+from uora_bench.util.inside import inside
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 _SMALL = (".json", ".txt", ".model", ".jinja", ".tiktoken")
@@ -28,17 +29,16 @@ def fetch_model(need: Model, manifest: offline.Manifest, client: Client, partial
     Raises:
         UserError: when it cannot be had. OSError: when it cannot be written.
     """
-    commit = client.commit(need.repo, "model", need.revision)
+    repository = client.repository(need.repo, "model", need.revision)
+    commit, remote = repository.commit, repository.files
     cache = manifest.root / offline.CACHE / offline.folder_name(need.repo)
     snapshot, staged = cache / "snapshots" / commit, partial / need.partial / commit
-    remote = {file.path: file for file in client.files(need.repo, "model", commit)}
 
     def get(name: str) -> Path:
-        placed = snapshot / name
-        if placed.is_file() and remote[name].matches(placed):
-            return placed
-        if not ((staged / name).is_file() and remote[name].matches(staged / name)):
-            client.fetch(need.repo, "model", commit, remote[name], staged / name)
+        for path in (snapshot / name, staged / name):
+            if path.is_file() and remote[name].matches(path):
+                return path
+        client.fetch(repository, remote[name], staged / name)
         return staged / name
 
     if "config.json" not in remote:
@@ -54,13 +54,12 @@ def fetch_model(need: Model, manifest: offline.Manifest, client: Client, partial
         get(name)
     _place(staged, snapshot)
     if not offline.is_commit(need.revision):
-        atomic.write_text(cache / "refs" / need.revision, commit)
-    listed = [snapshot / name for name in names]
-    for path in listed:
-        name = path.relative_to(manifest.root).as_posix()
-        kept = remote[path.relative_to(snapshot).as_posix()]
-        entry = offline.Entry(kept.size, kept.sha256 or offline.sha256(path), "model", need.repo, commit=commit)
-        manifest.add(name, _asked(entry, need.revision))
+        atomic.write_text(inside(cache / "refs", need.revision), commit)
+    for name in names:
+        path, kept = snapshot / name, remote[name]
+        digest = kept.sha256 or offline.sha256(path)
+        entry = offline.Entry(kept.size, digest, "model", need.repo, (need.revision,), commit)
+        manifest.add(path.relative_to(manifest.root).as_posix(), entry)
 
 
 def held_model(need: Model, manifest: offline.Manifest) -> list[str]:
@@ -75,12 +74,8 @@ def held_model(need: Model, manifest: offline.Manifest) -> list[str]:
             manifest.add(path.relative_to(manifest.root).as_posix(), entry)
     known = manifest.of_model(need.repo, commit)
     for name, entry in known.items():
-        manifest.add(name, _asked(entry, need.revision))
+        manifest.add(name, replace(entry, revisions=(need.revision,)))
     return list(known)
-
-
-def _asked(entry: offline.Entry, revision: str) -> offline.Entry:
-    return replace(entry, revisions=(revision,))
 
 
 def _wanted(name: str) -> bool:
@@ -102,12 +97,9 @@ def _shards(need: Model, index: Path, remote: dict[str, RemoteFile]) -> list[str
 
 def _place(staged: Path, snapshot: Path) -> None:
     """Move what is in ``staged`` to ``snapshot``: in one step where there is no such snapshot yet."""
-    if not staged.is_dir():
-        return
-    snapshot.parent.mkdir(parents=True, exist_ok=True)
-    if not snapshot.exists():
+    if not snapshot.exists() and staged.is_dir():
+        snapshot.parent.mkdir(parents=True, exist_ok=True)
         os.replace(staged, snapshot)
-        return
     for path in sorted(p for p in staged.rglob("*") if p.is_file()):
         target = snapshot / path.relative_to(staged)
         target.parent.mkdir(parents=True, exist_ok=True)

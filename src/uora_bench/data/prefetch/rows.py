@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from uora_bench.data import hub, images, offline
 from uora_bench.data.prefetch.check import rows_file
-from uora_bench.data.prefetch.client import Client, RemoteFile, RepositoryError
+from uora_bench.data.prefetch.client import Client, Repository, RepositoryError
 from uora_bench.data.prefetch.needs import Rows
 from uora_bench.errors import UserError, nearest
 from uora_bench.util import atomic
+from uora_bench.util.inside import inside
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -36,16 +38,19 @@ def fetch_rows(need: Rows, manifest: offline.Manifest, client: Client, partial: 
     source = need.source
     if source.hub is None:
         raise RepositoryError(f"{need} is not on the Hub; put it into data.root yourself (see docs/offline.md)")
-    repo, revision = source.hub.id, source.hub.revision or "main"
-    commit = client.commit(repo, "dataset", revision)
+    path = inside(manifest.root, f"{source.benchmark}/{source.dataset}/{need.split}.jsonl.gz")
+    repository = client.repository(source.hub.id, "dataset", source.hub.revision or "main")
     # called as the repository, and outside of hidden folders: the library looks at both
-    folder = partial / need.partial / commit / repo.rsplit("/", 1)[-1]
-    rows = _load(need, commit, client, folder)
-    path = write_rows(rows, manifest.root / source.benchmark / source.dataset / f"{need.split}.jsonl.gz")
-    entry = offline.Entry(path.stat().st_size, offline.sha256(path), "dataset", repo, (revision,), commit)
+    folder = partial / need.partial / repository.commit / repository.id.rsplit("/", 1)[-1]
+    path = write_rows(_load(need, repository, client, folder), path)
+    entry = offline.Entry(
+        path.stat().st_size, offline.sha256(path), "dataset", repository.id, (source.hub.revision or "main",),
+        repository.commit,
+    )  # fmt: skip
     shutil.rmtree(_arrow(folder), ignore_errors=True)
-    manifest.files.pop(path.relative_to(manifest.root).as_posix(), None)
-    manifest.add(path.relative_to(manifest.root).as_posix(), entry)
+    name = path.relative_to(manifest.root).as_posix()
+    manifest.files.pop(name, None)
+    manifest.add(name, entry)
 
 
 def held_rows(need: Rows, manifest: offline.Manifest) -> list[str]:
@@ -78,14 +83,18 @@ def write_rows(rows: Dataset, path: Path) -> Path:
     return path
 
 
-def _load(need: Rows, commit: str, client: Client, folder: Path) -> Dataset:
+def _load(need: Rows, repository: Repository, client: Client, folder: Path) -> Dataset:
     """The rows of ``need`` by way of ``folder``, which gets the files they are in."""
-    assert need.source.hub is not None
-    repo, split = need.source.hub.id, need.split
-    remote = {file.path: file for file in client.files(repo, "dataset", commit)}
-    for name, file in remote.items():
+    split = need.split
+
+    def get(name: str) -> None:
+        path, file = folder / name, repository.files[name]
+        if not (path.is_file() and file.matches(path)):
+            client.fetch(repository, file, path)
+
+    for name in repository.files:
         if name in _CARDS:
-            _get(client, repo, commit, file, folder / name)
+            get(name)
         elif not (folder / name).exists():
             # an empty file of every name: the library finds out which of them hold the split
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -95,16 +104,14 @@ def _load(need: Rows, commit: str, client: Client, folder: Path) -> Dataset:
     files = dict(builder.config.data_files or {})
     if split not in files:
         names = [str(name) for name in files]
-        raise RepositoryError(f"{need}: dataset {repo} has no split '{split}'{nearest(split, names)}")
+        raise RepositoryError(f"{need}: dataset {repository.id} has no split '{split}'{nearest(split, names)}")
     for path in map(Path, files[split]):
-        _get(client, repo, commit, remote[path.resolve().relative_to(folder.resolve()).as_posix()], path)
+        name = Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
+        if name not in repository.files:
+            raise RepositoryError(f"{need}: dataset {repository.id} takes its rows from '{name}', which it lacks")
+        get(name)
     builder.config.data_files = type(builder.config.data_files)({split: files[split]})
     return _rows(need, builder)
-
-
-def _get(client: Client, repo: str, commit: str, file: RemoteFile, path: Path) -> None:
-    if not (path.is_file() and file.matches(path)):
-        client.fetch(repo, "dataset", commit, file, path)
 
 
 def _arrow(folder: Path) -> Path:
