@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import gzip
 import json
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -37,9 +38,18 @@ from uora_bench.mt_bench.judge import pool
 from uora_bench.mt_bench.judge.answers import Answer
 from uora_bench.mt_bench.judge.client import Client, Failed
 from uora_bench.mt_bench.judge.config import JudgeConfig
-from uora_bench.mt_bench.judge.secret import Secret
 
-KEY = "sk-loopback-0123456789abcdef"
+KEY = "sk-loopback/0123456789+abcdef"
+WRITINGS = {
+    "as it is": KEY,
+    "percent": quote(KEY, safe=""),
+    "every byte percent": "".join(f"%{b:02x}" for b in KEY.encode()),
+    "base64": base64.b64encode(KEY.encode()).decode(),
+    "base64 of more": base64.b64encode(f"Bearer {KEY}".encode()).decode(),
+    "JSON": KEY.replace("/", "\\/"),
+    "JSON, every character": "".join(f"\\u{ord(c):04x}" for c in KEY),
+    "hexadecimal": KEY.encode().hex(),
+}
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -52,7 +62,9 @@ def answer(n: int, category: str = "writing", second: str | None = "and {n} more
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A run folder with six answers, which need no references."""
-    answers_file.write(tmp_path / answers_file.FILE_NAME, [answer(n, "writing" if n < 4 else "stem") for n in range(6)])
+    answers_file.write_answers(
+        tmp_path / answers_file.FILE_NAME, [answer(n, "writing" if n < 4 else "stem") for n in range(6)]
+    )
     return tmp_path
 
 
@@ -81,8 +93,9 @@ def judge(folder: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Call]:
         return code, out, err
 
     yield call
-    assert not any(KEY in text for text in seen)
-    assert not [p for p in folder.rglob("*") if p.is_file() and KEY.encode() in p.read_bytes()]
+    left = [*seen, *(p.read_text("utf-8") for p in folder.rglob("*") if p.is_file())]
+    for how, written in WRITINGS.items():
+        assert not [text for text in left if written in text], how
 
 
 # --- good hours ---------------------------------------------------------------------------------------------------
@@ -133,7 +146,7 @@ def test_changed_answers_are_judged_anew_and_another_server_is_not_paid_again(ju
         judge(server)
         said = [answer(n, "writing" if n < 4 else "stem") for n in range(6)]
         said[0] = answer(0, second="something else")  # its first turn stays
-        answers_file.write(folder / answers_file.FILE_NAME, said)
+        answers_file.write_answers(folder / answers_file.FILE_NAME, said)
         with serving() as other:
             assert judge(other)[0] == 0
             assert len(other.bodies) == 1
@@ -206,7 +219,7 @@ def test_the_real_questions_with_their_references(judge: Call, tmp_path: Path, s
                answers_file.temperature_of(q["category"]), {})
         for q in questions
     ]  # fmt: skip
-    answers_file.write(place / answers_file.FILE_NAME, said)
+    answers_file.write_answers(place / answers_file.FILE_NAME, said)
     with serving() as server:
         code, _, err = judge(server, place=place)
         assert code == 2
@@ -241,15 +254,18 @@ def test_trouble_that_passes_is_waited_out(judge: Call, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("header", ["seconds", "date"])
-def test_retry_after_holds_every_thread_back(header: str) -> None:
+def test_retry_after_holds_every_question_back(header: str) -> None:
     value = "1" if header == "seconds" else formatdate(time.time() + 2, usegmt=True)
     with serving(lambda n, body: refuse(429, Retry_After=value) if n == 0 else None) as server:
         config = JudgeConfig("judge", server.url, retries=0, backoff=0.01)
-        client = Client(config, Secret(config.key_env), threading.Event())
-        with pytest.raises(Failed, match="429: slow down"):
-            client.complete("a", 0.0)
-        with ThreadPoolExecutor(3) as threads:
-            assert len(list(threads.map(lambda text: client.complete(text, 0.0), "bcd"))) == 3
+
+        async def ask() -> None:
+            async with Client(config, KEY) as client:
+                with pytest.raises(Failed, match="429: slow down"):
+                    await client.complete("a", 0.0)
+                await asyncio.gather(*(client.complete(text, 0.0) for text in "bcd"))
+
+        asyncio.run(ask())
     assert len(server.times) == 4
     assert all(t - server.times[0] >= 0.95 for t in server.times[1:])
 
@@ -292,6 +308,65 @@ def test_a_server_that_echoes_the_key_does_not_get_it_into_a_file_or_a_message(j
         code, _, err = judge(server, "judge.retries=0", "judge.model=cut")
     assert code == 1
     assert KEY[:8] not in err
+
+
+@pytest.mark.parametrize("how", WRITINGS)
+def test_no_writing_of_the_key_gets_into_a_file_or_a_message(how: str, judge: Call, folder: Path) -> None:
+    """In the text, the reason for its end, the model's name, a refusal, a page, and the status line."""
+    written = WRITINGS[how]
+    said = completion(f"{written} [[4]]")
+    said["choices"][0]["finish_reason"] = said["model"] = f"x {written}"
+
+    def status_line(handler: Any) -> None:
+        handler.send_response(418, f"no {written}")
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    ways: list[Any] = [
+        json.dumps(said).encode(), json.dumps(said).encode().replace(b"x ", b"rating? "), written.encode(),
+        refuse(403, code=written), status_line, lambda handler: handler.wfile.write(f"{written}\r\n\r\n".encode()),
+    ]  # fmt: skip
+    for number, way in enumerate(ways):
+        with serving(lambda n, body, way=way: way) as server:
+            judge(server, "judge.retries=0", "limit=1", f"judge.model={number}")
+    assert "***" in lines(folder)[0]["text"]
+    assert "***" in lines(folder)[0]["finish_reason"]
+    assert "***" in scores(folder)["judge"]["served_models"][0]
+
+
+def dripping(*begin: bytes, piece: bytes = b" ") -> Callable[[Any], None]:
+    """Answers with ``begin`` and then a piece now and then, never at its end; a read of it never waits long."""
+
+    def act(handler: Any) -> None:
+        handler.close_connection = True
+        for part in (*begin, *[piece] * 200):
+            handler.wfile.write(part)
+            handler.wfile.flush()
+            time.sleep(0.1)
+
+    return act
+
+
+DRIPS = {
+    "the status line": dripping(b"HTTP/1.1 200", piece=b" "),
+    "headers": dripping(b"HTTP/1.1 200 OK\r\n", piece=b"X-More: 1\r\n"),
+    "a long body": dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n"),
+    "a body of chunks": dripping(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", piece=b"1\r\n \r\n"),
+    "a body without an end": dripping(b"HTTP/1.1 200 OK\r\n\r\n"),
+    "provisional answers": dripping(piece=b"HTTP/1.1 102 Processing\r\n\r\n"),
+}
+
+
+@pytest.mark.parametrize("what", DRIPS)
+def test_the_time_limit_holds_for_a_whole_call_however_the_bytes_drip(what: str, judge: Call) -> None:
+    with serving(lambda n, body: DRIPS[what]) as server:
+        began = time.monotonic()
+        code, _, err = judge(server, "judge.timeout=0.4", "judge.retries=1", "limit=1")
+        seconds = time.monotonic() - began
+    assert code == 1
+    assert "no whole answer within 0.4 s" in one_line(err)
+    assert len(server.bodies) == 2
+    assert 0.8 <= seconds < 3
 
 
 def test_a_question_without_an_answer_does_not_keep_the_others_from_theirs(judge: Call, folder: Path) -> None:

@@ -144,10 +144,10 @@ def _answers(url: str) -> bool:
 
     403, 407 and 5xx are what a proxy or a Hub out of order says; with them the libraries would only wait.
     """
-    import requests
+    import httpx2
 
     try:
-        status = requests.head(url, timeout=PROBE_SECONDS, headers={"User-Agent": "uora_bench"}).status_code
-    except (requests.RequestException, ValueError, OSError):  # there is no Hub to talk to
+        status = httpx2.head(url, timeout=PROBE_SECONDS, headers={"User-Agent": "uora_bench"}).status_code
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError):  # there is no Hub to talk to
         return False
     return status < 400 or status in (401, 404)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import typing
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ from typing import Any, Literal
 from uora_bench.errors import UserError, nearest
 from uora_bench.mt_bench.judge.answers import CATEGORIES
 from uora_bench.tasks.instruct import TEMPLATES
-from uora_bench.util.schema import build, convert
+from uora_bench.util.schema import build, convert, parse_text
 
 TEMPERATURE = "temperature."  # temperature.<category>=x
 _PLACES = {"data.root": None, "output": None, "backbone.path": None, "runs.dir": "runs", "results.dir": None,
@@ -70,28 +69,15 @@ def parse(cell: str, given: Mapping[str, str]) -> AnswerRequest:
     dry_run = False
     for key, text in given.items():
         if key == "dry_run":
-            dry_run = convert(bool, _value(bool, text), key)
+            dry_run = convert(bool, parse_text(bool, text), key)
         elif key in places:
             places[key] = text or None
         elif key.startswith(TEMPERATURE):
             category = key.removeprefix(TEMPERATURE)
             if category not in CATEGORIES:
                 raise UserError(f"unknown key '{key}'{nearest(key, [TEMPERATURE + one for one in CATEGORIES])}")
-            values["temperature"][category] = _value(float, text)
+            values["temperature"][category] = parse_text(float, text)
         else:
-            values[key] = _value(hints[key], text)
+            values[key] = parse_text(hints[key], text)
     places["data.root"] = places["data.root"] or os.environ.get("UORA_DATA_DIR") or None
     return AnswerRequest(cell, build(AnswerConfig, values), places, dry_run)
-
-
-def _value(hint: Any, text: str) -> Any:
-    """``text`` as JSON where the type is not text; what does not fit the type is refused by its conversion."""
-    options = typing.get_args(hint)
-    if text == "null" and type(None) in options:
-        return None
-    if str in options or typing.get_origin(hint) is Literal:
-        return text
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import urlsplit
 
 from uora_bench.errors import UserError
 from uora_bench.mt_bench.judge.answers import FILE_NAME
-from uora_bench.util.schema import build, convert
+from uora_bench.util.schema import build, convert, parse_text
+from uora_bench.util.secrets import add_secret
 
 PREFIX, DATA_ROOT = "judge.", "data.root"
 DEFAULT_KEY_ENV = "OPENAI_API_KEY"
@@ -93,26 +94,39 @@ def parse(place: str, given: Mapping[str, str]) -> JudgeRequest:
         UserError: for a value of a wrong type, no judge, or no file of answers.
     """
     hints = {f"{PREFIX}{name}": hint for name, hint in typing.get_type_hints(JudgeConfig).items()}
-    settings = {key.removeprefix(PREFIX): _value(hints[key], text) for key, text in given.items() if key in hints}
+    settings = {key.removeprefix(PREFIX): parse_text(hints[key], text) for key, text in given.items() if key in hints}
     if "model" not in settings:
         raise UserError("'judge.model' is missing; name the judge as its server does, e.g. judge.model=gpt-4")
     root = given.get(DATA_ROOT) or os.environ.get("UORA_DATA_DIR")
-    limit = convert(int | None, _value(int | None, given.get("limit", "null")), "limit")
-    dry_run = convert(bool, _value(bool, given.get("dry_run", "false")), "dry_run")
+    limit = convert(int | None, parse_text(int | None, given.get("limit", "null")), "limit")
+    dry_run = convert(bool, parse_text(bool, given.get("dry_run", "false")), "dry_run")
     config = build(JudgeConfig, settings, "judge")
     return JudgeRequest(_answers(Path(place)), config, Path(root) if root else None, limit, dry_run)
 
 
-def _value(hint: Any, text: str) -> Any:
-    options = typing.get_args(hint)
-    if text == "null" and type(None) in options:
-        return None
-    if hint is str or str in options or typing.get_origin(hint) is Literal:
-        return text
+def read_key(variable: str) -> str:
+    """The key in the environment variable, hidden from now on in all that leaves the process; "" where there is none.
+
+    Raises:
+        UserError: when the variable was asked for and is not set, or holds no key.
+    """
+    value = os.environ.get(variable, "").strip()
+    if not value and variable != DEFAULT_KEY_ENV:
+        raise UserError("the environment variable that judge.key_env names is not set")
+    if not all(33 <= ord(c) <= 126 for c in value):
+        raise UserError("the environment variable that judge.key_env names holds no key (blanks or odd characters)")
+    add_secret(value)
+    return value
+
+
+def key_warning(config: JudgeConfig) -> str | None:
+    """What is worrying about sending a key to the server's address, if anything."""
+    parts = urlsplit(config.base_url or "")
     try:
-        return json.loads(text)
+        near = parts.hostname == "localhost" or ip_address(parts.hostname or "").is_private
     except ValueError:
-        return text  # the strict conversion says what it must be
+        near = False
+    return f"warning: the key goes to {config.host} unencrypted (http)" if parts.scheme == "http" and not near else None
 
 
 def _answers(place: Path) -> Path:
