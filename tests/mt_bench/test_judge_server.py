@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import gzip
 import json
 import signal
 import time
-from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 
+from tests.support.judge_runs import KEY, Call, answer, folder, judge, surroundings
 from tests.support.judge_server import (
-    QUICK,
-    Server,
     completion,
     drip,
     lines,
@@ -32,71 +28,13 @@ from tests.support.judge_server import (
     start,
     wait_for,
 )
-from uora_bench.cli.main import main
 from uora_bench.mt_bench.judge import answers as answers_file
 from uora_bench.mt_bench.judge import pool
 from uora_bench.mt_bench.judge.answers import Answer
 from uora_bench.mt_bench.judge.client import Client, Failed
 from uora_bench.mt_bench.judge.config import JudgeConfig
 
-KEY = "sk-loopback/0123456789+abcdef"
-WRITINGS = {
-    "as it is": KEY,
-    "percent": quote(KEY, safe=""),
-    "every byte percent": "".join(f"%{b:02x}" for b in KEY.encode()),
-    "base64": base64.b64encode(KEY.encode()).decode(),
-    "base64 of more": base64.b64encode(f"Bearer {KEY}".encode()).decode(),
-    "JSON": KEY.replace("/", "\\/"),
-    "JSON, every character": "".join(f"\\u{ord(c):04x}" for c in KEY),
-    "hexadecimal": KEY.encode().hex(),
-}
-
-Call = Callable[..., tuple[int, str, str]]
-
-
-def answer(n: int, category: str = "writing", second: str | None = "and {n} more") -> Answer:
-    said = (f"answer {n}",) if second is None else (f"answer {n}", second.format(n=n))
-    return Answer(n, category, (f"question {n}?", f"and then {n}?"), said, 0.7, {"seed": 0})
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A run folder with six answers, which need no references."""
-    answers_file.write_answers(
-        tmp_path / answers_file.FILE_NAME, [answer(n, "writing" if n < 4 else "stem") for n in range(6)]
-    )
-    return tmp_path
-
-
-@pytest.fixture(autouse=True)
-def surroundings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A key, no proxy, no data folder, and the process's own signal handlers afterwards."""
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.delenv("UORA_DATA_DIR", raising=False)
-    before = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for signum, handler in before.items():
-        signal.signal(signum, handler)
-
-
-@pytest.fixture
-def judge(folder: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Call]:
-    """Run the command line in this process; afterwards nothing printed or written anywhere holds the key."""
-    seen: list[str] = []
-
-    def call(server: Server | None, *words: str, place: Path = folder) -> tuple[int, str, str]:
-        url = [] if server is None else [f"judge.base_url={server.url}"]
-        code = main(["mt-bench", "judge", str(place), *url, *QUICK, *words])
-        out, err = capsys.readouterr()
-        seen.extend((out, err))
-        return code, out, err
-
-    yield call
-    left = [*seen, *(p.read_text("utf-8") for p in folder.rglob("*") if p.is_file())]
-    for how, written in WRITINGS.items():
-        assert not [text for text in left if written in text], how
-
+__all__ = ["folder", "judge", "surroundings"]  # fixtures
 
 # --- good hours ---------------------------------------------------------------------------------------------------
 
@@ -296,77 +234,6 @@ def test_a_refusal_of_everything_stops_at_once(judge: Call, folder: Path, action
     assert len(server.bodies) == 4
     assert len(lines(folder)) == 3
     assert scores(folder)["complete"] is False
-
-
-def test_a_server_that_echoes_the_key_does_not_get_it_into_a_file_or_a_message(judge: Call, folder: Path) -> None:
-    """`reply` of this server puts the request's headers into its errors; the fixture looks everywhere for the key."""
-    for action in (500, 400, 403, f"{KEY} [[4]]", (" " * 190 + KEY).encode(), json.dumps({"detail": KEY}).encode()):
-        with serving(lambda n, body, action=action: action) as server:
-            judge(server, "judge.retries=1", "limit=1")
-    assert any("***" in line["text"] for line in lines(folder))
-    with serving(lambda n, body: (" " + "x" * 170 + KEY).encode()) as server:
-        code, _, err = judge(server, "judge.retries=0", "judge.model=cut")
-    assert code == 1
-    assert KEY[:8] not in err
-
-
-@pytest.mark.parametrize("how", WRITINGS)
-def test_no_writing_of_the_key_gets_into_a_file_or_a_message(how: str, judge: Call, folder: Path) -> None:
-    """In the text, the reason for its end, the model's name, a refusal, a page, and the status line."""
-    written = WRITINGS[how]
-    said = completion(f"{written} [[4]]")
-    said["choices"][0]["finish_reason"] = said["model"] = f"x {written}"
-
-    def status_line(handler: Any) -> None:
-        handler.send_response(418, f"no {written}")
-        handler.send_header("Content-Length", "0")
-        handler.end_headers()
-
-    ways: list[Any] = [
-        json.dumps(said).encode(), json.dumps(said).encode().replace(b"x ", b"rating? "), written.encode(),
-        refuse(403, code=written), status_line, lambda handler: handler.wfile.write(f"{written}\r\n\r\n".encode()),
-    ]  # fmt: skip
-    for number, way in enumerate(ways):
-        with serving(lambda n, body, way=way: way) as server:
-            judge(server, "judge.retries=0", "limit=1", f"judge.model={number}")
-    assert "***" in lines(folder)[0]["text"]
-    assert "***" in lines(folder)[0]["finish_reason"]
-    assert "***" in scores(folder)["judge"]["served_models"][0]
-
-
-def dripping(*begin: bytes, piece: bytes = b" ") -> Callable[[Any], None]:
-    """Answers with ``begin`` and then a piece now and then, never at its end; a read of it never waits long."""
-
-    def act(handler: Any) -> None:
-        handler.close_connection = True
-        for part in (*begin, *[piece] * 200):
-            handler.wfile.write(part)
-            handler.wfile.flush()
-            time.sleep(0.1)
-
-    return act
-
-
-DRIPS = {
-    "the status line": dripping(b"HTTP/1.1 200", piece=b" "),
-    "headers": dripping(b"HTTP/1.1 200 OK\r\n", piece=b"X-More: 1\r\n"),
-    "a long body": dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n"),
-    "a body of chunks": dripping(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", piece=b"1\r\n \r\n"),
-    "a body without an end": dripping(b"HTTP/1.1 200 OK\r\n\r\n"),
-    "provisional answers": dripping(piece=b"HTTP/1.1 102 Processing\r\n\r\n"),
-}
-
-
-@pytest.mark.parametrize("what", DRIPS)
-def test_the_time_limit_holds_for_a_whole_call_however_the_bytes_drip(what: str, judge: Call) -> None:
-    with serving(lambda n, body: DRIPS[what]) as server:
-        began = time.monotonic()
-        code, _, err = judge(server, "judge.timeout=0.4", "judge.retries=1", "limit=1")
-        seconds = time.monotonic() - began
-    assert code == 1
-    assert "no whole answer within 0.4 s" in one_line(err)
-    assert len(server.bodies) == 2
-    assert 0.8 <= seconds < 3
 
 
 def test_a_question_without_an_answer_does_not_keep_the_others_from_theirs(judge: Call, folder: Path) -> None:
