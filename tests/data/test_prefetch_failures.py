@@ -227,6 +227,9 @@ def test_without_the_hub_it_is_one_line_in_time(
     assert main(given) == 2
     one_line(capsys, "HF_ENDPOINT")
     monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert main(given) == 2
+    one_line(capsys, "HF_HUB_OFFLINE=1 forbids")
     monkeypatch.setenv("UORA_HUB_WAIT", "long")
     assert main(given) == 2
     one_line(capsys, "UORA_HUB_WAIT=long must be a number of seconds")

@@ -158,7 +158,7 @@ def parse(words: list[str]) -> config.AnswerRequest:
     [
         (["cell", "seeds=1"], "did you mean 'seed'"),
         (["cell", "temperature.maths=1"], "did you mean 'temperature.math'"),
-        (["cell", "temperature.math=-1"], "negative"),
+        (["cell", "temperature.math=-1"], "at least 0"),
         (["cell", "temperature.math=hot"], "temperature.math='hot' must be a number"),
         (["cell", "seed=x"], "seed='x' must be a whole number"),
         (["cell", "limit=0"], "at least 1"),

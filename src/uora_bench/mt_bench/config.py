@@ -6,7 +6,9 @@ import os
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge
 
 from uora_bench.errors import UserError, nearest
 from uora_bench.mt_bench.judge.answers import CATEGORIES
@@ -24,26 +26,19 @@ class AnswerConfig:
     published ones. Null: ``seed`` and ``template`` are the cell's, ``limit`` all questions."""
 
     seed: int | None = None
-    max_new_tokens: int = 1024
-    batch_size: int = 8
+    max_new_tokens: Annotated[int, Ge(1)] = 1024
+    batch_size: Annotated[int, Ge(1)] = 8
     turns: Literal["1", "both"] = "both"
     template: str | None = None
-    temperature: Mapping[str, float] = field(default_factory=dict)
+    temperature: Mapping[str, Annotated[float, Ge(0)]] = field(default_factory=dict)
     weights: Literal["last", "best"] = "last"
-    limit: int | None = None
+    limit: Annotated[int, Ge(1)] | None = None
     force: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("max_new_tokens", "batch_size", "limit"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"{name}={value} must be at least 1")
         known = (*TEMPLATES, "chat")
         if self.template is not None and self.template not in known:
             raise UserError(f"template={self.template}: there is no such template{nearest(self.template, known)}")
-        for category, value in self.temperature.items():
-            if value < 0:
-                raise UserError(f"{TEMPERATURE}{category}={value:g} must not be negative (0: greedy)")
 
 
 @dataclass(frozen=True)
