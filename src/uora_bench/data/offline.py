@@ -122,9 +122,9 @@ def cache() -> Path | None:
     return folder if folder is not None and folder.is_dir() else None
 
 
-def lacking(repo: str, revision: str, root: Path, manifest: Manifest | None = None) -> list[str]:
+def lacking(repo: str, revision: str, root: Path, manifest: Manifest | None = None, full: bool = False) -> list[str]:
     """What ``root`` lacks of model ``repo`` at ``revision``, as paths from ``root`` with what is wrong; empty: it is
-    complete. Reads names and sizes only.
+    complete. Reads names and sizes only, with ``full`` every byte.
 
     A model that the manifest does not know (a cache copied by hand) is complete with a configuration and its weights.
     """
@@ -135,15 +135,15 @@ def lacking(repo: str, revision: str, root: Path, manifest: Manifest | None = No
         return [f"{where} ({repo} at {revision}) is missing"]
     manifest = manifest or Manifest.read(root)
     if known := manifest.of_model(repo, commit):
-        return [f"{name} {problem}" for name in known if (problem := manifest.wrong(name))]
+        return [f"{name} {problem}" for name in known if (problem := manifest.wrong(name, full))]
     snapshot = folder / "snapshots" / commit
     needed = ["config.json", *_weights(snapshot)]
     return [f"{where}/snapshots/{commit}/{n} is missing" for n in needed if not inside(snapshot, n).is_file()]
 
 
-def folder_name(repo: str) -> str:
-    """The name of model ``repo``'s folder in a cache of the Hub's layout."""
-    return "models--" + repo.replace("/", "--")
+def folder_name(repo: str, kind: str = "model") -> str:
+    """The name of ``repo``'s folder in a cache of the Hub's layout."""
+    return f"{kind}s--" + repo.replace("/", "--")
 
 
 def commit_of(folder: Path, revision: str) -> str | None:
@@ -158,6 +158,13 @@ def commit_of(folder: Path, revision: str) -> str | None:
 
 def is_commit(revision: str) -> bool:
     return _COMMIT.fullmatch(revision) is not None
+
+
+def entry_of(
+    path: Path, kind: str = "own", repo: str | None = None, revisions: tuple[str, ...] = (), commit: str | None = None
+) -> Entry:
+    """The entry of a file that is there; raises OSError."""
+    return Entry(path.stat().st_size, sha256(path), kind, repo, revisions, commit)
 
 
 def sha256(path: Path) -> str:

@@ -8,15 +8,13 @@ bounded by ``UORA_HUB_WAIT`` (seconds for one request in all).
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
 import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from huggingface_hub import HfApi, get_session, get_token, hf_hub_url
@@ -31,50 +29,17 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 
 from uora_bench.data import hub, offline
+from uora_bench.data.prefetch.remote import Kind, RemoteFile, Repository, RepositoryError
 from uora_bench.errors import UserError
 from uora_bench.util.inside import inside
 
 T = TypeVar("T")
-Kind = Literal["model", "dataset"]
 PART = ".part"  # of a file that is not whole yet
 _RECEIVED = 1 << 16  # bytes written at a time: the part of a block that came before the connection broke is lost
 _BUSY = (408, 429, 500, 502, 503, 504)
 _TELL = 50_000_000  # bytes still to come that are worth a line
 _MOST_TRIES = 7  # 1 + 2 + … + 32 = 63 pauses of a 64th of the time
 _AGAIN = "run the same command again later: it goes on where it stopped"
-
-
-class RepositoryError(UserError):
-    """One repository cannot be had; others may."""
-
-
-@dataclass(frozen=True)
-class RemoteFile:
-    """A file of a repository: ``sha256`` of a large one, else git's hash (``blob``)."""
-
-    path: str
-    size: int
-    sha256: str | None
-    blob: str
-
-    def matches(self, path: Path) -> bool:
-        """Whether the file at ``path`` has these bytes."""
-        if path.stat().st_size != self.size:
-            return False
-        if self.sha256 is not None:
-            return offline.sha256(path) == self.sha256
-        content = b"blob %d\0" % self.size + path.read_bytes()
-        return hashlib.sha1(content, usedforsecurity=False).hexdigest() == self.blob
-
-
-@dataclass(frozen=True)
-class Repository:
-    """A model or data set ``id`` at ``commit``, with all that it holds, by path: none of them leads out of a folder."""
-
-    id: str
-    kind: Kind
-    commit: str
-    files: dict[str, RemoteFile]
 
 
 class Client:
@@ -126,12 +91,14 @@ class Client:
         return Repository(name, kind, found.sha, {file.path: file for file in files})
 
     def fetch(self, repository: Repository, file: RemoteFile, target: Path) -> None:
-        """Put ``file`` at ``target``, whole and with the bytes it has on the Hub. What came before a failure stays
+        """Have ``file`` at ``target``, whole and with the bytes it has on the Hub. What came before a failure stays
         beside it (``.part``) and is not fetched again.
 
         Raises:
             UserError: when it cannot be had. OSError: when it cannot be written.
         """
+        if file.is_at(target):
+            return
         what = f"{file.path} of {repository.id}"
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(target.name + PART)
@@ -141,7 +108,7 @@ class Client:
         for _ in range(2):
             with _refusals(repository.id, repository.kind, repository.commit):
                 self._ask(what, lambda: self._append(repository, file, part), lambda: part.stat().st_size)
-            if file.matches(part):
+            if file.is_at(part):
                 with open(part, "rb") as handle:
                     os.fsync(handle.fileno())
                 os.replace(part, target)
