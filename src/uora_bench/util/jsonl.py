@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -75,7 +76,28 @@ def read_unique(cls: type[T], path: Path, key: str, noun: str) -> list[T]:
 
 def write_lines(path: Path, values: Iterable[Any]) -> None:
     """Write dataclasses as JSON lines, without secrets, whole or not at all; the same values give the same bytes."""
-    atomic.write_text(path, "".join(json.dumps(scrub(plain(one)), allow_nan=False) + "\n" for one in values))
+    atomic.write_text(path, "".join(map(_line, values)))
+
+
+def append_line(path: Path, value: Any) -> None:
+    """Write a dataclass behind the lines of ``path``, without secrets; when this returns it is on the disk.
+
+    Raises:
+        OSError: what the file system said; the file is then as it was.
+    """
+    size = path.stat().st_size
+    try:
+        with open(path, "a", encoding="utf-8") as handle:
+            handle.write(_line(value))
+            handle.flush()
+            os.fsync(handle.fileno())
+    except OSError:
+        os.truncate(path, size)
+        raise
+
+
+def _line(value: Any) -> str:
+    return json.dumps(scrub(plain(value)), allow_nan=False) + "\n"
 
 
 def lines_file(folder: Path, name: str) -> Path | None:

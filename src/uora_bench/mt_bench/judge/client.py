@@ -105,7 +105,7 @@ class Client:
 
     def _read_reply(self, response: httpx2.Response, raw: bytes) -> Completion | str:
         status, host = response.status_code, self.config.host
-        data = scrub(reply.parse(raw))
+        data = reply.parse(raw)
         said = _short(reply.message(data, raw))
         if status == 200:
             completion = reply.completion(data, self.config.model)

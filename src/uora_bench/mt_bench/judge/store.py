@@ -1,4 +1,4 @@
-"""Judgements on disk: one JSON line each, on the disk the moment it is there."""
+"""Judgements on disk: one JSON line each, appended and flushed to the disk the moment it is there."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from uora_bench.util import atomic
 from uora_bench.util.hold import hold
-from uora_bench.util.jsonl import build_lines, parse_lines, write_lines
+from uora_bench.util.jsonl import append_line, build_lines, parse_lines
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,12 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.judgements, self.mended = _read_judgements(path)
+        raw = path.read_bytes() if path.exists() else None
+        whole = whole_lines(raw or b"")
+        self.mended = bool(raw) and raw != whole
+        self.judgements = _parse_judgements(whole, path)
+        if raw != whole:
+            atomic.write_text(path, whole.decode("utf-8"))
 
     def append(self, judgement: Judgement) -> None:
         """Keep ``judgement``; when this returns it is on the disk.
@@ -63,9 +69,8 @@ class Store:
         Raises:
             OSError: what the file system said; the file is then as it was.
         """
-        kept = {**self.judgements, judgement.key: judgement}
-        write_lines(self.path, kept.values())
-        self.judgements = kept
+        append_line(self.path, judgement)
+        self.judgements[judgement.key] = judgement
 
 
 @contextmanager
@@ -81,18 +86,18 @@ def read_judgements(path: Path) -> dict[str, Judgement]:
     Raises:
         UserError: for any other line that is no judgement.
     """
-    return _read_judgements(path)[0]
+    return _parse_judgements(whole_lines(path.read_bytes()), path) if path.exists() else {}
 
 
-def _read_judgements(path: Path) -> tuple[dict[str, Judgement], bool]:
-    """The judgements, and whether the last line is cut (one that lacks nothing but its line end is whole)."""
-    raw = path.read_bytes() if path.exists() else b""
-    head, _, tail = raw.rpartition(b"\n")
+def whole_lines(raw: bytes) -> bytes:
+    """``raw`` up to its last whole line; one that lacks nothing but its line end gets it."""
+    head, newline, tail = raw.rpartition(b"\n")
     try:
-        json.loads(tail or b"0")
-        whole = raw
+        return raw + b"\n" if tail and json.loads(tail) is not None else raw
     except ValueError:
-        whole = head
+        return head + newline
+
+
+def _parse_judgements(raw: bytes, path: Path) -> dict[str, Judgement]:
     otherwise = "; move the file away, or take that line out"
-    found = build_lines(Judgement, parse_lines(whole, path), path, otherwise)
-    return {judgement.key: judgement for judgement in found}, bool(tail)
+    return {j.key: j for j in build_lines(Judgement, parse_lines(raw, path), path, otherwise)}
