@@ -212,7 +212,7 @@ def test_check_and_an_unknown_option_import_nothing_heavy(hub: Hub, tmp_path: Pa
     code = (
         "import sys; from uora_bench.cli.main import main; "
         f"code = main(['prefetch', *{words(hub, f'data.root={tmp_path}')!r}, sys.argv[1]]); "
-        "print(code, sorted({'torch', 'transformers', 'datasets', 'requests'} & set(sys.modules)))"
+        "print(code, sorted({'torch', 'transformers', 'datasets', 'huggingface_hub'} & set(sys.modules)))"
     )
     for option, status in (("check=true", "1"), ("check=fully", "2")):
         result = subprocess.run(

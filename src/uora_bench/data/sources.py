@@ -20,6 +20,7 @@ from uora_bench.config.cell import DataSource
 from uora_bench.data import hub, image_folders, images, offline
 from uora_bench.data.files import SUFFIXES, read_rows
 from uora_bench.errors import UserError, nearest
+from uora_bench.util.inside import inside
 from uora_bench.util.seeds import derive
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class Source:
             return image_folders.read(self.root, split)
         if self.root is not None:
             for suffix in SUFFIXES:
-                path = self.root / source.benchmark / source.dataset / f"{split}{suffix}"
+                path = inside(self.root, f"{source.benchmark}/{source.dataset}/{split}{suffix}")
                 if path.is_file():
                     return read_rows(path)
         return self._from_hub(source, split)
@@ -119,7 +120,7 @@ class Source:
         if self.root is None or source.benchmark in ("generated", IMAGE_FOLDER):
             return found
         for name in dict.fromkeys(part.split("[")[0] for split in splits for part in split.split("+")):
-            paths = [self.root / source.benchmark / source.dataset / f"{name}{suffix}" for suffix in SUFFIXES]
+            paths = [inside(self.root, f"{source.benchmark}/{source.dataset}/{name}{suffix}") for suffix in SUFFIXES]
             path = next((p for p in paths if p.is_file()), None)
             if path is not None:
                 with open(path, "rb") as handle:

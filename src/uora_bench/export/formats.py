@@ -167,7 +167,7 @@ def _merged(loaded: Loaded, folder: Path) -> float:
     expected = checks.logits(model, inputs)
     save_merged(loaded, dtype, folder)
     loaded.model = model = None
-    reloaded = getattr(transformers, loaded.head.auto_class).from_pretrained(str(folder))
+    reloaded = getattr(transformers, loaded.head.auto_class).from_pretrained(str(folder), trust_remote_code=False)
     return checks.compare(expected, checks.logits(checks.widen(reloaded), inputs), "the merged model, loaded again,")
 
 

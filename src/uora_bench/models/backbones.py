@@ -60,6 +60,7 @@ def load(backbone: BackboneConfig, head: HeadSpec, seed: int) -> Loaded:
                 dtype=dtype,
                 output_loading_info=True,
                 use_safetensors=True,
+                trust_remote_code=False,
                 # a vision model is often saved with a head of its own; the head is drawn anew in any case
                 ignore_mismatched_sizes=backbone.kind == "vision",
                 **arguments,
@@ -93,8 +94,10 @@ def _processor(backbone: BackboneConfig, place: str, arguments: dict[str, Any]) 
 
     if backbone.kind == "vision":
         # torchvision's variant, which the library takes where it finds it, resizes to other values
-        return transformers.AutoImageProcessor.from_pretrained(place, backend="pil", **arguments)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(place, **arguments)
+        return transformers.AutoImageProcessor.from_pretrained(
+            place, backend="pil", trust_remote_code=False, **arguments
+        )
+    tokenizer = transformers.AutoTokenizer.from_pretrained(place, trust_remote_code=False, **arguments)
     # where the files are missing the library makes an empty tokenizer and says nothing
     if len(tokenizer) < len(tokenizer.all_special_tokens) + _FEWEST_TOKENS:
         raise ValueError("it holds no tokenizer (tokenizer.json)")
@@ -112,14 +115,15 @@ def skeleton(backbone: BackboneConfig, head: HeadSpec) -> nn.Module:
 
     def build(config: Any) -> Any:
         with torch.device("meta"):
-            return getattr(transformers, head.auto_class).from_config(config)
+            return getattr(transformers, head.auto_class).from_config(config, trust_remote_code=False)
 
     if backbone.architecture is not None:
         model = build(transformers.AutoConfig.for_model(**backbone.architecture, **head.config))
     else:
         place, arguments = _locate(backbone)
         with _loading(backbone, place, arguments):
-            model = build(transformers.AutoConfig.from_pretrained(place, **arguments, **head.config))
+            config = transformers.AutoConfig.from_pretrained(place, trust_remote_code=False, **arguments, **head.config)
+            model = build(config)
     model.head_modules = tuple(backbone.head)
     return model
 
@@ -185,6 +189,8 @@ def _loading(backbone: BackboneConfig, place: str, arguments: dict[str, Any]) ->
     except Exception as error:  # noqa: BLE001 - OSError, httpx's, SafetensorError, ValueError, KeyError …
         files = "preprocessor_config.json" if backbone.kind == "vision" else "tokenizer"
         why = hub.reason(error) + _lack(backbone, place)
+        if "trust_remote_code" in str(error):  # not said: None would make the library ask at the terminal
+            why = "it needs code of its own, which is never run; take a model of an architecture that transformers has"
         raise UserError(
             f"cannot load backbone={backbone.name} from '{place}': {why}; set backbone.path=<folder> (config.json, "
             f"*.safetensors, {files}), run `make prefetch` on a connected machine, "

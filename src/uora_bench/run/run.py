@@ -25,6 +25,7 @@ from uora_bench.records import attempts, provenance
 from uora_bench.records.record import CellRecord, find_record, record_path
 from uora_bench.run import artifacts, fitting
 from uora_bench.run.job import Job, is_main
+from uora_bench.util.secrets import scrub
 from uora_bench.util.signals import StopRequest
 from uora_bench.util.timing import Stopwatch
 
@@ -177,17 +178,17 @@ def _fail(job: Job, error: Exception) -> int:
         reason = reason.replace(str(Path(folder).absolute()), "…").replace(folder, "…") if folder else reason
     if _is_full(error):
         reason = f"the disk is full; make room below runs.dir and results.dir, and run the command again ({reason})"
-    reason = " ".join(reason.split())[:500]
+    reason = " ".join(scrub(reason).split())[:500]
     rank = os.environ.get("RANK", "0")
     print(f"the cell failed: {reason}" if is_main() else f"process {rank} failed: {reason}", file=sys.stderr)
-    trace = traceback.format_exc()
+    trace = scrub(traceback.format_exc())
     try:  # the record first: the run folder, where the trace goes, may be on the disk that is full
         if is_main():
             failure = {"kind": failure_kind(error), "smaller_batch": not job.cell.method.acts_in_forward}
             job.record("failed", reason=reason, provenance={"failure": failure}).write(job.record_folder)
             (job.folder / _FORCED).unlink(missing_ok=True)
     except (OSError, ValueError, UserError) as second:  # a full disk, most likely: the message above is then all
-        print(f"the failed record could not be written: {second}", file=sys.stderr)
+        print(f"the failed record could not be written: {scrub(str(second))}", file=sys.stderr)
     try:
         (job.folder / ("failure.txt" if is_main() else f"failure.{rank}.txt")).write_text(trace, encoding="utf-8")
     except OSError as second:
