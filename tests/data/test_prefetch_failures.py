@@ -273,7 +273,8 @@ cell = compose(sys.argv[1:]).cell
 began = time.monotonic()
 try:
     print(len(Source().load(cell.task.source, "train")))
-    loaded = backbones.load(cell.backbone, HeadSpec("AutoModelForSequenceClassification", {"num_labels": 2}), 0)
+    head = HeadSpec("AutoModelForSequenceClassification", {"num_labels": 2})
+    loaded = backbones.load_backbone(cell.backbone, head, 0)
     print(loaded.origin["commit"])
 except UserError as error:
     print("error:", " ".join(str(error).split()))

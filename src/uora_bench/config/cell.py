@@ -251,6 +251,9 @@ class Cell:
                 del trainer[key]
         task = plain(self.task)
         task["source"] = {k: task["source"][k] for k in ("benchmark", "dataset")}
+        for key, always in (("too_long", "error"), ("value_range", None)):  # as above
+            if task["options"].get(key) == always:
+                task["options"].pop(key, None)
         del task["metric"]["scale"]  # how a score is printed
         task["metric"]["name"] = self.task.metric.public_name
         options = plain(self.method)

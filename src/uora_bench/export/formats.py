@@ -103,7 +103,7 @@ def _fresh(loaded: Loaded) -> Any:
     from uora_bench.models import backbones
 
     cell = loaded.cell
-    model: Any = backbones.load(cell.backbone, loaded.head, cell.seed + 1).model
+    model: Any = backbones.load_backbone(cell.backbone, loaded.head, cell.seed + 1).model
     return model.to(checks.stored_dtype(model))
 
 

@@ -1,10 +1,12 @@
 """Backbones: where their weights are, and how they are loaded.
 
-`load` gives a model ready to train, `skeleton` the same model without weights (meta device), for exact counts offline.
+`load_backbone` gives a model ready to train, `skeleton` the same model without weights (meta device), for exact counts
+offline.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -35,7 +37,7 @@ class Loaded:
     origin: dict[str, Any]
 
 
-def load(backbone: BackboneConfig, head: HeadSpec, seed: int) -> Loaded:
+def load_backbone(backbone: BackboneConfig, head: HeadSpec, seed: int) -> Loaded:
     """Load the weights, put the task's head on, and initialise the head from ``seed`` alone.
 
     The head is float32 even on a half-precision backbone: it is trained, and half precision would round its steps away.
@@ -209,11 +211,16 @@ def _check_architecture(backbone: BackboneConfig, model: Any) -> None:
     """The bundled architecture, from which counts are made offline, must be the weights' own."""
     for key, value in (backbone.architecture or {}).items():
         own = getattr(model.config, key, value)
-        if own != value:
+        if own != value and not _is_rounded(own, value):
             raise UserError(
                 f"backbone={backbone.name}: the weights say {key}={own}, configs/backbone/{backbone.name}.yaml says "
                 f"{value}; these are not the weights the name stands for"
             )
+
+
+def _is_rounded(own: Any, value: Any) -> bool:
+    """Whether two numbers are one in float32, the precision that some files keep their settings in."""
+    return isinstance(own, float) and isinstance(value, float) and struct.pack("f", own) == struct.pack("f", value)
 
 
 def _check_picture_size(backbone: BackboneConfig, model: Any, processor: Any) -> None:

@@ -36,6 +36,11 @@ def ours(number: Number, split: str, spec: TableSpec) -> list[str]:
             found[f"ours: {share:g} of the training set was kept from the adapter"] = None
         if cell.get("init_from"):
             found["ours: started from the adapter of another cell"] = None
+        too_long = run.record.provenance.too_long
+        if too_long:
+            done = {"drop": "left out", "truncate": "cut"}[cell["task"]["options"]["too_long"]]
+            rows = ", ".join(f"{count} of {role}" for role, count in too_long.items())
+            found[f"ours: rows with too long a prompt were {done}: {rows}"] = None
         judge = run.record.provenance.judge
         if split == grades.SPLIT and judge is not None:
             found[f"ours: graded by {judge.model} (prompts {judge.prompts})"] = None

@@ -48,7 +48,7 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
         )
         distributed.check(accelerator.num_processes)
         sharding.check_processes(cell, accelerator.num_processes)
-        loaded = backbones.load(cell.backbone, task.head, cell.seed)
+        loaded = backbones.load_backbone(cell.backbone, task.head, cell.seed)
         model: Any = loaded.model
         backbone = list(model.parameters())
         if cell.trainer.gradient_checkpointing:
@@ -67,6 +67,9 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
         wanted = {r: rows for r, rows in job.rows.items() if r != HELD_OUT or method.auxiliary() is not None}
         learnt = ("train", HELD_OUT)
         encoded = {role: task.encode(rows, loaded.processor, role in learnt) for role, rows in wanted.items()}
+        empty = [role for role, split in encoded.items() if not len(split)]
+        if empty:
+            raise UserError(f"task.too_long=drop leaves no row of {empty[0]}; raise task.max_length")
         _check_lengths(cell, task, encoded, backbones.max_tokens(model))
     with watch.measure("record"):
         tracker = _begin(job, accelerator.is_main_process, resolved, counts)
@@ -112,6 +115,7 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
             provenance={
                 "backbone": loaded.origin,
                 "forward": method.forward_paths(),
+                "too_long": {role: split.too_long for role, split in encoded.items() if split.too_long},
                 **({"cpu_ops": passes} if passes else {}),
                 **({"outputs": outputs} if outputs else {}),
                 **({"merge_check": "not run: sharded"} if sharded else {}),

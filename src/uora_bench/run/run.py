@@ -49,7 +49,7 @@ def run_cell(composed: Composed, overrides: list[str], stop: StopRequest, starte
     started = time.perf_counter() if started is None else started
     cell, settings = composed.cell, composed.settings
     preflight(cell)
-    from uora_bench.data import sources
+    from uora_bench.data import picture_check, sources
     from uora_bench.methods import create_method
     from uora_bench.models import backbones
     from uora_bench.tasks import create_task
@@ -70,7 +70,8 @@ def run_cell(composed: Composed, overrides: list[str], stop: StopRequest, starte
         cell = replace(cell, metric=artifacts.sha256(cell.task.metric.script))
     with watch.measure("data"):
         source = sources.Source(Path(settings.data_root) if settings.data_root else None)
-        rows = _held_out(task.sample(task.splits(source), cell.seed), cell)
+        loaded = task.splits(source)
+        rows = _held_out(task.sample(loaded, cell.seed), cell)
         fingerprints = {role: sources.fingerprint(r) for role, r in rows.items()}
     cell_id = cell.cell_id("/".join(f"{k}:{v}" for k, v in sorted(fingerprints.items())))
     job = Job(cell, settings, composed, cell_id, fingerprints, rows, task, overrides, started, {}, watch)
@@ -91,6 +92,8 @@ def run_cell(composed: Composed, overrides: list[str], stop: StopRequest, starte
             raise UserError(f"cannot write to '{folder}': {error.strerror}; set runs.dir= and results.dir=") from None
         if not os.access(folder, os.W_OK):
             raise UserError(f"cannot write to '{folder}'; set runs.dir= and results.dir= to folders you may write to")
+    with watch.measure("data"):
+        task.check_files(loaded, Path(settings.runs_dir) / picture_check.FOLDER)
     with ExitStack() as held:
         if is_main():
             _lock(job, held)

@@ -118,7 +118,12 @@ def convert(hint: Any, value: Any, where: str) -> Any:
         return float(value)
     if isinstance(hint, type) and isinstance(value, hint) and (hint is bool) == isinstance(value, bool):
         return value
-    raise UserError(f"{where}={value!r} must be {_name(hint)}")
+    how = ""
+    if hint is str and isinstance(value, (int, float)):
+        key, inside, _ = where.partition("[")
+        quoted = f'"{str(value).lower()}"'
+        how = f"; write it in quotes, {quoted} (in a shell: '{key}={f'[{quoted},…]' if inside else quoted}')"
+    raise UserError(f"{where}={value!r} must be {_name(hint)}{how}")
 
 
 def parse_text(hint: Any, text: str) -> Any:
