@@ -31,7 +31,7 @@ def train(model, method, steps, optimizer=None, accumulation=1, first=0):
     for step in range(first, first + steps):
         optimizer.zero_grad()
         for part in range(accumulation):
-            method.before_forward(step + 1, last=part == accumulation - 1)
+            method.before_forward(step + 1, first=part == 0)
             loss = model(**labelled(model, seed=step * accumulation + part)).loss
             loss.backward()
             losses.append(loss.item())
@@ -60,9 +60,9 @@ class SlowLayer(torch.nn.Module):
     def forward(self, x):
         y = self.base(x) + ((x @ self.shared["A"].T) * self.d) @ self.shared["B"].T * self.b
         if self.training and self.options["timing"] == "authors":
-            self.forwards += 1
             if self.forwards % self.options["accumulation"] == 0:
                 self.refresh()
+            self.forwards += 1
         return y
 
     @torch.no_grad()
@@ -87,18 +87,25 @@ class SlowLayer(torch.nn.Module):
 
 
 def orthogonal_pair(seed):
-    """Thin SVD of standard normal matrices, A first."""
+    """Thin SVD of standard normal matrices, A first, from one generator."""
     generator = torch.Generator().manual_seed(seed)
     normal_A = torch.empty(RANK, WIDTH, dtype=torch.float64).normal_(generator=generator)
     normal_B = torch.empty(WIDTH, RANK, dtype=torch.float64).normal_(generator=generator)
     return torch.linalg.svd(normal_A, full_matrices=False).Vh, torch.linalg.svd(normal_B, full_matrices=False).U
 
 
+def fresh_of_the_authors(seed):
+    """PyTorch's orthogonal matrices, each from a generator of its own."""
+    pair = torch.empty(RANK, WIDTH, dtype=torch.float64), torch.empty(WIDTH, RANK, dtype=torch.float64)
+    return [torch.nn.init.orthogonal_(m, generator=torch.Generator().manual_seed(seed)) for m in pair]
+
+
 def slow(A, B, steps, **options):
     """The same training on slow layers; returns the shared matrices and the layers in order."""
     model = roberta().train()
     model.requires_grad_(False)
-    RA, RB = orthogonal_pair(10 * options["k"])
+    make = fresh_of_the_authors if options["timing"] == "authors" else orthogonal_pair
+    RA, RB = make(10 * options["k"])
     shared, layers = {"A": A.clone(), "B": B.clone(), "RA": RA, "RB": RB}, []
     for block in model.roberta.encoder.layer:
         for name in ("query", "value"):
@@ -197,7 +204,7 @@ def test_without_refresh_uora_is_vera_on_the_same_matrices():
 def test_evaluation_never_refreshes(timing):
     model, method = uora(tau=1.0, timing=timing)
     before = method.pairs["shared"].A.clone()
-    method.before_forward(1, last=True)
+    method.before_forward(1, first=True)
     model.eval()(**labelled(model))
     assert torch.equal(method.pairs["shared"].A, before)
     assert method.report()["refreshes"] == 0
@@ -213,7 +220,7 @@ def test_a_gpu_refreshes_as_the_cpu_does(timing):
     optimizer = torch.optim.Adam(moved.parameters(), lr=LR)
     moved.bind(optimizer)
     for step in range(5):
-        moved.before_forward(step + 1, last=True)
+        moved.before_forward(step + 1, first=True)
         optimizer.zero_grad()
         other(**{k: v.to("cuda") for k, v in labelled(other, seed=step).items()}).loss.backward()
         optimizer.step()

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.support.tinymodels import inject, labelled, make_method, roberta
+from uora_bench.config.compose import compose
 from uora_bench.errors import UserError
 from uora_bench.methods.projections import ProjectionPair, draw, draw_pair
 from uora_bench.methods.refresh import Refresher
@@ -238,6 +239,8 @@ def test_rescale_gives_the_rewritten_part_its_norm_back(vector):
         {"criterion": "quantile", "tau": 1.5}, {"timing": "authors", "reset_d": 0.1}, {"rank": 0}, {"dropout": 1.0},
         {"timing": "authors", "reset_moments": True}, {"timing": "authors", "scope": "vote"}, {"vector": "c"},
         {"timing": "authors", "scope": "mean"}, {"init": "zeros"}, {"periodic_parts": "ba"}, {"tau": "high"},
+        {"draws": "authors", "sharing": "layer"}, {"timing": "authors", "init": "kaiming_uniform"}, {"draws": "theirs"},
+        {"fresh_seed": 1 << 63}, {"projection_seed": 1 << 63}, {"fresh_seed": -1},
     ],
     ids=str,
 )  # fmt: skip
@@ -346,3 +349,32 @@ def test_pairs_follow_the_projection_seed_else_the_cells():
     assert torch.equal(pair(0, None), pair(1, 0))
     assert torch.equal(pair(0, 7), pair(1, 7))
     assert not torch.equal(pair(0, None), pair(1, None))
+
+
+def test_draws_follow_the_timing_unless_said():
+    def pair(**options):
+        method = make_method("uora", seed=4, rank=4, **options)
+        inject(method, roberta())
+        (refresher,) = method.refreshers.values()
+        return [method.pairs["shared"].A, *refresher.fresh()]
+
+    ours, theirs = pair(), pair(timing="authors")
+    assert torch.equal(theirs[0], draw_pair(4, 32, 32, "orthogonal", 1.0, 4, torch.float64)[0])  # the seed itself
+    assert not any(map(torch.equal, ours, theirs))
+    assert all(map(torch.equal, theirs, pair(draws="authors")))
+    assert all(map(torch.equal, ours, pair(timing="authors", draws="ours")))
+
+
+def test_the_id_has_draws_where_they_say_something_new():
+    """Records are older than the option, and what ``timing=authors`` did before it was something else."""
+
+    def options(*words):
+        return compose(["method=uora", "recipe=none", *words]).cell.canonical()["method"]["options"]
+
+    assert "draws" not in options()
+    assert options("method.draws=ours") == options()
+    assert options("method.draws=authors")["draws"] == "authors"
+    authors = options("method.timing=authors")
+    assert authors["draws"] == "authors"
+    assert options("method.timing=authors", "method.draws=authors") == authors
+    assert options("method.timing=authors", "method.draws=ours")["draws"] == "ours"

@@ -15,6 +15,7 @@ from uora_bench.config import registry
 from uora_bench.config.cell import HELD_OUT
 from uora_bench.config.compose import compose
 from uora_bench.errors import CellError
+from uora_bench.methods.base import Method
 from uora_bench.models.heads import head_parameters
 from uora_bench.run.trackers import Tracker
 from uora_bench.tasks import create_task
@@ -81,6 +82,13 @@ def test_the_authors_placement_looks_once_per_optimizer_step_however_a_batch_is_
         )
         (refresher,) = method.refreshers.values()
         assert (refresher.counters == history.steps).all()
+
+
+def test_a_method_is_told_of_the_first_forward_pass_of_each_step(tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(Method, "before_forward", lambda self, step, first: told.append((step, first)))
+    run(tmp_path, "lora", batch_size=10, micro_batch_size=4, max_steps=2)
+    assert told == [(step, first) for step in (1, 2) for first in (True, False, False)]
 
 
 def test_weights_broken_by_the_last_step_are_not_kept(tmp_path, monkeypatch):

@@ -256,7 +256,7 @@ class Cell:
                 task["options"].pop(key, None)
         del task["metric"]["scale"]  # how a score is printed
         task["metric"]["name"] = self.task.metric.public_name
-        options = plain(self.method)
+        options = self.method.canonical()
         method = {"name": options.pop("name"), "version": options.pop("version"), "options": options}
         options.pop("holdout", None)
         options.pop("forward", None)  # how the same map is computed

@@ -257,8 +257,8 @@ class Method(ABC):
     def bind(self, optimizer: torch.optim.Optimizer, total_steps: int | None = None) -> None:  # noqa: B027
         """Told once before training which optimizer trains the parameters, and for how many steps."""
 
-    def before_forward(self, step: int, last: bool) -> None:  # noqa: B027
-        """Told before each training forward: the optimizer step it belongs to (from 1), and whether it is the last."""
+    def before_forward(self, step: int, first: bool) -> None:  # noqa: B027
+        """Told before each training forward: the optimizer step it belongs to (from 1), and whether it is its first."""
 
     def regulariser(self) -> Tensor | None:
         """A term of the method's own that training adds to the mean loss of each step; None: none."""

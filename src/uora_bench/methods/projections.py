@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from uora_bench.config.options.vectors import Init, Sharing
 from uora_bench.models.targets import Target
-from uora_bench.util.seeds import derive
 
 
 class ProjectionPair(nn.Module):
@@ -71,15 +70,21 @@ def pair_key(target: Target, sharing: Sharing) -> str:
 
 
 def make_pairs(
-    targets: Sequence[Target], rank: int, init: Init, gain: float, sharing: Sharing, seed: int, dtype: torch.dtype
+    targets: Sequence[Target],
+    rank: int,
+    init: Init,
+    gain: float,
+    sharing: Sharing,
+    seed_of: Callable[[str], int],
+    dtype: torch.dtype,
 ) -> dict[str, ProjectionPair]:
-    """One pair per key, as large as the largest in and out of its targets; smaller targets use its leading part."""
+    """One pair per key, as large as the largest in and out of its targets; smaller targets use its leading part.
+    ``seed_of``: the seed of a pair, by its key."""
     widths: dict[str, tuple[int, int]] = {}
     for target in targets:
         key = pair_key(target, sharing)
         i, o = widths.get(key, (0, 0))
         widths[key] = (max(i, target.shape.in_features), max(o, target.shape.out_features))
     return {
-        key: ProjectionPair(*draw_pair(rank, i, o, init, gain, derive(seed, "projection", key), dtype))
-        for key, (i, o) in widths.items()
+        key: ProjectionPair(*draw_pair(rank, i, o, init, gain, seed_of(key), dtype)) for key, (i, o) in widths.items()
     }

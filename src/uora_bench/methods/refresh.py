@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from uora_bench.config.options.vectors import Init, UORAOptions
-from uora_bench.methods.projections import ProjectionPair, draw_pair
+from uora_bench.methods.projections import ProjectionPair, draw, draw_pair
 from uora_bench.util.seeds import derive
 
 
@@ -66,7 +66,7 @@ class Refresher:
 
     @torch.no_grad()
     def forward_step(self, row: int, step: int) -> None:
-        """The authors' placement: layer ``row`` acts alone, in the last training forward of optimizer step ``step``."""
+        """The authors' placement: layer ``row`` acts alone, in the first training forward of step ``step``."""
         config = self.config
         if row == 0:
             self._redraw(step)
@@ -163,14 +163,19 @@ class Refresher:
             if self.config.fresh == "per_event":
                 base = derive(base, "fresh", self.seed, self.drawn)
                 self.drawn += 1
-            self._fresh = self._draw(base)
+            self._fresh = self._draw(base) if self.config.drawn_as == "ours" else self._draw_apart(base)
         return self._fresh
 
-    def use_fresh(self, A: Tensor, B: Tensor) -> None:
-        """Take given matrices instead of drawn ones (a comparison with another implementation's)."""
-        self._fresh = (A, B)
+    def _draw_apart(self, seed: int) -> tuple[Tensor, Tensor]:
+        """Orthogonal by QR, each from a generator of its own with this seed, as in the authors' code."""
+        A, B = self.pair.A, self.pair.B
+        generators = torch.Generator().manual_seed(seed), torch.Generator().manual_seed(seed)
+        fresh_A = draw(A.shape[0], A.shape[1], "orthogonal_qr", self.gain, generators[0], A.dtype)
+        fresh_B = draw(B.shape[0], B.shape[1], "orthogonal_qr", self.gain, generators[1], B.dtype)
+        return fresh_A.to(A.device), fresh_B.to(A.device)
 
     def _draw(self, seed: int) -> tuple[Tensor, Tensor]:
+        """A pair as the initial one is drawn."""
         A, B = self.pair.A, self.pair.B
         pair = draw_pair(A.shape[0], A.shape[1], B.shape[0], self.init, self.gain, seed, A.dtype)
         return pair[0].to(A.device), pair[1].to(A.device)

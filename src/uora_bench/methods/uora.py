@@ -39,7 +39,7 @@ class UORA(VeRA):
             seed = derive(self.seed, key)  # of what is drawn anew per event or per period, for each pair its own
             self.refreshers[key] = Refresher(config, self.pairs[key], vectors, config.init, config.gain, seed)
         self._optimizer: torch.optim.Optimizer | None = None
-        self._step: int | None = None  # the optimizer step whose last forward pass is running, else None
+        self._step: int | None = None  # the optimizer step whose first forward pass is running, else None
         if config.timing == "authors":
             for key, names in self.members.items():
                 for row, name in enumerate(names):
@@ -55,9 +55,12 @@ class UORA(VeRA):
     def bind(self, optimizer: torch.optim.Optimizer, total_steps: int | None = None) -> None:
         self._optimizer = optimizer
 
-    def before_forward(self, step: int, last: bool) -> None:
-        # the authors count forward passes; the last one of a step is the same however a batch is cut
-        self._step = step if last else None
+    def _pair_seed(self, key: str) -> int:
+        return super()._pair_seed(key) if self.config.drawn_as == "ours" else self._projection_seed
+
+    def before_forward(self, step: int, first: bool) -> None:
+        # the authors' counter of forward passes is looked at before it counts: at 0, so at each step's first pass
+        self._step = step if first else None
 
     def after_step(self, step: int) -> dict[str, Tensor | float]:
         """Refresh (unless it happens in the forward pass); returns the number of refreshed indices so far."""

@@ -14,6 +14,7 @@ from uora_bench.methods import functional
 from uora_bench.methods.base import Branch, Method, Target, TargetShape
 from uora_bench.methods.forward_paths import Term
 from uora_bench.methods.projections import ProjectionPair, make_pairs, pair_key
+from uora_bench.util.seeds import derive
 
 
 class VectorBranch(Branch):
@@ -67,11 +68,10 @@ class VeRA(Method):
 
     def inject(self, model: nn.Module, targets: Sequence[Target], generator: torch.Generator) -> None:
         config = self.config
-        seed = config.projection_seed if config.projection_seed is not None else self.seed
         first: Any = model.get_submodule(targets[0].path)
         weight: Tensor = first.weight
         dtype = torch.promote_types(weight.dtype, torch.float32)
-        self.pairs = make_pairs(targets, config.rank, config.init, config.gain, config.sharing, seed, dtype)
+        self.pairs = make_pairs(targets, config.rank, config.init, config.gain, config.sharing, self._pair_seed, dtype)
         # one registration: .to(), state dicts and copies of the model see each pair exactly once
         model.add_module("projection_pairs", nn.ModuleList(self.pairs.values()).to(weight.device))
         self.pair_of: dict[str, str] = {t.name: pair_key(t, config.sharing) for t in targets}
@@ -82,6 +82,14 @@ class VeRA(Method):
             return VectorBranch(d, b, self.pairs[self.pair_of[target.name]], target.shape.in_features)
 
         self._wrap(model, targets, config.dropout, make)
+
+    def _pair_seed(self, key: str) -> int:
+        """The seed of the pair of this name."""
+        return derive(self._projection_seed, "projection", key)
+
+    @property
+    def _projection_seed(self) -> int:
+        return self.config.projection_seed if self.config.projection_seed is not None else self.seed
 
     def adapter_state(self) -> dict[str, Tensor]:
         """d and b of every target, and the pairs: a seed draws the same matrices only with the same library."""

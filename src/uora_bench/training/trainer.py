@@ -247,7 +247,7 @@ class _Fit:
             micro = {k: v.to(accelerator.device, non_blocking=True) for k, v in micro.items()}
             last = i == len(micros) - 1
             if training:
-                self.method.before_forward(self.history.steps + 1, last)
+                self.method.before_forward(self.history.steps + 1, first=i == 0)
             with accelerator.no_sync(self.model) if not last else nullcontext():
                 loss, weight = self.task.loss(self.model, micro)
                 # processes average their gradients: undo it

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Lt
 
 from uora_bench.errors import UserError
+from uora_bench.util.schema import plain
 
 Forward = Literal["factored", "merged_weight", "delta_weight", "auto"]
 
@@ -27,6 +28,11 @@ class MethodOptions:
     def normalised(cls, values: Mapping[str, Any]) -> dict[str, Any]:
         """``values`` with other names of a value replaced by its own, so that one experiment has one id."""
         return dict(values)
+
+    def canonical(self) -> dict[str, Any]:
+        """The options as the cell's id has them. An option younger than records leaves no trace where it says what was
+        always done."""
+        return dict(plain(self))
 
     @property
     def adapts(self) -> tuple[str, ...] | None:

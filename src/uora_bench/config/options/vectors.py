@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Le
+from annotated_types import Ge, Le, Lt
 
 from uora_bench.config.options.base import LowRankOptions
 from uora_bench.errors import UserError
 
 Init = Literal["kaiming_uniform", "xavier_uniform", "uniform", "normal", "orthogonal", "orthogonal_qr"]
 Sharing = Literal["all", "shape", "layer"]
+Draws = Literal["ours", "authors"]
+Seed = Annotated[int, Ge(0), Lt(1 << 63)]  # what a generator of torch takes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +25,7 @@ class VeRAOptions(LowRankOptions):
     init: Init
     gain: float
     sharing: Sharing
-    projection_seed: int | None
+    projection_seed: Seed | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +47,7 @@ class UORAOptions(VeRAOptions):
     alpha_decay: Annotated[float, Ge(0)]
     alpha_floor: Annotated[float, Ge(0), Le(1)]
     fresh: Literal["fixed", "per_event"]
-    fresh_seed: int | None
+    fresh_seed: Seed | None
     timing: Literal["optimizer_step", "authors"]
     every: Annotated[int, Ge(1)]
     start_step: Annotated[int, Ge(0)]
@@ -54,6 +56,7 @@ class UORAOptions(VeRAOptions):
     reset_d: float | None
     reset_moments: bool
     rescale: bool
+    draws: Draws | None = None  # run folders are older than this key
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -74,6 +77,28 @@ class UORAOptions(VeRAOptions):
                 "method.reset_d, method.reset_moments and method.scope other than layer need "
                 "method.timing=optimizer_step"
             )
+
+        if self.drawn_as == "authors" and (self.init != "orthogonal" or self.sharing != "all"):
+            raise UserError(
+                "method.draws=authors (what method.timing=authors takes where nothing is said) draws one orthogonal "
+                "pair for all targets: method.init other than orthogonal and method.sharing other than all need "
+                "method.draws=ours"
+            )
+
+    def canonical(self) -> dict[str, Any]:
+        """``draws`` by what it stands for, and only where matrices or the refresh are other than before the option."""
+        options = super().canonical()
+        options["draws"] = self.drawn_as
+        if self.drawn_as == "ours" and self.timing != "authors":
+            del options["draws"]
+        return options
+
+    @property
+    def drawn_as(self) -> Draws:
+        """How the pair and the fresh matrices are drawn: ``draws``, where it is null as ``timing`` says."""
+        if self.draws is not None:
+            return self.draws
+        return "authors" if self.timing == "authors" else "ours"
 
     @property
     def acts_in_forward(self) -> bool:
