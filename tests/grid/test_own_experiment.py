@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from pathlib import Path
 
 import pytest
@@ -85,3 +87,20 @@ def test_what_changed_in_the_file_counts(here: Path) -> None:
     assert len(expand(["experiment=./grid.yaml"]).items) == 4
     (here / "grid.yaml").write_text(TEXT.replace("seed: [0, 1]", "seed: [0, 1, 2]"))
     assert len(expand(["experiment=./grid.yaml"]).items) == 6
+
+
+def test_a_label_is_text_to_whatever_shows_the_table(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    odd = '{label: "=1+1 | a\\n<script>x</script>", when: {method: lora}}'
+    text = TEXT.replace('{label: "My LoRA", when: {method: lora}}', odd)
+    (here / "grid.yaml").write_text(text.replace("Two methods", "<img src=x>\\n## Two"))
+    for item in expand(["experiment=./grid.yaml"]).items:
+        assert item.cell is not None
+        finished_record(item.cell, item.cell.cell_id("data"), "my_grid").write(here / "results" / "records" / "my_grid")
+    assert main(["tables", "experiment=./grid.yaml"]) == 0
+    shown = capsys.readouterr().out
+    assert "<script" not in shown
+    assert "<img" not in shown
+    assert "=1+1 \\| a &lt;script>" in shown
+    assert len([line for line in shown.splitlines() if line.startswith("## ")]) == 1
+    assert main(["tables", "experiment=./grid.yaml", "format=csv"]) == 0
+    assert {row["row"][:2] for row in csv.DictReader(io.StringIO(capsys.readouterr().out))} == {"'=", "My"}

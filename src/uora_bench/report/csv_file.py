@@ -12,6 +12,8 @@ from uora_bench.report.aggregate import Costs
 from uora_bench.report.bootstrap import Interval
 from uora_bench.report.model import Block, Entry, Row, Score, Table
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would compute: it is shown instead
+
 
 def render(table: Table) -> str:
     """The table as CSV text."""
@@ -58,7 +60,17 @@ def _text(value: Any) -> Any:
         return " ".join(f"{key}:{_text(one)}" for key, one in value.items())
     if isinstance(value, tuple | list):
         return " ".join(str(one) for one in value)
+    if isinstance(value, str):
+        return f"'{value}" if value.startswith(_FORMULA) and not _is_number(value) else value
     return repr(value) if isinstance(value, float) else value
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _line(table: Table, block: Block, row: Row, column: Score, entry: Entry) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from uora_bench.report.boxes import COSTS, Box, letters, lines
@@ -13,15 +14,16 @@ def render(table: Table) -> str:
     """The whole table with its title, the lines about it and its footnotes."""
     whose = [""] if table.has_published else []
     costs = [] if table.plain else [cost.name for cost in COSTS]
-    heading = [table.heading, *whose, *costs, *(column.label for column in table.shown)]
-    text = [f"## {table.title}", "", *[f"{line}  " for line in table.about], ""]
+    heading = [table.heading, *whose, *costs, *(_safe(column.label) for column in table.shown)]
+    text = [f"## {_safe(table.title)}", "", *[f"{_safe(line)}  " for line in table.about], ""]
     for block in table.blocks:
-        text += [f"### {block.label}", ""] if block.label else []
+        text += [f"### {_safe(block.label)}", ""] if block.label else []
         rows = [line for row in block.rows for line in _rows(table, row, bool(whose))]
         text += [*_grid(heading, heading[:1], rows), ""]
     for sheet in (sheet for one in table.comparisons for sheet in one.sheets(table.spec.decimals)):
-        text += [sheet.caption, "", *([*_grid(sheet.heading, TEXT, sheet.rows), ""] if sheet.rows else [])]
-    text += [f"{letters(i)}. {note}  " for i, note in enumerate(table.notes)]
+        cells = [[_safe(text) for text in row] for row in sheet.rows]
+        text += [_safe(sheet.caption), "", *([*_grid(sheet.heading, TEXT, cells), ""] if cells else [])]
+    text += [f"{letters(i)}. {_safe(note)}  " for i, note in enumerate(table.notes)]
     if table.orphans:
         text += ["", f"{len(table.orphans)} record(s) of other settings lie in the same folder and are not in here."]
     return "\n".join(text).rstrip() + "\n"
@@ -29,8 +31,13 @@ def render(table: Table) -> str:
 
 def _rows(table: Table, row: Row, whose: bool) -> Iterator[list[str]]:
     for i, line in enumerate(lines(table, row)):
-        first = ["" if i else row.label, *([line.name] if whose else [])]
+        first = ["" if i else _safe(row.label), *([line.name] if whose else [])]
         yield [*first, *(_text(box) for box in (*line.costs, *line.boxes))]
+
+
+def _safe(text: str) -> str:
+    """``text`` of somebody's YAML or folder, which is neither a line end nor markup to whatever shows the table."""
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", " ".join(text.split()))
 
 
 def _text(box: Box) -> str:
