@@ -32,7 +32,7 @@ from uora_bench.errors import UserError
 LONGEST = 20.0  # seconds for one line
 _UNHANDLED = "(UORA_DEBUG=1 shows where)"
 _REPLACED = (
-    "uora_bench.run.run.run_cell",
+    "uora_bench.execution.run.run_cell",
     "uora_bench.grid.launch.local.run",
     "uora_bench.grid.launch.slurm.command",
     "uora_bench.grid.launch.slurm.report",

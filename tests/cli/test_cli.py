@@ -14,8 +14,8 @@ import pytest
 
 from tests.support.command_line import HEAVY, Result, environment, finish, one_line, only_record, start
 from uora_bench.config import registry
+from uora_bench.execution import trackers
 from uora_bench.records.record import read_record
-from uora_bench.run import trackers
 
 SHORT = ("tracker=none", "trainer.max_steps=4", "trainer.eval_batch_size=256")
 DIVERGING = ("trainer.lr_adapter=1e30", "trainer.lr_head=1e30", "trainer.precision=float32")

@@ -21,10 +21,10 @@ from uora_bench.config.cell import Cell
 from uora_bench.config.compose import compose
 from uora_bench.data import hub
 from uora_bench.errors import UserError
+from uora_bench.execution.trackers import Tracker
 from uora_bench.models import backbones, heads
 from uora_bench.models.heads import head_parameters
 from uora_bench.models.targets import find_targets
-from uora_bench.run.trackers import Tracker
 from uora_bench.tasks import create_task, task_class
 from uora_bench.tasks.base import Encoded
 from uora_bench.training import trainer

@@ -27,12 +27,12 @@ def _act(given: Given) -> int:
     composed = compose(words)
     offline.use(composed.settings.data_root)
     if composed.settings.dry_run:
-        from uora_bench.run import dry_run
+        from uora_bench.execution import dry_run
 
         print(dry_run.describe(composed))
         exits.check_printed()
         return 0
-    from uora_bench.run.run import run_cell
+    from uora_bench.execution.run import run_cell
 
     return run_cell(composed, words, stop, started)
 

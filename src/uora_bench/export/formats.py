@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from uora_bench.errors import UserError
+from uora_bench.execution.artifacts import ADAPTER, CONFIGURATION, HEAD
 from uora_bench.export import target_folder
 from uora_bench.export.request import ExportRequest
 from uora_bench.export.source import HALF, Source, read_source
-from uora_bench.run.artifacts import ADAPTER, CONFIGURATION, HEAD
 from uora_bench.util import atomic
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""A finished cell as a model: backbone, adapter and head put together as `uora_bench.run.fitting` did."""
+"""A finished cell as a model: backbone, adapter and head put together as `uora_bench.execution.fitting` did."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from uora_bench.config.cell import Cell
 from uora_bench.errors import UserError, nearest
+from uora_bench.execution.artifacts import ADAPTER, CONFIGURATION, HEAD
 from uora_bench.records.record import CellRecord, find_record, record_path
-from uora_bench.run.artifacts import ADAPTER, CONFIGURATION, HEAD
 from uora_bench.training.checkpoint import BEST
 from uora_bench.util.inside import inside
 

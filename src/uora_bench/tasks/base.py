@@ -64,7 +64,7 @@ class Task(ABC):
         self.spec = config
         self.metric: MetricSpec = config.metric
         self.config = config.options
-        self.tokens = TokenCache()  # `uora_bench.run.fitting` gives it a folder
+        self.tokens = TokenCache()  # `uora_bench.execution.fitting` gives it a folder
 
     def splits(self, source: Source) -> dict[str, Dataset]:
         """Rows of ``train``, ``dev``, ``test`` when the task names one, and of every extra evaluation split.

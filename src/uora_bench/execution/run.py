@@ -21,10 +21,10 @@ from uora_bench.config.cell import HELD_OUT, Cell
 from uora_bench.config.compose import Composed
 from uora_bench.config.preflight import preflight
 from uora_bench.errors import Busy, CellError, Interrupted, UserError, failure_kind
+from uora_bench.execution import artifacts, fitting
+from uora_bench.execution.job import Job, is_main
 from uora_bench.records import attempts, provenance
 from uora_bench.records.record import CellRecord, find_record, record_path
-from uora_bench.run import artifacts, fitting
-from uora_bench.run.job import Job, is_main
 from uora_bench.util.secrets import scrub
 from uora_bench.util.signals import StopRequest
 from uora_bench.util.timing import Stopwatch

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 from uora_bench.config.cell import HELD_OUT, Cell
 from uora_bench.data import tokens
 from uora_bench.errors import UserError
+from uora_bench.execution import artifacts
 from uora_bench.records.record import CellRecord, Counts, Timing
 from uora_bench.records.selection import select_scores
-from uora_bench.run import artifacts
 
 if TYPE_CHECKING:
+    from uora_bench.execution.job import Job
+    from uora_bench.execution.trackers import Tracker
     from uora_bench.methods.base import Method
-    from uora_bench.run.job import Job
-    from uora_bench.run.trackers import Tracker
     from uora_bench.tasks.base import Encoded, Task
     from uora_bench.util.signals import StopRequest
 
@@ -135,7 +135,7 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
 
 def _begin(job: Job, main: bool, resolved: str, counts: Counts) -> Tracker:
     """Save the configuration, start the tracker and say what is about to be trained; nothing of it but on ``main``."""
-    from uora_bench.run import trackers
+    from uora_bench.execution import trackers
     from uora_bench.training import checkpoint
 
     if not main:
