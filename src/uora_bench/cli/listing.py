@@ -23,7 +23,8 @@ _WHAT = (*_GROUPS, "launchers", "plugins", "commands", "synonyms")
 
 def _act(given: Given) -> int:
     if given.names:
-        print("\n".join(_names(_plural(given.names[0]))), flush=True)
+        for name in _names(_plural(given.names[0])):
+            print(name)
         return 0
     width = max(map(len, _WHAT))
     for what in _WHAT:
