@@ -7,7 +7,7 @@ together. Cells draw independently of each other: the seed of the draws is deriv
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, fields
 from typing import Any, NamedTuple
 
@@ -31,8 +31,8 @@ _MEASURED = ("accuracy", "mean", "second_moment")
 _THREE = (-1.0, 0.0, 1.0)
 
 
-def results_of(cell: TheoryCell, data: Mapping[str, Any]) -> Results:
-    """The results of ``cell``; ``data``: what `DataLoader.data_of` gave for it."""
+def results_of(cell: TheoryCell, data_root: str | None) -> Results:
+    """The results of ``cell``; ``data_root``: where the reviews are, for a cell that reads them."""
     known: dict[str, Callable[[Any, int, int], Results]] = {
         "accuracy_alpha": _accuracy_alpha,
         "source_accuracy_alpha": _accuracy_alpha,
@@ -42,7 +42,7 @@ def results_of(cell: TheoryCell, data: Mapping[str, Any]) -> Results:
         "source_optimal_alpha": _optimal_alpha,
         "optimal_alpha_map": _optimal_alpha_map,
         "regression_risk": _regression_risk,
-        "amazon": lambda given, splits, _: _amazon(given, splits, cell.seed, data["domains"]),
+        "amazon": lambda given, splits, _: _amazon(given, splits, cell.seed, amazon.domains(data_root)),
         "digits": lambda given, draws, _: _digits(given, draws, cell.seed),
     }
     return known[cell.kind](cell.parameters, cell.repetitions, seed_of(cell))

@@ -7,12 +7,9 @@ The Amazon reviews are ``<data.root>/amazon_blitzer/<domain>/train.jsonl.gz`` (o
 from __future__ import annotations
 
 import hashlib
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from uora_bench.errors import UserError
-from uora_bench.theory.presets import TheoryCell
 
 BENCHMARK = "amazon_blitzer"
 DOMAINS = ("books", "dvd", "electronics", "kitchen")
@@ -36,32 +33,11 @@ def review_file(root: str | Path | None, domain: str) -> Path:
     return path
 
 
-class DataLoader:
-    """Loads each data set once per command. ``root``: the folder of ``data.root``, or None."""
-
-    def __init__(self, root: str | None) -> None:
-        self.root = root
-
-    def fingerprints(self, cell: TheoryCell) -> dict[str, str]:
-        """``{file: 16 hex digits of its sha256}`` of what ``cell`` reads: the vocabulary is that of all four domains.
-
-        Raises:
-            UserError: where a file of the reviews is not there.
-        """
-        return self._reviews if cell.kind == "amazon" else {}
-
-    def data_of(self, cell: TheoryCell) -> dict[str, Any]:
-        """The data that ``cell`` needs, by name; raises as `fingerprints`."""
-        if cell.kind != "amazon":
-            return {}
-        from uora_bench.theory import amazon
-
-        return {"domains": amazon.domains(self.root)}
-
-    @cached_property
-    def _reviews(self) -> dict[str, str]:
-        found = {}
-        for domain in DOMAINS:
-            with open(review_file(self.root, domain), "rb") as handle:
-                found[domain] = hashlib.file_digest(handle, "sha256").hexdigest()[:16]
-        return found
+def fingerprints(root: str | None) -> dict[str, str]:
+    """``{domain: 16 hex digits of the sha256 of its file}``, all four: the vocabulary is theirs together; raises as
+    `review_file`."""
+    found = {}
+    for domain in DOMAINS:
+        with open(review_file(root, domain), "rb") as handle:
+            found[domain] = hashlib.file_digest(handle, "sha256").hexdigest()[:16]
+    return found

@@ -11,7 +11,6 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from uora_bench.errors import Busy, Interrupted, UserError
 from uora_bench.theory import record as records
@@ -39,12 +38,9 @@ def run_cells(request: TheoryRequest) -> Outcome:
     Raises:
         UserError: when real data is needed and not there, or a record that is there cannot be read.
     """
-    from uora_bench.theory import reviews
-
-    loader = reviews.DataLoader(request.data_root)
     outcome = Outcome([])
     for i, cell in enumerate(request.cells):
-        sources = loader.fingerprints(cell)
+        sources = request.sources(cell)
         cell_id = cell.cell_id(records.fingerprint(sources))
         if _found(request, cell_id, outcome):
             continue
@@ -57,7 +53,7 @@ def run_cells(request: TheoryRequest) -> Outcome:
                 continue
             if _found(request, cell_id, outcome):  # made between our look and our lock
                 continue
-            made = _compute(request, cell, cell_id, sources, loader)
+            made = _compute(request, cell, cell_id, sources)
         if made.status == "done":
             outcome.done.append(made)
             outcome.computed += 1
@@ -78,15 +74,13 @@ def _found(request: TheoryRequest, cell_id: str, outcome: Outcome) -> bool:
     return True
 
 
-def _compute(
-    request: TheoryRequest, cell: TheoryCell, cell_id: str, sources: dict[str, str], loader: Any
-) -> TheoryRecord:
+def _compute(request: TheoryRequest, cell: TheoryCell, cell_id: str, sources: dict[str, str]) -> TheoryRecord:
     from uora_bench.theory import compute
 
     results = reason = None
     begun = time.perf_counter()
     try:
-        results = compute.results_of(cell, loader.data_of(cell))
+        results = compute.results_of(cell, request.data_root)
     except (UserError, Interrupted):
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, the cell failed and the record says why
