@@ -1,7 +1,7 @@
 """uora_bench: trustworthy comparisons of parameter-efficient fine-tuning methods.
 
-``inject`` puts a method on any model; ``save_adapter`` and ``load_adapter`` keep what it learnt. ``plan``,
-``build_table``, ``load_records`` and ``load_epochs`` give grids, tables and records to Python code.
+``inject`` puts a method on any model; ``save_adapter`` and ``load_adapter`` keep what it learnt. ``run``,
+``plan``, ``build_table``, ``load_records`` and ``load_epochs`` give grids, tables and records to Python code.
 
 Importing the package is free of torch, transformers, datasets and wandb: everything heavy is imported where it is used.
 """
@@ -14,7 +14,7 @@ from uora_bench.util.version import __version__
 
 if TYPE_CHECKING:
     from uora_bench.api.adapters import inject, load_adapter, save_adapter, trainer_callback
-    from uora_bench.api.grids import build_table, plan
+    from uora_bench.api.grids import build_table, plan, run
     from uora_bench.records.frame import load_epochs, load_records
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "load_epochs",
     "load_records",
     "plan",
+    "run",
     "save_adapter",
     "trainer_callback",
 ]
@@ -36,6 +37,7 @@ _MODULES = {
     "load_epochs": "records.frame",
     "load_records": "records.frame",
     "plan": "api.grids",
+    "run": "api.grids",
     "save_adapter": "api.adapters",
     "trainer_callback": "api.adapters",
 }

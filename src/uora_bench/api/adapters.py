@@ -45,8 +45,8 @@ def inject(
 
     The result's ``parameters()`` are the trained ones without those of ``train``; ``merge()`` folds the adapters into
     the weights. A method that acts on its own after each step (UORA) must be told of them: ``method.bind(optimizer)``
-    once, ``method.before_forward(step, last)`` before and ``method.after_step(step)`` after each step, counted from 1,
-    or all of it with `trainer_callback`.
+    once, ``method.before_forward(step, first)`` before each forward pass, ``method.after_step(step)`` after each step
+    (counted from 1); `trainer_callback` does all of it.
 
     Raises:
         UserError: for an unknown method or option, targets that match nothing or are not linear maps.
@@ -132,7 +132,10 @@ def trainer_callback(method: Method) -> Any:
             method.bind(getattr(optimizer, "optimizer", optimizer), state.max_steps)
 
         def on_step_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
-            method.before_forward(state.global_step + 1, args.gradient_accumulation_steps == 1)
+            method.before_forward(state.global_step + 1, True)
+
+        def on_substep_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+            method.before_forward(state.global_step + 1, False)
 
         def on_optimizer_step(self, args: Any, state: Any, control: Any, **given: Any) -> None:
             method.after_step(state.global_step + 1)

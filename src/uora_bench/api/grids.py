@@ -9,7 +9,39 @@ from uora_bench.grid.request import word
 
 if TYPE_CHECKING:
     from uora_bench.grid.model import Plan
+    from uora_bench.records.record import CellRecord
     from uora_bench.report.model import Table
+
+
+def run(*overrides: str, **values: Any) -> CellRecord:
+    """Run one cell in this process, or read its record where it is done: what ``uora-bench key=value …`` does.
+
+    ``overrides``: words of the command line (``"method=lora"``, ``"trainer.max_steps=100"``); ``values``: keys without
+    a dot (``seed=1``). A cell that was stopped goes on from its checkpoint.
+
+    Raises:
+        UserError: for a mistake in a word; `uora_bench.errors.Busy` when another process is at the cell.
+        CellError: when the cell failed; its record says why.
+    """
+    from uora_bench.config import synonyms
+    from uora_bench.config.compose import compose
+    from uora_bench.data import offline
+    from uora_bench.errors import CellError, UserError
+    from uora_bench.execution.run import run_cell
+    from uora_bench.util import launched
+    from uora_bench.util.signals import StopRequest
+
+    launched.check_environment()
+    words = synonyms.canonical(words_of(overrides, values))
+    composed = compose(words)
+    if composed.settings.dry_run:
+        raise UserError("dry_run=true prints and makes no record; use the command line for it")
+    offline.use(composed.settings.data_root)
+    ended = run_cell(composed, words, StopRequest())
+    record = ended.record()
+    if record is None or record.status != "done":
+        raise CellError(f"the cell {ended.cell_id} failed: {record.reason if record is not None else 'see above'}")
+    return record
 
 
 def plan(*overrides: str, **values: Any) -> Plan:

@@ -34,7 +34,7 @@ def _act(given: Given) -> int:
         return 0
     from uora_bench.execution.run import run_cell
 
-    return run_cell(composed, words, stop, started)
+    return run_cell(composed, words, stop, started).code
 
 
 COMMAND = Command(

@@ -12,7 +12,7 @@ import sys
 import time
 import traceback
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,10 +35,21 @@ if TYPE_CHECKING:
 _FORCED = ".forced"
 
 
-def run_cell(composed: Composed, overrides: list[str], stop: StopRequest, started: float | None = None) -> int:
-    """Run the cell of ``composed``, which ``overrides`` asked for, to its record.
+@dataclass(frozen=True)
+class Ended:
+    """How a call ended. ``code``: 0 done (or already done), 1 failed; ``records``: the folder of the record."""
 
-    Returns the exit code: 0 done (or already done), 1 failed.
+    code: int
+    cell_id: str
+    records: Path
+
+    def record(self) -> CellRecord | None:
+        """The cell's record; None where none could be written."""
+        return find_record(self.records, self.cell_id)
+
+
+def run_cell(composed: Composed, overrides: list[str], stop: StopRequest, started: float | None = None) -> Ended:
+    """Run the cell of ``composed``, which ``overrides`` asked for, to its record.
 
     ``started``: `time.perf_counter` when the process began, where that was before this call.
 
@@ -76,7 +87,7 @@ def run_cell(composed: Composed, overrides: list[str], stop: StopRequest, starte
     cell_id = cell.cell_id("/".join(f"{k}:{v}" for k, v in sorted(fingerprints.items())))
     job = Job(cell, settings, composed, cell_id, fingerprints, rows, task, overrides, started, {}, watch)
     if _already_done(job):
-        return 0
+        return Ended(0, cell_id, job.record_folder)
     with watch.measure("import"):
         _ = task.scorer  # one that cannot be loaded is known before training
     with watch.measure("record"):
@@ -97,7 +108,7 @@ def run_cell(composed: Composed, overrides: list[str], stop: StopRequest, starte
     with ExitStack() as held:
         if is_main():
             _lock(job, held)
-        return _run_locked(job, method, start_adapter, stop)
+        return Ended(_run_locked(job, method, start_adapter, stop), cell_id, job.record_folder)
 
 
 def _held_out(rows: dict[str, Any], cell: Cell) -> dict[str, Any]:

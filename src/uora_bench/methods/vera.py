@@ -73,7 +73,9 @@ class VeRA(Method):
         dtype = torch.promote_types(weight.dtype, torch.float32)
         self.pairs = make_pairs(targets, config.rank, config.init, config.gain, config.sharing, self._pair_seed, dtype)
         # one registration: .to(), state dicts and copies of the model see each pair exactly once
-        model.add_module("projection_pairs", nn.ModuleList(self.pairs.values()).to(weight.device))
+        # a Sequential would call every module that it holds
+        holder = next(iter(self.layers.values())) if isinstance(model, nn.Sequential) else model
+        holder.add_module("projection_pairs", nn.ModuleList(self.pairs.values()).to(weight.device))
         self.pair_of: dict[str, str] = {t.name: pair_key(t, config.sharing) for t in targets}
 
         def make(target: Target, dtype: torch.dtype, device: torch.device) -> VectorBranch:
