@@ -85,7 +85,11 @@ def write_files(contents: dict[Path, str]) -> None:
 def check(contents: Mapping[Path, str | None], make: str = "tables", alone: bool = True) -> None:
     """Raise `UserError` unless the files of ``contents`` are there as they should be (None: whatever is in them), and,
     where they are ``alone``, no other in their folders. ``make``: the command that makes them."""
-    wrong = [p for p, text in contents.items() if not p.is_file() or text not in (None, p.read_text("utf-8"))]
+    wrong = [
+        path
+        for path, text in contents.items()
+        if not path.is_file() or (text is not None and path.read_text("utf-8") != text)
+    ]
     if wrong:
         more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
         raise UserError(f"'{wrong[0]}'{more} is not what the records give; run `make {make}` and commit the result")

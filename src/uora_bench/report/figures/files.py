@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from uora_bench.errors import UserError, nearest
@@ -82,12 +81,12 @@ def command(
 
 def _write(rendered: RenderedFigure, folder: Path) -> list[Path]:
     """The three files of one figure, each there whole or not at all."""
+
+    def write_picture(path: Path) -> None:
+        path.write_bytes(rendered.png)
+
     paths = [folder / f"{rendered.name}.{kind}" for kind in ("svg", "png", "csv")]
-    contents = (rendered.svg.encode("utf-8"), rendered.png, rendered.data.encode("utf-8"))
-    for path, content in zip(paths, contents, strict=True):
-        atomic.write_file(path, partial(_bytes, content=content))
+    atomic.write_text(paths[0], rendered.svg)
+    atomic.write_file(paths[1], write_picture)
+    atomic.write_text(paths[2], rendered.data)
     return paths
-
-
-def _bytes(path: Path, content: bytes) -> None:
-    path.write_bytes(content)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from uora_bench.grid.table_spec import TableSpec
 from uora_bench.report.aggregate import Number
@@ -17,12 +17,22 @@ THEORY, RELEASED, SIMULATED = "theory", "released formula", "simulated; std: sta
 
 @dataclass(frozen=True)
 class Value:
-    """What an entry shows: a number in its own unit, or with ``by_seed`` a simulated one with its ``error``."""
+    """What an entry shows, in its own unit: a simulated number by seed with its ``error``, or (`number`) one of theory.
+    Empty without any."""
 
-    value: float | None = None
-    by_seed: Mapping[int, float] | None = None
+    by_seed: Mapping[int, float] = field(default_factory=dict)
     error: float | None = None
     printed: Published | None = None
+
+    @property
+    def value(self) -> float | None:
+        """The mean over seeds."""
+        return statistics.fmean(self.by_seed.values()) if self.by_seed else None
+
+
+def number(value: float | None, printed: Published | None = None) -> Value:
+    """A number that no seed has a part in."""
+    return Value({} if value is None else {0: value}, printed=printed)
 
 
 def column(label: str, quantity: str, what: str, scale: float = 1.0, decimals: int = 2) -> Score:
@@ -33,21 +43,19 @@ def column(label: str, quantity: str, what: str, scale: float = 1.0, decimals: i
 def at(group: Group, variant: str, quantity: str, x: float) -> Value:
     """A theoretical value of ``group`` at ``x``."""
     found, i = group.results.theory.get(variant, {}).get(quantity), index_of(group.results, x)
-    return Value(None if found is None or i is None else found[i])
+    return number(None if found is None or i is None else found[i])
 
 
 def simulated(group: Group, quantity: str, x: float | None = None) -> Value:
     """The entry of a simulated quantity of ``group`` at ``x``."""
-    by_seed, error = group.measured(quantity, x)
-    return Value(by_seed=by_seed, error=error)
+    return Value(*group.measured(quantity, x))
 
 
 def deviation(theory: float | None, found: Value) -> Value:
     """Simulation minus theory, in standard errors; empty where one of them is missing or nothing varies."""
-    if theory is None or not found.by_seed or not found.error:
+    if theory is None or found.value is None or not found.error:
         return Value()
-    mean = sum(found.by_seed.values()) / len(found.by_seed)
-    return Value(round((mean - theory) / found.error, 3) + 0.0)  # no −0
+    return number(round((found.value - theory) / found.error, 3) + 0.0)  # no −0
 
 
 def table(
@@ -73,15 +81,12 @@ def table(
 
 def _entry(value: Value | None, column: Score, group: Group | None) -> Entry:
     value = value or Value()
-    seeds = dict(value.by_seed) if value.by_seed is not None else {} if value.value is None else {0: value.value}
-    scaled = {seed: value * column.scale for seed, value in seeds.items()}
+    scaled = {seed: one * column.scale for seed, one in value.by_seed.items()}
     # what is empty by design is not missing
     planned = len(scaled) or int(group is not None and not group.records)
-    ours = Number(
-        scaled, planned, () if group is None else group.runs, statistics.fmean(scaled.values()) if scaled else None,
-        std=None if value.error is None else value.error * column.scale,
-    )  # fmt: skip
-    return Entry(ours, value.printed)
+    mean = statistics.fmean(scaled.values()) if scaled else None
+    error = None if value.error is None else value.error * column.scale
+    return Entry(Number(scaled, planned, () if group is None else group.runs, mean, std=error), value.printed)
 
 
 def printed(study: Study, group: Group, quantity: str) -> Published | None:

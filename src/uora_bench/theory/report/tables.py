@@ -18,6 +18,7 @@ from uora_bench.theory.report.model import (
     deviation,
     has_released,
     name,
+    number,
     printed,
     simulated,
     table,
@@ -97,18 +98,18 @@ def _accuracy_alpha(study: Study) -> Table:
         results = group.results
         # what is no value of the setting may be one where nothing is recorded yet
         shown = [x for x in study.preset.table_alphas if not group.records or index_of(results, x) is not None]
-        rows: Rows = [(_alpha(x), {"α": Value(x), **_compared(group, "accuracy", x)}) for x in shown]
+        rows: Rows = [(_alpha(x), {"α": number(x), **_compared(group, "accuracy", x)}) for x in shown]
         for key, label in labels.items():
             if key in results.special:
                 x = results.special[key]
                 known = None if key.startswith("corrected") else printed(study, group, key.rpartition(".")[2])
-                rows.append((label, {"α": Value(x, printed=known), **_compared(group, "accuracy", x)}))
+                rows.append((label, {"α": number(x, known), **_compared(group, "accuracy", x)}))
         theory, measured = results.facts.get("corrected.source_accuracy"), simulated(group, "source_accuracy")
         # of a fixed vector the accuracy is known, so its simulation says nothing
         fixed = bool(group.records) and "released" not in results.theory
         alone = {
-            "theory": Value(theory),
-            "released formula": Value(results.facts.get("released.source_accuracy")),
+            "theory": number(theory),
+            "released formula": number(results.facts.get("released.source_accuracy")),
             "simulated": Value() if fixed else measured,
             GAP.label: Value() if fixed else deviation(theory, measured),
         }
@@ -132,7 +133,7 @@ def _decision_function(study: Study) -> Table:
             mean, second = at(group, "corrected", "mean", x), at(group, "corrected", "second_moment", x)
             theory, found = at(group, "corrected", "accuracy", x), simulated(group, "accuracy", x)
             std = None if mean.value is None or second.value is None else (second.value - mean.value**2) ** 0.5
-            values = (mean, simulated(group, "mean", x), Value(std), theory, found, Value(drawn.get(x)),
+            values = (mean, simulated(group, "mean", x), number(std), theory, found, number(drawn.get(x)),
                       deviation(theory.value, found))  # fmt: skip
             rows.append((f"α = {x:g}", {c.label: value for c, value in zip(columns, values, strict=True)}))
         return rows

@@ -11,7 +11,7 @@ from uora_bench.report.aggregate import std
 from uora_bench.report.model import Score, Table
 from uora_bench.report.published import Library, Published
 from uora_bench.theory.report import model
-from uora_bench.theory.report.model import Value, column, simulated, table
+from uora_bench.theory.report.model import Value, column, number, simulated, table
 from uora_bench.theory.report.studies import Group, Study
 
 Rows = list[tuple[str, Group | None, Mapping[str, Value]]]
@@ -73,7 +73,7 @@ def digits(study: Study) -> Table:
                 continue
             by_column = _facts(group)
             for name in ("target_only", "plain", "corrected", "source_only"):
-                by_column[f"{NAMES[name][0]}, theory"] = Value(group.results.facts.get(f"theory.{name}"))
+                by_column[f"{NAMES[name][0]}, theory"] = number(group.results.facts.get(f"theory.{name}"))
                 by_column[NAMES[name][0]] = simulated(group, name)
             by_column["best α on test"] = _best(group)
             rows.append((group.label.rpartition(", γ")[0], group, by_column))
@@ -99,9 +99,9 @@ def _words(setting: Iterable[tuple[str, Any]]) -> str:
 def _facts(group: Group) -> dict[str, Value]:
     special = group.results.special
     return {
-        "β": Value(group.results.facts.get("beta")),
-        "α* released": Value(special.get("released.optimal_alpha")),
-        "α* corr.": Value(special.get("corrected.optimal_alpha")),
+        "β": number(group.results.facts.get("beta")),
+        "α* released": number(special.get("released.optimal_alpha")),
+        "α* corr.": number(special.get("corrected.optimal_alpha")),
     }
 
 
@@ -115,9 +115,9 @@ def _entries(group: Group, printed: Mapping[str, Published]) -> dict[str, Value]
 
 def _best(group: Group) -> Value:
     """The largest mean of the curve over all seeds and splits."""
-    at = [group.measured("accuracy", x)[0] for x in group.results.x]
-    means = [statistics.fmean(by_seed.values()) for by_seed in at if by_seed]
-    return Value(max(means, default=None))
+    found = (simulated(group, "accuracy", x).value for x in group.results.x)
+    means = [value for value in found if value is not None]
+    return number(max(means, default=None))
 
 
 def _mean(columns: Sequence[Score], by_column: Sequence[tuple[Group, Mapping[str, Value]]]) -> dict[str, Value]:
@@ -125,14 +125,11 @@ def _mean(columns: Sequence[Score], by_column: Sequence[tuple[Group, Mapping[str
     found = {}
     for one in columns:
         own = [value[one.label] for _, value in by_column]
+        seeds = sorted(set.intersection(*(set(value.by_seed) for value in own)))
+        by_seed = {seed: statistics.fmean(value.by_seed[seed] for value in own) for seed in seeds}
         printed = _mean_printed([value.printed for value in own])
-        if all(value.value is not None for value in own):
-            values = [value.value for value in own if value.value is not None]
-            found[one.label] = Value(statistics.fmean(values), printed=printed)
-        elif all(value.by_seed for value in own):
-            seeds = set.intersection(*(set(value.by_seed or {}) for value in own))
-            by_seed = {seed: statistics.fmean((e.by_seed or {})[seed] for e in own) for seed in sorted(seeds)}
-            found[one.label] = Value(by_seed=by_seed, error=std(by_seed.values()), printed=printed)
+        if by_seed:
+            found[one.label] = Value(by_seed, std(by_seed.values()), printed)
     return found
 
 
@@ -159,19 +156,19 @@ def _printed(study: Study, group: Group, library: Library | None) -> dict[str, P
     wanted = preset.printed.table.format(**filled)
     source, target = (SHORT.get(group.parameters[k], group.parameters[k]) for k in ("source", "target"))
     known: dict[str, Published] = {}
-    for number in library.numbers:
-        if number.paper != preset.printed.paper or number.task != f"Amazon reviews {source} to {target}":
+    for one in library.numbers:
+        if one.paper != preset.printed.paper or one.task != f"Amazon reviews {source} to {target}":
             continue
-        if number.table.partition(" (")[0] != wanted:
+        if one.table.partition(" (")[0] != wanted:
             continue
         for words, begins in NAMES.values():
-            if begins and number.method.startswith(begins):
-                known[words] = number
-        if "alpha*=" in number.method:
-            text = number.method.partition("alpha*=")[2].rstrip(")")
+            if begins and one.method.startswith(begins):
+                known[words] = one
+        if "alpha*=" in one.method:
+            text = one.method.partition("alpha*=")[2].rstrip(")")
             if text:
                 known["α* released"] = replace(
-                    number, metric="alpha*", value=float(text), std=None, trainable_params="", printed=text
+                    one, metric="alpha*", value=float(text), std=None, trainable_params="", printed=text
                 )
     return known
 
