@@ -86,6 +86,15 @@ def test_missing_and_failed_cells_are_shown_as_such_and_never_counted(bench: Ben
     assert "failed" in latex.render(found)
 
 
+def test_what_was_found_out_about_a_record_later_stands_below_its_score(bench: Bench) -> None:
+    bench.record("method=lora task=glue/rte seed=0", 0.5, provenance={"remark": "its masks were others", "command": []})
+    bench.record("method=lora task=glue/rte seed=1", 0.5)
+    found = bench.table()
+    assert "ours: its masks were others" in found.notes
+    (line,) = [line for line in markdown.render(found).splitlines() if line.startswith("| lora")]
+    assert "<sup>a</sup>" in line
+
+
 def test_a_record_made_with_other_settings_is_an_orphan(bench: Bench) -> None:
     mine = bench.record("method=lora task=glue/rte seed=0", 0.5)
     other = bench.record("method=lora task=glue/rte seed=1 trainer.lr_adapter=9e-3", 0.9)

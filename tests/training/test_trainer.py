@@ -8,59 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
 
+from tests.support.short_fit import encoded, short_fit
 from tests.support.tinymodels import inject, make_method, roberta
 from uora_bench.config import registry
-from uora_bench.config.cell import HELD_OUT
 from uora_bench.config.compose import compose
 from uora_bench.errors import CellError
-from uora_bench.execution.trackers import Tracker
 from uora_bench.methods.base import Method
 from uora_bench.models.heads import head_parameters
-from uora_bench.tasks import create_task
-from uora_bench.tasks.base import Encoded
 from uora_bench.training import checkpoint, optimisation, trainer
-from uora_bench.util.signals import StopRequest
-
-
-def encoded(count: int, seed: int) -> Encoded:
-    """Made-up token sequences whose label is a function of one token, so that there is something to learn."""
-    generator = np.random.default_rng(seed)
-    lengths = generator.integers(5, 20, count)
-    ids = [generator.integers(3, 99, n).tolist() for n in lengths]
-    labels = np.array([i[1] % 2 for i in ids], dtype=np.int64)
-    return Encoded({"input_ids": ids}, labels, lengths.astype(np.int64), {"input_ids": 1})
-
-
-def run(tmp_path, method_name="uora", model_changes=None, method_options=None, **changes):
-    """Train the tiny RoBERTa for two epochs of 40 examples; returns (history, method, logged rows)."""
-    options = {"rank": 8} if method_name in ("uora", "vera", "lora") else {}
-    options |= method_options or {}
-    words = [f"method={method_name}", "task=glue/rte", "recipe=none", *(f"method.{k}={v}" for k, v in options.items())]
-    cell = compose(words).cell
-    settings = {"epochs": 2, "batch_size": 8, "lr_adapter": 1e-2, "precision": "float32", "log_every": 1, **changes}
-    cell = replace(cell, trainer=replace(cell.trainer, **settings))
-    task = create_task(cell.task)
-    model = roberta(torch.float32, **(model_changes or {}))
-    if cell.trainer.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
-    method = make_method(method_name, **options)
-    inject(method, model)
-    head = head_parameters(model)
-    for parameter in head.values():
-        parameter.requires_grad_(True)
-    rows: list[dict[str, float]] = []
-
-    class Rows(Tracker):
-        def log(self, values, step):
-            rows.append({"step": step, **values})
-
-    splits = {"train": encoded(40, 0), "dev": encoded(21, 1), HELD_OUT: encoded(16, 2)}
-    history = trainer.fit(
-        cell, model, head, method, task, splits, Rows(), tmp_path, Accelerator(cpu=True), StopRequest()
-    )  # fmt: skip
-    return history, method, rows
 
 
 def losses(rows):
@@ -68,16 +24,16 @@ def losses(rows):
 
 
 def test_accumulation_changes_nothing_but_rounding(tmp_path):
-    whole = losses(run(tmp_path / "a")[2])
+    whole = losses(short_fit(tmp_path / "a")[2])
     for size in (1, 3, 5):
-        parts = losses(run(tmp_path / str(size), micro_batch_size=size)[2])
+        parts = losses(short_fit(tmp_path / str(size), micro_batch_size=size)[2])
         assert parts == pytest.approx(whole, rel=1e-5)
 
 
 def test_the_authors_placement_looks_once_per_optimizer_step_however_a_batch_is_cut(tmp_path):
     options = {"timing": "authors", "tau": 10.0, "k": 1}  # everything is under τ: each look is a hit of every index
     for size in (None, 6, 4):
-        history, method, _ = run(
+        history, method, _ = short_fit(
             tmp_path / str(size), method_options=options, micro_batch_size=size, batch_size=12, lr_adapter=1e-3
         )
         (refresher,) = method.refreshers.values()
@@ -87,7 +43,7 @@ def test_the_authors_placement_looks_once_per_optimizer_step_however_a_batch_is_
 def test_a_method_is_told_of_the_first_forward_pass_of_each_step(tmp_path, monkeypatch):
     told = []
     monkeypatch.setattr(Method, "before_forward", lambda self, step, first: told.append((step, first)))
-    run(tmp_path, "lora", batch_size=10, micro_batch_size=4, max_steps=2)
+    short_fit(tmp_path, "lora", batch_size=10, micro_batch_size=4, max_steps=2)
     assert told == [(step, first) for step in (1, 2) for first in (True, False, False)]
 
 
@@ -100,24 +56,24 @@ def test_weights_broken_by_the_last_step_are_not_kept(tmp_path, monkeypatch):
 
     monkeypatch.setattr(torch.optim.AdamW, "step", broken)
     with pytest.raises(CellError, match="weights are not finite"):
-        run(tmp_path, "head_only", max_steps=1)
+        short_fit(tmp_path, "head_only", max_steps=1)
     assert checkpoint.latest(tmp_path) is None
 
 
 def test_gradient_checkpointing_gives_the_same_losses(tmp_path):
-    plain = losses(run(tmp_path / "a")[2])
-    assert losses(run(tmp_path / "b", gradient_checkpointing=True)[2]) == pytest.approx(plain, rel=1e-5)
+    plain = losses(short_fit(tmp_path / "a")[2])
+    assert losses(short_fit(tmp_path / "b", gradient_checkpointing=True)[2]) == pytest.approx(plain, rel=1e-5)
 
 
 def test_padding_policy_changes_nothing_but_rounding(tmp_path):
     long = {"max_position_embeddings": 140}
-    dynamic = losses(run(tmp_path / "a", model_changes=long)[2])
-    fixed = losses(run(tmp_path / "b", padding="max_length", model_changes=long)[2])
+    dynamic = losses(short_fit(tmp_path / "a", model_changes=long)[2])
+    fixed = losses(short_fit(tmp_path / "b", padding="max_length", model_changes=long)[2])
     assert fixed == pytest.approx(dynamic, rel=1e-5)
 
 
 def test_training_lowers_the_loss_and_counts_its_work(tmp_path):
-    history, _, rows = run(tmp_path, "full", epochs=8, lr_adapter=1e-3, lr_head=1e-3)
+    history, _, rows = short_fit(tmp_path, "full", epochs=8, lr_adapter=1e-3, lr_head=1e-3)
     assert history.steps == 8 * 5
     assert history.examples == 8 * 40
     assert history.tokens == 8 * int(encoded(40, 0).lengths.sum())
@@ -138,7 +94,7 @@ def test_all_methods_see_the_same_batches(tmp_path, monkeypatch):
             return batches
 
         monkeypatch.setattr(trainer.batching, "epoch_batches", watched)
-        run(tmp_path / name, method_name=name)
+        short_fit(tmp_path / name, method_name=name)
         monkeypatch.undo()
         seen[name] = epochs
     first = seen.pop("uora")
@@ -147,14 +103,14 @@ def test_all_methods_see_the_same_batches(tmp_path, monkeypatch):
 
 
 def test_max_steps_wins_over_epochs_and_still_evaluates(tmp_path):
-    history, _, _ = run(tmp_path, max_steps=7)
+    history, _, _ = short_fit(tmp_path, max_steps=7)
     assert history.steps == 7
     assert [e.step for e in history.epochs] == [5, 7]
 
 
-def test_a_loss_that_is_not_finite_ends_the_run(tmp_path):
+def test_a_loss_that_is_not_finite_ends_the_short_fit(tmp_path):
     with pytest.raises(CellError, match="not finite"):
-        run(tmp_path, lr_adapter=1e30, lr_head=1e30)
+        short_fit(tmp_path, lr_adapter=1e30, lr_head=1e30)
     state = checkpoint.latest(tmp_path)
     assert state is None or all(torch.isfinite(v).all() for v in state["head"].values())
 
@@ -184,8 +140,8 @@ def test_the_schedule_warms_up_then_falls_or_stays(step, schedule, expected):
 
 
 def test_clipping_bounds_the_step(tmp_path):
-    free = losses(run(tmp_path / "a", lr_adapter=1e-3)[2])
-    clipped = losses(run(tmp_path / "b", lr_adapter=1e-3, max_grad_norm=1e-9, eps=1.0)[2])
+    free = losses(short_fit(tmp_path / "a", lr_adapter=1e-3)[2])
+    clipped = losses(short_fit(tmp_path / "b", lr_adapter=1e-3, max_grad_norm=1e-9, eps=1.0)[2])
     # with such a clip and a large epsilon AdamW cannot move: every epoch repeats the first losses of its batches
     assert free != pytest.approx(clipped, rel=1e-4)
 
@@ -199,6 +155,6 @@ def test_seconds_are_counted_once(tmp_path, monkeypatch):
 
     monkeypatch.setattr(trainer.evaluation, "predict", slow)
     began = time.monotonic()
-    history, _, _ = run(tmp_path, "head_only", epochs=4)
+    history, _, _ = short_fit(tmp_path, "head_only", epochs=4)
     assert history.seconds["eval"] >= 4 * 0.5
     assert history.seconds["train"] + history.seconds["eval"] <= time.monotonic() - began

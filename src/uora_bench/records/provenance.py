@@ -111,7 +111,7 @@ class Provenance:
     merge_check: str | None = None  # why the merged model was not compared
     failure: Failure | None = None
     judge: Judge | None = None  # of grades beside the record: added by reports, not in the file
-    remark: str | None = None
+    remark: str | None = None  # what was found out about it later; tables print it
     migrated_from: str | None = None  # the cell_id before `records migrate`; names the run folder and the W&B run
     started: str | None = None  # UTC, ISO 8601
     finished: str | None = None

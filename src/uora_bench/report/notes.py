@@ -41,6 +41,8 @@ def ours(number: Number, split: str, spec: TableSpec) -> list[str]:
             done = {"drop": "left out", "truncate": "cut"}[cell["task"]["options"]["too_long"]]
             rows = ", ".join(f"{count} of {role}" for role, count in too_long.items())
             found[f"ours: rows with too long a prompt were {done}: {rows}"] = None
+        if run.record.provenance.remark is not None:
+            found[f"ours: {run.record.provenance.remark}"] = None
         judge = run.record.provenance.judge
         if split == grades.SPLIT and judge is not None:
             found[f"ours: graded by {judge.model} (prompts {judge.prompts})"] = None

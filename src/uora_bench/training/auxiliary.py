@@ -5,11 +5,12 @@ The trainer owns the backward pass; this module knows nothing of losses, and no 
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from uora_bench.data import batching
 from uora_bench.errors import UserError
-from uora_bench.util.seeds import derive
+from uora_bench.util.seeds import derive, own_stream
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +36,7 @@ class AuxiliarySteps:
         self.optimizer = accelerator.prepare(torch.optim.Adam(spec.param_groups, betas=spec.betas))
         self.per_pass = batching.steps_per_epoch(len(rows), spec.batch_size, self.window)
         self.done = 0
+        self._process, self._device = accelerator.process_index, accelerator.device
         # DDP waits for the gradient of every parameter that had one when it was set up
         alone = accelerator.num_processes == 1
         self._restable = [p for group in spec.param_groups for p in group["params"]] if alone else []
@@ -66,6 +68,11 @@ class AuxiliarySteps:
         if self.spec.shuffle:
             return batching.epoch_batches(self.rows.lengths, size, self.window, self.seed, number)
         return [np.arange(i, min(i + size, len(self.rows))) for i in range(0, len(self.rows), size)]
+
+    def own_stream(self) -> AbstractContextManager[None]:
+        """The random numbers of the step just begun (`next_batch`), of this process: dropout of these passes moves
+        nothing in the training passes after them."""
+        return own_stream(derive(self.seed, "dropout", self._process, self.done), self._device)
 
     def state(self) -> dict[str, Any]:
         """For the checkpoint."""

@@ -83,7 +83,8 @@ def attend(
     """softmax(scaling · q kᵀ + mask) v for q, k, v of (batch, heads, tokens, width); result (batch, tokens, heads,
     width). The signature is that of transformers' attention functions, and ``None`` stands for the weights.
 
-    Without gradients, and in float32 without dropout, this is the library's own call.
+    Without dropout this is the library's own call in float32, and wherever nothing is trained. With dropout it is not:
+    where nothing is trained the same random numbers have to be drawn as where something is.
     """
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
@@ -92,7 +93,7 @@ def attend(
     trained = torch.is_grad_enabled() and any(t.requires_grad for t in (query, key, value))
     rest = {"dropout": dropout, "scaling": scaling, "is_causal": is_causal, **others}
     special = any(others.get(name) is not None for name in ("position_bias", "cache", "softcap"))
-    if not trained or special or (dropout == 0 and dtype.itemsize >= 4):
+    if special or (dropout == 0 and (not trained or dtype.itemsize >= 4)):
         y, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **rest)
         return y, None
     if dropout == 0:

@@ -216,7 +216,9 @@ class _Fit:
 
     def _auxiliary_step(self, auxiliary: AuxiliarySteps) -> None:
         auxiliary.optimizer.zero_grad(set_to_none=True)  # what the training batches left there
-        self.auxiliary_window += self._backward(auxiliary.rows, auxiliary.next_batch(), training=False)
+        batch = auxiliary.next_batch()
+        with auxiliary.own_stream():
+            self.auxiliary_window += self._backward(auxiliary.rows, batch, training=False)
         auxiliary.optimizer.step()
         auxiliary.optimizer.zero_grad(set_to_none=True)
         self.optimizer.zero_grad(set_to_none=True)  # the rest of the model learns nothing from these rows
