@@ -21,15 +21,59 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from uora_bench.theory import ridge
+from uora_bench.theory.classification import Source
 from uora_bench.theory.settings import Setting
-from uora_bench.theory.simulate import refit, simulate
+from uora_bench.theory.simulate import Draw, Simulation, collected, draws, law, simulate, target_mean
 
 SETTINGS = [Setting(5000, 40, 1000, 0.8, 0.8, beta, 5, 0.1) for beta in (0.2, 0.5, 0.9)]
 BASE = "simulate"
+
+
+def data(setting: Setting, generators: list[np.random.Generator]) -> np.ndarray:
+    """w̃ of a drawn source set each, (repetitions, p): N × p normals, one ridge system of the smaller size."""
+    found = np.empty((len(generators), int(setting.p)))
+    for row, rng in zip(found, generators, strict=True):
+        points = rng.standard_normal((int(setting.N), int(setting.p)))
+        points[:, 0] += setting.mu
+        row[:] = ridge.fit(points, np.ones((len(points), 1)), setting.gamma_pre)[:, 0]
+    return found
+
+
+def refitted(
+    points: np.ndarray, targets: np.ndarray, source: np.ndarray, gamma: float, alpha: float, smaller: bool = False
+) -> np.ndarray:
+    """w_α for one α as its definition reads: ridge of the residual y − αXw̃, plus αw̃. What `ridge.adapter` must equal.
+
+    The system has p unknowns, or with ``smaller`` the smaller of m and p. No batch: points (m, p), targets (m, c).
+    """
+    residual = targets - alpha * (points @ source)
+    if smaller:
+        return alpha * source + ridge.fit(points, residual, gamma)
+    gram = points.T @ points / len(points) + gamma * np.eye(points.shape[1])
+    return alpha * source + np.linalg.solve(gram, points.T @ residual / len(points))
+
+
+def refit(
+    setting: Setting, alphas: Any, repetitions: int, seed: int, source: Source | None = None, draw: Draw = law,
+    smaller: bool = False,
+) -> Simulation:  # fmt: skip
+    """`simulate` on the same draws, with a ridge system per repetition and α: the plain way."""
+    alphas = np.atleast_1d(np.asarray(alphas, float))
+    target = target_mean(setting)
+    parts = []
+    for sources, points in draws(setting, repetitions, seed, source, draw):
+        ones = np.ones((points.shape[1], 1))
+        for w, x in zip(sources, points, strict=True):
+            vectors = [refitted(x, ones, w[:, None], setting.gamma, a, smaller)[:, 0] for a in alphas]
+            mean, norm2 = np.array([target @ v for v in vectors]), np.array([v @ v for v in vectors])
+            parts.append((mean[None], norm2[None], np.array([w @ target]), np.array([w @ w])))
+    return collected(alphas, parts)
 
 
 def seconds(call: Callable[[], object]) -> float:
@@ -43,23 +87,23 @@ def cases(given: argparse.Namespace) -> dict[str, Callable[[int], float]]:
     """Name -> a function of a seed that gives seconds per repetition of the whole grid (three β, all α)."""
     alphas = np.linspace(-10, 10, given.alphas)
 
-    def ours(seed: int, repetitions: int, draw: str) -> float:
+    def ours(seed: int, repetitions: int, draw: Draw) -> float:
         return seconds(lambda: [simulate(s, alphas, repetitions, seed, draw=draw) for s in SETTINGS]) / repetitions
 
-    def theirs(seed: int, smaller: bool, draw: str) -> float:
+    def theirs(seed: int, smaller: bool, draw: Draw) -> float:
         few = alphas if smaller else alphas[:: max(1, given.alphas // given.refit_alphas)][: given.refit_alphas]
         drawing = seconds(lambda: [simulate(s, alphas[:1], 1, seed, draw=draw) for s in SETTINGS])
         whole = seconds(lambda: [refit(s, few, 1, seed, draw=draw, smaller=smaller) for s in SETTINGS])
         return drawing + (whole - drawing) * len(alphas) / len(few)
 
     found: dict[str, Callable[[int], float]] = {
-        BASE: lambda seed: ours(seed, given.repetitions, "law"),
-        "refit n": lambda seed: theirs(seed, True, "law"),
-        "refit p": lambda seed: theirs(seed, False, "law"),
+        BASE: lambda seed: ours(seed, given.repetitions, law),
+        "refit n": lambda seed: theirs(seed, True, law),
+        "refit p": lambda seed: theirs(seed, False, law),
     }
     if not given.no_data:
-        found["simulate data"] = lambda seed: ours(seed, 1, "data")
-        found["refit p data"] = lambda seed: theirs(seed, False, "data")
+        found["simulate data"] = lambda seed: ours(seed, 1, data)
+        found["refit p data"] = lambda seed: theirs(seed, False, data)
     return found
 
 

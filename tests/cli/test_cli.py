@@ -14,8 +14,8 @@ import pytest
 
 from tests.support.command_line import HEAVY, Result, environment, finish, one_line, only_record, start
 from uora_bench.config import registry
+from uora_bench.execution import trackers
 from uora_bench.records.record import read_record
-from uora_bench.run import trackers
 
 SHORT = ("tracker=none", "trainer.max_steps=4", "trainer.eval_batch_size=256")
 DIVERGING = ("trainer.lr_adapter=1e30", "trainer.lr_head=1e30", "trainer.precision=float32")
@@ -34,7 +34,7 @@ def run(tmp_path: Path, root: Path) -> Run:
 
 def test_help_lists_every_choice_and_imports_nothing_heavy(tmp_path: Path, root: Path) -> None:
     code = (
-        "import sys; from uora_bench.__main__ import main; code = main(['run', '--help']); "
+        "import sys; from uora_bench.cli.main import main; code = main(['run', '--help']); "
         f"print('HEAVY', sorted(set({HEAVY}) & set(sys.modules))); sys.exit(code)"
     )
     command = [sys.executable, "-c", code]

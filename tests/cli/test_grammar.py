@@ -157,7 +157,7 @@ def test_list_alone_says_what_can_be_listed(capsys: pytest.CaptureFixture[str]) 
     for line in lines:
         assert main(line.split("uora-bench ")[1].split()) == 0
         assert len(capsys.readouterr().out.splitlines()) == int(line.split()[1])
-    assert len(lines) == 10
+    assert len(lines) == 11
 
 
 def test_a_flag_describes_a_cell_as_its_key_does(capsys: pytest.CaptureFixture[str]) -> None:

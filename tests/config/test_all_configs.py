@@ -27,12 +27,12 @@ from uora_bench.config.cell import BackboneConfig, Cell
 from uora_bench.config.compose import Composed, leaves, recipe_values
 from uora_bench.config.preflight import check_target_modules, preflight
 from uora_bench.errors import ImpossiblePair, UserError
+from uora_bench.execution.dry_run import describe
 from uora_bench.methods import create_method
 from uora_bench.methods.base import AdapterLayer, backbone_parameters
 from uora_bench.models import backbones
 from uora_bench.models.heads import HeadSpec
 from uora_bench.models.targets import find_targets
-from uora_bench.run.dry_run import describe
 from uora_bench.tasks import create_task
 
 CONFIGS = registry.configs_dir()

@@ -99,7 +99,7 @@ def test_a_long_command_line_composes_the_defaults_only_once(monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    "path", ["/a b/c", "/a b/[x], y", "/a/(b)", "rel/x=y", "C:\\x y", "/ü/日本", "~/data", "2024", "1e5", "/a/b c's"]
+    "path", ["/a b/c", "/a b/[x], y", "/a/(b)", "rel/x=y", "C:\\x y", "/ü/日本", "2024", "1e5", "/a/b c's"]
 )
 def test_a_path_is_taken_as_it_stands(path: str) -> None:
     assert settings_of(f"data.root={path}").data_root == path

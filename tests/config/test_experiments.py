@@ -14,13 +14,13 @@ import yaml
 from tests.support.presets import NAMES, keys, of
 from uora_bench.config import compose
 from uora_bench.config.cell import key_of
+from uora_bench.execution.dry_run import describe
 from uora_bench.grid import expand as grids
 from uora_bench.grid import preset, request
 from uora_bench.grid.preset import Experiment
 from uora_bench.grid.request import GridRequest
 from uora_bench.methods import create_method
 from uora_bench.report import collect
-from uora_bench.run.dry_run import describe
 from uora_bench.tasks import create_task
 from uora_bench.util.schema import build
 

@@ -139,17 +139,14 @@ def test_a_recipes_yaml_may_use_them(monkeypatch: pytest.MonkeyPatch) -> None:
     assert values["method"]["forward"] == "factored"
 
 
-def test_a_grid_and_a_preset_may_use_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_grid_and_a_preset_may_use_them(tmp_path: Path) -> None:
     wanted = requests.read_request(["method=lora", "task=tiny/nli", "lr=0.1,0.2", "r=4"])
     assert wanted.axes["trainer.lr_adapter"] == ["0.1", "0.2"]
     assert len(expand.expand_request(wanted).items) == 2
-    folder = tmp_path / "experiment"
-    folder.mkdir()
     content: dict[str, Any] = {"name": "mine", "title": "", "note": "", "axes": {"method": ["lora"], "lr": [0.1, 0.2]},
                                "rules": [{"when": {"lr": 0.1}, "set": {"r": 2}}]}  # fmt: skip
-    (folder / "mine.yaml").write_text(yaml.safe_dump(content))
-    monkeypatch.setattr(registry, "configs_dir", lambda: tmp_path)
-    loaded = preset.load_experiment.__wrapped__("mine")
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
+    loaded = preset.load_experiment(str(tmp_path / "mine.yaml"))
     assert loaded.axes == {"method": ["lora"], "trainer.lr_adapter": [0.1, 0.2]}
     assert (loaded.rules[0].when, loaded.rules[0].set) == ({"trainer.lr_adapter": 0.1}, {"method.rank": 2})
 

@@ -356,7 +356,7 @@ def test_two_published_rows_that_are_one_cell_both_have_it(tmp_path: Path) -> No
     assert started == {"MRPC", "RTE", "STS-B"}
     for row in (main, restricted):
         assert row.average is not None
-        assert row.average.ours == pytest.approx(90.2)
+        assert row.average.ours.value == pytest.approx(90.2)
         assert row.average.published is not None
 
 
@@ -369,7 +369,7 @@ def test_no_published_number_is_among_ours(tmp_path: Path) -> None:
 
     def ours(library: Library | None) -> list[dict[str, str]]:
         made = table.build(collection, library)
-        averages = [str(row.average and row.average.ours) for block in made.blocks for row in block.rows]
+        averages = [str(row.average and row.average.ours.value) for block in made.blocks for row in block.rows]
         lines = csv.DictReader(io.StringIO(csv_file.render(made)))
         return [{k: v for k, v in line.items() if k not in theirs} for line in lines] + [
             {"averages": ",".join(averages)}

@@ -44,7 +44,7 @@ def task(*words: str) -> Any:
 
 def load(classes: int, seed: int = 0) -> Loaded:
     head = HeadSpec("AutoModelForImageClassification", {"num_labels": classes})
-    return backbones.load(backbone_config("tiny_vit"), head, seed)
+    return backbones.load_backbone(backbone_config("tiny_vit"), head, seed)
 
 
 def grey(row: dict[str, Any]) -> np.ndarray:

@@ -168,7 +168,8 @@ def test_without_hub_weights_are_one_line_in_time_even_after_the_libraries_were_
         "from uora_bench.errors import *\n"
         "cell = compose(['task=glue/rte', 'recipe=none']).cell\n"
         "from uora_bench.models.heads import HeadSpec\n"
-        "try: backbones.load(cell.backbone, HeadSpec('AutoModelForSequenceClassification', {'num_labels': 2}), 0)\n"
+        "head = HeadSpec('AutoModelForSequenceClassification', {'num_labels': 2})\n"
+        "try: backbones.load_backbone(cell.backbone, head, 0)\n"
         "except UserError as error: print(error)\n"
     )
     with silent() as endpoint:

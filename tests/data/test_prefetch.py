@@ -212,7 +212,7 @@ def test_check_and_an_unknown_option_import_nothing_heavy(hub: Hub, tmp_path: Pa
     code = (
         "import sys; from uora_bench.cli.main import main; "
         f"code = main(['prefetch', *{words(hub, f'data.root={tmp_path}')!r}, sys.argv[1]]); "
-        "print(code, sorted({'torch', 'transformers', 'datasets', 'requests'} & set(sys.modules)))"
+        "print(code, sorted({'torch', 'transformers', 'datasets', 'huggingface_hub'} & set(sys.modules)))"
     )
     for option, status in (("check=true", "1"), ("check=fully", "2")):
         result = subprocess.run(
@@ -299,7 +299,7 @@ def test_loading_from_the_folder_asks_nothing_of_a_hub_that_is_there(
     cell = compose(given).cell
     Source(tmp_path)
     head = HeadSpec("AutoModelForSequenceClassification", {"num_labels": 2})
-    loaded = backbones.load(cell.backbone, head, 0)
+    loaded = backbones.load_backbone(cell.backbone, head, 0)
     assert loaded.origin["commit"] == hub.repositories[0].commit
     assert backbones.skeleton(cell.backbone, head) is not None
     assert len(hub.log) == asked
@@ -330,4 +330,4 @@ def test_an_incomplete_snapshot_is_not_taken_and_the_message_says_so(
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     Source(tmp_path)
     with pytest.raises(UserError, match=r"model\.safetensors has 1000 bytes, the manifest says \d+; set backbone.path"):
-        backbones.load(compose(given).cell.backbone, HeadSpec("AutoModelForSequenceClassification", {}), 0)
+        backbones.load_backbone(compose(given).cell.backbone, HeadSpec("AutoModelForSequenceClassification", {}), 0)

@@ -342,7 +342,7 @@ def test_a_row_without_what_training_needs_is_refused_by_its_number(
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"label": "entailment"}, "'label' must hold numbers"), ({"sentence1": 1}, "'sentence1' must hold text")],
+    [({"label": [1]}, "'label' must hold class codes or names"), ({"sentence1": 1}, "'sentence1' must hold text")],
 )
 def test_a_column_of_another_type_is_refused(change: dict[str, Any], message: str, tokenizer: Any) -> None:
     with pytest.raises(UserError, match=message):

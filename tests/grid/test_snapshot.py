@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.paths import ROOT
-from uora_bench import __version__
 from uora_bench.grid import model
 from uora_bench.grid.launch import snapshot
 from uora_bench.records import provenance
+from uora_bench.util.version import __version__
 
 
 def make_plan(*words: str, results: str = "results", runs: str = "runs") -> model.Plan:

@@ -211,7 +211,7 @@ def test_out_of_memory_ends_in_smaller_micro_batches_and_the_record_says_so(tmp_
     ]  # fmt: skip
     # how much address space micro-batches of 256 take here, and somewhat more: batches of 4096 take a gigabyte more
     code = (
-        "import re, sys; from uora_bench.__main__ import main; assert main(sys.argv[1:]) == 0;"
+        "import re, sys; from uora_bench.cli.main import main; assert main(sys.argv[1:]) == 0;"
         "print('VmPeak', re.search(r'VmPeak:\\s+(\\d+)', open('/proc/self/status').read())[1])"
     )
     where = [f"results.dir={tmp_path / 'first'}", f"runs.dir={tmp_path / 'first'}", "trainer.micro_batch_size=256"]

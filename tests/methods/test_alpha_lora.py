@@ -18,9 +18,9 @@ from uora_bench.config.cell import HELD_OUT
 from uora_bench.config.compose import compose
 from uora_bench.data import batching
 from uora_bench.errors import UserError
+from uora_bench.execution.trackers import Tracker
 from uora_bench.methods.base import Auxiliary
 from uora_bench.models.heads import head_parameters
-from uora_bench.run.trackers import Tracker
 from uora_bench.tasks import create_task
 from uora_bench.tasks.base import Encoded
 from uora_bench.training import trainer

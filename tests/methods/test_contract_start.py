@@ -25,11 +25,11 @@ from tests.support.contract_harness import (
 from tests.support.tinymodels import backbone_config, gpt2, inject, make_method, roberta
 from uora_bench.config.compose import compose
 from uora_bench.errors import UserError
+from uora_bench.execution.dry_run import describe
 from uora_bench.methods.base import backbone_parameters
 from uora_bench.models import backbones
 from uora_bench.models.heads import HeadSpec
 from uora_bench.models.targets import find_targets
-from uora_bench.run.dry_run import describe
 
 HEAD = HeadSpec("AutoModelForSequenceClassification", {"num_labels": 3})
 LISTS = [("q", "v"), ("q", "up", "down"), ("o",)]

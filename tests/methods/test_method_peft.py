@@ -25,7 +25,7 @@ from tests.support.peft_types import (
     train,
 )
 from tests.support.tinymodels import backbone_config, gpt2, labelled, make_method, roberta
-from uora_bench.__main__ import main
+from uora_bench.cli.main import main
 from uora_bench.config.compose import COMMAND_LINE, compose
 from uora_bench.errors import UserError
 from uora_bench.methods import peft_places

@@ -293,7 +293,7 @@ def test_a_test_set_takes_seconds(shared):
 def test_the_metric_object(shared, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))  # no Java
     system, references, _ = oracle(shared)
-    metric = metrics.load("e2e/e2e")
+    metric = metrics.load_metric("e2e/e2e")
     found = metric.compute(predictions=system, references=references)
     assert list(found.pop("absent")) == ["meteor"]
     assert found == scores(system, references)

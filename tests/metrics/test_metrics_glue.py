@@ -202,7 +202,7 @@ def test_the_metric_object_gives_what_the_function_gives(task):
         pred, ref = rng.normal(size=2500), rng.uniform(0, 5, size=2500)
     else:
         pred, ref = rng.integers(0, 2, size=(2, 2500))
-    metric = metrics.load(f"glue/{task}")
+    metric = metrics.load_metric(f"glue/{task}")
     for _ in range(2):  # it keeps nothing of what it scored
         assert metric.compute(predictions=pred, references=ref.tolist()) == glue.glue_scores(task, pred, ref)
     with pytest.raises(ValueError, match="no examples"):

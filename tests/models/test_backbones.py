@@ -21,10 +21,10 @@ from uora_bench.config.cell import Cell
 from uora_bench.config.compose import compose
 from uora_bench.data import hub
 from uora_bench.errors import UserError
+from uora_bench.execution.trackers import Tracker
 from uora_bench.models import backbones, heads
 from uora_bench.models.heads import head_parameters
 from uora_bench.models.targets import find_targets
-from uora_bench.run.trackers import Tracker
 from uora_bench.tasks import create_task, task_class
 from uora_bench.tasks.base import Encoded
 from uora_bench.training import trainer
@@ -77,7 +77,7 @@ BROKEN: dict[str, Callable[[Path], Any]] = {
 def test_a_folder_that_is_wrong_is_one_line_with_the_ways_out(way: str, folder: Path) -> None:
     BROKEN[way](folder)
     with pytest.raises(UserError) as caught:
-        backbones.load(cell_of(f"backbone.path={folder}").backbone, HEAD, 0)
+        backbones.load_backbone(cell_of(f"backbone.path={folder}").backbone, HEAD, 0)
     message = str(caught.value)
     assert "\n" not in message
     assert all(part in message for part in ("backbone=tiny_roberta", str(folder))), message
@@ -95,13 +95,13 @@ def test_counting_from_a_folder_that_is_wrong_is_one_line(way: str, folder: Path
 def test_a_mistake_of_ours_is_not_taken_for_a_bad_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heads, "initialise_head", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        backbones.load(cell_of().backbone, HEAD, 0)
+        backbones.load_backbone(cell_of().backbone, HEAD, 0)
 
 
 @pytest.mark.parametrize("package", ["nonsense", "no.such.thing:model", ".", "uora_bench:nowhere"])
 def test_a_package_that_lacks_the_weights_is_one_line(package: str) -> None:
     with pytest.raises(UserError, match="reinstall"):
-        backbones.load(replace(cell_of().backbone, package=package), HEAD, 0)
+        backbones.load_backbone(replace(cell_of().backbone, package=package), HEAD, 0)
 
 
 def test_the_revision_is_asked_for_with_and_without_weights(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +115,7 @@ def test_the_revision_is_asked_for_with_and_without_weights(monkeypatch: pytest.
     monkeypatch.setattr("transformers.AutoConfig.from_pretrained", refuse)
     monkeypatch.setattr("transformers.AutoModelForSequenceClassification.from_pretrained", refuse)
     backbone = replace(cell_of().backbone, id="a/b", package=None, revision="c0ffee")
-    for step in (lambda: backbones.skeleton(backbone, HEAD), lambda: backbones.load(backbone, HEAD, 0)):
+    for step in (lambda: backbones.skeleton(backbone, HEAD), lambda: backbones.load_backbone(backbone, HEAD, 0)):
         with pytest.raises(UserError, match=r"'a/b': not today; set backbone\.path="):
             step()
     assert [(a["place"], a["revision"], a["local_files_only"]) for a in asked] == [("a/b", "c0ffee", False)] * 2
@@ -125,7 +125,7 @@ def test_the_revision_is_asked_for_with_and_without_weights(monkeypatch: pytest.
 def test_weights_are_hashed_once_and_again_when_they_change(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     backbone = cell_of(f"backbone.path={folder}").backbone
     first = backbones.weights_sha256(backbone)
-    assert backbones.load(backbone, HEAD, 0).origin["weights_sha256"] == first
+    assert backbones.load_backbone(backbone, HEAD, 0).origin["weights_sha256"] == first
     (folder / "pytorch_model.bin").write_bytes(b"not used")
     with monkeypatch.context() as patched:
         patched.setattr(weights.hashlib, "sha256", pytest.fail)
@@ -141,7 +141,9 @@ def test_weights_are_hashed_once_and_again_when_they_change(folder: Path, monkey
 def test_the_head_starts_the_same_on_a_half_precision_backbone(folder: Path) -> None:
     heads = {}
     for dtype in ("float32", "bfloat16", "float16"):
-        model = backbones.load(cell_of(f"backbone.path={folder}", f"backbone.dtype={dtype}").backbone, HEAD, 3).model
+        model = backbones.load_backbone(
+            cell_of(f"backbone.path={folder}", f"backbone.dtype={dtype}").backbone, HEAD, 3
+        ).model
         heads[dtype] = head_parameters(model)
         assert {str(p.dtype) for p in heads[dtype].values()} == {"torch.float32"}
         rest = {str(p.dtype) for n, p in model.named_parameters() if n not in heads[dtype]}
@@ -157,7 +159,7 @@ def test_the_head_computes_in_float32_and_under_autocast(folder: Path, autocast:
     inputs = {"input_ids": torch.tensor([[2, 20, 30, 40, 3]])}
     logits = {}
     for dtype in ("float32", "bfloat16"):
-        model = backbones.load(replace(backbone, dtype=dtype), HEAD, 0).model.eval()
+        model = backbones.load_backbone(replace(backbone, dtype=dtype), HEAD, 0).model.eval()
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
             logits[dtype] = model(**inputs).logits
         assert logits[dtype].dtype == (torch.bfloat16 if autocast else torch.float32)
@@ -170,7 +172,7 @@ def test_a_half_precision_backbone_trains_in_float32(method_name: str, folder: P
     cell = cell_of(*words, "trainer.precision=float32", "trainer.epochs=2", "trainer.batch_size=8")
     cell = replace(cell, trainer=replace(cell.trainer, lr_adapter=1e-3, lr_head=1e-4))
     task = create_task(cell.task)
-    model = backbones.load(cell.backbone, task.head, 0).model
+    model = backbones.load_backbone(cell.backbone, task.head, 0).model
     method = make_method(method_name)
     targets = find_targets(model, cell.backbone, method.config.adapts)
     method.inject(model, targets, torch.Generator().manual_seed(0))

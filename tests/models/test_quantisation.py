@@ -61,7 +61,7 @@ def saved(name: str, folder: Path, auto: Any) -> BackboneConfig:
 
 
 def loaded(backbone: BackboneConfig, head: HeadSpec = CAUSAL) -> Any:
-    return backbones.load(backbone, head, seed=0).model
+    return backbones.load_backbone(backbone, head, seed=0).model
 
 
 IDS = torch.randint(1, 256, (2, 9), generator=torch.Generator().manual_seed(0))

@@ -57,10 +57,10 @@ def test_answers_come_back_as_they_were_written(tmp_path: Path) -> None:
         answer(3, turns=("q",), answers=("",)),
         answer(4, answers=(odd, odd)),
     ]
-    answers.write(path, said)
-    assert answers.read(path) == said
+    answers.write_answers(path, said)
+    assert answers.read_answers(path) == said
     before = path.read_bytes()
-    answers.write(path, said)
+    answers.write_answers(path, said)
     assert path.read_bytes() == before
     assert len(before.splitlines()) == 4
 
@@ -75,7 +75,7 @@ def test_answers_come_back_as_they_were_written(tmp_path: Path) -> None:
         ({"turns": []}, "0 turns"),
         ({"answers": ["a", None]}, r"answers\[1\]"),
         ({"temperature": "hot"}, "must be a number"),
-        ({"question_id": 7}, "question 7 is answered twice"),
+        ({"question_id": 7}, "question_id 7 is there twice"),
     ],
 )
 def test_a_line_that_is_no_answer_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -84,7 +84,7 @@ def test_a_line_that_is_no_answer_is_named(tmp_path: Path, change: dict[str, Any
             "generation": {}}  # fmt: skip
     path.write_text(json.dumps(good) + "\n\n" + json.dumps({**good, "question_id": 8, **change}), "utf-8")
     with pytest.raises(UserError, match=message) as caught:
-        answers.read(path)
+        answers.read_answers(path)
     assert "a.jsonl line 3" in str(caught.value)
 
 
@@ -96,7 +96,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     ]:  # fmt: skip
         (tmp_path / name).write_bytes(raw)
         with pytest.raises(UserError, match=message):
-            answers.read(tmp_path / name)
+            answers.read_answers(tmp_path / name)
 
 
 # --- prompts and verdicts -----------------------------------------------------------------------------------------
@@ -161,7 +161,7 @@ def test_verdicts(text: str, expected: tuple[float, str] | None) -> None:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("UORA_DATA_DIR", raising=False)
-    answers.write(tmp_path / answers.FILE_NAME, [answer(1), answer(101, "reasoning")])
+    answers.write_answers(tmp_path / answers.FILE_NAME, [answer(1), answer(101, "reasoning")])
     return tmp_path
 
 
@@ -177,10 +177,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["judge.model=x", "judge.parallel=1.5"], "must be a whole number"),
         (["judge.model=x", "judge.parallel=0"], "at least 1"),
         (["judge.model=x", "judge.timeout=NaN"], "finite"),
-        (["judge.model=x", "judge.timeout=0"], "more than 0 seconds"),
+        (["judge.model=x", "judge.timeout=0"], "must be above 0"),
         (["judge.model=x", "dry_run=yes"], "true or false"),
         (["judge.model=x", "judge.turns=2"], "not one of 1, both"),
-        (["judge.model=x", "judge.temperature=-1"], "negative"),
+        (["judge.model=x", "judge.temperature=-1"], "at least 0"),
         (["judge.model=x", "judge.price_in=1"], "given together"),
         (["judge.model=x", "judge.key_env=sk-secret"], "name of an environment variable"),
         (["judge.model=x", "judge.key_env=sk_secret"], "is not set"),
@@ -209,7 +209,7 @@ def test_mistakes_are_one_line(
 def test_places(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     assert parse([str(folder), "judge.model=4"]).config.model == "4"
     odd = tmp_path_factory.mktemp("odd") / "lr=0.1"
-    answers.write(odd / "other.jsonl", [answer()])
+    answers.write_answers(odd / "other.jsonl", [answer()])
     request = parse(["judge.model=a=b", str(odd / "other.jsonl"), "judge.temperature=null"])
     assert (request.answers, request.config.model, request.config.temperature) == (odd / "other.jsonl", "a=b", None)
     with pytest.raises(UserError, match=answers.FILE_NAME):
@@ -236,7 +236,7 @@ def test_every_key_is_in_the_help_and_the_guide(capsys: pytest.CaptureFixture[st
 
 
 def test_the_command_line_is_light() -> None:
-    heavy = {"torch", "transformers", "datasets", "requests"}
+    heavy = {"torch", "transformers", "datasets", "httpx2"}
     code = f"import sys, uora_bench.cli.mt_bench_judge; print(sorted({heavy} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True,
                             env={"PYTHONPATH": str(ROOT / "src")})  # fmt: skip

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.judge_runs import KEY, Call, answer, folder, judge, surroundings
 from tests.support.judge_server import (
-    QUICK,
-    Server,
     completion,
     drip,
     lines,
@@ -31,59 +28,13 @@ from tests.support.judge_server import (
     start,
     wait_for,
 )
-from uora_bench.cli.main import main
 from uora_bench.mt_bench.judge import answers as answers_file
 from uora_bench.mt_bench.judge import pool
 from uora_bench.mt_bench.judge.answers import Answer
 from uora_bench.mt_bench.judge.client import Client, Failed
 from uora_bench.mt_bench.judge.config import JudgeConfig
-from uora_bench.mt_bench.judge.secret import Secret
 
-KEY = "sk-loopback-0123456789abcdef"
-
-Call = Callable[..., tuple[int, str, str]]
-
-
-def answer(n: int, category: str = "writing", second: str | None = "and {n} more") -> Answer:
-    said = (f"answer {n}",) if second is None else (f"answer {n}", second.format(n=n))
-    return Answer(n, category, (f"question {n}?", f"and then {n}?"), said, 0.7, {"seed": 0})
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A run folder with six answers, which need no references."""
-    answers_file.write(tmp_path / answers_file.FILE_NAME, [answer(n, "writing" if n < 4 else "stem") for n in range(6)])
-    return tmp_path
-
-
-@pytest.fixture(autouse=True)
-def surroundings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A key, no proxy, no data folder, and the process's own signal handlers afterwards."""
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.delenv("UORA_DATA_DIR", raising=False)
-    before = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for signum, handler in before.items():
-        signal.signal(signum, handler)
-
-
-@pytest.fixture
-def judge(folder: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Call]:
-    """Run the command line in this process; afterwards nothing printed or written anywhere holds the key."""
-    seen: list[str] = []
-
-    def call(server: Server | None, *words: str, place: Path = folder) -> tuple[int, str, str]:
-        url = [] if server is None else [f"judge.base_url={server.url}"]
-        code = main(["mt-bench", "judge", str(place), *url, *QUICK, *words])
-        out, err = capsys.readouterr()
-        seen.extend((out, err))
-        return code, out, err
-
-    yield call
-    assert not any(KEY in text for text in seen)
-    assert not [p for p in folder.rglob("*") if p.is_file() and KEY.encode() in p.read_bytes()]
-
+__all__ = ["folder", "judge", "surroundings"]  # fixtures
 
 # --- good hours ---------------------------------------------------------------------------------------------------
 
@@ -133,7 +84,7 @@ def test_changed_answers_are_judged_anew_and_another_server_is_not_paid_again(ju
         judge(server)
         said = [answer(n, "writing" if n < 4 else "stem") for n in range(6)]
         said[0] = answer(0, second="something else")  # its first turn stays
-        answers_file.write(folder / answers_file.FILE_NAME, said)
+        answers_file.write_answers(folder / answers_file.FILE_NAME, said)
         with serving() as other:
             assert judge(other)[0] == 0
             assert len(other.bodies) == 1
@@ -206,7 +157,7 @@ def test_the_real_questions_with_their_references(judge: Call, tmp_path: Path, s
                answers_file.temperature_of(q["category"]), {})
         for q in questions
     ]  # fmt: skip
-    answers_file.write(place / answers_file.FILE_NAME, said)
+    answers_file.write_answers(place / answers_file.FILE_NAME, said)
     with serving() as server:
         code, _, err = judge(server, place=place)
         assert code == 2
@@ -241,15 +192,18 @@ def test_trouble_that_passes_is_waited_out(judge: Call, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("header", ["seconds", "date"])
-def test_retry_after_holds_every_thread_back(header: str) -> None:
+def test_retry_after_holds_every_question_back(header: str) -> None:
     value = "1" if header == "seconds" else formatdate(time.time() + 2, usegmt=True)
     with serving(lambda n, body: refuse(429, Retry_After=value) if n == 0 else None) as server:
         config = JudgeConfig("judge", server.url, retries=0, backoff=0.01)
-        client = Client(config, Secret(config.key_env), threading.Event())
-        with pytest.raises(Failed, match="429: slow down"):
-            client.complete("a", 0.0)
-        with ThreadPoolExecutor(3) as threads:
-            assert len(list(threads.map(lambda text: client.complete(text, 0.0), "bcd"))) == 3
+
+        async def ask() -> None:
+            async with Client(config, KEY) as client:
+                with pytest.raises(Failed, match="429: slow down"):
+                    await client.complete("a", 0.0)
+                await asyncio.gather(*(client.complete(text, 0.0) for text in "bcd"))
+
+        asyncio.run(ask())
     assert len(server.times) == 4
     assert all(t - server.times[0] >= 0.95 for t in server.times[1:])
 
@@ -280,18 +234,6 @@ def test_a_refusal_of_everything_stops_at_once(judge: Call, folder: Path, action
     assert len(server.bodies) == 4
     assert len(lines(folder)) == 3
     assert scores(folder)["complete"] is False
-
-
-def test_a_server_that_echoes_the_key_does_not_get_it_into_a_file_or_a_message(judge: Call, folder: Path) -> None:
-    """`reply` of this server puts the request's headers into its errors; the fixture looks everywhere for the key."""
-    for action in (500, 400, 403, f"{KEY} [[4]]", (" " * 190 + KEY).encode(), json.dumps({"detail": KEY}).encode()):
-        with serving(lambda n, body, action=action: action) as server:
-            judge(server, "judge.retries=1", "limit=1")
-    assert any("***" in line["text"] for line in lines(folder))
-    with serving(lambda n, body: (" " + "x" * 170 + KEY).encode()) as server:
-        code, _, err = judge(server, "judge.retries=0", "judge.model=cut")
-    assert code == 1
-    assert KEY[:8] not in err
 
 
 def test_a_question_without_an_answer_does_not_keep_the_others_from_theirs(judge: Call, folder: Path) -> None:

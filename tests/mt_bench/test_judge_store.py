@@ -12,67 +12,65 @@ import pytest
 from tests.support.judgements import HINT, answer, judgement
 from uora_bench.errors import UserError
 from uora_bench.mt_bench.judge import answers, plan, reply, scores, store
-from uora_bench.mt_bench.judge.client import Client
-from uora_bench.mt_bench.judge.config import JudgeConfig
-from uora_bench.mt_bench.judge.secret import Secret
-from uora_bench.mt_bench.judge.store import Store
+from uora_bench.mt_bench.judge.config import DEFAULT_KEY_ENV, JudgeConfig, key_warning, read_key
+from uora_bench.mt_bench.judge.store import held_store
+from uora_bench.util import secrets
 
 # --- the file of judgements ---------------------------------------------------------------------------------------
 
 
 def test_a_file_cut_anywhere_loses_at_most_its_last_line(tmp_path: Path) -> None:
     path = tmp_path / "j.jsonl"
-    with Store(path) as held:
+    with held_store(path) as held:
         for key in "abc":
             held.append(judgement(key, text="Ü \ud800 [[7]]"))
     raw = path.read_bytes()
-    assert len(store.read(path)) == 3
+    assert len(store.read_judgements(path)) == 3
     step = len(raw) // 3
     for end in (*range(0, len(raw), 37), step - 1, step, step + 1, len(raw) - 1, len(raw)):
         path.write_bytes(raw[:end])
         whole = raw[: end + 1].count(b"\n")  # a line that lacks nothing but its end is whole
-        assert len(store.read(path)) == whole
+        assert len(store.read_judgements(path)) == whole
         assert path.read_bytes() == raw[:end]  # reading mends nothing
-        with Store(path) as held:
+        with held_store(path) as held:
             assert len(held.judgements) == whole
             assert held.mended is (raw[:end] not in (b"", raw) and not raw[:end].endswith(b"\n"))
             held.append(judgement("d"))
-        found = store.read(path)
+        found = store.read_judgements(path)
         assert list(found) == [*"abc"[:whole], "d"]
 
 
 def test_a_spoilt_line_in_the_middle_is_named(tmp_path: Path) -> None:
     path = tmp_path / "j.jsonl"
-    with Store(path) as held:
+    with held_store(path) as held:
         held.append(judgement("a"))
     path.write_bytes(b"spoilt\n" + path.read_bytes())
-    with pytest.raises(UserError, match="line 1 is not JSON"), Store(path):
+    with pytest.raises(UserError, match="line 1 is not JSON"), held_store(path):
         pass
     path.write_bytes(b'{"key": "x"}\n')
-    with pytest.raises(UserError, match="line 1: 'question_id' is missing"), Store(path):
+    with pytest.raises(UserError, match="line 1: 'question_id' is missing"), held_store(path):
         pass
     path.unlink()
-    with Store(path), pytest.raises(UserError, match="another process"), Store(path):
+    with held_store(path), pytest.raises(UserError, match="another process"), held_store(path):
         pass
 
 
 def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "j.jsonl"
-    with Store(path) as held:
+    with held_store(path) as held:
         held.append(judgement("a"))
-        before, write = path.read_bytes(), store.os.write
+        before = path.read_bytes()
 
-        def full(file: int, raw: bytes) -> int:
-            write(file, bytes(raw)[:10])
+        def full(*_: object) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(store.os, "write", full)
-        with pytest.raises(OSError, match="No space"):
-            held.append(judgement("b"))
-        monkeypatch.setattr(store.os, "write", write)
+        with monkeypatch.context() as patched:
+            patched.setattr("uora_bench.util.atomic.os.fsync", full)
+            with pytest.raises(OSError, match="No space"):
+                held.append(judgement("b"))
         assert path.read_bytes() == before
         held.append(judgement("b"))
-    assert list(store.read(path)) == ["a", "b"]
+    assert list(store.read_judgements(path)) == ["a", "b"]
 
 
 # --- scores -------------------------------------------------------------------------------------------------------
@@ -81,7 +79,7 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pyte
 def test_scores_by_hand(tmp_path: Path) -> None:
     path = tmp_path / "mt_bench_answers.jsonl"
     said = [answer(1, answers=("a", "b")), answer(2, answers=("c", "d")), answer(3, "stem", answers=("e", "f"))]
-    answers.write(path, said)
+    answers.write_answers(path, said)
     jobs = plan.plan(said, {}, HINT)
     values = [8.0, 3.0, 6.5, None, 10.0]  # the last one is not judged yet
     stored = {}
@@ -147,20 +145,19 @@ def test_a_date_to_wait_for() -> None:
 
 
 def test_the_key_shows_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secrets, "_known", set())
     monkeypatch.setenv("MY_KEY", " sk-secret\n")
-    secret = Secret("MY_KEY")
-    assert "sk-secret" not in repr(secret)
-    assert secret.hide("a sk-secret b") == "a *** b"
+    assert read_key("MY_KEY") == "sk-secret"
+    assert secrets.scrub("a sk-secret b") == "a *** b"
     local = ("https://far.example/v1", "http://localhost:1/v1", "http://127.0.0.1:1/v1", "http://10.1.2.3/v1")
     for url in local:
-        assert Client.warning(JudgeConfig("x", url), secret) is None
+        assert key_warning(JudgeConfig("x", url)) is None
     for url in ("http://far.example/v1", "http://8.8.8.8/v1"):
-        assert "unencrypted" in (Client.warning(JudgeConfig("x", url), secret) or "")
+        assert "unencrypted" in (key_warning(JudgeConfig("x", url)) or "")
     for value in ("two words", "ключ", "line\nbreak"):
         monkeypatch.setenv("MY_KEY", value)
         with pytest.raises(UserError, match="holds no key") as caught:
-            Secret("MY_KEY")
+            read_key("MY_KEY")
         assert value not in str(caught.value)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    assert not Secret("OPENAI_API_KEY").given
-    assert Secret("OPENAI_API_KEY").hide("as it is") == "as it is"
+    assert read_key(DEFAULT_KEY_ENV) == ""

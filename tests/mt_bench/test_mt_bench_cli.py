@@ -95,7 +95,7 @@ def test_answers_survive_a_kill_and_a_signal_and_the_judge_reads_them(
     assert code == 0, err
     assert "4 questions (MT-Bench has 80), both turns" in out
     assert "adapter merged into the weights" in err
-    said = answers.read(whole)
+    said = answers.read_answers(whole)
     assert [a.question_id for a in said] == [81, 111, 141, 91]
     assert [a.temperature for a in said] == [0.7, 0.5, 0.1, 0.7]
     assert all(len(a.answers) == 2 for a in said)
@@ -109,7 +109,7 @@ def test_answers_survive_a_kill_and_a_signal_and_the_judge_reads_them(
     surroundings["PYTHONPATH"] += f":{root}"
     result = subprocess.run(command, cwd=trained, env=surroundings, capture_output=True, text=True, timeout=120)
     assert result.returncode == -signal.SIGKILL, result.stderr
-    left = answers.read(partial)
+    left = answers.read_answers(partial)
     assert (len(left), output.exists()) == (2, False)
     assert all(answer in said for answer in left)
     code, out, _ = call(run_folder)
@@ -144,7 +144,7 @@ def test_a_signal_leaves_what_was_answered(
     assert not (tmp_path / "a.jsonl").exists()
     code, out, _ = call(run_folder, f"output={tmp_path / 'a.jsonl'}")
     assert (code, "2 are there already" in out) == (0, True)
-    assert len(answers.read(tmp_path / "a.jsonl")) == 4
+    assert len(answers.read_answers(tmp_path / "a.jsonl")) == 4
 
 
 def test_what_is_there_is_not_made_again_and_not_mixed(call: Call, run_folder: Path, tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_what_is_there_is_not_made_again_and_not_mixed(call: Call, run_folder: P
     assert (tmp_path / "a.jsonl").read_bytes() == before
     code, _, err = call(*words, "turns=1", "seed=5", "force=true")
     assert code == 0, err
-    made = answers.read(tmp_path / "a.jsonl")
+    made = answers.read_answers(tmp_path / "a.jsonl")
     assert [(len(a.answers), a.generation["seed"]) for a in made] == [(1, 5), (1, 5)]
 
 

@@ -19,6 +19,7 @@ from uora_bench.mt_bench import config, kept, questions
 from uora_bench.mt_bench.config import AnswerConfig
 from uora_bench.mt_bench.judge import answers
 from uora_bench.mt_bench.judge.answers import Answer
+from uora_bench.util.hold import hold
 
 # --- questions ----------------------------------------------------------------------------------------------------
 
@@ -31,7 +32,7 @@ def put(root: Path, *lines: dict[str, Any]) -> str:
 
 
 def test_the_published_questions_are_read(shared: Path) -> None:
-    found = questions.read(str(shared / "data"))
+    found = questions.read_questions(str(shared / "data"))
     assert len(found) == questions.PUBLISHED
     assert [q.question_id for q in found] == list(range(81, 161))
     assert all(len(q.turns) == 2 for q in found)
@@ -45,7 +46,7 @@ def test_the_published_questions_are_read(shared: Path) -> None:
         ({"turns": ["a", " "]}, "empty turn"),
         ({"turns": "a"}, "must be a list"),
         ({"category": "maths"}, "did you mean 'math'"),
-        ({"question_id": 7}, "question 7 is there twice"),
+        ({"question_id": 7}, "question_id 7 is there twice"),
         ({"question_id": "8"}, "must be a whole number"),
         ({"turn": ["a"]}, "unknown key 'turn'"),
     ],
@@ -53,14 +54,14 @@ def test_the_published_questions_are_read(shared: Path) -> None:
 def test_a_line_that_is_no_question_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     good = {"question_id": 7, "category": "math", "turns": ["a", "b"]}
     with pytest.raises(UserError, match=rf"line 2: .*{re.escape(message)}"):
-        questions.read(put(tmp_path, good, {**good, "question_id": 8, **change}))
-    assert len(questions.read(put(tmp_path, good, {**good, "question_id": 8, "reference": ["x"]}))) == 2
+        questions.read_questions(put(tmp_path, good, {**good, "question_id": 8, **change}))
+    assert len(questions.read_questions(put(tmp_path, good, {**good, "question_id": 8, "reference": ["x"]}))) == 2
     with pytest.raises(UserError, match="holds no questions"):
-        questions.read(put(tmp_path))
+        questions.read_questions(put(tmp_path))
     with pytest.raises(UserError, match="is not there"):
-        questions.read(str(tmp_path / "elsewhere"))
+        questions.read_questions(str(tmp_path / "elsewhere"))
     with pytest.raises(UserError, match="UORA_DATA_DIR"):
-        questions.read(None)
+        questions.read_questions(None)
 
 
 # --- what is kept -------------------------------------------------------------------------------------------------
@@ -89,14 +90,14 @@ def test_a_killed_call_is_gone_on_with(tmp_path: Path) -> None:
     assert again.answers == {1: answer(1), 3: answer(3)}
     again.add([answer(2)])
     again.finish()
-    assert [a.question_id for a in answers.read(output)] == [1, 2, 3]
+    assert [a.question_id for a in answers.read_answers(output)] == [1, 2, 3]
     assert not again.partial.exists()
     assert kept.Kept(output, asked()).open(force=False)
 
 
 def test_other_answers_are_not_mixed_in(tmp_path: Path) -> None:
     output = tmp_path / "a.jsonl"
-    answers.write(output.with_name("a.jsonl.partial"), [answer(1)])
+    answers.write_answers(output.with_name("a.jsonl.partial"), [answer(1)])
     for want, message in (
         (asked(seed=1), "seed is 0 there, not 1"),
         (dataclasses.replace(asked(), temperatures={1: 0.0}), "temperature of question 1 is 0.5 there, not 0.0"),
@@ -108,7 +109,7 @@ def test_other_answers_are_not_mixed_in(tmp_path: Path) -> None:
     fresh = kept.Kept(output, asked(seed=1))
     assert not fresh.open(force=True)
     assert fresh.answers == {}
-    answers.write(output, [answer(1)])
+    answers.write_answers(output, [answer(1)])
     with pytest.raises(UserError, match=r"lacks question 2 \(2 in all\)"):
         kept.Kept(output, asked()).open(force=False)
     assert not kept.Kept(output, asked()).open(force=True)
@@ -131,12 +132,12 @@ def test_what_was_begun_on_another_device_is_not_gone_on_with(tmp_path: Path) ->
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     path = tmp_path / "new" / "a.jsonl"
-    with kept.held(path), pytest.raises(UserError, match="another process"), kept.held(path):
+    with hold(path, "writing"), pytest.raises(UserError, match="another process"), hold(path, "writing"):
         pass
-    with kept.held(path):
+    with hold(path, "writing"):
         assert path.parent.is_dir()
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="output="), kept.held(tmp_path / "file" / "a.jsonl"):
+    with pytest.raises(UserError, match="output="), hold(tmp_path / "file" / "a.jsonl", "writing", "; output="):
         pass
 
 
@@ -157,7 +158,7 @@ def parse(words: list[str]) -> config.AnswerRequest:
     [
         (["cell", "seeds=1"], "did you mean 'seed'"),
         (["cell", "temperature.maths=1"], "did you mean 'temperature.math'"),
-        (["cell", "temperature.math=-1"], "negative"),
+        (["cell", "temperature.math=-1"], "at least 0"),
         (["cell", "temperature.math=hot"], "temperature.math='hot' must be a number"),
         (["cell", "seed=x"], "seed='x' must be a whole number"),
         (["cell", "limit=0"], "at least 1"),

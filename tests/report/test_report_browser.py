@@ -71,7 +71,7 @@ def quiet(browser: Browser) -> Iterator[None]:
 
 def heading(text: str) -> str:
     """A selector of the button in the heading ``text``."""
-    names = ["method", "", "adapter parameters", "bytes to ship", "seconds", "peak memory", "NLI", "NLI (best)", "Avg"]
+    names = ["method", "", "adapter parameters", "adapter size", "seconds", "peak memory", "NLI", "NLI (best)", "Avg"]
     return f"table.sortable thead th:nth-child({names.index(text) + 1}) button"
 
 
@@ -251,7 +251,7 @@ def test_every_page_fits_its_window_and_can_be_printed(browser: Browser, page: s
 def test_without_a_script_the_tables_are_there(browser: Browser, page: str) -> None:
     browser.send("Emulation.setScriptExecutionDisabled", value=True)
     try:
-        browser.open(page)
+        browser.open(page, script=False)
         shown = browser.do("document.getElementById('report').innerText")
     finally:
         browser.send("Emulation.setScriptExecutionDisabled", value=False)

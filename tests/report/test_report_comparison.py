@@ -34,7 +34,7 @@ def test_best_is_marked_only_where_the_test_can_tell(bench: Bench) -> None:
     # nine pairs, all on one side: p = 2/2^9; three pairs in one column: at best 0.25
     assert rows["uora"].average is not None
     assert rows["uora"].average.mark == "best"
-    assert rows["uora"].average.ours == pytest.approx(61)
+    assert rows["uora"].average.ours.value == pytest.approx(61)
     assert rows["lora"].average is not None
     assert rows["lora"].average.mark == ""
     assert all(p.mark == "" for row in rows.values() for p in row.entries)

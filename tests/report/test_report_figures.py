@@ -240,9 +240,7 @@ def test_without_published_numbers_there_are_no_such_bars(beside):
 
 def test_a_look_does_not_change_when_records_come_in(results, tmp_path):
     made_up(tmp_path, "minilm_glue", lambda cell: three_seeds(cell) and getattr(cell.method, "tau", None) == 0)
-    few, many = (
-        [look for _, look in style.rows_with_looks(built(folder)[0].blocks[0])] for folder in (tmp_path, results)
-    )
+    few, many = (style.looks(built(folder)[0].blocks[0]) for folder in (tmp_path, results))
     assert few == many
 
 
@@ -288,14 +286,8 @@ def test_ids_differ_between_figures_so_that_one_page_can_hold_them(drawn):
     assert not ids("minilm_glue_pareto_seconds") & ids("minilm_glue_pareto_memory")
 
 
-class Stub:
-    def __init__(self, *points):
-        self.points = [type("P", (), {"score": score, "std": std}) for score, std in points]
-
-
 def test_only_points_that_would_cover_each_other_move_aside():
-    panel = Stub((80.0, 1.0), (80.5, 1.0), (60.0, None), (80.2, 1.0))
-    shifts = scatter.apart([7680.0, 7680.0, 7680.0, 4992.0], panel)
+    shifts = scatter.apart([7680.0, 7680.0, 7680.0, 4992.0], [80.0, 80.5, 60.0, 80.2], [1.0, 1.0, 0.0, 1.0])
     assert shifts[0] < 0 < shifts[1]
     assert shifts[2:] == [0.0, 0.0]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import os
 import re
@@ -23,7 +25,8 @@ from uora_bench.grid.table_spec import Column, RowSpec, TableSpec
 from uora_bench.records.record import RuleScore
 from uora_bench.report import explain, figures, page, table
 from uora_bench.report.collect import Collection
-from uora_bench.report.page import cells, pool, render
+from uora_bench.report.page import cells, render
+from uora_bench.report.page import data as page_data
 
 EMPTY = {"meta", "link", "input", "img", "br", "hr"}  # elements without an end
 
@@ -58,18 +61,9 @@ class Reader(HTMLParser):
 
 
 def data_of(html: str) -> dict[str, Any]:
-    """The data in the page, with its references followed as the script does."""
-    (text,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', html, flags=re.DOTALL)
-    data = json.loads(text)
-
-    def whole(value: Any) -> Any:
-        if isinstance(value, str) and value.startswith(pool.MARK):
-            return whole(data["pool"][int(value[1:])])
-        if isinstance(value, list):
-            return [whole(v) for v in value]
-        return {k: whole(v) for k, v in value.items()} if isinstance(value, dict) else value
-
-    found: dict[str, Any] = {k: whole(v) for k, v in data.items() if k != "pool"}
+    """The data in the page, as the script reads it."""
+    (text,) = re.findall(r'<script type="application/gzip" id="data">([A-Za-z0-9+/=]*)</script>', html)
+    found: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(text)))
     return found
 
 
@@ -133,7 +127,7 @@ def test_a_cell_has_all_that_its_record_says(data: dict[str, Any], results: Path
         assert told["id"] == raw["cell_id"]
         assert told["status"] == raw["status"]
         apart = {"epochs", "schema", "status", "cell_id", "experiment"}
-        assert told["record"] == pool.plain({k: v for k, v in raw.items() if k not in apart})
+        assert told["record"] == page_data.plain({k: v for k, v in raw.items() if k not in apart})
         assert "uora-bench method=" in told["command"]
         assert "task.splits.train=train[:64]" in told["command"]
         assert "tracker=none" in told["made"]
@@ -278,16 +272,13 @@ def test_the_command_of_a_warm_start_names_what_it_starts_from(tmp_path: Path) -
     assert explain.command(replace(run, recorded=warm)).endswith(f" init_from=runs/{made_up.NAME}/0123456789abcdef")
 
 
-def test_what_repeats_is_there_once_and_what_json_lacks_becomes_text() -> None:
-    text = "a text that is long enough to be shared"
-    value = pool.plain(
-        {"a": [text, {"x": text}], "b": {"x": text}, "c": f"{pool.MARK}0", "d": float("nan"), "e": 1 / 3}
-    )
-    small, shared = pool.shared(value)
-    assert pool.dumps([small, shared]).count(text) == 1
-    html = f'<script type="application/json" id="data">{pool.dumps({"v": small, "pool": shared})}</script>'
-    assert data_of(html)["v"] == value
-    assert (value["c"], value["d"], value["e"]) == ("\ufffd0", "nan", 0.333333)
+def test_the_data_is_packed_the_same_every_time_and_what_json_lacks_becomes_text() -> None:
+    value = page_data.plain({"a": [made_up.NASTY] * 100, "d": float("nan"), "e": 1 / 3})
+    text = page_data.packed(value)
+    assert text == page_data.packed(value)
+    assert len(text) < len(made_up.NASTY) * 10
+    assert data_of(f'<script type="application/gzip" id="data">{text}</script>') == value
+    assert (value["d"], value["e"]) == ("nan", 0.333333)
 
 
 def test_a_thousand_records_make_a_page_of_a_few_megabytes_in_seconds(tmp_path: Path) -> None:

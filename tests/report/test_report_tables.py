@@ -221,7 +221,7 @@ def test_an_average_needs_every_column(bench: Bench) -> None:
     bench.record("method=lora task=glue/rte seed=0", 0.5)
     ((_, row),) = bench.table().row("lora")
     assert row.average is not None
-    assert row.average.ours is None
+    assert row.average.ours.value is None
 
 
 def test_records_without_a_preset_are_told_apart_by_what_differs(bench: Bench, tmp_path: Path) -> None:

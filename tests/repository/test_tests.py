@@ -38,7 +38,7 @@ def test_tests_import_from_support_alone() -> None:
 
 def test_an_import_from_another_test_is_found(tmp_path: Path) -> None:
     lines = [
-        "from tests.run.test_cli import start",
+        "from tests.execution.test_cli import start",
         "import tests.conftest",
         "from tests import conftest",
         "from .x import y",

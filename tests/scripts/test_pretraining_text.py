@@ -184,7 +184,7 @@ def test_the_checkpoint_knows_the_digits_it_was_trained_on() -> None:
     from transformers import AutoModelForImageClassification
 
     head = HeadSpec("AutoModelForImageClassification", {"num_labels": 5})
-    processor = backbones.load(backbone_config("tiny_vit"), head, 0).processor
+    processor = backbones.load_backbone(backbone_config("tiny_vit"), head, 0).processor
     rows = Dataset.from_list(tiny_vit.pretraining_rows()[::3])
     loader = images.Loader(rows, "image", images.Preparation.of(processor))
     model = AutoModelForImageClassification.from_pretrained(ASSETS / "tiny_vit").eval()

@@ -128,13 +128,15 @@ class Browser:
         elif event == "Runtime.consoleAPICalled" and given["type"] in ("error", "warning", "assert"):
             self.complaints.append(str(given["args"]))
 
-    def open(self, address: str, width: int = 1280, height: int = 900) -> None:
-        """Load ``address`` anew in a window of that size, and wait until it is there."""
+    def open(self, address: str, width: int = 1280, height: int = 900, script: bool = True) -> None:
+        """Load ``address`` anew in a window of that size, and wait until it is there and its ``script`` has run."""
         self.resize(width, height)
         self.send("Page.navigate", url="about:blank")
         self.opened.append(address.split("#")[0])
         self.send("Page.navigate", url=address)
         self.until("document.readyState === 'complete' && location.href !== 'about:blank'")
+        if script:
+            self.until("document.documentElement.dataset.ready === 'yes'")
 
     def resize(self, width: int, height: int = 900) -> None:
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}

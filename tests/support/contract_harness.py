@@ -28,10 +28,10 @@ from uora_bench.config import registry
 from uora_bench.config.cell import HELD_OUT, Cell
 from uora_bench.config.compose import compose
 from uora_bench.errors import Interrupted, UserError
+from uora_bench.execution.trackers import Tracker
 from uora_bench.methods import create_method, method_class
 from uora_bench.methods.base import Auxiliary, Method
 from uora_bench.models.targets import Target
-from uora_bench.run.trackers import Tracker
 from uora_bench.tasks import create_task
 from uora_bench.tasks.base import Encoded
 from uora_bench.training import trainer

@@ -48,6 +48,13 @@ class Repository:
             entry["lfs"] = {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 134}
         return entry
 
+    def sibling(self, path: str) -> dict[str, Any]:
+        """What the facts of a repository say of the file, sizes and hashes included (``?blobs=true``)."""
+        entry = self.entry(path)
+        large = entry.get("lfs")
+        lfs = {"lfs": {"sha256": large["oid"], "size": large["size"], "pointerSize": 134}} if large else {}
+        return {"rfilename": path, "size": entry["size"], "blobId": entry["oid"], **lfs}
+
     def blob(self, path: str) -> str:
         return hashlib.sha1(b"blob %d\0" % len(self.files[path]) + self.files[path]).hexdigest()
 
@@ -72,7 +79,7 @@ class Fault:
 
     ``status``: answered with it and ``headers``; ``keep``: the body ends after so many bytes, by closing the connection
     (``reset``: by resetting it); ``flip``: one byte of the body is another; ``ignore_range``: the whole file comes;
-    ``pause``: seconds before the answer.
+    ``pause``: seconds before the answer; ``relink``: as it should be but for ``headers``.
     """
 
     pattern: str
@@ -84,6 +91,7 @@ class Fault:
     flip: bool = False
     pause: float = 0.0
     ignore_range: bool = False
+    relink: bool = False
 
 
 @dataclass
@@ -185,7 +193,7 @@ class _Handler(BaseHTTPRequestHandler):
         if found is None:
             return None
         if what in (None, "revision"):
-            siblings = [{"rfilename": name} for name in found.files]
+            siblings = [found.sibling(name) for name in found.files]
             facts = {"id": found.id, "sha": found.commit, "siblings": siblings, "private": False, "tags": []}
             return self._json(facts)
         if what == "paths-info":
@@ -203,6 +211,8 @@ class _Handler(BaseHTTPRequestHandler):
             flags = "&".join(f"{k}={v[0]}" for k, v in query.items() if k != "cursor")
             here = f"{self.hub.endpoint}{urlsplit(self.path).path}"
             headers["Link"] = f'<{here}?{flags}&cursor={start + PAGE}>; rel="next"'
+            if self.fault is not None and self.fault.relink:
+                headers |= self.fault.headers
         if folder and not entries:
             return self._send(404, b"", {"X-Error-Code": "EntryNotFound"})
         return self._json(entries[start : start + PAGE], headers)

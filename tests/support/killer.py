@@ -62,6 +62,6 @@ def arm(place: str, nth: int, words: list[str]) -> None:
 
 if __name__ == "__main__":
     arm(sys.argv[1], int(sys.argv[2]), sys.argv[3:])
-    from uora_bench.__main__ import main
+    from uora_bench.cli.main import main
 
     sys.exit(main(sys.argv[3:]))

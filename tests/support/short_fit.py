@@ -11,9 +11,9 @@ from accelerate import Accelerator
 from tests.support.tinymodels import inject, roberta
 from uora_bench.config.cell import HELD_OUT
 from uora_bench.config.compose import compose
+from uora_bench.execution.trackers import Tracker
 from uora_bench.methods import create_method
 from uora_bench.models.heads import head_parameters
-from uora_bench.run.trackers import Tracker
 from uora_bench.tasks import create_task
 from uora_bench.tasks.base import Encoded
 from uora_bench.training import trainer

@@ -46,6 +46,6 @@ if __name__ == "__main__":
     place, nth, rank, to, *words = sys.argv[1:]
     if os.environ["RANK"] == rank:
         arm(place, int(nth), to, words)
-    from uora_bench.__main__ import main
+    from uora_bench.cli.main import main
 
     sys.exit(main(words))

@@ -62,6 +62,8 @@ def connected(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
     monkeypatch.setattr(offline, "_root", None)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     with serve(model(), glue("rte", "mrpc")) as running:
         monkeypatch.setenv("HF_ENDPOINT", running.endpoint)
         monkeypatch.setenv("UORA_HUB_WAIT", "0.6")

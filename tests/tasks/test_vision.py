@@ -255,7 +255,8 @@ def test_without_names_the_training_split_names_the_classes() -> None:
         (lambda: with_labels([0, -1], Value("int64")), "an unlabelled test split"),
         (lambda: with_labels([0, -1], ClassLabel(names=list(task_of().classes))), "an unlabelled test split"),
         (lambda: with_labels([0, None], Value("int64")), "row 1 (from 0) has no 'label': it is null"),
-        (lambda: with_labels([0.5], Value("float64")), "must hold class codes or names"),
+        (lambda: with_labels([0.5], Value("float64")), "row 0 (from 0) has label 0.5, not a class code"),
+        (lambda: with_labels([[0]], [Value("int64")]), "must hold class codes or names"),
         (lambda: with_labels([0], ClassLabel(names=["cat", "mouse"])), "has 10 classes, this data 2"),
         (lambda: rows_of().remove_columns("label"), "needs column 'label' (task.label_column); the data has img"),
         (lambda: rows_of().remove_columns("img"), "needs column 'img' (task.image_column); the data has label"),
@@ -300,7 +301,7 @@ def test_a_picture_cut_in_the_middle_fails_the_cell_with_its_row() -> None:
 def test_the_score_is_the_share_of_right_classes() -> None:
     references = np.array([0, 1, 2, 3])
     assert task_of().score(np.array([0, 1, 2, 0]), references) == {"accuracy": 0.75}
-    assert metrics.load("vision/accuracy").compute(predictions=[1, 1], references=[1, 0]) == {"accuracy": 0.5}
+    assert metrics.load_metric("vision/accuracy").compute(predictions=[1, 1], references=[1, 0]) == {"accuracy": 0.5}
     for wrong in ([0, 1], [[0, 1, 2, 3]], [0.0, 1.0, 2.0, 3.0]):
         with pytest.raises(ValueError, match="vision/accuracy"):
             task_of().score(np.array(wrong), references)

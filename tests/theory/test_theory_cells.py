@@ -247,10 +247,10 @@ def test_a_failure_leaves_a_record_does_not_stop_the_rest_and_is_tried_again(
 ) -> None:
     whole = compute.results_of
 
-    def breaking(cell: presets.TheoryCell, rows: dict[str, object]) -> record.Results:
+    def breaking(cell: presets.TheoryCell, data_root: str | None) -> record.Results:
         if cell.parameters.beta == 0.5:
             raise FloatingPointError("no luck\ntoday")
-        return whole(cell, rows)
+        return whole(cell, data_root)
 
     monkeypatch.setattr(compute, "results_of", breaking)
     assert run(tmp_path) == 1

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.support.scripts import script
 from uora_bench.errors import UserError
 from uora_bench.theory import amazon, classification, empirical, ridge
 from uora_bench.theory.empirical import Domain
@@ -68,7 +69,9 @@ def test_accuracies_are_those_of_fitting_each_alpha() -> None:
         assert len(test) == 388
         labels = target.labels[test]
         for j, alpha in enumerate(alphas):
-            w = ridge.refit(target.features[rows], target.labels[rows, None], vector[:, None], 0.7, alpha)[:, 0]
+            w = script("bench_theory").refitted(
+                target.features[rows], target.labels[rows, None], vector[:, None], 0.7, alpha
+            )[:, 0]
             assert found[i, j] == np.mean(np.sign(target.features[test] @ w) == labels)
         assert alone[i] == np.mean(np.sign(target.features[test] @ vector) == labels)
     assert found[:, 0].max() < 0.5

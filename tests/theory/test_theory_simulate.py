@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ks_2samp, kstest
 
+from tests.support.scripts import script
 from tests.support.theory_page import Printed, number, section, simulated, tables
 from tests.support.theory_settings import NAMES, alphas_of, arbitrary, setting_of
 from uora_bench.errors import UserError
@@ -20,6 +21,7 @@ from uora_bench.theory import simulate as simulation
 from uora_bench.theory.classification import Source
 from uora_bench.theory.settings import Setting
 
+PLAIN = script("bench_theory")  # the plain ways, which the bench measures
 SMALL = Setting(60, 12, 30, 1.0, 0.8, 0.6, 0.5, 0.7)
 
 
@@ -29,7 +31,7 @@ def agrees(values: np.ndarray, printed: Printed, what: str) -> None:
     assert abs(values.mean() - printed.value) <= 4 * error + printed.rounding, (what, values.mean(), error, printed)
 
 
-def compare(shared: Path, name: str, repetitions: int, seed: int, draw: simulation.Draw = "law") -> None:
+def compare(shared: Path, name: str, repetitions: int, seed: int, draw: simulation.Draw = simulation.law) -> None:
     rows, alphas = alphas_of(shared, name)
     setting = setting_of(shared, name)
     found = simulation.simulate(setting, alphas, repetitions, seed, draw=draw)
@@ -61,7 +63,7 @@ def test_the_printed_simulations_at_their_repetitions(name: str, shared: Path) -
 @pytest.mark.slow  # source sets drawn as data: N × p normals each
 @pytest.mark.parametrize("name", ["O2", "O9", "O12", "O14", "O15"])
 def test_the_printed_simulations_with_drawn_source_sets(name: str, shared: Path) -> None:
-    compare(shared, name, 60, 3, draw="data")
+    compare(shared, name, 60, 3, draw=PLAIN.data)
 
 
 @pytest.mark.parametrize("index", range(5))
@@ -166,7 +168,7 @@ def test_two_solves_equal_refitting(
     alphas = [-3.0, 0.0, 1.0, 7.5]
     quick = simulation.simulate(setting, alphas, 2, seed, source)
     for smaller in (False, True):
-        plain = simulation.refit(setting, alphas, 2, seed, source, smaller=smaller)
+        plain = PLAIN.refit(setting, alphas, 2, seed, source, smaller=smaller)
         for name in ("accuracy", "mean", "second_moment", "source_accuracy", "source_mean", "source_norm2"):
             ours, theirs = getattr(quick, name), getattr(plain, name)
             np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-10 * np.abs(theirs).max(), err_msg=name)
@@ -183,7 +185,7 @@ def test_the_adapter_is_the_definition_on_both_sides_of_square(m: int, p: int, o
         resolvent = np.linalg.inv(points[i].T @ points[i] / m + gamma * np.eye(p))
         np.testing.assert_allclose(base[i], resolvent @ points[i].T @ targets[i] / m, atol=1e-9, rtol=1e-9)
         np.testing.assert_allclose(pull[i], gamma * resolvent @ source[i], atol=1e-9, rtol=1e-9)
-        one = ridge.refit(points[i], targets[i], source[i], gamma, 1.7)
+        one = PLAIN.refitted(points[i], targets[i], source[i], gamma, 1.7)
         np.testing.assert_allclose(base[i] + 1.7 * pull[i], one, atol=1e-9, rtol=1e-9)
 
 
@@ -211,7 +213,7 @@ def test_scikit_learns_ridge_is_the_same_estimator() -> None:
 def test_the_source_drawn_by_law_is_the_source_drawn_as_data(N: int, p: int) -> None:
     setting = Setting(N, 8, p, 1.0, 0.7, 0.6, 0.3, 0.5)
     law = simulation.simulate(setting, [0.5, 2.0], 2000, 1)
-    data = simulation.simulate(setting, [0.5, 2.0], 2000, 1, draw="data")
+    data = simulation.simulate(setting, [0.5, 2.0], 2000, 1, draw=PLAIN.data)
     for values in ("source_mean", "source_norm2", "source_accuracy", "accuracy"):
         one, other = np.atleast_2d(getattr(law, values).T), np.atleast_2d(getattr(data, values).T)
         for a, b in zip(one, other, strict=True):
@@ -221,7 +223,7 @@ def test_the_source_drawn_by_law_is_the_source_drawn_as_data(N: int, p: int) -> 
 def test_the_law_is_not_one_that_only_looks_alike() -> None:
     # the check above can fail: four source points more than twenty show
     few = simulation.simulate(Setting(20, 8, 20, 1.0, 0.7, 0.6, 0.3, 0.5), 1, 2000, 1)
-    more = simulation.simulate(Setting(24, 8, 20, 1.0, 0.7, 0.6, 0.3, 0.5), 1, 2000, 2, draw="data")
+    more = simulation.simulate(Setting(24, 8, 20, 1.0, 0.7, 0.6, 0.3, 0.5), 1, 2000, 2, draw=PLAIN.data)
     assert ks_2samp(few.source_norm2, more.source_norm2).pvalue < 1e-3
 
 
@@ -259,7 +261,7 @@ def test_decision_values_follow_the_normal_law_of_the_formulas(shared: Path) -> 
 
 def test_a_given_norm_is_the_one_simulated() -> None:
     setting = Setting.from_moments(60, 12, 30, 1.0, 0.6, 1.9, 0.5, 0.7)
-    target = simulation._target_mean(setting)
+    target = simulation.target_mean(setting)
     assert target @ target == pytest.approx(1.9)
     assert target[0] == pytest.approx(0.6)
     fixed = simulation.simulate(setting, 1, 1, 0, Source(-0.4, 1.3))
@@ -270,7 +272,6 @@ def test_a_given_norm_is_the_one_simulated() -> None:
     ("change", "call", "words"),
     [
         ({}, {"repetitions": 0}, "repetitions=0"),
-        ({}, {"draw": "exact"}, "neither 'law' nor 'data'"),
         ({"gamma": np.array([1.0, 2.0])}, {}, "numbers, not arrays"),
         ({"target_norm2_override": 0.1}, {}, "no vector μ_β"),
         ({}, {"source": Source(2.0, 0.1)}, "no source vector"),

@@ -30,11 +30,11 @@ from uora_bench.config.compose import compose
 from uora_bench.config.preflight import preflight
 from uora_bench.data import batching
 from uora_bench.errors import Interrupted, UserError
+from uora_bench.execution.dry_run import describe
+from uora_bench.execution.trackers import Tracker
 from uora_bench.methods import create_method
 from uora_bench.models import backbones
 from uora_bench.models.targets import find_targets
-from uora_bench.run.dry_run import describe
-from uora_bench.run.trackers import Tracker
 from uora_bench.tasks import create_task
 from uora_bench.tasks.base import Encoded
 from uora_bench.training import evaluation, sharding, trainer

@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import traceback
 from collections.abc import Callable
 
 from uora_bench.errors import Busy, CellError, Interrupted, UserError
 from uora_bench.util import streams
+from uora_bench.util.secrets import scrub
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 AGAIN = "run the command again"
@@ -46,9 +48,10 @@ def run(act: Callable[[], int], resume: str, prints: bool = True) -> int:
     except KeyboardInterrupt:
         print(f"interrupted; {resume}", file=sys.stderr)
         return 130
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, it ends in one line
         if os.environ.get("UORA_DEBUG"):
-            raise
+            print(scrub(traceback.format_exc()), file=sys.stderr)
+            return 1
         if isinstance(error, OSError) and error.errno in (*_OF_PATHS, *_FULL):
             return _system(error)
         _say(f"{type(error).__name__}: {_line(error)} (UORA_DEBUG=1 shows where)")
@@ -83,4 +86,5 @@ def _say(text: str) -> None:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:600]
+    """One line, without secrets: they are taken out before the line is cut, so that no piece of one stays."""
+    return " ".join(scrub(str(error)).split())[:600]

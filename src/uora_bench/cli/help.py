@@ -5,9 +5,9 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable
 
-from uora_bench import __version__
 from uora_bench.cli.parser import Command, Key
 from uora_bench.config import registry
+from uora_bench.util.version import __version__
 
 WIDTH = 80
 _LEFT = 26  # columns of a key; a longer one has a line of its own
@@ -35,6 +35,13 @@ def overview(commands: Iterable[Command]) -> str:
             "Keys are Hydra's, key=value; --key=value, --key value and --flag are understood, and so are the names "
             f"that other tools have for them ({PROGRAM} list synonyms). The same thing has the same key in every "
             f"command. python -m uora_bench is {PROGRAM}; torchrun takes -m uora_bench.",
+            WIDTH,
+            break_on_hyphens=False,
+        ),
+        "",
+        *textwrap.wrap(
+            "Own methods, tasks, metrics and configs/: the folder ./uora_plugins, plugins=<folder,…> with any command, "
+            f"or UORA_BENCH_PLUGINS ({PROGRAM} list plugins).",
             WIDTH,
             break_on_hyphens=False,
         ),

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 DATA_ROOT = Key("data.root", "folder of local data files and models (or UORA_DATA_DIR)", shown="<folder>")
 RESULTS = Key("results.dir", "where records, tables and figures are", "results", others=("results",))
 RUNS = Key("runs.dir", "where checkpoints, weights and logs are", "runs", others=("runs",))
-EXPERIMENT = Key("experiment", "a preset of configs/experiment/", shown="NAME")
+EXPERIMENT = Key("experiment", "a preset, or a file of your own", shown="NAME|./grid.yaml")
 EXPERIMENT_NAME = Key("experiment_name", "records go to <results.dir>/records/<name>/", "scratch")
-RECORDED = Key("experiment", "whose records; all of them where none is named", shown="NAME")
+RECORDED = Key("experiment", "whose records; all where none is named", shown="NAME|./grid.yaml")
 OF_CELL = Key("experiment", "whose cell it is, where several experiments have it", shown="NAME")
 RUN_RESULTS = replace(RESULTS, help="where the cell's record is; else what the run had", default=None, shown="<folder>")
 BACKBONE = Key(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from uora_bench.cli.parser import Command, Given
-from uora_bench.config import registry, synonyms
+from uora_bench.config import plugins, registry, synonyms
 from uora_bench.errors import UserError, nearest
 
 # what can be listed -> the folder of configs/
@@ -18,12 +18,13 @@ _GROUPS = {
     "trackers": "tracker",
     "theory": "theory",
 }
-_WHAT = (*_GROUPS, "launchers", "commands", "synonyms")
+_WHAT = (*_GROUPS, "launchers", "plugins", "commands", "synonyms")
 
 
 def _act(given: Given) -> int:
     if given.names:
-        print("\n".join(_names(_plural(given.names[0]))), flush=True)
+        for name in _names(_plural(given.names[0])):
+            print(name)
         return 0
     width = max(map(len, _WHAT))
     for what in _WHAT:
@@ -48,9 +49,17 @@ def _names(what: str) -> Sequence[str]:
         rows |= {word: " | ".join(key for key in keys.values() if key) for word, keys in synonyms.OF_METHOD.items()}
         width = max(map(len, rows))
         return [f"{word:<{width}}  {key}" for word, key in sorted(rows.items())]
+    if what == "plugins":
+        return [describe(plugin) for plugin in plugins.active()]
     if what == "launchers":
         return ["print", *registry.choices("launcher")]
     return registry.choices(_GROUPS[what])
+
+
+def describe(plugin: plugins.Plugin) -> str:
+    """One line: name, version, where it is and why it is in use."""
+    version = f" {plugin.version}" if plugin.version else ""
+    return f"{plugin.name}{version} ({plugin.origin}): {plugin.folder}"
 
 
 COMMAND = Command(

@@ -11,12 +11,12 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from uora_bench import __version__
 from uora_bench.cli import exits, help
 from uora_bench.cli.parser import Command
-from uora_bench.config import synonyms
+from uora_bench.config import plugins, synonyms
 from uora_bench.errors import UserError, nearest
 from uora_bench.util import streams
+from uora_bench.util.version import __version__
 
 # command -> the module of this package that declares it as COMMAND
 MODULES = {
@@ -40,7 +40,7 @@ MODULES = {
 GROUPS = ("mt-bench", "records")  # the first word of commands of two words
 _HELP = ("-h", "--help")
 _MULTIRUN = ("-m", "--multirun")
-_LONGEST = 8192  # characters of one word; the parser needs seconds for more
+_LONGEST = 4096  # characters of one word; the parser needs seconds for more
 
 
 def program() -> int:
@@ -54,7 +54,7 @@ def main(words: list[str] | None = None) -> int:
     given = sys.argv[1:] if words is None else list(words)
     try:
         _check_text(given)
-        name, rest = _split(given)
+        name, rest = _split(_use_plugins(given))
     except UserError as error:
         return exits.run(partial(_refuse, error), "")
     if any(w in _HELP for w in rest):
@@ -73,12 +73,29 @@ def load_command(name: str) -> Command:
     return found
 
 
+def _use_plugins(words: Sequence[str]) -> list[str]:
+    """``words`` without ``plugins=``, whose folders are used from now on, also by the processes this one starts."""
+    rest, folders = list[str](), list[str]()
+    found = iter(words)
+    for word in found:
+        if word == "--plugins":
+            folders.append(next(found, ""))
+        elif word.removeprefix("--").startswith("plugins="):
+            folders += word.partition("=")[2].strip("[]").split(",")
+        else:
+            rest.append(word)
+    plugins.add([folder.strip().strip("'\"") for folder in folders])
+    return rest
+
+
 def _check_text(words: Sequence[str]) -> None:
     """Raise `UserError` for a word that no record could hold, or that is longer than anything it could mean."""
     for word in words:
         shown = f"{word[:40]}…" if len(word) > 40 else word
         if any("\ud800" <= letter <= "\udfff" for letter in word):
             raise UserError(f"'{shown.encode('utf-8', 'replace').decode()}' is not UTF-8; write it in UTF-8")
+        if "\0" in word:
+            raise UserError(f"{shown!r} has a zero byte, which no name and no path may have; leave it away")
         if len(word) > _LONGEST:
             raise UserError(f"'{shown}' has {len(word):,} characters, and a word may have {_LONGEST:,}")
 

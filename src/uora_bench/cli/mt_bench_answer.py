@@ -32,11 +32,12 @@ def _run(request: config.AnswerRequest) -> None:
     from uora_bench.mt_bench import kept, questions
     from uora_bench.mt_bench.judge.answers import FILE_NAME, temperature_of
     from uora_bench.mt_bench.subject import Subject
+    from uora_bench.util.hold import hold
 
     settings = request.config
-    there = questions.read(request.places["data.root"])
+    there = questions.read_questions(request.places["data.root"])
     chosen = there[: settings.limit]
-    subject = Subject.of(request)
+    subject = Subject.of_request(request)
     asked = kept.Asked(
         {question.question_id: question for question in chosen},
         {q.question_id: temperature_of(q.category, settings.temperature) for q in chosen},
@@ -50,7 +51,7 @@ def _run(request: config.AnswerRequest) -> None:
     if request.dry_run:
         print(f"{header}\nwould write {output}{', which is there already' if output.exists() else ''}")
         return
-    with kept.held(output):
+    with hold(output, "writing", "; name a file with output=<file>"):
         answers = kept.Kept(output, asked)
         done = answers.open(settings.force)
         print(header, flush=True)
@@ -71,7 +72,7 @@ def _answer(subject: Subject, settings: config.AnswerConfig, answers: kept.Kept)
     from uora_bench.mt_bench.generate import Writer
     from uora_bench.util.progress import Progress
 
-    loaded, warning = subject.load()
+    loaded, warning = subject.load_model()
     if warning:
         print(warning, file=sys.stderr)
     writer = Writer(loaded, subject.task, answers.asked, subject.seed, settings.max_new_tokens)

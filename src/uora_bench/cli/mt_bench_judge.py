@@ -41,7 +41,7 @@ def jobs_of(request: config.JudgeRequest) -> list[plan.JudgeCall]:
     """What there is to judge, whether it was judged or not."""
     from uora_bench.mt_bench.judge import answers, plan
 
-    said = answers.read(request.answers)
+    said = answers.read_answers(request.answers)
     return plan.plan(said, plan.references_for(said, request.config, request.data_root), request.config)
 
 
@@ -51,9 +51,9 @@ def _run(request: config.JudgeRequest, stop: StopRequest) -> None:
     settings, jobs = request.config, jobs_of(request)
     judgements, results = store.paths(request.answers)
     if request.dry_run:
-        _announce(jobs, store.read(judgements), request)
+        _announce(jobs, store.read_judgements(judgements), request)
         return
-    with store.Store(judgements) as kept:
+    with store.held_store(judgements) as kept:
         if kept.mended:
             print(f"{judgements} ended in the middle of a line (a crash); that is mended", file=sys.stderr)
         left = _announce(jobs, kept.judgements, request)
@@ -63,7 +63,7 @@ def _run(request: config.JudgeRequest, stop: StopRequest) -> None:
         finally:
             content = scores.scores(jobs, kept.judgements, settings, request.answers)
             if content["rated"] or content["malformed"]:
-                scores.write(results, content)
+                scores.write_scores(results, content)
                 print(f"{scores.table(content)}\nwritten: {results}", flush=True)
 
 
@@ -94,15 +94,14 @@ def _ask(left: list[plan.JudgeCall], settings: config.JudgeConfig, kept: store.S
         UserError: when the server refuses all of them.
         Interrupted: after a signal.
     """
-    from uora_bench.mt_bench.judge.client import Client
+    from uora_bench.mt_bench.judge.config import key_warning, read_key
     from uora_bench.mt_bench.judge.pool import judge_all
-    from uora_bench.mt_bench.judge.secret import Secret
     from uora_bench.util.progress import Progress
 
     if settings.base_url is None:
         raise UserError("'judge.base_url' is missing; give the judge's server, e.g. https://api.openai.com/v1")
-    secret = Secret(settings.key_env)
-    if warning := Client.warning(settings, secret):
+    key = read_key(settings.key_env)
+    if key and (warning := key_warning(settings)):
         print(warning, file=sys.stderr)
     bar = Progress(len(left), 0, "MT-Bench judgements")
     new: list[store.Judgement] = []
@@ -114,7 +113,7 @@ def _ask(left: list[plan.JudgeCall], settings: config.JudgeConfig, kept: store.S
 
     stop.guard()
     try:
-        outcome = judge_all(left, settings, secret, keep, stop)
+        outcome = judge_all(left, settings, key, keep, stop)
     finally:
         bar.close()
         _spent(new, settings)

@@ -13,12 +13,12 @@ def _act(given: Given) -> int:
     request = config.parse(given.names[0], dict(given.values))
     jobs = mt_bench_judge.jobs_of(request)
     judgements, results = store.paths(request.answers)
-    content = scores.scores(jobs, store.read(judgements), request.config, request.answers)
+    content = scores.scores(jobs, store.read_judgements(judgements), request.config, request.answers)
     if not content["rated"] and not content["malformed"]:
         raise UserError(
             f"no judgement of {request.config.model} in '{judgements}'; uora-bench mt-bench judge asks for them"
         )
-    scores.write(results, content)
+    scores.write_scores(results, content)
     print(f"{scores.table(content)}\nwritten: {results}", flush=True)
     return 0 if content["complete"] else 1
 

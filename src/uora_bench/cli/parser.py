@@ -6,6 +6,7 @@ A command declares its keys and words as data (`Command`); this module reads a c
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -102,6 +103,9 @@ class Command:
         given = Given(self, [], [], [])
         for word in _without_options(self, words):
             key, equals, value = word.partition("=")
+            if value == "~" or value.startswith("~/"):  # the shell expands it only at the start of a word
+                value = os.path.expanduser(value)
+                word = f"{key}={value}"
             known = self.known(key)
             if equals and known is not None and known in self.keys:
                 # one key may stand for many (judge.*): it keeps the name it was given

@@ -27,10 +27,9 @@ def _act(given: Given) -> int:
 
 def _report(request: needs.PrefetchRequest, full: bool) -> int:
     from uora_bench.data import offline
-    from uora_bench.data.prefetch.check import problems
 
     manifest = offline.Manifest.read(request.root)
-    found = [p for need in request.needs for p in problems(need, manifest, full)]
+    found = [p for need in request.needs for p in need.problems(manifest, full)]
     for problem in found:
         print(f"{problem}; fetch it: {request.command}")
     if not found:

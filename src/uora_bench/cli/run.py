@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 from uora_bench.cli import exits, keys
+from uora_bench.cli.listing import describe
 from uora_bench.cli.parser import Command, Given, Key
 
 
 def _act(given: Given) -> int:
     started = time.perf_counter()
-    from uora_bench.config import synonyms
+    from uora_bench.config import plugins, synonyms
     from uora_bench.config.compose import compose
     from uora_bench.data import offline
+    from uora_bench.util import launched
     from uora_bench.util.signals import StopRequest
 
+    launched.check_environment()
     stop = StopRequest()
     stop.install()
+    if in_use := plugins.active():
+        print(f"plug-ins: {'; '.join(map(describe, in_use))}", file=sys.stderr)
     words = synonyms.canonical(given.passed)  # as the record names them
     composed = compose(words)
     offline.use(composed.settings.data_root)
     if composed.settings.dry_run:
-        from uora_bench.run.dry_run import describe
+        from uora_bench.execution import dry_run
 
-        print(describe(composed))
+        print(dry_run.describe(composed))
         exits.check_printed()
         return 0
-    from uora_bench.run.run import run_cell
+    from uora_bench.execution.run import run_cell
 
-    return run_cell(composed, words, stop, started)
+    return run_cell(composed, words, stop, started).code
 
 
 COMMAND = Command(

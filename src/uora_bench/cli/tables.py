@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from uora_bench.cli import keys
-from uora_bench.cli.parser import Command, Given
+from uora_bench.cli.parser import Command, Given, Key
 from uora_bench.errors import UserError
 
 
 def _act(given: Given) -> int:
     from uora_bench.grid import request as requests
-    from uora_bench.report import markdown, write
+    from uora_bench.report import write
     from uora_bench.theory import report as theory
 
     results, rule = Path(given.text("results.dir") or "results"), keys.rule_of(given)
@@ -23,12 +23,13 @@ def _act(given: Given) -> int:
         raise UserError(f"one table at a time: {' '.join(names)}")
     if names:
         request = replace(requests.read_request(given.passed), experiment=names[0])
-        print(
-            markdown.render(write.make_table(request, results, write.published_library(), rule, (theory,))),
-            end="",
-            flush=True,
-        )
+        table = write.make_table(request, results, write.published_library(), rule, (theory,))
+        print(write.FORMATS[given.text("format") or "md"](table), end="", flush=True)
         return 0
+    if given.every("format"):
+        raise UserError(
+            "format= is of one table on the screen: tables experiment=NAME format=…; files have all of them"
+        )
     if given.passed:
         key = given.passed[0].partition("=")[0]
         raise UserError(
@@ -45,15 +46,21 @@ def _act(given: Given) -> int:
     return 0
 
 
+FORMAT = Key("format", "Markdown, CSV or LaTeX, of one table", "md", ("md", "csv", "tex"))
 COMMAND = Command(
     "tables",
     "tables of the records, published numbers beside them",
     _act,
-    keys=(keys.RECORDED, keys.RULE, keys.CHECK, keys.RESULTS),
+    keys=(keys.RECORDED, FORMAT, keys.RULE, keys.CHECK, keys.RESULTS),
     passed=keys.CELL,
     about=(
         "Without experiment all tables go into <results.dir>/tables; with it one goes to the screen, or the part of "
         "it that other keys choose.",
     ),
-    examples=("tables", "tables experiment=minilm_glue task=glue/mrpc", "tables check=true"),
+    examples=(
+        "tables",
+        "tables experiment=minilm_glue task=glue/mrpc",
+        "tables experiment=./mine.yaml format=tex",
+        "tables check=true",
+    ),
 )

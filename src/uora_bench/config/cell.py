@@ -14,12 +14,15 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
+from uora_bench.config import plugins
 from uora_bench.config.options import MethodOptions, TaskOptions
 from uora_bench.config.registry import method_options, task_options
 from uora_bench.errors import UserError
 from uora_bench.util.schema import build, convert, plain
 
 HELD_OUT = "held_out"  # the role of the rows kept out of the training set for a method's auxiliary step
+_LONGEST_NAME = 200  # bytes of an experiment's name: file systems take 255, and names of files are made of it
+_NOT_IN_WANDB, _LONGEST_IN_WANDB = "/\\#?%:", 128  # of a project's name, as wandb itself checks it
 # Trainer keys that change how the loop runs but not what it computes: in the record (provenance), not in the id.
 _NOT_SCIENCE = (
     "micro_batch_size", "eval_batch_size", "gradient_checkpointing", "checkpoint_every", "log_every", "sharding",
@@ -195,6 +198,7 @@ class Cell:
     weights: str | None = None  # sha256 of the weight files in backbone.path, where one is given
     metric: str | None = None  # sha256 of the user's own file that scores the task, where it is one
     micro_batch_size: int | None = None  # set for a method that acts inside the forward pass
+    plugins: dict[str, str] = field(default_factory=dict)  # sha256 of the source of the plug-ins whose code it runs
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Cell:
@@ -203,13 +207,17 @@ class Cell:
         Raises:
             UserError: for an unknown key, a wrong type, or a pair that cannot be (a text task on a vision backbone).
         """
+        method, task = build_method(config["method"]), build_task(config["task"])
+        code = (("methods", method.name), ("tasks", task.family), ("metrics", task.metric.name))
+        owners = [owner for kind, name in code if (owner := plugins.owner(kind, name)) is not None]
         return cls(
-            method=build_method(config["method"]),
-            task=build_task(config["task"]),
+            method=method,
+            task=task,
             backbone=build(BackboneConfig, config["backbone"], "backbone"),
             recipe=build(RecipeConfig, config["recipe"], "recipe"),
             trainer=build(TrainerConfig, config["trainer"], "trainer"),
             seed=convert(Annotated[int, Ge(0)], config["seed"], "seed"),
+            plugins={plugin.name: plugin.sha256() for plugin in owners},
         )
 
     @property
@@ -243,6 +251,9 @@ class Cell:
                 del trainer[key]
         task = plain(self.task)
         task["source"] = {k: task["source"][k] for k in ("benchmark", "dataset")}
+        for key, always in (("too_long", "error"), ("value_range", None)):  # as above
+            if task["options"].get(key) == always:
+                task["options"].pop(key, None)
         del task["metric"]["scale"]  # how a score is printed
         task["metric"]["name"] = self.task.metric.public_name
         options = self.method.canonical()
@@ -273,6 +284,7 @@ class Cell:
             "weights": self.weights,
             "micro_batch_size": self.micro_batch_size,
             **({} if self.metric is None else {"metric": self.metric}),
+            **({"plugins": self.plugins} if self.plugins else {}),
         }
 
     @property
@@ -320,6 +332,14 @@ class TrackerConfig:
     entity: str | None = None
     timeout: float = 15.0
 
+    def __post_init__(self) -> None:
+        for key, name in (("project", self.project), ("entity", self.entity)):
+            odd = "".join(sorted(set(name or "") & set(_NOT_IN_WANDB)))
+            if odd or name == "" or len(name or "") > _LONGEST_IN_WANDB:
+                raise UserError(
+                    f"tracker.{key}={name!r}: W&B takes 1 to {_LONGEST_IN_WANDB} characters without {_NOT_IN_WANDB}"
+                )
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -353,8 +373,13 @@ class Settings:
             if key not in given:
                 raise UserError(f"'{key}' is missing")
         flat = {k.replace(".", "_"): convert(hint, given[k], k) for k, hint in hints.items()}
+        for path in ("data_root", "results_dir", "runs_dir", "init_from"):
+            if flat[path]:
+                flat[path] = str(Path(str(flat[path])).expanduser())
         flat["tracker"] = build(TrackerConfig, config["tracker"], "tracker")
         name = str(flat["experiment_name"])
         if not name or name != name.strip("./ ") or "/" in name or "\\" in name:
             raise UserError(f"experiment_name={name!r} must be a plain folder name, e.g. experiment_name=minilm_glue")
+        if len(name.encode()) > _LONGEST_NAME:
+            raise UserError(f"experiment_name has {len(name.encode())} bytes; a folder's name takes {_LONGEST_NAME}")
         return cls(**flat)

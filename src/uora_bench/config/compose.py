@@ -11,6 +11,7 @@ import copy
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from uora_bench.config import groups as group_files
@@ -88,8 +89,8 @@ def compose(overrides: list[str]) -> Composed:
 def _recipe(asked: str | None, method: str, backbone: str) -> Mapping[str, Any]:
     """The recipe ``asked`` for, else that of ``method`` on ``backbone``, else one that sets nothing."""
     own = f"{method}/{backbone}"
-    path = registry.configs_dir() / "recipe" / f"{own}.yaml" if asked is None else registry.path_of("recipe", asked)
-    if not path.is_file():
+    path = registry.file_of("recipe", own) if asked is None else registry.path_of("recipe", asked)
+    if path is None:
         return {
             "name": "none",
             "status": "own",
@@ -138,8 +139,9 @@ def leaves(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _parse(words: list[str]) -> tuple[dict[str, str], dict[str, Any]]:
     groups: dict[str, str] = {}
     values: dict[str, Any] = {}
+    roots = tuple(registry.roots())
     for word in words:
-        key, value = _parse_word(word)
+        key, value = _parse_word(word, roots)
         if key in registry.GROUPS:
             groups[key] = value
         else:
@@ -148,8 +150,8 @@ def _parse(words: list[str]) -> tuple[dict[str, str], dict[str, Any]]:
 
 
 @functools.lru_cache(maxsize=4096)  # a grid says the same words again and again, and the parser is slow
-def _parse_word(word: str) -> tuple[str, Any]:
-    """Key and value of ``word``; a group's value is a name that it has."""
+def _parse_word(word: str, roots: tuple[Path, ...]) -> tuple[str, Any]:
+    """Key and value of ``word``; a group's value is a name that it has in ``roots``."""
     override = read_override(word)
     key = override.key_or_group
     if word[0] in "+~":
@@ -185,6 +187,8 @@ def read_override(word: str) -> Any:
         raise UserError(f"'{word}' is not of the form key=value{nearest(word, _known_keys())}")
     try:
         return parser.parse_override(word)
+    except ValueError as error:  # a number of more digits than Python reads
+        raise UserError(f"cannot read '{word[:60]}…': {str(error).split(';')[0]}") from None
     except HydraException as error:
         key, text = word.split("=", 1)
         if text[:1] in "[{\"'" or not key.lstrip("+~"):

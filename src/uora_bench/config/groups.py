@@ -21,8 +21,11 @@ NODES = ("method", "task", "backbone", "trainer", "tracker")  # groups that are 
 Choice = tuple[str, str]  # group, name
 _MANY = "many"  # the package of all choices in one composition
 _OVERRIDE = "override /backbone@_global_.backbone"  # how a task's file says which backbone it takes
-_nodes: dict[Choice, dict[str, Any]] = {}
-_base: dict[str | None, dict[str, Any]] = {}  # by UORA_DATA_DIR, which configs/config.yaml reads
+Node = dict[str, Any]
+# what configs/ is made of: the plug-ins' folders, and UORA_DATA_DIR, which configs/config.yaml reads
+State = tuple[tuple[Path, ...], str | None]
+_base: dict[State, Node] = {}  # the configuration of the default choices
+_nodes: dict[State, dict[Choice, Node]] = {}
 
 
 def compose_groups(groups: Mapping[str, str]) -> dict[str, Any]:
@@ -32,40 +35,43 @@ def compose_groups(groups: Mapping[str, str]) -> dict[str, Any]:
     Raises:
         UserError: when Hydra cannot compose the files.
     """
-    prepare([groups])
+    nodes = prepare([groups])
     if "task" in groups and "backbone" not in groups:
         groups = {**groups, "backbone": _backbone_of(groups["task"])}
-        prepare([groups])
-    config = {**_base[_data_dir()], **{group: _nodes[group, name] for group, name in groups.items()}}
+        nodes = prepare([groups])
+    config = {**_base[_state()], **{group: nodes[group, name] for group, name in groups.items()}}
     copied: dict[str, Any] = pickle.loads(pickle.dumps(config))  # the fastest copy of plain data
     return copied
 
 
-def prepare(choices: Iterable[Mapping[str, str]]) -> None:
-    """Let Hydra compose whatever ``choices`` need and is not known yet, all in one composition."""
-    if _data_dir() not in _base:
-        _base[_data_dir()] = _compose([])
+def prepare(choices: Iterable[Mapping[str, str]]) -> Mapping[Choice, Node]:
+    """The nodes of ``choices``, among others; Hydra composes those that are not known yet, all in one composition."""
+    state = _state()
+    if state not in _base:
+        _base[state] = _compose([])
+    nodes = _nodes.setdefault(state, {})
     wanted: dict[Choice, str] = {}  # -> the key of its node in the composition of all of them
     for groups in choices:
         for choice in groups.items():
-            if choice not in _nodes:
+            if choice not in nodes:
                 wanted.setdefault(choice, f"{choice[0]}_{len(wanted)}")
     if not wanted:
-        return
+        return nodes
     config = _compose([f"+{group}@{_MANY}.{key}='{name}'" for (group, name), key in wanted.items()])
     for (group, name), key in wanted.items():
-        _nodes[group, name] = config[_MANY][key]
+        nodes[group, name] = config[_MANY][key]
+    return nodes
 
 
 def _backbone_of(task: str) -> str:
     """The backbone that the file of ``task`` chooses, else the default one."""
     defaults = read_yaml(registry.path_of("task", task)).get("defaults") or ()
     chosen = (entry[_OVERRIDE] for entry in defaults if isinstance(entry, dict) and _OVERRIDE in entry)
-    return str(next(chosen, _base[_data_dir()]["backbone"]["name"]))
+    return str(next(chosen, _base[_state()]["backbone"]["name"]))
 
 
-def _data_dir() -> str | None:
-    return os.environ.get("UORA_DATA_DIR")
+def _state() -> State:
+    return tuple(registry.roots()), os.environ.get("UORA_DATA_DIR")
 
 
 def _compose(overrides: list[str]) -> dict[str, Any]:
@@ -77,7 +83,8 @@ def _compose(overrides: list[str]) -> dict[str, Any]:
 
     try:
         with initialize_config_dir(str(registry.configs_dir()), version_base="1.3"):
-            config = hydra_compose("config", overrides=overrides)
+            mine = ",".join(f"'file://{root}'" for root in registry.roots()[1:])
+            config = hydra_compose("config", overrides=[*overrides, *([f"hydra.searchpath=[{mine}]"] if mine else [])])
         return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(f"the configuration does not compose: {str(error).splitlines()[0]}") from None

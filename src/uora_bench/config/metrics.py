@@ -29,7 +29,7 @@ UNSCALED = frozenset({"nist", "cider", "loss", "perplexity"})
 def check_metric(metric: MetricSpec) -> None:
     """Raise `UserError` for a built-in metric that there is not, or a primary value that it does not give.
 
-    Any other name is one of `evaluate.load`, which only `uora_bench.metrics.load` can look up.
+    Any other name is one of `evaluate.load`, which only `uora_bench.metrics.load_metric` can look up.
     """
     name, primary = metric.name, metric.primary
     if name in SCORES:

@@ -9,6 +9,7 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from uora_bench.config import plugins
 from uora_bench.errors import UserError, nearest
 
 if TYPE_CHECKING:  # help lists names, and their dataclasses are the slower half of its start
@@ -51,11 +52,39 @@ def paper_dir() -> Path:
     return packaged if packaged.is_dir() else here.parents[1] / "results" / "paper"
 
 
+def roots() -> list[Path]:
+    """The folders of YAML files: the package's own, then those of the plug-ins in use."""
+    return [configs_dir(), *(plugin.configs for plugin in plugins.active() if plugin.configs.is_dir())]
+
+
+def files(group: str) -> dict[str, Path]:
+    """The files of ``group`` by the names that ``group=`` accepts; those that start with ``_`` are building blocks.
+
+    Raises:
+        UserError: when two places define a name; both are named.
+    """
+    found: dict[str, Path] = {}
+    for root in roots():
+        for path in (root / group).rglob("*.yaml"):
+            name = path.relative_to(root / group).with_suffix("").as_posix()
+            if path.name.startswith("_"):
+                continue
+            if name in found:
+                raise UserError(
+                    f"{group} '{name}' is defined twice: '{found[name]}' and '{path}'; give one another name"
+                )
+            found[name] = path
+    return found
+
+
+def file_of(group: str, name: str) -> Path | None:
+    """The file of ``group=name``; None where there is none. (A grid asks a thousand times.)"""
+    return next((path for root in roots() if (path := root / group / f"{name}.yaml").is_file()), None)
+
+
 def choices(group: str) -> list[str]:
-    """Names that ``group=`` accepts, e.g. ``glue/rte``; files starting with ``_`` are building blocks, no choices."""
-    root = configs_dir() / group
-    names = (p.relative_to(root).with_suffix("").as_posix() for p in root.rglob("*.yaml"))
-    return sorted(n for n in names if not n.rsplit("/", 1)[-1].startswith("_"))
+    """Names that ``group=`` accepts, e.g. ``glue/rte``."""
+    return sorted(files(group))
 
 
 def check_choice(group: str, name: str) -> str:
@@ -68,22 +97,29 @@ def check_choice(group: str, name: str) -> str:
 
 def path_of(group: str, name: str) -> Path:
     """The file of ``group=name``; raises `UserError` as `check_choice`."""
-    return configs_dir() / group / f"{check_choice(group, name)}.yaml"
+    return files(group)[check_choice(group, name)]
 
 
-def only_subclass(module_name: str, base: type[T]) -> type[T]:
-    """The one public sub-class of ``base`` that the module ``module_name`` defines."""
-    module = importlib.import_module(module_name)
+def only_subclass(kind: str, name: str, base: type[T]) -> type[T]:
+    """The one public sub-class of ``base`` that the module ``name`` of ``kind`` (methods, tasks) defines, whether it is
+    the package's own or a plug-in's.
+
+    Raises:
+        UserError: a plug-in's file cannot be imported, or defines none or several.
+    """
+    plugin = plugins.owner(kind, name)
+    module = importlib.import_module(f"uora_bench.{kind}.{name}") if plugin is None else plugin.load(kind, name)
     found = [
         v
         for v in vars(module).values()
         if isinstance(v, type)
         and issubclass(v, base)
-        and v.__module__ == module_name
+        and v.__module__ == module.__name__
         and not v.__name__.startswith("_")
     ]
     if len(found) != 1:
-        raise TypeError(f"{module_name} must define exactly one {base.__name__}, it defines {len(found)}")
+        where = module.__file__ if plugin is not None else module.__name__
+        raise UserError(f"'{where}' must define exactly one {base.__name__}, it defines {len(found)}")
     return found[0]
 
 
@@ -93,7 +129,7 @@ def method_options(name: str) -> type[MethodOptions]:
 
     if name in _METHODS:
         return _named(_METHODS[name], MethodOptions)
-    return only_subclass(f"uora_bench.methods.{name}", MethodOptions)
+    return only_subclass("methods", name, MethodOptions)
 
 
 def task_options(family: str) -> type[TaskOptions]:
@@ -107,7 +143,7 @@ def task_options(family: str) -> type[TaskOptions]:
     if family in _TASKS:
         return _named(_TASKS[family], TaskOptions)
     try:
-        return only_subclass(f"uora_bench.tasks.{family}", TaskOptions)
+        return only_subclass("tasks", family, TaskOptions)
     except ModuleNotFoundError:
         raise UserError(f"task.family: no family '{family}'{nearest(family, _TASKS)}") from None
 

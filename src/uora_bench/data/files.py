@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +42,35 @@ def read_rows(path: Path) -> Dataset:
         table.validate(full=True)  # text is UTF-8: arrow does not look while reading
         return Dataset(table)
     except (pa.ArrowException, OSError, EOFError, ValueError) as error:
-        raise UserError(f"cannot read '{path}': {hub.reason(error)}; copy or prefetch it again") from None
+        raise UserError(f"cannot read '{path}': {hub.reason(error)}; {_remedy(path)}") from None
+
+
+def join_rows(parts: Sequence[Dataset], what: str) -> Dataset:
+    """The rows of all ``parts``, one after the other; ``what`` they are is for the message.
+
+    Raises:
+        UserError: when their columns are not of the same types, or their classes not in the same order.
+    """
+    from datasets import concatenate_datasets
+
+    if len(parts) == 1:
+        return parts[0]
+    try:
+        return concatenate_datasets(list(parts))
+    except ValueError as error:
+        raise UserError(f"{what} do not fit together: {hub.reason(error)}; write them with the same columns") from None
+
+
+def _remedy(path: Path) -> str:
+    """What to do about a file that cannot be read."""
+    if ".jsonl" in path.suffixes:
+        try:
+            with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as handle:
+                if handle.read(64).lstrip()[:1] == b"[":
+                    return "it is one JSON array: write one object a line (jq -c '.[]' old.json > new.jsonl)"
+        except (OSError, EOFError):
+            pass  # cut: that is what the message says already
+    return "copy or prefetch it again"
 
 
 def _read_lines(path: Path, schema: Any = None) -> Any:

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from uora_bench.errors import UserError
 
@@ -41,7 +42,7 @@ def reachable(repo: str, kind: Literal["model", "dataset"] = "model", revision: 
         return False
     prefix = "datasets/" if kind == "dataset" else ""
     if _answers_in_time(f"{endpoint()}/{prefix}{repo}/resolve/{revision or 'main'}/{_FILES[kind]}"):
-        _bound_waiting()
+        set_client()
         return True
     os.environ["HF_HUB_OFFLINE"] = "1"
     for name in _SWITCHES:
@@ -93,16 +94,17 @@ def seconds(variable: str, default: float) -> float:
     return value
 
 
-@functools.cache
-def _bound_waiting() -> None:
-    """Let the libraries wait no longer than we do: they take any ``Retry-After`` for an order."""
+def set_client(bound_waiting: bool = True) -> None:
+    """Have the libraries' HTTP client send the token to the Hub's own host alone, wherever a page or a redirection
+    leads; with ``bound_waiting`` they also wait no longer than we do: they take any ``Retry-After`` for an order."""
     import huggingface_hub
     from huggingface_hub.utils import _http
 
-    if not hasattr(huggingface_hub, "set_client_factory"):  # before version 1, which does not read the header
-        return
-
     longest = int(wait_seconds() / _PAUSES)
+
+    def keep_token(request: Any) -> None:
+        if _origin(str(request.url)) != _origin(endpoint()):
+            request.headers.pop("authorization", None)
 
     def shorten(response: Any) -> None:
         asked = [response.headers.pop(name, None) for name in ("retry-after", "ratelimit")]
@@ -113,10 +115,19 @@ def _bound_waiting() -> None:
     def factory() -> Any:
         client: Any = _http.default_client_factory()
         hooks = client.event_hooks
-        client.event_hooks = {**hooks, "response": [*hooks.get("response", []), shorten]}
+        waiting = [shorten] if bound_waiting else []
+        client.event_hooks = {
+            "request": [*hooks.get("request", []), keep_token],
+            "response": [*hooks.get("response", []), *waiting],
+        }
         return client
 
     huggingface_hub.set_client_factory(factory)
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
 def _answers_in_time(url: str) -> bool:
@@ -133,27 +144,10 @@ def _answers(url: str) -> bool:
 
     403, 407 and 5xx are what a proxy or a Hub out of order says; with them the libraries would only wait.
     """
-    import ssl
-    import urllib.error
-    import urllib.request
-
-    class Stay(urllib.request.HTTPRedirectHandler):
-        def redirect_request(self, *_: Any) -> None:  # the redirection is the answer
-            return None
+    import httpx2
 
     try:
-        context = ssl.create_default_context()
-        try:  # the certificates the libraries use: some Pythons come with none of their own
-            import certifi
-
-            context.load_verify_locations(certifi.where())
-        except ImportError:
-            pass
-        opener = urllib.request.build_opener(Stay, urllib.request.HTTPSHandler(context=context))
-        request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": "uora_bench"})
-        with opener.open(request, timeout=PROBE_SECONDS):
-            return True
-    except urllib.error.HTTPError as error:
-        return 300 <= error.code < 400 or error.code in (401, 404)
-    except Exception:  # noqa: BLE001 - whatever went wrong, there is no Hub to talk to
+        status = httpx2.head(url, timeout=PROBE_SECONDS, headers={"User-Agent": "uora_bench"}).status_code
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError):  # there is no Hub to talk to
         return False
+    return status < 400 or status in (401, 404)

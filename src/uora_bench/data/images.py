@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 Source = bytes | str  # a compressed picture, or the path of a file that holds one
+ValueRange = tuple[float, ...]  # the two grey values that are black and white
 _ROWS_AT_A_TIME = 500  # compressed pictures looked at together
 _MOST_THREADS = 8
+_BITS_PER_SAMPLE = 258  # a tag of TIFF
 # crop_flip, own choice: a window of 50 to 100 % of the area, 3:4 to 4:3, as pretraining crops but gentler
 _AREA, _RATIO = (0.5, 1.0), (3 / 4, 4 / 3)
 
@@ -118,34 +120,77 @@ def _window(width: int, height: int, generator: Any) -> tuple[float, float, floa
     return left, upper, min(left + w, width), min(upper + h, height)
 
 
-def decode(source: Source) -> Any:
-    """The picture as a PIL image in RGB, turned upright where its EXIF data says so. Transparency is dropped."""
+def decode(source: Source, value_range: ValueRange | None = None) -> Any:
+    """The picture as a PIL image in RGB, turned upright where its EXIF data says so. Transparency is dropped; of a grey
+    picture ``value_range`` is black and white, None: what the file says.
+
+    Raises:
+        ValueError, or what PIL raises: for a picture that is broken, or does not say what its values mean.
+    """
+    import numpy as np
     from PIL import Image, ImageOps
 
     with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
         ImageOps.exif_transpose(image, in_place=True)
         if image.mode == "RGB":
             return image.copy()
-        if image.mode == "I" or image.mode.startswith("I;16"):  # 16-bit grey; PIL would clip it to white
-            import numpy as np
-
-            return Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+        shift = _surplus_bits(image) if value_range is None else 0
+        if shift:  # PIL would clip it to white
+            return Image.fromarray((np.asarray(image) >> shift).clip(0, 255).astype(np.uint8)).convert("RGB")
+        if value_range is not None and _is_grey(image):
+            return Image.fromarray(_in_bytes(np.asarray(image), *value_range)).convert("RGB")
         if "transparency" in image.info:
             return image.convert("RGBA").convert("RGB")
         return image.convert("RGB")
 
 
-def header_fault(source: Source) -> str | None:
-    """Why ``source`` cannot be a picture, from its first bytes; None when they look right. Decodes nothing."""
+def _is_grey(image: Any) -> bool:
+    return image.mode in ("L", "I", "F") or image.mode.startswith("I;16")
+
+
+def _surplus_bits(image: Any) -> int:
+    """How many bits the values of a grey picture have beyond 8, as its file says; 0 for any other picture."""
+    if image.mode == "L" or not _is_grey(image):
+        return 0
+    if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
+        kind = "floating-point" if image.mode == "F" else "32-bit"
+        raise ValueError(
+            f"its grey values are {kind} numbers, and the file does not say which of them are black and white: say it "
+            "with task.value_range=[black,white], e.g. [0,1]"
+        )
+    bits = image.tag_v2.get(_BITS_PER_SAMPLE, (16,))[0] if image.format == "TIFF" else 16
+    return int(bits) - 8
+
+
+def _in_bytes(values: np.ndarray, black: float, white: float) -> np.ndarray:
+    """``values`` from ``black`` to ``white`` as 0 to 255."""
+    import numpy as np
+
+    if not np.isfinite(values).all():
+        raise ValueError("it holds values that are no numbers")
+    return np.rint((values.astype(np.float64) - black) / (white - black) * 255).clip(0, 255).astype(np.uint8)
+
+
+def header_fault(source: Source, value_range: ValueRange | None = None) -> str | None:
+    """Why `decode` cannot take ``source``, from its first bytes; None when they look right. Decodes nothing."""
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source):
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            if value_range is None:
+                _surplus_bits(image)
             return None
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 - PIL's plugins raise whatever a broken file leads them into
         return _reason(error)
+
+
+def fault_of(row: int, rows: int, name: str | None, error: Exception) -> str:
+    """What to say of a picture that cannot be decoded."""
+    called = f", '{name}'" if name else ""
+    why = f"cannot be decoded: {_reason(error)}; replace or remove it"
+    return f"the picture in row {row} (from 0, of {rows}{called}) {why}"
 
 
 def _reason(error: Exception) -> str:
@@ -214,7 +259,8 @@ def threads() -> int:
 
 
 @functools.cache
-def _pool() -> ThreadPoolExecutor:
+def pool() -> ThreadPoolExecutor:
+    """The threads that decode."""
     return ThreadPoolExecutor(threads(), thread_name_prefix="decode")
 
 
@@ -241,10 +287,16 @@ class Loader:
     """
 
     def __init__(
-        self, rows: Dataset, column: str, preparation: Preparation, augmentation: Augmentation = "none"
+        self,
+        rows: Dataset,
+        column: str,
+        preparation: Preparation,
+        augmentation: Augmentation = "none",
+        value_range: ValueRange | None = None,
     ) -> None:
         self._rows = rows.select_columns([column]).with_format("arrow")
         self._column, self.preparation, self._augmentation = column, preparation, augmentation
+        self._value_range = value_range
         self._draw: int | None = None
         self._order: Iterator[np.ndarray] = iter(())
         self._ahead: _Job | None = None
@@ -289,7 +341,7 @@ class Loader:
         parts = []
         for start in range(0, len(indices), size):
             part = slice(start, start + size)
-            parts.append(_pool().submit(self._fill, found[part], indices[part], out[part]))
+            parts.append(pool().submit(self._fill, found[part], indices[part], out[part]))
         return _Job(indices, out, parts)
 
     def _fill(self, found: list[tuple[Source | None, str | None]], indices: np.ndarray, out: np.ndarray) -> None:
@@ -298,13 +350,9 @@ class Loader:
             try:
                 if source is None:
                     raise ValueError("it is null")
-                pixels = self.preparation.pixels(decode(source), self._augmentation, seed)
+                pixels = self.preparation.pixels(decode(source, self._value_range), self._augmentation, seed)
             except MemoryError:
                 raise
             except Exception as error:  # noqa: BLE001 - PIL's plugins raise whatever a broken file leads them into
-                name = f", '{path}'" if path else ""
-                raise CellError(
-                    f"the picture in row {index} (from 0, of {len(self._rows)}{name}) cannot be decoded: "
-                    f"{_reason(error)}; replace or remove it"
-                ) from None
+                raise CellError(fault_of(index, len(self._rows), path, error)) from None
             self.preparation.normalised(pixels, numbers)

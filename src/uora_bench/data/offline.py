@@ -18,6 +18,7 @@ from typing import Any
 
 from uora_bench.errors import UserError
 from uora_bench.util import atomic
+from uora_bench.util.inside import inside
 from uora_bench.util.schema import build, plain
 
 SCHEMA = 1
@@ -57,7 +58,7 @@ class Manifest:
         """The manifest of ``root``; an empty one where there is none.
 
         Raises:
-            UserError: for a file that is no manifest of this version.
+            UserError: for a file that is no manifest of this version, or names a file outside ``root``.
         """
         path = root / MANIFEST
         try:
@@ -68,6 +69,8 @@ class Manifest:
             raise UserError(f"cannot read '{path}': {error}; delete it and prefetch again") from None
         if not isinstance(data, dict) or data.get("schema") != SCHEMA or not isinstance(data.get("files"), dict):
             raise UserError(f"'{path}' is not a manifest of this version; delete it and prefetch again")
+        for name in data["files"]:
+            inside(root, name)
         return cls(root, {name: build(Entry, entry, f"{MANIFEST}: {name}") for name, entry in data["files"].items()})
 
     def write(self) -> None:
@@ -119,9 +122,9 @@ def cache() -> Path | None:
     return folder if folder is not None and folder.is_dir() else None
 
 
-def lacking(repo: str, revision: str, root: Path, manifest: Manifest | None = None) -> list[str]:
+def lacking(repo: str, revision: str, root: Path, manifest: Manifest | None = None, full: bool = False) -> list[str]:
     """What ``root`` lacks of model ``repo`` at ``revision``, as paths from ``root`` with what is wrong; empty: it is
-    complete. Reads names and sizes only.
+    complete. Reads names and sizes only, with ``full`` every byte.
 
     A model that the manifest does not know (a cache copied by hand) is complete with a configuration and its weights.
     """
@@ -131,17 +134,16 @@ def lacking(repo: str, revision: str, root: Path, manifest: Manifest | None = No
     if commit is None or not (folder / "snapshots" / commit).is_dir():
         return [f"{where} ({repo} at {revision}) is missing"]
     manifest = manifest or Manifest.read(root)
-    known = manifest.of_model(repo, commit)
-    if known:
-        return [f"{name} {problem}" for name in known if (problem := manifest.wrong(name))]
+    if known := manifest.of_model(repo, commit):
+        return [f"{name} {problem}" for name in known if (problem := manifest.wrong(name, full))]
     snapshot = folder / "snapshots" / commit
     needed = ["config.json", *_weights(snapshot)]
-    return [f"{where}/snapshots/{commit}/{n} is missing" for n in needed if not (snapshot / n).is_file()]
+    return [f"{where}/snapshots/{commit}/{n} is missing" for n in needed if not inside(snapshot, n).is_file()]
 
 
-def folder_name(repo: str) -> str:
-    """The name of model ``repo``'s folder in a cache of the Hub's layout."""
-    return "models--" + repo.replace("/", "--")
+def folder_name(repo: str, kind: str = "model") -> str:
+    """The name of ``repo``'s folder in a cache of the Hub's layout."""
+    return f"{kind}s--" + repo.replace("/", "--")
 
 
 def commit_of(folder: Path, revision: str) -> str | None:
@@ -149,13 +151,20 @@ def commit_of(folder: Path, revision: str) -> str | None:
     if is_commit(revision):
         return revision
     try:
-        return (folder / "refs" / revision).read_text(encoding="utf-8").strip()
+        return inside(folder / "refs", revision).read_text(encoding="utf-8").strip()
     except OSError:
         return None
 
 
 def is_commit(revision: str) -> bool:
     return _COMMIT.fullmatch(revision) is not None
+
+
+def entry_of(
+    path: Path, kind: str = "own", repo: str | None = None, revisions: tuple[str, ...] = (), commit: str | None = None
+) -> Entry:
+    """The entry of a file that is there; raises OSError."""
+    return Entry(path.stat().st_size, sha256(path), kind, repo, revisions, commit)
 
 
 def sha256(path: Path) -> str:

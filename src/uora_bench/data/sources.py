@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from uora_bench.config.cell import DataSource
 from uora_bench.data import hub, image_folders, images, offline
-from uora_bench.data.files import SUFFIXES, read_rows
+from uora_bench.data.files import SUFFIXES, join_rows, read_rows
 from uora_bench.errors import UserError, nearest
+from uora_bench.util.inside import inside
 from uora_bench.util.seeds import derive
 
 if TYPE_CHECKING:
@@ -49,14 +50,7 @@ class Source:
             UserError: when neither the folder nor the Hub has it, naming the ways out; or for an empty part.
         """
         parts = [self._part(source, name) for name in split.split("+")]
-        if len(parts) == 1:
-            return parts[0]
-        from datasets import concatenate_datasets
-
-        try:
-            return concatenate_datasets(parts)
-        except ValueError as error:
-            raise UserError(f"the parts of split '{split}' do not fit together: {hub.reason(error)}") from None
+        return join_rows(parts, f"the parts of split '{split}'")
 
     def _part(self, source: DataSource, split: str) -> Dataset:
         match = _SLICE.match(split)
@@ -83,10 +77,10 @@ class Source:
                 raise UserError(str(error)) from None
             return Dataset.from_list(made)
         if source.benchmark == IMAGE_FOLDER:
-            return image_folders.read(self.root, split)
+            return image_folders.read_image_folder(self.root, split)
         if self.root is not None:
             for suffix in SUFFIXES:
-                path = self.root / source.benchmark / source.dataset / f"{split}{suffix}"
+                path = inside(self.root, f"{source.benchmark}/{source.dataset}/{split}{suffix}")
                 if path.is_file():
                     return read_rows(path)
         return self._from_hub(source, split)
@@ -119,7 +113,7 @@ class Source:
         if self.root is None or source.benchmark in ("generated", IMAGE_FOLDER):
             return found
         for name in dict.fromkeys(part.split("[")[0] for split in splits for part in split.split("+")):
-            paths = [self.root / source.benchmark / source.dataset / f"{name}{suffix}" for suffix in SUFFIXES]
+            paths = [inside(self.root, f"{source.benchmark}/{source.dataset}/{name}{suffix}") for suffix in SUFFIXES]
             path = next((p for p in paths if p.is_file()), None)
             if path is not None:
                 with open(path, "rb") as handle:

@@ -38,11 +38,11 @@ class TokenCache:
         if state is None or self.folder is None:
             return _tokenise(processor, texts, options)
         path = self.folder / f"{_key(state, texts, options)}.npz"
-        found = _read(path)
+        found = _read_tokens(path)
         if found is None:
             found = _tokenise(processor, texts, options)
             try:
-                atomic.write_file(path, functools.partial(_write, tokens=found))
+                atomic.write_file(path, functools.partial(_write_tokens, tokens=found))
             except OSError as error:
                 print(f"note: tokens are not kept in '{self.folder}': {error.strerror}", file=sys.stderr)
         return found
@@ -82,7 +82,7 @@ def _key(state: str, texts: Sequence[Sequence[str]], options: dict[str, Any]) ->
     return digest.hexdigest()[:32]
 
 
-def _write(path: Path, tokens: dict[str, Ragged]) -> None:
+def _write_tokens(path: Path, tokens: dict[str, Ragged]) -> None:
     import numpy as np
 
     arrays = {}
@@ -95,7 +95,7 @@ def _write(path: Path, tokens: dict[str, Ragged]) -> None:
         np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
-def _read(path: Path) -> dict[str, Ragged] | None:
+def _read_tokens(path: Path) -> dict[str, Ragged] | None:
     import numpy as np
 
     try:

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from uora_bench import __version__
 from uora_bench.config.metrics import scale_of
 from uora_bench.errors import UserError
 from uora_bench.export.request import ExportRequest
@@ -15,6 +14,7 @@ from uora_bench.export.source import HALF, Source
 from uora_bench.export.target_folder import TAG
 from uora_bench.records.record import CellRecord
 from uora_bench.util.schema import plain
+from uora_bench.util.version import __version__
 
 if TYPE_CHECKING:
     from uora_bench.tasks.base import HeadSpec
@@ -182,7 +182,7 @@ def _costs(record: CellRecord) -> Iterator[str]:
         raise UserError(f"the record of cell {record.cell_id} has no counts; run the cell again")
     yield f"- parameters: adapter {counts.adapter:,}, head {counts.head:,}, all with the frozen ones {counts.total:,}"
     if sizes is not None:
-        yield f"- bytes that the method needs to ship (without the head): {sizes.adapter_size:,}"
+        yield f"- adapter size in bytes (without the head): {sizes.adapter_size:,}"
 
 
 def _recipe(facts: Facts) -> Iterator[str]:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from uora_bench.errors import UserError
+from uora_bench.execution.artifacts import ADAPTER, CONFIGURATION, HEAD
 from uora_bench.export import target_folder
 from uora_bench.export.request import ExportRequest
 from uora_bench.export.source import HALF, Source, read_source
-from uora_bench.run.artifacts import ADAPTER, CONFIGURATION, HEAD
 from uora_bench.util import atomic
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def _fresh(loaded: Loaded) -> Any:
     from uora_bench.models import backbones
 
     cell = loaded.cell
-    model: Any = backbones.load(cell.backbone, loaded.head, cell.seed + 1).model
+    model: Any = backbones.load_backbone(cell.backbone, loaded.head, cell.seed + 1).model
     return model.to(checks.stored_dtype(model))
 
 
@@ -167,7 +167,7 @@ def _merged(loaded: Loaded, folder: Path) -> float:
     expected = checks.logits(model, inputs)
     save_merged(loaded, dtype, folder)
     loaded.model = model = None
-    reloaded = getattr(transformers, loaded.head.auto_class).from_pretrained(str(folder))
+    reloaded = getattr(transformers, loaded.head.auto_class).from_pretrained(str(folder), trust_remote_code=False)
     return checks.compare(expected, checks.logits(checks.widen(reloaded), inputs), "the merged model, loaded again,")
 
 

@@ -1,4 +1,4 @@
-"""A finished cell as a model: backbone, adapter and head put together as `uora_bench.run.fitting` did."""
+"""A finished cell as a model: backbone, adapter and head put together as `uora_bench.execution.fitting` did."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def load_cell(source: Source, weights: str, backbone: str | None = None) -> Load
     root = (source.values.get("data") or {}).get("root")
     if root is not None and Path(root).is_dir():  # where the run took its model from, unless this is another machine
         offline.use(root)
-    fresh = backbones.load(cell.backbone, head, cell.seed)
+    fresh = backbones.load_backbone(cell.backbone, head, cell.seed)
     model: Any = fresh.model
     plain, own = frozenset(model.state_dict()), {id(p) for p in model.parameters()}
     opened, _ = inject(cell, model, method)

@@ -9,9 +9,10 @@ from typing import Any
 
 from uora_bench.config.cell import Cell
 from uora_bench.errors import UserError, nearest
+from uora_bench.execution.artifacts import ADAPTER, CONFIGURATION, HEAD
 from uora_bench.records.record import CellRecord, find_record, record_path
-from uora_bench.run.artifacts import ADAPTER, CONFIGURATION, HEAD
 from uora_bench.training.checkpoint import BEST
+from uora_bench.util.inside import inside
 
 WEIGHTS = ("last", "best")
 HALF = ("float16", "bfloat16")
@@ -132,7 +133,10 @@ def read_source(folder: Path) -> Source:
         data = json.loads(path.read_text(encoding="utf-8"))
         values = data["values"]
         cell = Cell.from_config(values)
-        return Source(folder, str(data["cell_id"]), values, cell, dict(data.get("native", {})))
+        found = Source(folder, str(data["cell_id"]), values, cell, dict(data.get("native", {})))
+        for name in (found.cell_id, found.experiment):  # folders are named after them
+            inside(folder, name)
+        return found
     except UserError as error:
         raise UserError(
             f"'{path}' does not fit this version of uora_bench: {error}; use the commit that the record names"

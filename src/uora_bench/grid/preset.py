@@ -9,6 +9,7 @@ from __future__ import annotations
 import fnmatch
 import functools
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from uora_bench.config import compose, registry, synonyms
@@ -63,23 +64,44 @@ class Experiment:
 _OF_CELLS = {"axes", "set", "rules", "include", "exclude", "starts"}  # where a preset names keys of its cells
 
 
-@functools.cache
+def is_file(name: str) -> bool:
+    """Whether ``experiment=name`` is a file of the user's own (``./grid.yaml``) rather than a preset's name."""
+    return name.endswith((".yaml", ".yml")) or name.startswith((".", "/", "~"))
+
+
 def load_experiment(name: str) -> Experiment:
-    """The experiment ``name``; raises `UserError` for an unknown one or a file that does not fit `Experiment`."""
+    """The experiment ``name``: a preset, or a YAML file of the user's own.
+
+    Raises:
+        UserError: for an unknown one, or a file that does not fit `Experiment`.
+    """
+    if not is_file(name):
+        path = registry.path_of("experiment", name)
+        experiment = _load(path, path.stat().st_mtime_ns)
+        if experiment.name != name:
+            raise UserError(f"'{path}' says name: {experiment.name}, and is found as {name}; the two must be the same")
+        return experiment
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise UserError(f"experiment={name}: there is no such file{nearest(path.stem, registry.choices('experiment'))}")
+    experiment = _load(path, path.stat().st_mtime_ns)
+    if experiment.name in registry.choices("experiment"):
+        raise UserError(f"'{path}' says name: {experiment.name}, which is a preset's; give it a name of its own")
+    return experiment
+
+
+@functools.lru_cache(maxsize=64)
+def _load(path: Path, changed: int) -> Experiment:
+    """The experiment in the file ``path``, which was last ``changed`` then."""
     import yaml
 
-    registry.check_choice("experiment", name)
-    path = registry.configs_dir() / "experiment" / f"{name}.yaml"
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise UserError(f"configs/experiment/{name}.yaml is not YAML: {' '.join(str(error).split())[:200]}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"'{path}' is not YAML: {' '.join(str(error).split())[:200]}") from None
     for part in _OF_CELLS & data.keys() if isinstance(data, dict) else ():
         data[part] = _canonical(data[part])
-    experiment = build(Experiment, data, f"experiment {name}")
-    if experiment.name != name:
-        raise UserError(f"configs/experiment/{name}.yaml says name: {experiment.name}; the two must be the same")
-    return experiment
+    return build(Experiment, data, f"experiment {path.stem}")
 
 
 def _canonical(node: Any) -> Any:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from uora_bench.config import compose, registry, synonyms
 from uora_bench.errors import UserError, nearest
 from uora_bench.grid import preset
 
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import RangeSweep
+
+_MOST = 10_000  # values of a range
 LAUNCHERS = ("print", "local", "slurm")
 OWN = ("experiment", "launcher")
 # what is said once for a whole grid
@@ -45,7 +49,8 @@ def read_request(words: list[str], launcher: str = "print") -> GridRequest:
             if not text:
                 raise UserError(f"'{word}' needs a value: write {key}=…")
             if key == "experiment":
-                experiment = registry.check_choice("experiment", text)
+                preset.load_experiment(text)  # says what is wrong with it
+                experiment = text
             elif key == "launcher":
                 if text not in LAUNCHERS:
                     raise UserError(f"unknown launcher '{text}'{nearest(text, LAUNCHERS)}")
@@ -86,11 +91,22 @@ def _axis(word: str) -> tuple[str, list[str]]:
             raise UserError(f"'{word}' matches nothing{nearest(text, registry.choices(key))}")
         return key, [Given(name) for name in found]
     if isinstance(value, RangeSweep) or override.is_choice_sweep():
+        if isinstance(value, RangeSweep):
+            _check_range(word, value)
         found = [Given(v) for v in override.sweep_string_iterator()]
         if not found:
             raise UserError(f"'{word}' is an empty grid")
         return key, list(dict.fromkeys(found))
     raise UserError(f"'{word}': only lists (a,b), range() and glob() make a grid of cells")
+
+
+def _check_range(word: str, found: RangeSweep) -> None:
+    """Raise `UserError` for a range without a step, or of more values than anybody means."""
+    start, stop, step = (float(part) for part in (found.start or 0, found.stop or 0, found.step))
+    if not step:
+        raise UserError(f"'{word}': the step of a range must not be 0")
+    if (stop - start) / step > _MOST:
+        raise UserError(f"'{word}' has more than {_MOST:,} values; give a shorter range")
 
 
 class Given(str):

@@ -19,7 +19,7 @@ def method_class(name: str) -> type[Method]:
     """The `Method` sub-class of ``methods/<name>.py``; raises `UserError` for an unknown name."""
     from uora_bench.methods.base import Method
 
-    return registry.only_subclass(f"{__name__}.{registry.check_choice('method', name)}", Method)  # type: ignore[type-abstract]
+    return registry.only_subclass("methods", registry.check_choice("method", name), Method)  # type: ignore[type-abstract]
 
 
 def create_method(options: MethodOptions, seed: int) -> Method:

@@ -72,8 +72,6 @@ class VeRA(Method):
         weight: Tensor = first.weight
         dtype = torch.promote_types(weight.dtype, torch.float32)
         self.pairs = make_pairs(targets, config.rank, config.init, config.gain, config.sharing, self._pair_seed, dtype)
-        # one registration: .to(), state dicts and copies of the model see each pair exactly once
-        model.add_module("projection_pairs", nn.ModuleList(self.pairs.values()).to(weight.device))
         self.pair_of: dict[str, str] = {t.name: pair_key(t, config.sharing) for t in targets}
 
         def make(target: Target, dtype: torch.dtype, device: torch.device) -> VectorBranch:
@@ -81,7 +79,12 @@ class VeRA(Method):
             b = torch.full((target.shape.out_features,), config.b_initial, dtype=dtype, device=device)
             return VectorBranch(d, b, self.pairs[self.pair_of[target.name]], target.shape.in_features)
 
+        pairs = nn.ModuleList(self.pairs.values()).to(weight.device)
         self._wrap(model, targets, config.dropout, make)
+        # one registration: .to(), state dicts and copies of the model see each pair exactly once. (A Sequential would
+        # call every module that it holds.)
+        holder = next(iter(self.layers.values())) if isinstance(model, nn.Sequential) else model
+        holder.add_module("projection_pairs", pairs)
 
     def _pair_seed(self, key: str) -> int:
         """The seed of the pair of this name."""

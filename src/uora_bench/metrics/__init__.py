@@ -1,4 +1,4 @@
-"""Metrics: `load` gives one by name, an object that is called as an `evaluate.Metric` is.
+"""Metrics: `load_metric` gives one by name, an object that is called as an `evaluate.Metric` is.
 
 The built-in ones (`uora_bench.config.metrics`) are pure functions, one module per family, and import no `evaluate`,
 which costs seconds; it is imported only for a metric that is not built in. docs/metrics/README.md has the measurement.
@@ -38,7 +38,7 @@ class BuiltIn:
         return self.scores(predictions, references, **options)
 
 
-def load(name: str) -> Metric:
+def load_metric(name: str) -> Metric:
     """The metric of that name: a key of ``SCORES``, else what `evaluate.load` finds under it.
 
     That is a file (``./my_metric.py``), a folder with a file of its own name (``./my_metric``), or a metric of the Hub

@@ -1,10 +1,12 @@
 """Backbones: where their weights are, and how they are loaded.
 
-`load` gives a model ready to train, `skeleton` the same model without weights (meta device), for exact counts offline.
+`load_backbone` gives a model ready to train, `skeleton` the same model without weights (meta device), for exact counts
+offline.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -35,7 +37,7 @@ class Loaded:
     origin: dict[str, Any]
 
 
-def load(backbone: BackboneConfig, head: HeadSpec, seed: int) -> Loaded:
+def load_backbone(backbone: BackboneConfig, head: HeadSpec, seed: int) -> Loaded:
     """Load the weights, put the task's head on, and initialise the head from ``seed`` alone.
 
     The head is float32 even on a half-precision backbone: it is trained, and half precision would round its steps away.
@@ -60,6 +62,7 @@ def load(backbone: BackboneConfig, head: HeadSpec, seed: int) -> Loaded:
                 dtype=dtype,
                 output_loading_info=True,
                 use_safetensors=True,
+                trust_remote_code=False,
                 # a vision model is often saved with a head of its own; the head is drawn anew in any case
                 ignore_mismatched_sizes=backbone.kind == "vision",
                 **arguments,
@@ -93,8 +96,10 @@ def _processor(backbone: BackboneConfig, place: str, arguments: dict[str, Any]) 
 
     if backbone.kind == "vision":
         # torchvision's variant, which the library takes where it finds it, resizes to other values
-        return transformers.AutoImageProcessor.from_pretrained(place, backend="pil", **arguments)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(place, **arguments)
+        return transformers.AutoImageProcessor.from_pretrained(
+            place, backend="pil", trust_remote_code=False, **arguments
+        )
+    tokenizer = transformers.AutoTokenizer.from_pretrained(place, trust_remote_code=False, **arguments)
     # where the files are missing the library makes an empty tokenizer and says nothing
     if len(tokenizer) < len(tokenizer.all_special_tokens) + _FEWEST_TOKENS:
         raise ValueError("it holds no tokenizer (tokenizer.json)")
@@ -112,14 +117,15 @@ def skeleton(backbone: BackboneConfig, head: HeadSpec) -> nn.Module:
 
     def build(config: Any) -> Any:
         with torch.device("meta"):
-            return getattr(transformers, head.auto_class).from_config(config)
+            return getattr(transformers, head.auto_class).from_config(config, trust_remote_code=False)
 
     if backbone.architecture is not None:
         model = build(transformers.AutoConfig.for_model(**backbone.architecture, **head.config))
     else:
         place, arguments = _locate(backbone)
         with _loading(backbone, place, arguments):
-            model = build(transformers.AutoConfig.from_pretrained(place, **arguments, **head.config))
+            config = transformers.AutoConfig.from_pretrained(place, trust_remote_code=False, **arguments, **head.config)
+            model = build(config)
     model.head_modules = tuple(backbone.head)
     return model
 
@@ -185,6 +191,8 @@ def _loading(backbone: BackboneConfig, place: str, arguments: dict[str, Any]) ->
     except Exception as error:  # noqa: BLE001 - OSError, httpx's, SafetensorError, ValueError, KeyError …
         files = "preprocessor_config.json" if backbone.kind == "vision" else "tokenizer"
         why = hub.reason(error) + _lack(backbone, place)
+        if "trust_remote_code" in str(error):  # not said: None would make the library ask at the terminal
+            why = "it needs code of its own, which is never run; take a model of an architecture that transformers has"
         raise UserError(
             f"cannot load backbone={backbone.name} from '{place}': {why}; set backbone.path=<folder> (config.json, "
             f"*.safetensors, {files}), run `make prefetch` on a connected machine, "
@@ -203,11 +211,16 @@ def _check_architecture(backbone: BackboneConfig, model: Any) -> None:
     """The bundled architecture, from which counts are made offline, must be the weights' own."""
     for key, value in (backbone.architecture or {}).items():
         own = getattr(model.config, key, value)
-        if own != value:
+        if own != value and not _is_rounded(own, value):
             raise UserError(
                 f"backbone={backbone.name}: the weights say {key}={own}, configs/backbone/{backbone.name}.yaml says "
                 f"{value}; these are not the weights the name stands for"
             )
+
+
+def _is_rounded(own: Any, value: Any) -> bool:
+    """Whether two numbers are one in float32, the precision that some files keep their settings in."""
+    return isinstance(own, float) and isinstance(value, float) and struct.pack("f", own) == struct.pack("f", value)
 
 
 def _check_picture_size(backbone: BackboneConfig, model: Any, processor: Any) -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge
 
 from uora_bench.errors import UserError, nearest
 from uora_bench.mt_bench.judge.answers import CATEGORIES
 from uora_bench.tasks.instruct import TEMPLATES
-from uora_bench.util.schema import build, convert
+from uora_bench.util.schema import build, convert, parse_text
 
 TEMPERATURE = "temperature."  # temperature.<category>=x
 _PLACES = {"data.root": None, "output": None, "backbone.path": None, "runs.dir": "runs", "results.dir": None,
@@ -25,26 +26,19 @@ class AnswerConfig:
     published ones. Null: ``seed`` and ``template`` are the cell's, ``limit`` all questions."""
 
     seed: int | None = None
-    max_new_tokens: int = 1024
-    batch_size: int = 8
+    max_new_tokens: Annotated[int, Ge(1)] = 1024
+    batch_size: Annotated[int, Ge(1)] = 8
     turns: Literal["1", "both"] = "both"
     template: str | None = None
-    temperature: Mapping[str, float] = field(default_factory=dict)
+    temperature: Mapping[str, Annotated[float, Ge(0)]] = field(default_factory=dict)
     weights: Literal["last", "best"] = "last"
-    limit: int | None = None
+    limit: Annotated[int, Ge(1)] | None = None
     force: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("max_new_tokens", "batch_size", "limit"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"{name}={value} must be at least 1")
         known = (*TEMPLATES, "chat")
         if self.template is not None and self.template not in known:
             raise UserError(f"template={self.template}: there is no such template{nearest(self.template, known)}")
-        for category, value in self.temperature.items():
-            if value < 0:
-                raise UserError(f"{TEMPERATURE}{category}={value:g} must not be negative (0: greedy)")
 
 
 @dataclass(frozen=True)
@@ -70,28 +64,15 @@ def parse(cell: str, given: Mapping[str, str]) -> AnswerRequest:
     dry_run = False
     for key, text in given.items():
         if key == "dry_run":
-            dry_run = convert(bool, _value(bool, text), key)
+            dry_run = convert(bool, parse_text(bool, text), key)
         elif key in places:
             places[key] = text or None
         elif key.startswith(TEMPERATURE):
             category = key.removeprefix(TEMPERATURE)
             if category not in CATEGORIES:
                 raise UserError(f"unknown key '{key}'{nearest(key, [TEMPERATURE + one for one in CATEGORIES])}")
-            values["temperature"][category] = _value(float, text)
+            values["temperature"][category] = parse_text(float, text)
         else:
-            values[key] = _value(hints[key], text)
+            values[key] = parse_text(hints[key], text)
     places["data.root"] = places["data.root"] or os.environ.get("UORA_DATA_DIR") or None
     return AnswerRequest(cell, build(AnswerConfig, values), places, dry_run)
-
-
-def _value(hint: Any, text: str) -> Any:
-    """``text`` as JSON where the type is not text; what does not fit the type is refused by its conversion."""
-    options = typing.get_args(hint)
-    if text == "null" and type(None) in options:
-        return None
-    if str in options or typing.get_origin(hint) is Literal:
-        return text
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text

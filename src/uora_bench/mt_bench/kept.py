@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from uora_bench.errors import UserError
-from uora_bench.mt_bench.judge import answers
-from uora_bench.mt_bench.judge.answers import Answer
+from uora_bench.mt_bench.judge.answers import Answer, read_answers, write_answers
 from uora_bench.mt_bench.questions import Question
 
 
@@ -88,18 +86,18 @@ class Kept:
     def add(self, made: list[Answer]) -> None:
         """Keep ``made``; when this returns they are on the disk."""
         self.answers.update({answer.question_id: answer for answer in made})
-        answers.write(self.partial, self._ordered())
+        write_answers(self.partial, self._ordered())
 
     def finish(self) -> None:
         """Put the finished file in place."""
-        answers.write(self.output, self._ordered())
+        write_answers(self.output, self._ordered())
         self.partial.unlink(missing_ok=True)
 
     def _ordered(self) -> list[Answer]:
         return [self.answers[number] for number in self.asked.questions if number in self.answers]
 
     def _read(self, path: Path) -> None:
-        found = answers.read(path)
+        found = read_answers(path)
         for answer in found:
             if why := self.asked.differs(answer):
                 raise self._refusal(path, why)
@@ -108,28 +106,3 @@ class Kept:
     @staticmethod
     def _refusal(path: Path, why: str) -> UserError:
         return UserError(f"'{path}' holds other answers: {why}; force=true replaces them, output=<file> leaves them")
-
-
-@contextmanager
-def held(output: Path) -> Iterator[None]:
-    """Hold ``output`` against other processes; the system frees it when this one dies.
-
-    Raises:
-        UserError: when its folder cannot be written to, or another process holds it.
-    """
-    from filelock import FileLock, Timeout
-
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(output.with_name(f".{output.name}.lock"), timeout=0)
-        lock.acquire()
-    except Timeout:
-        raise UserError(f"another process is writing '{output}'; wait for it") from None
-    except OSError as error:
-        raise UserError(
-            f"cannot write to '{output.parent}': {error.strerror}; name a file with output=<file>"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()

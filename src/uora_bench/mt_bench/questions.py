@@ -8,8 +8,7 @@ from typing import Any
 
 from uora_bench.errors import UserError
 from uora_bench.mt_bench.judge.answers import temperature_of
-from uora_bench.util.jsonl import json_lines
-from uora_bench.util.schema import build
+from uora_bench.util.jsonl import lines_file, read_unique
 
 PUBLISHED = 80  # how many questions MT-Bench has
 _PLACE = "mt_bench/question"
@@ -32,7 +31,7 @@ class Question:
             raise UserError(f"question {self.question_id} has an empty turn")
 
 
-def read(root: str | None) -> list[Question]:
+def read_questions(root: str | None) -> list[Question]:
     """The questions of ``<root>/mt_bench/question/test.jsonl.gz`` (or ``.jsonl``), in the file's order.
 
     Raises:
@@ -40,22 +39,11 @@ def read(root: str | None) -> list[Question]:
     """
     if root is None:
         raise UserError(f"where are the questions? set data.root=<folder> (or UORA_DATA_DIR) to one with {_PLACE}/")
-    paths = [Path(root) / _PLACE / f"test{suffix}" for suffix in (".jsonl.gz", ".jsonl")]
-    path = next((p for p in paths if p.is_file()), None)
+    folder = Path(root) / _PLACE
+    path = lines_file(folder, "test")
     if path is None:
         raise UserError(
-            f"no questions: '{paths[0]}' is not there; FastChat's fastchat/llm_judge/data/mt_bench/question.jsonl is "
-            "such a file (as test.jsonl)"
+            f"no questions: '{folder / 'test.jsonl.gz'}' is not there; FastChat's "
+            "fastchat/llm_judge/data/mt_bench/question.jsonl is such a file (as test.jsonl)"
         )
-    found: dict[int, Question] = {}
-    for number, data in json_lines(path):
-        try:
-            question = build(Question, data)
-        except UserError as error:
-            raise UserError(f"{path} line {number}: {error}") from None
-        if question.question_id in found:
-            raise UserError(f"{path} line {number}: question {question.question_id} is there twice")
-        found[question.question_id] = question
-    if not found:
-        raise UserError(f"{path} holds no questions")
-    return list(found.values())
+    return read_unique(Question, path, "question_id", "questions")

@@ -1,4 +1,4 @@
-"""The cell that answers: found, checked to be one of instruction tuning, and loaded. No torch until `Subject.load`."""
+"""The cell that answers: found, checked to be one of instruction tuning, and loaded. No torch until it is."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Subject:
     results: str
 
     @classmethod
-    def of(cls, request: AnswerRequest) -> Subject:
+    def of_request(cls, request: AnswerRequest) -> Subject:
         """The cell that ``request`` names.
 
         Raises:
@@ -66,7 +66,7 @@ class Subject:
             "max_new_tokens_asked": config.max_new_tokens,
         }
 
-    def load(self) -> tuple[Loaded, str]:
+    def load_model(self) -> tuple[Loaded, str]:
         """The model on the CPU, and a line to print where its backbone could not be compared with the run's ("").
 
         Raises:

@@ -19,7 +19,6 @@ from uora_bench.util.schema import build, plain
 
 ITEM = "UORA_ITEM"  # environment: the key of the item that a cell is run for
 PROCESSES = "UORA_PROCESSES"  # environment: how many processes a launcher means to have started for it
-LAUNCH = "UORA_LAUNCH"  # environment: JSON of what the record's provenance says about the launch
 
 
 @dataclass(frozen=True)

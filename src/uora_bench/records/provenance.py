@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from uora_bench.util import launched
+
 PACKAGES = (
     "uora_bench",
     "torch",
@@ -78,6 +80,15 @@ class Judge:
 
 
 @dataclass(frozen=True)
+class PluginSource:
+    """A plug-in that had a part in a cell. ``sha256``: of its Python files."""
+
+    version: str | None
+    sha256: str
+    gave: tuple[str, ...]  # what the cell took from it: "methods/my_lora", "task/reviews" …
+
+
+@dataclass(frozen=True)
 class Provenance:
     """How a record came about; what is not known is not in the file."""
 
@@ -90,11 +101,13 @@ class Provenance:
     source: dict[str, Any] = field(default_factory=dict)  # where the rows came from (`config.cell.DataSource`)
     backbone: dict[str, Any] = field(default_factory=dict)  # name, id, revision or commit, hash of the weights
     trainer: dict[str, Any] = field(default_factory=dict)  # all of it: the cell holds what decides the result
+    plugins: dict[str, PluginSource] = field(default_factory=dict)  # by name
     command: tuple[str, ...] = ()  # the words of the command line, without paths
     init_from: str | None = None  # cell_id of the cell whose adapter this one started from
     forward: dict[str, int] = field(default_factory=dict)  # path of the forward pass -> number of wrapped maps
     cpu_ops: dict[str, str] = field(default_factory=dict)  # operations replaced on a CPU
     outputs: dict[str, str] = field(default_factory=dict)  # split -> file beside the record with the texts written
+    too_long: dict[str, int] = field(default_factory=dict)  # role -> rows that the option task.too_long cut or left out
     merge_check: str | None = None  # why the merged model was not compared
     failure: Failure | None = None
     judge: Judge | None = None  # of grades beside the record: added by reports, not in the file
@@ -108,7 +121,7 @@ def collect() -> dict[str, Any]:
     """git commit and dirty flag of the code, versions of what computes, the hardware, and what a launcher says of its
     part (``UORA_LAUNCH``: which one, whether other cells shared the device, failures before this start)."""
     facts = {"git": git_state(), "versions": versions(), "hardware": hardware()}
-    launch = os.environ.get("UORA_LAUNCH")
+    launch = os.environ.get(launched.LAUNCH)
     return {**facts, "launch": json.loads(launch)} if launch else facts
 
 

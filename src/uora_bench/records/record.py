@@ -18,6 +18,7 @@ from uora_bench.errors import UserError
 from uora_bench.records.provenance import Provenance
 from uora_bench.util import atomic
 from uora_bench.util.schema import build, plain
+from uora_bench.util.secrets import scrub
 
 SCHEMA = 2
 RULES = ("last", "best_dev", "heldout_dev")
@@ -161,7 +162,7 @@ def record_text(data: dict[str, Any]) -> str:
     Raises:
         ValueError: for NaN and infinity, which are not JSON: a record that holds one must not come into being.
     """
-    return json.dumps(data, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    return json.dumps(scrub(data), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def write_record_text(path: Path, status: str, text: str, reader: Callable[[Path], Any]) -> None:

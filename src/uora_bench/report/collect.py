@@ -75,11 +75,12 @@ def collect(request: GridRequest, results: Path) -> Collection:
     """
     given = request.axes.get("experiment_name", [""])[0]
     name = request.experiment or given
-    folder = results / "records" / (given or name)
+    own = preset.is_file(name)
+    folder = results / "records" / (given or (preset.load_experiment(name).name if own else name))
     if folder.parent != results / "records":
         raise UserError(f"experiment={name!r} must be a plain folder name, e.g. experiment=minilm_glue")
     records = diff.Records(read_records(folder))
-    if name not in registry.choices("experiment"):
+    if not own and name not in registry.choices("experiment"):
         return _without_preset(name, records, folder)
     experiment, planned_cells, shown = _cells(request, name)
     mine = _row_keys(experiment, request)
@@ -108,6 +109,13 @@ def with_record(run: Run, record: CellRecord, folder: Path) -> Run:
     """``run`` with its record, and with the grades that lie beside it in ``folder``."""
     graded = grades.graded(record, folder) if record.status == "done" else record
     return replace(run, status=record.status, reason=record.reason or "", recorded=graded, cell_id=record.cell_id)
+
+
+def run_of(record: CellRecord, row: dict[str, Any], folder: Path) -> Run:
+    """A record in ``folder`` as a cell of no grid."""
+    task, overrides = record.cell["task"], record.provenance.command
+    run = Run(task["name"], record.cell["seed"], row, record.metric, task["splits"], overrides=overrides)
+    return with_record(run, record, folder)
 
 
 def _cells(request: GridRequest, name: str) -> tuple[Experiment, list[expand.Planned], set[str]]:
@@ -153,9 +161,7 @@ def _without_preset(name: str, records: diff.Records, folder: Path) -> Collectio
         if key in taken:
             row["record"] = record.cell_id[:8]  # alike in all that has a name
         taken.add(key)
-        overrides = record.provenance.command
-        run = Run(task["name"], cell["seed"], row, record.metric, task["splits"], overrides=overrides)
-        runs.append(with_record(run, record, folder))
+        runs.append(run_of(record, row, folder))
     runs.sort(key=lambda r: (str(r.row), r.task, r.seed))
     return Collection(Experiment(name, "", "", {}), tuple(runs), ())
 

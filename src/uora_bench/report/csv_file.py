@@ -5,73 +5,79 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from uora_bench.report.model import Average, Block, Entry, Row, Score, Table
+from uora_bench.report.aggregate import Costs
+from uora_bench.report.bootstrap import Interval
+from uora_bench.report.model import Block, Entry, Row, Score, Table
 
-COLUMNS = (
-    "table", "block", "row", "column", "task", "metric", "split", "rule", "ours_mean", "ours_median", "ours_std", "n",
-    "planned", "by_seed", "mark", "published", "published_std", "delta", "aggregate", "adapter_parameters",
-    "head_parameters", "bytes_to_ship", "seconds", "peak_memory_bytes", "published_parameters", "published_source",
-    "published_confidence", "notes", "problems", "cell_ids",
-)  # fmt: skip
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would compute: it is shown instead
 
 
 def render(table: Table) -> str:
     """The table as CSV text."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for block in table.blocks:
-        for row in block.rows:
-            for column, entry in zip(table.columns, row.entries, strict=True):
-                writer.writerow(_line(table, block, row, column, entry))
-            if row.average is not None:
-                writer.writerow(_average(table, block, row, row.average))
-    return out.getvalue()
+    return csv_text(
+        _line(table, block, row, column, entry)
+        for block in table.blocks
+        for row in block.rows
+        for column, entry in zip(table.shown, row.shown, strict=True)
+    )
 
 
 def comparisons(table: Table) -> str:
     """The comparisons with the reference row, as CSV text: a line per row and its p after Holm's correction."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(
-        ("table", "block", "reference", "row", "columns", "pairs", "difference", "low", "high", "p", "p_holm",
-         "verdict", "improvement", "improvement_low", "improvement_high")
+    return csv_text(
+        {
+            "table": table.name, "block": one.block, "reference": one.reference, "row": line.row,
+            "columns": line.columns, "pairs": 0 if line.comparison is None else line.comparison.n_pairs,
+            **_interval("difference", "", getattr(line.comparison, "interval", None)),
+            "p": _digits(getattr(line.comparison, "p", None), 4),
+            "p_holm": _digits(getattr(line.comparison, "adjusted_p", None), 4),
+            "verdict": line.texts(table.spec.decimals)[-1],
+            **_interval("improvement", "improvement_", line.improvement),
+        }
+        for one in table.comparisons
+        for line in one.lines
     )  # fmt: skip
-    for one in table.comparisons:
-        for line in one.lines:
-            found, better = line.comparison, line.improvement
-            numbers: list[Any] = [""] * 8
-            if found is not None and found.interval is not None and better is not None:
-                values = (found.interval.point, found.interval.low, found.interval.high, found.p, found.adjusted_p)
-                chances = (better.point, better.low, better.high)
-                numbers = [*(_number(v, 4) for v in values), *(_number(v, 4) for v in chances)]
-            pairs = 0 if found is None else found.n_pairs
-            verdict = line.texts(table.spec.decimals)[-1]
-            head = (table.name, one.block, one.reference, line.row, " ".join(line.columns), pairs)
-            writer.writerow((*head, *numbers[:5], verdict, *numbers[5:]))
+
+
+def csv_text(rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = ()) -> str:
+    """CSV of ``columns`` (those of the first row): None is empty, numbers in full, ``{seed: value}`` as ``seed:value``
+    and several ids with blanks between."""
+    rows = list(rows)
+    out = io.StringIO(newline="")
+    writer = csv.DictWriter(out, columns or tuple(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: _text(value) for key, value in row.items()} for row in rows)
     return out.getvalue()
 
 
-def _average(table: Table, block: Block, row: Row, average: Average) -> dict[str, Any]:
-    digits = table.spec.decimals + 2
-    line = dict.fromkeys(COLUMNS, "")
-    line |= {"table": table.name, "block": block.label, "row": row.label, "column": "Avg", "rule": table.rule}
-    line |= {"task": " ".join(average.columns), "mark": average.mark, "aggregate": table.spec.aggregate}
-    line[f"ours_{table.spec.aggregate}"] = _number(average.ours, digits)
-    line["n"] = str(len(average.by_seed))
-    line["by_seed"] = " ".join(f"{seed}:{value:.{digits}f}" for seed, value in average.by_seed.items())
-    if average.published is not None:
-        line |= {"published": average.published.text.split(" ")[0], "published_source": average.published.source}
-        line |= {"published_confidence": average.published.confidence, "delta": _number(average.delta, digits)}
-    return line
+def _text(value: Any) -> Any:
+    if value is None:
+        return ""
+    if isinstance(value, Mapping):
+        return " ".join(f"{key}:{_text(one)}" for key, one in value.items())
+    if isinstance(value, tuple | list):
+        return " ".join(str(one) for one in value)
+    if isinstance(value, str):
+        return f"'{value}" if value.startswith(_FORMULA) and not _is_number(value) else value
+    return repr(value) if isinstance(value, float) else value
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _line(table: Table, block: Block, row: Row, column: Score, entry: Entry) -> dict[str, Any]:
-    ours, theirs, costs = entry.ours, entry.published, row.costs
-    digits = column.decimals + 2
-    notes = [table.notes[i] for i in (*entry.notes, *entry.published_notes)]
+    ours, theirs, digits, average = entry.ours, entry.published, column.decimals + 2, column is table.average
+    costs = Costs() if average else row.costs
+    value, _, spread = ("", "", "") if theirs is None else theirs.text.partition(" ± ")
+    done = [run.cell_id for run in ours.runs if run.status == "done" and run.cell_id]
     return {
         "table": table.name,
         "block": block.label,
@@ -81,34 +87,35 @@ def _line(table: Table, block: Block, row: Row, column: Score, entry: Entry) -> 
         "metric": column.metric,
         "split": column.split,
         "rule": table.rule,
-        "ours_mean": _number(ours.mean, digits),
-        "ours_median": _number(ours.median, digits),
-        "ours_std": _number(ours.std, digits),
+        "ours_mean": _digits(ours.mean, digits),
+        "ours_median": _digits(ours.median, digits),
+        "ours_std": _digits(ours.std, digits),
         "n": ours.n,
-        "planned": ours.planned,
-        "by_seed": " ".join(f"{seed}:{value:.{digits}f}" for seed, value in ours.by_seed.items()),
+        "planned": None if average else ours.planned,
+        "by_seed": {seed: f"{score:.{digits}f}" for seed, score in ours.by_seed.items()},
         "mark": entry.mark,
-        "published": "" if theirs is None else theirs.text.split(" ")[0],
-        "published_std": "" if theirs is None or theirs.std is None else theirs.text.split(" ")[-1],
-        "delta": _number(entry.delta, digits),
+        "published": value,
+        "published_std": spread,
+        "delta": _digits(entry.delta, digits),
         "aggregate": ours.aggregate,
-        "adapter_parameters": _plain(costs.parameters),
-        "head_parameters": _plain(costs.head),
-        "bytes_to_ship": _plain(costs.bytes_to_ship),
-        "seconds": _number(costs.seconds, 1),
-        "peak_memory_bytes": _plain(costs.memory),
-        "published_parameters": row.published_parameters,
-        "published_source": theirs.source if theirs is not None else "",
-        "published_confidence": theirs.confidence if theirs is not None else "",
-        "notes": "; ".join(notes),
+        "adapter_parameters": costs.parameters,
+        "head_parameters": costs.head,
+        "adapter_size": costs.adapter_size,
+        "seconds": _digits(costs.seconds, 1),
+        "peak_memory_bytes": costs.memory,
+        "published_parameters": "" if average else row.published_parameters,
+        "published_source": "" if theirs is None else theirs.source,
+        "published_confidence": "" if theirs is None else theirs.confidence,
+        "notes": "; ".join(table.notes[i] for i in (*entry.notes, *entry.published_notes)),
         "problems": "; ".join(ours.problems),
-        "cell_ids": " ".join(run.cell_id for run in ours.runs if run.status == "done" and run.cell_id),
+        "cell_ids": None if average else done,
     }
 
 
-def _number(value: float | None, digits: int) -> str:
+def _interval(name: str, prefix: str, found: Interval | None) -> dict[str, str]:
+    ends = (None, None, None) if found is None else (found.point, found.low, found.high)
+    return {key: _digits(v, 4) for key, v in zip((name, f"{prefix}low", f"{prefix}high"), ends, strict=True)}
+
+
+def _digits(value: float | None, digits: int) -> str:
     return "" if value is None else f"{value:.{digits}f}"
-
-
-def _plain(value: int | None) -> str:
-    return "" if value is None else str(value)

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from uora_bench.errors import UserError, nearest
 from uora_bench.grid.request import GridRequest
-from uora_bench.grid.table_spec import Rule
+from uora_bench.grid.table_spec import Rule, TableSpec
 from uora_bench.report import write
 from uora_bench.report.aggregate import Number
 from uora_bench.report.collect import Run
 from uora_bench.report.kinds import RecordKind, owner
-from uora_bench.report.model import Average, Entry, Row, Score, Table
+from uora_bench.report.model import Entry, Row, Score, Table
 from uora_bench.report.notes import RULES
 
 
@@ -31,18 +31,18 @@ def explain(words: list[str], results: Path, rule: Rule | None, kinds: Sequence[
     name = _known("table", words[0], tables)
     table = write.make_table(GridRequest(name, "print"), results, write.published_library(), rule, kinds)
     block, row = _row(table, words[1], words[3] if len(words) == 4 else None)
-    columns = [column.label for column in table.columns]
-    label = _known("column", words[2], [*columns, *(["Avg"] if row.average is not None else [])], name)
+    labels = [column.label for column in table.shown]
+    label = _known("column", words[2], labels, name)
     title = " · ".join(text for text in (name, block, row.label, label) if text)
-    if label == "Avg" and row.average is not None:
-        own = [f"rule={rule}"] if rule is not None else []
-        own += [f"results.dir={results}"] if results != Path("results") else []
-        return "\n".join(_average_lines(title, table, block, row, row.average, own))
-    index = columns.index(label)
-    column, entry, kind = table.columns[index], row.entries[index], owner(name, kinds)
+    index, kind = labels.index(label), owner(name, kinds)
+    column, entry = table.shown[index], row.shown[index]
     if kind is not None:
         return "\n".join(kind.explain(title, column, entry, results))
-    return "\n".join(_lines(title, table, column, entry))
+    if column is table.average:
+        own = [f"rule={rule}"] if rule is not None else []
+        own += [f"results.dir={results}"] if results != Path("results") else []
+        return "\n".join(_average(title, table, block, row, entry, own))
+    return "\n".join(_entry(title, table, column, entry))
 
 
 def _known(what: str, given: str, labels: Sequence[str], table: str = "") -> str:
@@ -78,50 +78,51 @@ def _row(table: Table, given: str, block: str | None) -> tuple[str, Row]:
     return own.label, row
 
 
-def _lines(title: str, table: Table, column: Score, entry: Entry) -> list[str]:
-    ours = entry.ours
-    value = "missing" if ours.value is None else f"{ours.value:.{column.decimals}f}"
-    lines = [
-        f"{title}: {value}",
-        f"  {ours.aggregate} of {ours.n} of {ours.planned} seeds; {column.metric} on {column.split} × {column.scale:g}",
-    ]
-    if ours.mean is not None and ours.median is not None:
-        spread = "" if ours.std is None else f", standard deviation {ours.std:.{column.decimals + 2}f}"
-        digits = column.decimals + 2
+def _entry(title: str, table: Table, column: Score, entry: Entry) -> list[str]:
+    ours, digits = entry.ours, column.decimals + 2
+    lines = [f"{title}: {_shown(ours.value, column.decimals)}",
+             f"  {ours.aggregate} of {ours.n} of {ours.planned} seeds; {column.metric} on {column.split} × "
+             f"{column.scale:g}"]  # fmt: skip
+    if ours.value is not None:
+        spread = "" if ours.std is None else f", standard deviation {ours.std:.{digits}f}"
         lines.append(f"  mean {ours.mean:.{digits}f}, median {ours.median:.{digits}f}{spread}")
     lines.append(f"  rule {table.rule}: {RULES[table.rule]}")
     if entry.published is not None:
         theirs = entry.published
         spread = "" if theirs.std is None else f" ± {theirs.std:g}"
         lines.append(f"  published: {theirs.value:g}{spread} ({theirs.source}; confidence {theirs.confidence})")
-    if entry.delta is not None:
-        lines.append(f"  ours minus published: {entry.delta:+.{column.decimals}f}")
+    lines += _delta(entry, column)
     lines += [f"  note: {table.notes[i]}" for i in (*entry.notes, *entry.published_notes)]
     for run in sorted(ours.runs, key=lambda r: r.seed):
         lines += ["", *_cell(run, ours, table.rule, column)]
     return lines
 
 
-def _average_lines(title: str, table: Table, block: str, row: Row, average: Average, own: list[str]) -> list[str]:
+def _average(title: str, table: Table, block: str, row: Row, average: Entry, own: list[str]) -> list[str]:
     """``own``: the words that the commands for its numbers need to see the same table."""
     decimals = table.spec.decimals
-    value = "missing" if average.ours is None else f"{average.ours:.{decimals}f}"
-    lines = [f"{title}: {value}", f"  mean over {', '.join(average.columns)}; {table.spec.aggregate} over seeds"]
+    averaged = [(c, entry.ours) for c, entry in zip(table.columns, row.entries, strict=True) if c.averaged]
+    lines = [f"{title}: {_shown(average.ours.value, decimals)}"]
+    lines.append(f"  mean over {', '.join(c.label for c, _ in averaged)}; {table.spec.aggregate} over seeds")
     lines.append(f"  rule {table.rule}: {RULES[table.rule]}")
-    for column, entry in zip(table.columns, row.entries, strict=True):
-        if column.label in average.columns:
-            one = "missing" if entry.ours.value is None else f"{entry.ours.value:.{column.decimals + 2}f}"
-            seeds = f"{entry.ours.n} of {entry.ours.planned} seeds"
-            words = shlex.join([table.name, row.label, column.label, *([block] if block else []), *own])
-            lines.append(f"  {column.label}: {one} ({seeds}; explain {words})")
-    if average.by_seed:
-        each = ", ".join(f"seed {seed}: {one:.{decimals + 2}f}" for seed, one in average.by_seed.items())
+    for column, ours in averaged:
+        words = shlex.join([table.name, row.label, column.label, *([block] if block else []), *own])
+        seeds = f"{ours.n} of {ours.planned} seeds"
+        lines.append(f"  {column.label}: {_shown(ours.value, column.decimals + 2)} ({seeds}; explain {words})")
+    if average.ours.by_seed:
+        each = ", ".join(f"seed {seed}: {one:.{decimals + 2}f}" for seed, one in average.ours.by_seed.items())
         lines.append(f"  of each seed that all have: {each}")
     if average.published is not None:
         lines.append(f"  published: {average.published.text} ({average.published.source})")
-    if average.delta is not None:
-        lines.append(f"  ours minus published: {average.delta:+.{decimals}f}")
-    return lines
+    return [*lines, *_delta(average, table.spec)]
+
+
+def _shown(value: float | None, decimals: int) -> str:
+    return "missing" if value is None else f"{value:.{decimals}f}"
+
+
+def _delta(entry: Entry, of: Score | TableSpec) -> list[str]:
+    return [] if entry.delta is None else [f"  ours minus published: {entry.delta:+.{of.decimals}f}"]
 
 
 def _cell(run: Run, number: Number, rule: str, column: Score) -> list[str]:

@@ -8,13 +8,14 @@ number of seeds where it is that of the table. A footnote to every number of a l
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 
-from uora_bench.report.formatting import letters, seconds, size
-from uora_bench.report.model import Average, Entry, Row, Table
+from uora_bench.report.boxes import COSTS, MISSING, Box, letters, lines
+from uora_bench.report.model import Row, Table
 from uora_bench.report.row_comparison import TEXT
 
 PACKAGES = ("booktabs", "graphicx", "rotating")
+_PREAMBLE = f"% made by `make tables` from results/records; needs \\usepackage{{{','.join(PACKAGES)}}}"
 WIDE = 12  # columns; more stand sideways
 TALL = 45  # rows; more are set in \scriptsize, of which about 75 fill a page
 _SPECIAL = {
@@ -48,13 +49,20 @@ def _character(c: str) -> str:
 
 def render(table: Table) -> str:
     """A `table` or `sidewaystable` environment (needs `PACKAGES`)."""
-    rows = [row for row in table.rows]
-    published = any(row.has_published for row in rows)
-    usual = _usual(rows)
-    costs = _Costs(rows)
-    heading = [table.heading, *([""] if published else []), *costs.heading]
-    heading += [column.label for column in table.columns]
-    heading += ["Avg"] if any(row.average is not None for row in rows) else []
+    published = table.has_published
+    usual = _usual(table.rows)
+    printed = any(row.published_parameters for row in table.rows)
+    costs = (
+        []
+        if table.plain
+        else [
+            n
+            for n, cost in enumerate(COSTS)
+            if any(cost.of(r.costs) is not None for r in table.rows) or (n == 0 and printed)
+        ]
+    )
+    heading = [table.heading, *([""] if published else []), *(COSTS[i].short for i in costs)]
+    heading += [column.label for column in table.shown]
     body: list[str] = []
     for block in table.blocks:
         body.append(r"\midrule")
@@ -62,34 +70,25 @@ def render(table: Table) -> str:
             body.append(rf"\multicolumn{{{len(heading)}}}{{@{{}}l}}{{\emph{{{escape(block.label)}}}}} \\")
         for i, row in enumerate(block.rows):
             body += [r"\addlinespace[2pt]"] if published and i else []
-            body += [_line(cells) for cells in _cells(table, row, published, costs, usual)]
+            body += [_line(cells) for cells in _rows(table, row, published, costs, usual)]
     about = [line.replace("`", "").replace("**", "") for line in table.about]
     if usual is not None and not table.plain:
         about.append(f"Where no number of seeds is given it is {usual}.")
     text_columns = 2 if published else 1
     environment = "sidewaystable" if len(heading) > WIDE else "table"
-    return (
-        "\n".join(
-            [
-                f"% made by `make tables` from results/records; needs \\usepackage{{{','.join(PACKAGES)}}}",
-                rf"\begin{{{environment}}}",
-                *_framed(
-                    escape(table.title),
-                    _slug(table.name),
-                    "l" * text_columns + "r" * (len(heading) - text_columns),
-                    heading,
-                    body,
-                ),
-                "",
-                r"\smallskip\raggedright\scriptsize",
-                *[escape(line) for line in about],
-                *([""] if table.notes else []),
-                *[rf"\textsuperscript{{{letters(i)}}}\,{escape(text)}." for i, text in enumerate(table.notes)],
-                rf"\end{{{environment}}}",
-            ]
-        )
-        + "\n"
-    )
+    columns = "l" * text_columns + "r" * (len(heading) - text_columns)
+    text = [
+        _PREAMBLE,
+        rf"\begin{{{environment}}}",
+        *_framed(escape(table.title), _slug(table.name), columns, heading, body),
+        "",
+        r"\smallskip\raggedright\scriptsize",
+        *[escape(line) for line in about],
+        *([""] if table.notes else []),
+        *[rf"\textsuperscript{{{letters(i)}}}\,{escape(text)}." for i, text in enumerate(table.notes)],
+        rf"\end{{{environment}}}",
+    ]
+    return "\n".join(text) + "\n"
 
 
 def comparisons(table: Table) -> str:
@@ -97,14 +96,14 @@ def comparisons(table: Table) -> str:
     sheets = [sheet for one in table.comparisons for sheet in one.sheets(table.spec.decimals) if sheet.rows]
     if not sheets:
         return ""
-    lines = [f"% made by `make tables` from results/records; needs \\usepackage{{{','.join(PACKAGES)}}}"]
+    text = [_PREAMBLE]
     for sheet in sheets:
         caption = f"{escape(table.title)}. {escape(sheet.caption.replace('`', '').replace('**', ''))}"
         columns = "".join("l" if heading in TEXT else "r" for heading in sheet.heading)
         body = [r"\midrule", *[_line([escape(text) for text in row]) for row in sheet.rows]]
         frame = _framed(caption, f"{_slug(table.name)}-{sheet.label}", columns, sheet.heading, body)
-        lines += [r"\begin{table}", *frame, r"\end{table}"]
-    return "\n".join(lines) + "\n"
+        text += [r"\begin{table}", *frame, r"\end{table}"]
+    return "\n".join(text) + "\n"
 
 
 def _framed(caption: str, label: str, columns: str, heading: Sequence[str], body: Sequence[str]) -> list[str]:
@@ -134,104 +133,37 @@ def _usual(rows: Sequence[Row]) -> int | None:
     return found.pop() if len(found) == 1 else None
 
 
-class _Costs:
-    """The columns of costs that say something."""
-
-    def __init__(self, rows: Sequence[Row]) -> None:
-        all_columns = (
-            ("parameters", any(r.costs.parameters is not None or r.published_parameters for r in rows)),
-            ("to ship", any(r.costs.bytes_to_ship is not None for r in rows)),
-            ("time", any(r.costs.seconds is not None for r in rows)),
-            ("memory", any(r.costs.memory is not None for r in rows)),
-        )
-        self._shown = [shown for _, shown in all_columns]
-        self.heading = [name for name, shown in all_columns if shown]
-
-    def _chosen(self, cells: Sequence[str]) -> list[str]:
-        return [cell for cell, shown in zip(cells, self._shown, strict=True) if shown]
-
-    def ours(self, row: Row) -> list[str]:
-        costs = row.costs
-        time = "--" if costs.seconds is None else rf"{seconds(costs.seconds)}\,s"
-        parameters = "--" if costs.parameters is None else f"{costs.parameters:,}"
-        sizes = (escape(size(n)).replace(" ", r"\,") for n in (costs.bytes_to_ship, costs.memory))
-        return self._chosen([parameters, next(sizes), time, next(sizes)])
-
-    def theirs(self, row: Row) -> list[str]:
-        printed = row.published_parameters
-        return self._chosen(["--" if printed in ("", "-") else escape(printed), "", "", ""])
-
-    def nothing(self) -> list[str]:
-        return self._chosen([""] * 4)
+def _rows(table: Table, row: Row, whose: bool, costs: Sequence[int], usual: int | None) -> Iterator[list[str]]:
+    for i, line in enumerate(lines(table, row)):
+        # of the columns alone: an average has no footnotes
+        numbers = [box.notes for box in line.boxes[: len(table.columns)] if not box.kind and box.text != MISSING]
+        said = [note for note in numbers[0] if all(note in other for other in numbers)] if numbers else []
+        names = ["" if i else escape(row.label), *([escape(line.name)] if whose else [])]
+        names[-1] += _notes(said)
+        spent = [_cost(line.costs[n], n) if i == 0 or n == 0 else "" for n in costs]
+        yield [*names, *spent, *(_text(box, line.name, usual, said) for box in line.boxes)]
 
 
-def _cells(table: Table, row: Row, published: bool, costs: _Costs, usual: int | None) -> list[list[str]]:
-    decimals = [column.decimals for column in table.columns]
-    everywhere = _everywhere([p.notes for p in row.entries if p.ours.n])
-    ours = [*costs.ours(row), *(_ours(p, d, usual, everywhere) for p, d in zip(row.entries, decimals, strict=True))]
-    ours += _average(row.average, lambda a: _marked(_number(a.ours, table.spec.decimals), a.mark))
-    label = escape(row.label)
-    if not published:
-        return [[label + _notes(everywhere), *ours]]
-    lines = [[label, "ours" + _notes(everywhere), *ours]]
-    if row.has_published:
-        everywhere = _everywhere([p.published_notes for p in row.entries if p.published is not None])
-        theirs = [*costs.theirs(row), *(_theirs(entry, everywhere) for entry in row.entries)]
-        theirs += _average(row.average, lambda a: "--" if a.published is None else escape(a.published.text))
-        lines.append(["", "published" + _notes(everywhere), *theirs])
-        delta = [_signed(p.delta, d) for p, d in zip(row.entries, decimals, strict=True)]
-        delta += _average(row.average, lambda a: _signed(a.delta, table.spec.decimals))
-        if any(delta):
-            lines.append(["", r"$\Delta$", *costs.nothing(), *delta])
-    return lines
+def _cost(box: Box, n: int) -> str:
+    if box.sort is None:
+        return escape(MISSING if box.text == "-" else box.text)
+    return escape(box.text).replace(" ", r"\,") + (r"\,s" if COSTS[n].name == "seconds" else "")
 
 
-def _everywhere(notes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
-    """The footnotes that all of the numbers have."""
-    return tuple(i for i in notes[0] if all(i in other for other in notes)) if notes else ()
+def _text(box: Box, line: str, usual: int | None, said: Sequence[str]) -> str:
+    if box.kind:
+        return escape(box.text)
+    if line == "Δ":
+        return f"${box.text.replace('−', '-')}$" if box.text else ""
+    text = escape(box.text) + (rf"$_{{\pm {escape(box.spread)}}}$" if box.spread else "")
+    text += f" ({box.count})" if box.count and box.count != str(usual) else ""
+    command = {"best": "textbf", "second": "underline"}.get(box.mark)
+    marked = rf"\{command}{{{text}}}" if command else text
+    return marked + _notes([note for note in box.notes if note not in said])
 
 
-def _average(average: Average | None, text: Callable[[Average], str]) -> list[str]:
-    return [] if average is None else [text(average)]
-
-
-def _ours(entry: Entry, decimals: int, usual: int | None, said: tuple[int, ...]) -> str:
-    number = entry.ours
-    if number.value is None:
-        return "failed" if any(run.status == "failed" for run in number.runs) else "--"
-    text = _number(number.value, decimals)
-    if number.std is not None:
-        text += rf"$_{{\pm {number.std:.{decimals}f}}}$"
-    if number.n != number.planned:
-        text += f" ({number.count})"
-    elif number.n != usual:
-        text += f" ({number.n})"
-    return _marked(text, entry.mark) + _notes([i for i in entry.notes if i not in said])
-
-
-def _theirs(entry: Entry, said: tuple[int, ...]) -> str:
-    number = entry.published
-    if number is None:
-        return "--"
-    value, _, std = number.text.partition(" ± ")
-    spread = rf"$_{{\pm {escape(std)}}}$" if std else ""
-    return escape(value) + spread + _notes([i for i in entry.published_notes if i not in said])
-
-
-def _number(value: float | None, decimals: int) -> str:
-    return "--" if value is None else f"{value:.{decimals}f}"
-
-
-def _signed(value: float | None, decimals: int) -> str:
-    return "" if value is None else f"${value:+.{decimals}f}$"
-
-
-def _marked(text: str, mark: str) -> str:
-    return rf"\textbf{{{text}}}" if mark == "best" else rf"\underline{{{text}}}" if mark == "second" else text
-
-
-def _notes(indices: Sequence[int]) -> str:
-    return rf"\textsuperscript{{{','.join(letters(i) for i in indices)}}}" if indices else ""
+def _notes(letters: Sequence[str]) -> str:
+    return rf"\textsuperscript{{{','.join(letters)}}}" if letters else ""
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -1,11 +1,11 @@
 """A table, before it is Markdown, CSV, LaTeX or HTML: our numbers, the published ones, and why the two may differ.
 
-`uora_bench.report.table` makes it of records.
+`uora_bench.report.table` makes it of records, `uora_bench.report.boxes` says what is printed of it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from uora_bench.grid.table_spec import Rule, TableSpec
@@ -21,12 +21,12 @@ class Score:
 
     label: str
     task: str
-    metric: str
-    split: str
-    scale: float
-    higher_is_better: bool
-    decimals: int
-    published: dict[str, str]
+    metric: str = ""
+    split: str = ""
+    scale: float = 1.0
+    higher_is_better: bool = True
+    decimals: int = 2
+    published: dict[str, str] = field(default_factory=dict)
     averaged: bool = True
 
 
@@ -49,28 +49,20 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Average:
-    """The mean over the averaged ``columns``; ``ours`` is None while one of them has no number. ``by_seed``: the same
+class Row:
+    """``average``: over the averaged columns, without a number while one of them has none; its ``by_seed`` is the same
     for each seed that all of them have."""
 
-    ours: float | None
-    published: Published | None
-    columns: tuple[str, ...]
-    by_seed: dict[int, float]
-    mark: str = ""
-
-    @property
-    def delta(self) -> float | None:
-        return None if self.ours is None or self.published is None else self.ours - self.published.value
-
-
-@dataclass(frozen=True)
-class Row:
     label: str
     entries: tuple[Entry, ...]
-    costs: Costs
+    costs: Costs = field(default_factory=Costs)
     published_parameters: str = ""
-    average: Average | None = None
+    average: Entry | None = None
+
+    @property
+    def shown(self) -> tuple[Entry, ...]:
+        """The entries, and the average where there is one."""
+        return self.entries if self.average is None else (*self.entries, self.average)
 
     @property
     def runs(self) -> tuple[Run, ...]:
@@ -93,7 +85,8 @@ class Block:
 @dataclass(frozen=True)
 class Table:
     """``notes``: the footnotes, each once; entries refer to them by index. ``about``: lines that hold for the whole.
-    ``heading``: what the rows are. ``plain``: they are no trained cells: there are no costs, and ``rule`` is ""."""
+    ``average``: the column of the rows' averages, whose task names those it averages. ``heading``: what the rows are.
+    ``plain``: they are no trained cells: there are no costs, and ``rule`` is ""."""
 
     name: str
     title: str
@@ -101,18 +94,28 @@ class Table:
     rule: Rule | Literal[""]
     columns: tuple[Score, ...]
     blocks: tuple[Block, ...]
-    notes: tuple[str, ...]
-    about: tuple[str, ...]
-    orphans: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    about: tuple[str, ...] = ()
+    orphans: tuple[str, ...] = ()
     comparisons: tuple[AgainstReference, ...] = ()  # per block, where the specification names a reference row
     paper: str = ""  # "VeRA, Table 2" where some row has a published number
+    average: Score | None = None
     heading: str = "method"
     plain: bool = False
+
+    @property
+    def shown(self) -> tuple[Score, ...]:
+        """The columns, and that of averages where there is one."""
+        return self.columns if self.average is None else (*self.columns, self.average)
 
     @property
     def rows(self) -> tuple[Row, ...]:
         """Those of all blocks."""
         return tuple(row for block in self.blocks for row in block.rows)
+
+    @property
+    def has_published(self) -> bool:
+        return any(row.has_published for row in self.rows)
 
     def row(self, label: str, block: str | None = None) -> list[tuple[Block, Row]]:
         """The rows of that label (in a block of that label, where one is given)."""

@@ -8,10 +8,11 @@ from uora_bench.grid import preset
 from uora_bench.grid.table_spec import Paper, TableSpec
 from uora_bench.report import comparability, grades
 from uora_bench.report.aggregate import Number
+from uora_bench.report.bootstrap import MINIMUM_SEEDS
 from uora_bench.report.collect import Collection, Run
 from uora_bench.report.model import Block, Table
 from uora_bench.report.published import Published
-from uora_bench.report.stats import LEVEL, MINIMUM_SEEDS
+from uora_bench.report.stats import LEVEL
 
 RULES = {
     "last": "the last epoch; dev did not choose it",
@@ -20,21 +21,7 @@ RULES = {
 }
 
 
-class Footnotes:
-    """Collects the footnotes of a table: the same text gets the same number."""
-
-    def __init__(self) -> None:
-        self._known: dict[str, int] = {}
-
-    def add(self, text: str) -> int:
-        return self._known.setdefault(text, len(self._known))
-
-    @property
-    def texts(self) -> tuple[str, ...]:
-        return tuple(self._known)
-
-
-def ours(number: Number, spec: TableSpec) -> list[str]:
+def ours(number: Number, split: str, spec: TableSpec) -> list[str]:
     """What our cells of one entry did otherwise than a plain run on the whole training set."""
     found: dict[str, None] = {}
     for run in number.runs:
@@ -49,10 +36,15 @@ def ours(number: Number, spec: TableSpec) -> list[str]:
             found[f"ours: {share:g} of the training set was kept from the adapter"] = None
         if cell.get("init_from"):
             found["ours: started from the adapter of another cell"] = None
+        too_long = run.record.provenance.too_long
+        if too_long:
+            done = {"drop": "left out", "truncate": "cut"}[cell["task"]["options"]["too_long"]]
+            rows = ", ".join(f"{count} of {role}" for role, count in too_long.items())
+            found[f"ours: rows with too long a prompt were {done}: {rows}"] = None
         if run.record.provenance.remark is not None:
             found[f"ours: {run.record.provenance.remark}"] = None
         judge = run.record.provenance.judge
-        if number.split == grades.SPLIT and judge is not None:
+        if split == grades.SPLIT and judge is not None:
             found[f"ours: graded by {judge.model} (prompts {judge.prompts})"] = None
         for note in spec.notes:
             if note.at == "ours" and _about(run, note.when):
@@ -97,7 +89,7 @@ def about(table: Table, collection: Collection) -> tuple[str, ...]:
     if unscored:
         lines.append(f"{unscored} of the missing ones are of finished cells that have no such score under this rule.")
     lines += _published(table)
-    if any(row.average is not None for row in table.rows):
+    if table.average is not None:
         lines.append(f"Avg: mean over the columns, for rows that have all of them{_unlike_seeds(table)}.")
     if done:
         finished = [run for row in table.rows for run in row.runs if run.status == "done"]
@@ -115,15 +107,15 @@ def _unlike_seeds(table: Table) -> str:
     counts = {
         entry.ours.n
         for row in table.rows
-        if row.average is not None and row.average.ours is not None
+        if row.average is not None and row.average.ours.value is not None
         for column, entry in zip(table.columns, row.entries, strict=True)
-        if column.label in row.average.columns
+        if column.averaged
     }
     return f"; the columns have from {min(counts)} to {max(counts)} seeds" if len(counts) > 1 else ""
 
 
 def _published(table: Table) -> list[str]:
-    if not any(row.has_published for row in table.rows):
+    if not table.has_published:
         return []
     lines = [f"Published ({table.paper}): {protocol_of(table.spec.paper)}. Δ: ours minus published."]
     if table.spec.paper.rule not in (None, table.rule):
@@ -142,13 +134,12 @@ def protocol_of(paper: Paper) -> str:
 
 def _marks(table: Table) -> str:
     """What the marks mean, or why there are none."""
-    averages = [row.average for row in table.rows if row.average is not None]
-    if any(p.mark for row in table.rows for p in row.entries) or any(a.mark for a in averages):
+    if any(entry.mark for row in table.rows for entry in row.shown):
         return (
             "Bold is best, underlined second, where paired sign-flip tests say so after Holm's correction "
             "(docs/statistics.md)."
         )
-    families = [f for block in table.blocks for f in _families(block)]
+    families = [f for block in table.blocks for f in _families(table, block)]
     if not families:
         return f"No entry is marked best: no column has two rows with {MINIMUM_SEEDS} seeds to compare."
     if all(rows * (rows - 1) / 2 * 2 / 2**pairs > LEVEL for rows, pairs in families):
@@ -156,16 +147,16 @@ def _marks(table: Table) -> str:
     return "No entry is marked best: no difference survives the paired test (docs/statistics.md)."
 
 
-def _families(block: Block) -> list[tuple[int, int]]:
-    """(rows, pairs of seeds) of every comparison that the marks of a part could come from."""
+def _families(table: Table, block: Block) -> list[tuple[int, int]]:
+    """(rows, pairs of seeds) of every comparison that the marks of a block could come from."""
     found = []
-    for entries in zip(*(row.entries for row in block.rows), strict=True):
-        counts = [p.ours.n for p in entries if p.ours.n >= MINIMUM_SEEDS]
+    for column, entries in zip(table.shown, zip(*(row.shown for row in block.rows), strict=True), strict=True):
+        if column is table.average:
+            averaged = sum(one.averaged for one in table.columns)
+            counts = [p.ours.n * averaged for p in entries if p.ours.value is not None]
+        else:
+            counts = [p.ours.n for p in entries if p.ours.n >= MINIMUM_SEEDS]
         found.append((len(counts), min(counts, default=0)))
-    whole = [
-        len(r.average.by_seed) * len(r.average.columns) for r in block.rows if r.average and r.average.ours is not None
-    ]
-    found.append((len(whole), min(whole, default=0)))
     return [(rows, pairs) for rows, pairs in found if rows > 1]
 
 
@@ -186,7 +177,7 @@ def _split(role: str, task: str, runs: Sequence[Run]) -> str:
     names = {run.record.splits[role].name for run in own if run.status == "done" and role in run.record.splits}
     if not names:
         names = {str(run.splits[role]) for run in own if run.splits.get(role)}
-    shown = role if names <= {role} else f"{role} ({', '.join(sorted(names))})"
+    shown = split_name(role, names)
     if role != "dev":
         return shown
     if any(name.startswith("test") for name in names):
@@ -194,3 +185,8 @@ def _split(role: str, task: str, runs: Sequence[Run]) -> str:
     if any(name.startswith("train") for name in names):
         return f"{shown}, a part of the training set"
     return f"{shown}, which stands in for a test set"
+
+
+def split_name(role: str, names: set[str]) -> str:
+    """``dev (validation)``: the role, and what the data sets call it."""
+    return role if names <= {role} else f"{role} ({', '.join(sorted(names))})"

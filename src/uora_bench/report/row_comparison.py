@@ -1,6 +1,6 @@
 """What a table lets one say: every row against a reference row, paired by seed, and each row over all columns.
 
-Only columns in which both rows have `stats.MINIMUM_SEEDS` shared seeds count; a row without such a column is listed
+Only columns in which both rows have `bootstrap.MINIMUM_SEEDS` shared seeds count; a row without such a column is listed
 as having too few. `docs/statistics.md` explains the numbers.
 """
 
@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from uora_bench.report import stats
-from uora_bench.report.formatting import MISSING
-from uora_bench.report.stats import LEVEL, MINIMUM_SEEDS, Comparison, Interval
+from uora_bench.report.bootstrap import MINIMUM_SEEDS, Interval, bootstrap, probability_of_improvement
+from uora_bench.report.stats import LEVEL, Comparison
 
+MISSING = "–"
 TEXT = ("row", "columns", "verdict")  # headings of a sheet whose columns are words, not numbers
 Scores = Mapping[str, Mapping[int, float]]  # column -> seed -> score
 
@@ -133,7 +134,7 @@ def _line(row: str, own: Scores, theirs: Scores, higher_is_better: bool) -> Line
         return Line(row, (), None, None)
     a, b = {c: own[c] for c in columns}, {c: theirs[c] for c in columns}
     comparison = stats.compare(a, b, higher_is_better, generator=np.random.default_rng(0))
-    improvement = stats.probability_of_improvement(a, b, higher_is_better, generator=np.random.default_rng(0))
+    improvement = probability_of_improvement(a, b, higher_is_better, generator=np.random.default_rng(0))
     return Line(row, columns, comparison, improvement)
 
 
@@ -146,4 +147,4 @@ def _common(scores: Mapping[str, Scores]) -> tuple[str, ...]:
 
 
 def _interval(own: Scores, kind: str) -> Interval:
-    return stats.bootstrap(own, kind, generator=np.random.default_rng(0))  # type: ignore[arg-type]
+    return bootstrap(own, kind, generator=np.random.default_rng(0))  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,9 @@ from uora_bench.errors import UserError, nearest
 from uora_bench.grid import preset
 from uora_bench.grid.table_spec import BlockSpec, Column, RowSpec, Rule, TableSpec
 from uora_bench.report import aggregate, notes, row_comparison, stats
+from uora_bench.report.aggregate import Number
 from uora_bench.report.collect import Collection, Run
-from uora_bench.report.model import Average, Block, Entry, Row, Score, Table
+from uora_bench.report.model import Block, Entry, Row, Score, Table
 from uora_bench.report.published import Library, Published, find_published
 from uora_bench.report.row_comparison import AgainstReference
 
@@ -35,18 +36,14 @@ def build(collection: Collection, library: Library | None, rule: Rule | None = N
     known: Sequence[Published] = ()
     if experiment.published is not None and library is not None:
         known = library.table(experiment.published.paper, experiment.published.table)
-    footnotes = notes.Footnotes()
-    blocks = []
-    for named in _blocks(collection, spec):
-        runs = [run for run in collection.runs if _matches(run, named.when)]
-        grouped = list(_rows(runs, spec))
-        shared = _shared_tasks([own for _, own in grouped], columns)
-        rows = [_row(label, own, columns, spec, rule, known, named, footnotes, shared) for label, own in grouped]
-        if rows:
-            blocks.append(Block(named.label, _marked(rows, columns)))
+    maker = _Maker(spec, rule, columns, _average_column(spec, columns), known)
+    blocks = [
+        Block(named.label, rows)
+        for named in _blocks(collection, spec)
+        if (rows := maker.rows(named, [run for run in collection.runs if _matches(run, named.when)]))
+    ]
     if not blocks:
         raise UserError(f"the table of '{experiment.name}' has no row: `table:` fits no cell of the grid")
-    compared = any(row.has_published for block in blocks for row in block.rows)
     table = Table(
         experiment.name,
         experiment.title or f"Records of {experiment.name}",
@@ -54,13 +51,14 @@ def build(collection: Collection, library: Library | None, rule: Rule | None = N
         rule,
         columns,
         tuple(blocks),
-        (),
-        (),
-        collection.orphans,
-        tuple(one for one in (_comparisons(block, columns, spec) for block in blocks) if one is not None),
-        f"{experiment.published.paper}, {experiment.published.table}" if experiment.published and compared else "",
+        notes=tuple(maker.footnotes),
+        orphans=collection.orphans,
+        comparisons=tuple(one for one in (_comparisons(block, columns, spec) for block in blocks) if one is not None),
+        average=maker.average,
     )
-    return replace(table, notes=footnotes.texts, about=notes.about(table, collection))
+    if experiment.published and table.has_published:
+        table = replace(table, paper=f"{experiment.published.paper}, {experiment.published.table}")
+    return replace(table, about=notes.about(table, collection))
 
 
 def _columns(collection: Collection, spec: TableSpec, rule: Rule) -> tuple[Score, ...]:
@@ -95,6 +93,15 @@ def _columns(collection: Collection, spec: TableSpec, rule: Rule) -> tuple[Score
     return tuple(columns)
 
 
+def _average_column(spec: TableSpec, columns: Sequence[Score]) -> Score | None:
+    wanted = {column.label for column in spec.columns if column.averaged}
+    if not spec.average or not wanted <= {column.label for column in columns}:
+        return None  # of fewer columns it would be another number than the published one, and than elsewhere
+    own = [column for column in columns if column.averaged]
+    higher = all(column.higher_is_better for column in own)
+    return Score("Avg", " ".join(column.label for column in own), higher_is_better=higher, decimals=spec.decimals)
+
+
 def _blocks(collection: Collection, spec: TableSpec) -> Iterable[BlockSpec]:
     if spec.blocks:
         return spec.blocks
@@ -108,7 +115,7 @@ def _matches(run: Run, when: Mapping[str, Any]) -> bool:
     return preset.matches({**run.row, "task": run.task, "seed": run.seed}, dict(when))
 
 
-def _rows(runs: Sequence[Run], spec: TableSpec) -> Iterable[tuple[RowSpec, list[Run]]]:
+def _grouped(runs: Sequence[Run], spec: TableSpec) -> Iterable[tuple[RowSpec, list[Run]]]:
     """The rows in the specification's order; what it does not name comes after, by its settings."""
     left = list(runs)
     for row in spec.rows:
@@ -126,109 +133,95 @@ def _rows(runs: Sequence[Run], spec: TableSpec) -> Iterable[tuple[RowSpec, list[
 
 def _name(row: Mapping[str, Any], runs: Sequence[Run]) -> str:
     """The method, and what tells this row from others of the same table."""
-    others = [run.row for run in runs]
     extra = [
-        f"{key.removeprefix('method.')}={value:g}"
-        if isinstance(value, float)
-        else f"{key.removeprefix('method.')}={value}"
+        f"{key.removeprefix('method.')}={f'{value:g}' if isinstance(value, float) else value}"
         for key, value in row.items()
-        if key not in ("method", "backbone") and any(other.get(key) != value for other in others)
+        if key not in ("method", "backbone") and any(run.row.get(key) != value for run in runs)
     ]
     return " ".join([str(row.get("method", "")), *extra]).strip()
 
 
-def _row(
-    named: RowSpec,
-    runs: Sequence[Run],
-    columns: Sequence[Score],
-    spec: TableSpec,
-    rule: Rule,
-    known: Sequence[Published],
-    block: BlockSpec,
-    footnotes: notes.Footnotes,
-    shared: set[str],
-) -> Row:
-    entries = []
-    for column in columns:
-        own = [run for run in runs if run.task == column.task]
-        seeds = [run.seed for run in own]
-        if len(set(seeds)) != len(seeds):
+@dataclass
+class _Maker:
+    """Makes rows. ``known``: the published numbers; ``footnotes``: those met, each once."""
+
+    spec: TableSpec
+    rule: Rule
+    columns: tuple[Score, ...]
+    average: Score | None
+    known: Sequence[Published]
+    footnotes: dict[str, int] = field(default_factory=dict)
+
+    def rows(self, block: BlockSpec, runs: Sequence[Run]) -> tuple[Row, ...]:
+        """Those of one block, with the marks that survive the statistics."""
+        grouped = list(_grouped(runs, self.spec))
+        # costs are of the tasks that every row with results has, so that rows compare
+        tasks = {column.task for column in self.columns}
+        done = [{run.task for run in own if run.status == "done"} & tasks for _, own in grouped]
+        shared = set.intersection(tasks, *filter(None, done)) or tasks
+        rows = [self._row(named, own, block, shared) for named, own in grouped]
+        for i in range(len(self.columns)):
+            rows = self._marked(rows, i, [i])
+        if self.average is not None and self.average.higher_is_better and len(self.columns) > 1:
+            rows = self._marked(rows, -1, [i for i, column in enumerate(self.columns) if column.averaged])
+        return tuple(rows)
+
+    def _marked(self, rows: Sequence[Row], at: int, of: Sequence[int]) -> list[Row]:
+        """``rows`` with the marks that the scores of columns ``of`` allow, put at entry ``at`` (−1: the average)."""
+        scores: dict[str, dict[str, dict[int, float]]] = {}
+        for n, row in enumerate(rows):
+            tasks = {self.columns[i].label: row.entries[i].ours.by_seed for i in of}
+            if all(tasks.values()):
+                scores[str(n)] = tasks
+        # its own generator: a table does not depend on what was computed before it
+        marks = stats.best_marks(scores, self.columns[of[0]].higher_is_better, generator=np.random.default_rng(0))
+        found = list(rows)
+        for name, mark in ((marks.best, "best"), (marks.second, "second")):
+            if name is not None:
+                row = found[int(name)]
+                shown = list(row.shown)
+                shown[at] = replace(shown[at], mark=mark)
+                count = len(self.columns)
+                found[int(name)] = replace(row, entries=tuple(shown[:count]), average=(*shown[count:], None)[0])
+        return found
+
+    def _row(self, named: RowSpec, runs: Sequence[Run], block: BlockSpec, shared: set[str]) -> Row:
+        entries = tuple(self._entry(named, [run for run in runs if run.task == c.task], c, block) for c in self.columns)
+        counts = {p.published.trainable_params for p in entries if p.published is not None} - {"", "-"}
+        costs = aggregate.costs([run for run in runs if run.task in shared])
+        average = None if self.average is None else self._average(named, entries, block)
+        return Row(named.label, entries, costs, " / ".join(sorted(counts)), average)
+
+    def _entry(self, named: RowSpec, runs: Sequence[Run], column: Score, block: BlockSpec) -> Entry:
+        if len({run.seed for run in runs}) != len(runs):
             raise UserError(f"row '{named.label}' has two cells of one seed on {column.task}; `when` has to say more")
-        number = aggregate.number(own, rule, column.split, column.metric, column.scale, spec.aggregate)
+        number = aggregate.number(runs, self.rule, column.split, column.metric, column.scale, self.spec.aggregate)
         theirs = None
-        if named.published is not None and column.published:
-            theirs = find_published(
-                known, named.published, block.published, column.published["task"], column.published.get("metric")
-            )
-        entries.append(
-            Entry(
-                number,
-                theirs,
-                "",
-                tuple(footnotes.add(text) for text in notes.ours(number, spec)),
-                tuple(footnotes.add(text) for text in notes.theirs(theirs, own, spec)),
-            )
-        )
-    counts = {p.published.trainable_params for p in entries if p.published is not None} - {"", "-"}
-    return Row(
-        named.label,
-        tuple(entries),
-        aggregate.costs([run for run in runs if run.task in shared]),
-        " / ".join(sorted(counts)),
-        _average(entries, columns, spec, named, known, block),
-    )
+        if column.published:
+            theirs = self._published(named, block, column.published["task"], column.published.get("metric"))
+        own, printed = notes.ours(number, column.split, self.spec), notes.theirs(theirs, runs, self.spec)
+        return Entry(number, theirs, "", self._noted(own), self._noted(printed))
 
+    def _average(self, named: RowSpec, entries: Sequence[Entry], block: BlockSpec) -> Entry:
+        chosen = [entry for entry, column in zip(entries, self.columns, strict=True) if column.averaged]
+        values = [entry.ours.value for entry in chosen if entry.ours.value is not None]
+        whole = statistics.fmean(values) if len(values) == len(chosen) else None
+        scores = [entry.ours.by_seed for entry in chosen]
+        seeds = sorted(set.intersection(*map(set, scores)))
+        by_seed = {seed: statistics.fmean(one[seed] for one in scores) for seed in seeds}
+        known = all(entry.published is not None for entry in chosen)
+        of = self.spec.aggregate
+        mean, median = (whole, None) if of == "mean" else (None, whole)
+        ours = Number(by_seed, 0, (), mean, median, aggregate=of)
+        return Entry(ours, self._published(named, block, "Avg", None) if known else None)
 
-def _shared_tasks(rows: Sequence[Sequence[Run]], columns: Sequence[Score]) -> set[str]:
-    """The tasks whose cells say what a row costs: those that every row with results has, so that rows compare."""
-    shown = {column.task for column in columns}
-    done = [{run.task for run in own if run.status == "done"} & shown for own in rows]
-    shared = set.intersection(shown, *(tasks for tasks in done if tasks))
-    return shared or shown
+    def _published(self, named: RowSpec, block: BlockSpec, task: str, metric: str | None) -> Published | None:
+        if named.published is None:
+            return None
+        return find_published(self.known, named.published, block.published, task, metric)
 
-
-def _average(
-    entries: Sequence[Entry],
-    columns: Sequence[Score],
-    spec: TableSpec,
-    named: RowSpec,
-    known: Sequence[Published],
-    block: BlockSpec,
-) -> Average | None:
-    wanted = {column.label for column in spec.columns if column.averaged}
-    if not spec.average or not wanted <= {column.label for column in columns}:
-        return None  # of fewer columns it would be another number than the published one, and than elsewhere
-    chosen = [(entry, column) for entry, column in zip(entries, columns, strict=True) if column.averaged]
-    values = [entry.ours.value for entry, _ in chosen]
-    ours = None if None in values else statistics.fmean(v for v in values if v is not None)
-    theirs = None
-    if named.published is not None and all(entry.published is not None for entry, _ in chosen):
-        theirs = find_published(known, named.published, block.published, "Avg", None)
-    scores = [entry.ours.by_seed for entry, _ in chosen]
-    seeds = sorted(set.intersection(*map(set, scores)))
-    by_seed = {seed: statistics.fmean(one[seed] for one in scores) for seed in seeds}
-    return Average(ours, theirs, tuple(column.label for _, column in chosen), by_seed)
-
-
-def _marked(rows: Sequence[Row], columns: Sequence[Score]) -> tuple[Row, ...]:
-    """``rows`` with the marks that survive the statistics, per column and for the average over all of them."""
-    marked = [list(row.entries) for row in rows]
-    for i, column in enumerate(columns):
-        scores = {str(n): {column.label: row.entries[i].ours.by_seed} for n, row in enumerate(rows)}
-        for n, mark in _marks(scores, column.higher_is_better).items():
-            marked[n][i] = replace(marked[n][i], mark=mark)
-    found = [replace(row, entries=tuple(entries)) for row, entries in zip(rows, marked, strict=True)]
-    if len(columns) > 1 and all(column.higher_is_better for column in columns if column.averaged):
-        whole = {
-            str(n): {c.label: p.ours.by_seed for c, p in zip(columns, row.entries, strict=True) if c.averaged}
-            for n, row in enumerate(rows)
-            if row.average is not None and row.average.ours is not None
-        }
-        for n, mark in _marks(whole, True).items():
-            average = found[n].average
-            if average is not None:
-                found[n] = replace(found[n], average=replace(average, mark=mark))
-    return tuple(found)
+    def _noted(self, texts: Iterable[str]) -> tuple[int, ...]:
+        return tuple(self.footnotes.setdefault(text, len(self.footnotes)) for text in texts)
 
 
 def _comparisons(block: Block, columns: Sequence[Score], spec: TableSpec) -> AgainstReference | None:
@@ -247,10 +240,3 @@ def _comparisons(block: Block, columns: Sequence[Score], spec: TableSpec) -> Aga
         for label, row in rows.items()
     }
     return row_comparison.compare_rows(block.label, reference, scores, columns[0].higher_is_better)
-
-
-def _marks(scores: dict[str, dict[str, dict[int, float]]], higher_is_better: bool) -> dict[int, str]:
-    there = {name: tasks for name, tasks in scores.items() if all(tasks.values())}
-    # its own generator: a table does not depend on what was computed before it
-    marks = stats.best_marks(there, higher_is_better, generator=np.random.default_rng(0))
-    return {int(n): mark for n, mark in ((marks.best, "best"), (marks.second, "second")) if n is not None}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from uora_bench.config import registry
@@ -64,7 +64,11 @@ def files(tables: Iterable[Table], folder: Path) -> dict[Path, str]:
     """What is to be written, by path: every table in every format, and a list of them."""
     tables = list(tables)
     found = {folder / f"{t.name}.{kind}": render(t) for t in tables for kind, render in FORMATS.items()}
-    found |= {folder / f"{t.name}_comparisons.csv": csv_file.comparisons(t) for t in tables if t.comparisons}
+    found |= {
+        folder / f"{t.name}_comparisons.csv": csv_file.comparisons(t)
+        for t in tables
+        if any(one.lines for one in t.comparisons)
+    }
     papers = {folder / f"{t.name}_comparisons.tex": latex.comparisons(t) for t in tables}
     found |= {path: text for path, text in papers.items() if text}
     found[folder / "README.md"] = _index(tables)
@@ -78,16 +82,21 @@ def write_files(contents: dict[Path, str]) -> None:
         atomic.write_text(path, text)
 
 
-def check(contents: dict[Path, str]) -> None:
-    """Raise `UserError` unless the files of ``contents`` are there as they should be, and no other in their folders."""
-    wrong = [path for path, text in contents.items() if not path.is_file() or path.read_text("utf-8") != text]
+def check(contents: Mapping[Path, str | None], make: str = "tables", alone: bool = True) -> None:
+    """Raise `UserError` unless the files of ``contents`` are there as they should be (None: whatever is in them), and,
+    where they are ``alone``, no other in their folders. ``make``: the command that makes them."""
+    wrong = [
+        path
+        for path, text in contents.items()
+        if not path.is_file() or (text is not None and path.read_text("utf-8") != text)
+    ]
     if wrong:
         more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-        raise UserError(f"'{wrong[0]}'{more} is not what the records give; run `make tables` and commit the result")
-    folders = {path.parent for path in contents}
+        raise UserError(f"'{wrong[0]}'{more} is not what the records give; run `make {make}` and commit the result")
+    folders = {path.parent for path in contents} if alone else set()
     others = [p for folder in folders if folder.is_dir() for p in folder.iterdir() if p.is_file() and p not in contents]
     if others:
-        raise UserError(f"'{others[0]}' is of no table; remove it")
+        raise UserError(f"'{min(others)}' ({len(others)} such) is none of the {make} of the records; remove it")
 
 
 def _index(tables: list[Table]) -> str:

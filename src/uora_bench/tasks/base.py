@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from uora_bench import metrics
@@ -15,6 +16,7 @@ from uora_bench.data.ragged import Ragged
 from uora_bench.data.tokens import TokenCache
 from uora_bench.errors import UserError
 from uora_bench.models.heads import HeadSpec
+from uora_bench.tasks import labels
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +34,8 @@ class Encoded:
     """A split ready for batching: one sequence of integers per example and model input, one reference, one length.
 
     ``features`` may be given as lists of lists; they are held as `Ragged`. ``pad_values`` names what a model input is
-    padded with where that is not 0. ``new_tokens``: up to how many tokens the model adds to each.
+    padded with where that is not 0. ``new_tokens``: up to how many tokens the model adds to each. ``too_long``: of how
+    many rows the prompt was, and was cut or left out.
     """
 
     features: Mapping[str, Ragged]
@@ -40,6 +43,7 @@ class Encoded:
     lengths: np.ndarray
     pad_values: Mapping[str, int] = field(default_factory=dict)
     new_tokens: int = 0
+    too_long: int = 0
 
     def __post_init__(self) -> None:
         held = {k: v if isinstance(v, Ragged) else Ragged.of(v) for k, v in self.features.items()}
@@ -60,7 +64,7 @@ class Task(ABC):
         self.spec = config
         self.metric: MetricSpec = config.metric
         self.config = config.options
-        self.tokens = TokenCache()  # `uora_bench.run.fitting` gives it a folder
+        self.tokens = TokenCache()  # `uora_bench.execution.fitting` gives it a folder
 
     def splits(self, source: Source) -> dict[str, Dataset]:
         """Rows of ``train``, ``dev``, ``test`` when the task names one, and of every extra evaluation split.
@@ -70,9 +74,10 @@ class Task(ABC):
         """
         loaded = {}
         for role, name in self.spec.to_load.items():
-            loaded[role] = source.load(self.spec.source, name)
+            rows = source.load(self.spec.source, name)
             try:
-                self.check(loaded[role])
+                self.check(rows)
+                loaded[role] = self.in_codes(rows)
             except UserError as error:
                 raise UserError(f"{error} (split '{name}')") from None
         return loaded
@@ -85,6 +90,43 @@ class Task(ABC):
         """What the record calls the split of ``role``: its name, and what `sample` made of it."""
         names = self.spec.splits
         return str(getattr(names, role, None) or names.extra.get(role))
+
+    def in_codes(self, rows: Dataset) -> Dataset:
+        """``rows``, which `check` let pass, with the codes of the task's classes for whatever they call them."""
+        return rows
+
+    def check_files(self, rows: Mapping[str, Dataset], folder: Path) -> None:
+        """Raise `UserError` for ``rows`` (by role) that cannot be read to the end, before hours are spent on the rest.
+        What was found may be kept in ``folder``."""
+        return
+
+    def check_columns(self, rows: Dataset, *names: str, option: str = "") -> None:
+        """Raise `UserError` unless ``rows`` have the columns ``names`` (which ``option`` names), and there is a row."""
+        for name in names:
+            if name not in rows.column_names:
+                held = ", ".join(rows.column_names)
+                raise UserError(
+                    f"task={self.spec.name} needs column '{name}'{option and f' ({option})'}; the data has {held}"
+                )
+        if not len(rows):
+            raise UserError(f"task={self.spec.name}: the data has no rows")
+
+    def check_texts(self, rows: Dataset, name: str, empty: bool = False, null: bool = False) -> None:
+        """Raise `UserError` unless column ``name`` holds text in every row; ``empty``: "" will do, ``null``: so will
+        null."""
+        column = rows.select_columns([name]).with_format("arrow")[:][name]
+        task = f"task={self.spec.name}"
+        if column.null_count and not null:
+            raise UserError(f"{task}: row {column.is_null().index(True).as_py()} (from 0) has no '{name}': it is null")
+        if column.null_count < len(column) and not labels.is_text(column.type):
+            row = column.is_null().index(False).as_py()
+            raise UserError(
+                f"{task}: column '{name}' must hold text, it holds {column.type}: row {row} (from 0) has "
+                f"{str(column[row].as_py())[:40]!r}; write it as text, in quotes"
+            )
+        row = -1 if empty else next((i for i, text in enumerate(column.to_pylist()) if not (text or "").strip()), -1)
+        if row >= 0:
+            raise UserError(f"{task}: row {row} (from 0) has no '{name}'")
 
     @abstractmethod
     def check(self, rows: Dataset) -> None:
@@ -129,8 +171,8 @@ class Task(ABC):
 
     @cached_property
     def scorer(self) -> metrics.Metric:
-        """The metric of the task; raises what `metrics.load` says."""
-        return metrics.load(self.metric.name)
+        """The metric of the task; raises what `metrics.load_metric` says."""
+        return metrics.load_metric(self.metric.name)
 
     def to_score(self, predictions: np.ndarray, references: np.ndarray) -> tuple[Any, Any]:
         """The predictions and references as the metric is given them."""

@@ -68,8 +68,8 @@ class CausalLM(Task):
     def encode(self, rows: Dataset, processor: Any, training: bool = False) -> Encoded:
         """Prompts and targets as one sequence each, labels `IGNORED` on the prompt unless ``loss_on_prompt``.
 
-        A sequence longer than ``max_length`` loses the end of its target; a prompt that leaves no room for one token of
-        the target is refused.
+        A sequence longer than ``max_length`` loses the end of its target; of a prompt that leaves no room for one token
+        of the target ``too_long`` decides.
         """
         import numpy as np
 
@@ -78,12 +78,11 @@ class CausalLM(Task):
         prompts, targets = self.texts(rows)
         ids: list[list[int]] = []
         labels: list[list[int]] = []
-        for i, (prompt, target) in enumerate(self._tokens(prompts, targets)):
-            if len(prompt) >= self.config.max_length:
-                raise UserError(
-                    f"task={self.spec.name}: the prompt of row {i} (from 0) has {len(prompt)} tokens, no room "
-                    f"for its target in task.max_length={self.config.max_length}; raise it"
-                )
+        pairs = self._tokens(prompts, targets)
+        fitted = [self._fitted(i, p, self.config.max_length - 1, len(t) + 1) for i, (p, t) in enumerate(pairs)]
+        for prompt, (_, target) in zip(fitted, pairs, strict=True):
+            if prompt is None:
+                continue
             whole = [*prompt, *target, processor.eos_token_id][: self.config.max_length]
             ids.append(whole)
             first = 1 if self.config.loss_on_prompt else len(prompt)
@@ -96,7 +95,29 @@ class CausalLM(Task):
         features = {k: Ragged.of(v) for k, v in columns.items()}
         counted = np.array([sum(t != IGNORED for t in row) for row in columns["labels"]], dtype=np.float64)
         kind = Packed if "position_ids" in columns else Encoded
-        return kind(features, counted, features["input_ids"].lengths, {"input_ids": pad_id(processor)})
+        too_long = sum(prompt is not pair[0] for prompt, pair in zip(fitted, pairs, strict=True))
+        lengths = features["input_ids"].lengths
+        return kind(features, counted, lengths, {"input_ids": pad_id(processor)}, too_long=too_long)
+
+    def _fitted(self, row: int, prompt: list[int], most: int, wanted: int) -> list[int] | None:
+        """``prompt``; where it has more than ``most`` tokens, its end, with room for the ``wanted`` ones of its target
+        (half of ``max_length`` at most), or None: its row is left out.
+
+        Raises:
+            UserError: for a prompt that is too long where ``too_long`` is ``error``.
+        """
+        room = self.config.max_length
+        if len(prompt) <= most:
+            return prompt
+        if self.config.too_long == "error":
+            raise UserError(
+                f"task={self.spec.name}: the prompt of row {row} (from 0) has {len(prompt)} tokens, no room for its "
+                f"target in task.max_length={room}; raise it, or set task.too_long=truncate or drop"
+            )
+        if self.config.too_long == "drop":
+            return None
+        start = prompt[:1] if prompt[0] == self.processor.bos_token_id else []
+        return [*start, *prompt[len(start) + min(wanted, room // 2) - room :]]
 
     def prompts(self, prompts: Sequence[str], references: np.ndarray, processor: Any) -> Prompts:
         """``prompts`` to be continued, with what their continuations are scored against."""

@@ -6,9 +6,11 @@ Training is on pairs; evaluation groups the references of one meaning representa
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from uora_bench.config.options.tasks import DataToTextOptions
+from uora_bench.data.ragged import Ragged
 from uora_bench.errors import UserError
 from uora_bench.tasks.base import Batch, Encoded
 from uora_bench.tasks.causal import CausalLM
@@ -33,17 +35,9 @@ class DataToText(CausalLM):
         return float(self.config.label_smoothing)
 
     def check(self, rows: Dataset) -> None:
-        missing = [c for c in self.config.columns if c not in rows.column_names]
-        if missing:
-            raise UserError(
-                f"task={self.spec.name} needs column '{missing[0]}'; the data has {', '.join(rows.column_names)}"
-            )
-        if not len(rows):
-            raise UserError(f"task={self.spec.name}: the data has no rows")
+        self.check_columns(rows, *self.config.columns)
         for name in self.config.columns:
-            for i, text in enumerate(rows[name]):
-                if not isinstance(text, str) or not text.strip():
-                    raise UserError(f"task={self.spec.name}: row {i} (from 0) has no '{name}'")
+            self.check_texts(rows, name)
 
     def texts(self, rows: Dataset) -> tuple[list[str], list[str]]:
         meaning, text = self.config.columns
@@ -63,7 +57,7 @@ class DataToText(CausalLM):
 
     def encode(self, rows: Dataset, processor: Any, training: bool = False) -> Encoded:
         """Pairs to learn from; or, to be scored, one prompt for each distinct meaning in the order of its first row,
-        with all its texts as references."""
+        with all its texts as references. Unless ``too_long`` is ``error``, a prompt leaves room for what is written."""
         import numpy as np
 
         if training:
@@ -75,7 +69,18 @@ class DataToText(CausalLM):
             grouped.setdefault(row_meaning, []).append(row_text)
         references = np.empty(len(grouped), dtype=object)
         references[:] = list(grouped.values())
-        return self.prompts([self.prompt(m) for m in grouped], references, processor)
+        made = self.prompts([self.prompt(m) for m in grouped], references, processor)
+        if self.config.too_long == "error":  # what the backbone takes decides, and there may be room beyond max_length
+            return made
+        wanted = min(self.config.max_new_tokens, self.config.max_length // 2)
+        prompts = [prompt.tolist() for prompt in made.features["input_ids"]]
+        fitted = [self._fitted(i, p, self.config.max_length - wanted, wanted) for i, p in enumerate(prompts)]
+        ids = Ragged.of([prompt for prompt in fitted if prompt is not None])
+        kept = np.array([prompt is not None for prompt in fitted])
+        too_long = sum(a is not b for a, b in zip(fitted, prompts, strict=True))
+        return replace(
+            made, features={"input_ids": ids}, references=references[kept], lengths=ids.lengths, too_long=too_long
+        )
 
     def predict(self, model: torch.nn.Module, batch: Batch) -> Tensor:
         """(n, width) tokens after each prompt; what follows the end of a text is `evaluation.FILL`."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from uora_bench.config.cell import TaskConfig
 from uora_bench.config.options.tasks import REST, ImageClassificationOptions
-from uora_bench.data import images
-from uora_bench.errors import UserError, nearest
+from uora_bench.data import images, picture_check
+from uora_bench.errors import UserError
 from uora_bench.models.heads import HeadSpec
+from uora_bench.tasks import labels
 from uora_bench.tasks.base import Batch, Encoded, Task
 from uora_bench.util.seeds import derive
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     import torch
     from datasets import Dataset
     from torch import Tensor
+
+_DARK = 64  # of 255: of a whole data set no picture is darker, unless its values were read as if they had more bits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,19 +78,13 @@ class ImageClassification(Task):
     def check(self, rows: Dataset) -> None:
         config, name = self.config, self.spec.name
         for key in ("image_column", "label_column"):
-            column = getattr(config, key)
-            if column not in rows.column_names:
-                raise UserError(
-                    f"task={name} needs column '{column}' (task.{key}); the data has {', '.join(rows.column_names)}"
-                )
-        if not len(rows):
-            raise UserError(f"task={name}: the data has no rows")
+            self.check_columns(rows, getattr(config, key), option=f"task.{key}")
         kind = rows.select_columns([config.image_column]).with_format("arrow")[:1].schema.field(0).type
         if not images.is_picture(kind):
             raise UserError(f"task={name}: column '{config.image_column}' must hold pictures, it holds {kind}")
         self._codes(rows)
         for row, (source, path) in enumerate(images.sources(rows, config.image_column)):
-            fault = "it is null" if source is None else images.header_fault(source)
+            fault = "it is null" if source is None else images.header_fault(source, config.value_range)
             if fault is not None:
                 where = f", '{path}'" if path else ""
                 raise UserError(
@@ -94,50 +92,24 @@ class ImageClassification(Task):
                     "remove it"
                 )
 
+    def check_files(self, rows: Mapping[str, Dataset], folder: Path) -> None:
+        column, given = self.config.image_column, self.config.value_range
+        found = max(picture_check.brightest(part, column, given, folder) for part in rows.values())
+        if given is None and found < _DARK:
+            raise UserError(
+                f"task={self.spec.name}: no picture is brighter than {found} of 255, as when 12 bits are kept in 16; "
+                "say which values are black and white: task.value_range=[0,4095] (all, if they are so dark)"
+            )
+
+    def in_codes(self, rows: Dataset) -> Dataset:
+        return labels.recoded(rows, self.config.label_column, self.classes, self._codes(rows))
+
     def _codes(self, rows: Dataset) -> np.ndarray:
         """The class codes (n,) int64 of ``rows``, in the order of ``classes``; the first rows that are seen, those of
         the training split, name the classes where the task does not."""
-        import numpy as np
-
         column, task = self.config.label_column, f"task={self.spec.name}"
-        found = rows.select_columns([column]).with_format("arrow")[:][column]
-        if found.null_count:
-            raise UserError(f"{task}: row {found.is_null().index(True).as_py()} (from 0) has no '{column}': it is null")
-        values = np.array(found.to_pylist())
-        names = getattr(rows.features[column], "names", None)
-        if values.dtype.kind == "U":
-            names, values = np.unique(values, return_inverse=True)
-        if values.dtype.kind not in "iu":
-            raise UserError(f"{task}: column '{column}' must hold class codes or names, it holds {found.type}")
-        if not self.classes:
-            self.classes = tuple(map(str, names if names is not None else range(int(values.max()) + 1)))
-        elif names is not None:
-            values = self._translated(values, [str(n) for n in names])
-        if values.min() < 0 or values.max() >= len(self.classes):
-            raise UserError(
-                f"{task}: labels must be 0 to {len(self.classes) - 1}, found {values.min()} to {values.max()} (an "
-                "unlabelled test split? choose another with task.splits.…)"
-            )
-        return values.astype(np.int64)
-
-    def _translated(self, values: np.ndarray, names: list[str]) -> np.ndarray:
-        """``values``, codes into ``names``, as codes into ``classes``: by name where all names are known; the same
-        codes where only the spelling differs, which is to say the number of classes does not."""
-        import numpy as np
-
-        position = {name: i for i, name in enumerate(self.classes)}
-        unknown = [name for name in names if name not in position]
-        if not unknown:
-            known = np.array([*(position[n] for n in names), -1])  # -1, an unlabelled row, stays
-            translated: np.ndarray = known[np.where(values < 0, -1, values)]
-            return translated
-        if len(names) != len(self.classes) or not self.config.labels:
-            raise UserError(
-                f"task={self.spec.name} has {len(self.classes)} classes, this data {len(names)} and among them "
-                f"'{unknown[0]}'{nearest(unknown[0], self.classes)}; set task.labels=[…] to the names in the order of "
-                "their codes"
-            )
-        return values
+        self.classes = self.classes or labels.classes_of(rows, column, task)
+        return labels.codes_of(rows, column, self.classes, task, by_code=bool(self.config.labels))
 
     # --- batches --------------------------------------------------------------------------------------------------
 
@@ -146,7 +118,8 @@ class ImageClassification(Task):
 
         config = self.config
         preparation = images.Preparation.of(processor, config.image_size)
-        loader = images.Loader(rows, config.image_column, preparation, config.augmentation if training else "none")
+        augmentation = config.augmentation if training else "none"
+        loader = images.Loader(rows, config.image_column, preparation, augmentation, config.value_range)
         return Pictures({}, self._codes(rows), np.ones(len(rows), dtype=np.int64), loader=loader)
 
     def set_epoch(self, encoded: Encoded, batches: Iterable[Sequence[int] | np.ndarray], draw: int | None) -> Encoded:

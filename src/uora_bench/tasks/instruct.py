@@ -34,18 +34,9 @@ class Instruct(CausalLM):
     config: InstructOptions
 
     def check(self, rows: Dataset) -> None:
-        instruction, _, output = self.config.columns
-        missing = [c for c in self.config.columns if c not in rows.column_names]
-        if missing:
-            raise UserError(
-                f"task={self.spec.name} needs column '{missing[0]}'; the data has {', '.join(rows.column_names)}"
-            )
-        if not len(rows):
-            raise UserError(f"task={self.spec.name}: the data has no rows")
-        for name in (instruction, output):
-            for i, text in enumerate(rows[name]):
-                if not isinstance(text, str) or not text.strip():
-                    raise UserError(f"task={self.spec.name}: row {i} (from 0) has no '{name}'")
+        self.check_columns(rows, *self.config.columns)
+        for name, optional in zip(self.config.columns, (False, True, False), strict=True):
+            self.check_texts(rows, name, empty=optional, null=optional)
 
     def texts(self, rows: Dataset) -> tuple[list[str], list[str]]:
         instruction, extra, output = (rows[c] for c in self.config.columns)

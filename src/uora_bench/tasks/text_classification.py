@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from uora_bench.config.options.tasks import TextClassificationOptions
-from uora_bench.errors import UserError
 from uora_bench.models.heads import HeadSpec
+from uora_bench.tasks import labels
 from uora_bench.tasks.base import Batch, Encoded, Task
 
 if TYPE_CHECKING:
     import numpy as np
-    import pyarrow as pa
     import torch
     from datasets import Dataset
     from torch import Tensor
@@ -39,54 +38,29 @@ class TextClassification(Task):
         return HeadSpec("AutoModelForSequenceClassification", config)
 
     def check(self, rows: Dataset) -> None:
-        missing = [c for c in (*self.config.columns, "label") if c not in rows.column_names]
-        if missing:
-            raise UserError(
-                f"task={self.spec.name} needs column '{missing[0]}'; the data has {', '.join(rows.column_names)}"
-            )
-        if not len(rows):
-            raise UserError(f"task={self.spec.name}: the data has no rows")
-        table = rows.with_format("arrow")[:]
+        self.check_columns(rows, *self.config.columns, "label")
         for name in self.config.columns:
-            self._refuse_null(table[name], name)
-            if not _is_text(table[name].type):
-                raise UserError(f"task={self.spec.name}: column '{name}' must hold text, it holds {table[name].type}")
-        self._references(table["label"])
+            self.check_texts(rows, name, empty=True)
+        self._references(rows)
+
+    def in_codes(self, rows: Dataset) -> Dataset:
+        if self.is_regression:
+            return rows
+        return labels.recoded(rows, "label", self.config.labels, self._references(rows))
 
     def encode(self, rows: Dataset, processor: Any, training: bool = False) -> Encoded:
         self.check(rows)
-        references = self._references(rows.with_format("arrow")[:]["label"])
         columns = [rows[c][:] for c in self.config.columns]
         features = self.tokens(processor, columns, truncation=True, max_length=self.config.max_length)
-        return Encoded(features, references, features["input_ids"].lengths, {"input_ids": processor.pad_token_id})
+        lengths = features["input_ids"].lengths
+        return Encoded(features, self._references(rows), lengths, {"input_ids": processor.pad_token_id})
 
-    def _references(self, column: pa.ChunkedArray) -> np.ndarray:
+    def _references(self, rows: Dataset) -> np.ndarray:
         """The column ``label``: class codes as int64, or the targets of a regression as float32."""
-        import numpy as np
-
-        self._refuse_null(column, "label")
-        values: np.ndarray = column.to_numpy()
-        if values.dtype.kind not in "biuf":
-            raise UserError(f"task={self.spec.name}: column 'label' must hold numbers, it holds {column.type}")
-        wrong = ~np.isfinite(values) if self.is_regression else values != np.floor(values)
-        if wrong.any():
-            row = int(wrong.argmax())
-            what = "a finite number" if self.is_regression else "a class code"
-            raise UserError(f"task={self.spec.name}: row {row} (from 0) has label {values[row]}, not {what}")
+        task = f"task={self.spec.name}"
         if self.is_regression:
-            return values.astype(np.float32)
-        classes = len(self.config.labels)
-        if values.min() < 0 or values.max() >= classes:
-            raise UserError(
-                f"task={self.spec.name}: labels must be 0 to {classes - 1}, found {values.min()} to {values.max()} "
-                "(an unlabelled test split? choose another with task.splits.…)"
-            )
-        return values.astype(np.int64)
-
-    def _refuse_null(self, column: pa.ChunkedArray, name: str) -> None:
-        if column.null_count:
-            row = column.is_null().index(True).as_py()
-            raise UserError(f"task={self.spec.name}: row {row} (from 0) has no '{name}': it is null")
+            return labels.numbers_of(rows, "label", task)
+        return labels.codes_of(rows, "label", self.config.labels, task)
 
     def collate(self, encoded: Encoded, indices: Sequence[int] | np.ndarray, padding: str) -> Batch:
         import numpy as np
@@ -124,9 +98,3 @@ class TextClassification(Task):
     def _logits(model: torch.nn.Module, batch: Batch) -> Tensor:
         logits = model(**{k: v for k, v in batch.items() if k not in ("labels", "weight")}).logits
         return logits if logits.dtype.itemsize >= 4 else logits.float()
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    import pyarrow as pa
-
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)

@@ -57,17 +57,13 @@ def _read_domain(path: Path) -> tuple[list[str], np.ndarray]:
     return texts, np.array(labels)
 
 
+@lru_cache(maxsize=2)
 def domains(root: str | Path | None) -> dict[str, Domain]:
     """The four domains as standardised features (rows, 400) and labels, in the files' order; kept in memory.
 
     Raises:
         UserError: as `read_reviews`.
     """
-    return _domains(None if root is None else str(root))
-
-
-@lru_cache(maxsize=2)
-def _domains(root: str | None) -> dict[str, Domain]:
     found = read_reviews(root)
     from sklearn.feature_extraction.text import TfidfVectorizer
 

@@ -7,6 +7,7 @@ at once (`uora_bench.theory.ridge`), and scores it on the target's other rows. W
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -207,11 +208,10 @@ def one_draw(
 def joined(parts: list[Transfer]) -> Transfer:
     """Draws of one transfer put together."""
 
-    def stacked(name: str) -> dict[str, Array]:
-        return {key: np.concatenate([getattr(part, name)[key] for part in parts]) for key in getattr(parts[0], name)}
+    def together(values: list[Any]) -> Any:
+        if isinstance(values[0], dict):
+            return {key: together([value[key] for value in values]) for key in values[0]}
+        return np.concatenate(values)
 
-    first = parts[0]
-    return Transfer(
-        first.source, first.target, np.concatenate([part.beta for part in parts]), stacked("alphas"),
-        stacked("accuracy"), stacked("theory"), first.grid, np.concatenate([part.curve for part in parts]),
-    )  # fmt: skip
+    names = ("beta", "alphas", "accuracy", "theory", "curve")
+    return replace(parts[0], **{name: together([getattr(part, name) for part in parts]) for name in names})

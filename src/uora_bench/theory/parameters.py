@@ -7,11 +7,13 @@ listing and planning need no numpy.
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import typing
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from uora_bench.errors import UserError
+from uora_bench.errors import UserError, nearest
 
 
 @dataclass(frozen=True)
@@ -53,9 +55,9 @@ def values(given: Values) -> tuple[float, ...]:
     return found
 
 
-@dataclass(frozen=True)
-class Ridge:
-    """The Gaussian model with a ridge source (`uora_bench.theory.settings.Setting` says what each number is)."""
+@dataclass(frozen=True, kw_only=True)
+class Moments:
+    """Sizes and means of the Gaussian model (`uora_bench.theory.settings.Setting` says what each number is)."""
 
     N: int
     n: int
@@ -63,80 +65,17 @@ class Ridge:
     mu: float
     mu_perp: float
     beta: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ridge(Moments):
+    """The Gaussian model with a ridge source."""
+
     gamma_pre: float
     gamma: float
 
 
-@dataclass(frozen=True)
-class AccuracyAlpha(Ridge):
-    """Accuracy against α, and with ``moments`` mean and second moment. ``special``: α*, the released α* and the worst α
-    are among the α."""
-
-    alphas: Values
-    special: bool = True
-    moments: bool = True
-
-
-@dataclass(frozen=True)
-class DecisionFunction(Ridge):
-    """Histogram of wᵀx on fresh points of both classes, for one draw of the data. ``points``: test points per class."""
-
-    alphas: Values
-    points: int = 4000
-    bins: int = 60
-
-
-@dataclass(frozen=True)
-class GammaSweep:
-    """Accuracy, mean, second moment and risk against γ at one α; everything else as in `Ridge`."""
-
-    N: int
-    n: int
-    p: int
-    mu: float
-    mu_perp: float
-    beta: float
-    gamma_pre: float
-    alpha: float
-    gammas: Values
-
-
-@dataclass(frozen=True)
-class OptimalAlpha:
-    """α* and the accuracy there against one parameter: ``along`` names it, ``values`` are its values, and it is left
-    out of the others. ``checks``: values at which α* is estimated by simulation too."""
-
-    along: Literal["N", "n", "p", "mu", "mu_perp", "beta", "gamma_pre", "gamma"]
-    values: Values
-    N: int | None = None
-    n: int | None = None
-    p: int | None = None
-    mu: float | None = None
-    mu_perp: float | None = None
-    beta: float | None = None
-    gamma_pre: float | None = None
-    gamma: float | None = None
-    checks: tuple[float, ...] = ()
-
-    def __post_init__(self) -> None:
-        _one_left_out(self, ("N", "n", "p", "mu", "mu_perp", "beta", "gamma_pre", "gamma"))
-
-
-@dataclass(frozen=True)
-class OptimalAlphaMap:
-    """α* over a grid of γ̃ and γ."""
-
-    N: int
-    n: int
-    p: int
-    mu: float
-    mu_perp: float
-    beta: float
-    gammas_pre: Values
-    gammas: Values
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SourceVector:
     """A fixed source vector: its norm, its cosine with μ_β, and ‖μ_β‖."""
 
@@ -148,31 +87,76 @@ class SourceVector:
     target_norm: float
 
 
-@dataclass(frozen=True)
-class SourceAccuracyAlpha(SourceVector):
-    """As `AccuracyAlpha`, for a fixed source vector."""
+@dataclass(frozen=True, kw_only=True)
+class AlphaCurve:
+    """Accuracy against α, and with ``moments`` mean and second moment. ``special``: α*, the released α* and the worst α
+    are among the α."""
 
     alphas: Values
     special: bool = True
     moments: bool = True
 
 
-@dataclass(frozen=True)
-class SourceOptimalAlpha:
-    """As `OptimalAlpha`, for a fixed source vector."""
+@dataclass(frozen=True, kw_only=True)
+class AccuracyAlpha(AlphaCurve, Ridge):
+    """As `AlphaCurve`, for a ridge source."""
 
-    along: Literal["n", "p", "gamma", "cosine", "source_norm", "target_norm"]
+
+@dataclass(frozen=True, kw_only=True)
+class SourceAccuracyAlpha(AlphaCurve, SourceVector):
+    """As `AlphaCurve`, for a fixed source vector."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecisionFunction(Ridge):
+    """Histogram of wᵀx on fresh points of both classes, for one draw of the data. ``points``: test points per class."""
+
+    alphas: Values
+    points: int = 4000
+    bins: int = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class GammaSweep(Moments):
+    """Accuracy, mean, second moment and risk against γ at one α; everything else as in `Ridge`."""
+
+    gamma_pre: float
+    alpha: float
+    gammas: Values
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimalAlphaMap(Moments):
+    """α* over a grid of γ̃ and γ."""
+
+    gammas_pre: Values
+    gammas: Values
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """α* and the accuracy there against one parameter of a model: ``along`` names it, ``values`` are its values, and it
+    is left out of the others. ``checks``: values at which α* is estimated by simulation too."""
+
+    along: str
     values: Values
-    n: int | None = None
-    p: int | None = None
-    gamma: float | None = None
-    cosine: float | None = None
-    source_norm: float | None = None
-    target_norm: float | None = None
     checks: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        _one_left_out(self, ("n", "p", "gamma", "cosine", "source_norm", "target_norm"))
+        names = [f.name for f in dataclasses.fields(self) if f.name not in ("along", "values", "checks")]
+        if self.along not in names:
+            raise UserError(f"along='{self.along}' is no parameter that can vary{nearest(self.along, names)}")
+        missing = [name for name in names if getattr(self, name) is None and name != self.along]
+        if missing:
+            raise UserError(f"'{missing[0]}' is missing")
+        if getattr(self, self.along) is not None:
+            raise UserError(f"'{self.along}' is what along={self.along} varies; drop it, or set values=[…]")
+
+
+def _sweep(name: str, model: type) -> type:
+    """`Sweep` with every parameter of ``model``, None for the one that varies."""
+    own = [(key, hint | None, None) for key, hint in typing.get_type_hints(model).items()]
+    return dataclasses.make_dataclass(name, own, bases=(Sweep,), frozen=True, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -229,21 +213,13 @@ KINDS: dict[str, type] = {
     "accuracy_alpha": AccuracyAlpha,
     "decision_function": DecisionFunction,
     "gamma_sweep": GammaSweep,
-    "optimal_alpha": OptimalAlpha,
+    "optimal_alpha": _sweep("OptimalAlpha", Ridge),
     "optimal_alpha_map": OptimalAlphaMap,
     "source_accuracy_alpha": SourceAccuracyAlpha,
-    "source_optimal_alpha": SourceOptimalAlpha,
+    "source_optimal_alpha": _sweep("SourceOptimalAlpha", SourceVector),
     "regression_risk": RegressionRisk,
     "amazon": AmazonTransfer,
     "digits": DigitsTransfer,
 }
 # rises when the same parameters would give other numbers; it is in the id
 VERSIONS: dict[str, int] = dict.fromkeys(KINDS, 1)
-
-
-def _one_left_out(given: Any, names: tuple[str, ...]) -> None:
-    missing = [name for name in names if getattr(given, name) is None and name != given.along]
-    if missing:
-        raise UserError(f"'{missing[0]}' is missing")
-    if getattr(given, given.along) is not None:
-        raise UserError(f"'{given.along}' is what along={given.along} varies; drop it, or set values=[…]")

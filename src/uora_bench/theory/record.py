@@ -10,15 +10,16 @@ from __future__ import annotations
 import json
 import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from uora_bench.errors import UserError
 from uora_bench.records import provenance
-from uora_bench.records.record import record_path, write_record_text
-from uora_bench.theory.presets import TheoryCell, cell_id
+from uora_bench.records.record import read_record_data, record_path, write_record_text
+from uora_bench.theory.presets import cell_id
 from uora_bench.util.schema import build, plain
 
 SCHEMA = 1
@@ -102,12 +103,8 @@ def read_record(path: Path) -> TheoryRecord:
     Raises:
         UserError: not JSON, another schema, an unknown or missing key, a wrong type, or an id of other content.
     """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        said = str(error).splitlines()[0]
-        raise UserError(f"cannot read the record '{path}': {said}; remove it and run again") from None
-    if not isinstance(data, dict) or data.get("schema") != SCHEMA or "preset" not in data:
+    data = read_record_data(path)
+    if data.get("schema") != SCHEMA or "preset" not in data:
         raise UserError(f"'{path}' is no theory record of schema {SCHEMA}; remove it and run again")
     try:
         record = build(TheoryRecord, data)
@@ -123,7 +120,7 @@ def find_record(folder: Path, wanted: str) -> TheoryRecord | None:
     return read_record(path) if path.is_file() else None
 
 
-def facts(cell: TheoryCell, data: Mapping[str, str], command: list[str], finished: str) -> dict[str, Any]:
+def facts(data: Mapping[str, str], command: Iterable[str]) -> dict[str, Any]:
     """What a record says of where it came from: no machine names or paths, and no GPU (nothing here uses one)."""
     versions = provenance.versions()
     return {
@@ -132,7 +129,7 @@ def facts(cell: TheoryCell, data: Mapping[str, str], command: list[str], finishe
         "hardware": {"machine": platform.machine(), "processor": provenance.processor()},
         "data": dict(data),
         "command": [word for word in command if not word.startswith(provenance.PATHS)],
-        "finished": finished,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
@@ -152,15 +149,15 @@ def _check(record: TheoryRecord) -> None:
 
 def _text(record: dict[str, Any]) -> str:
     """The file: JSON that a person can read and a diff can show, without a line for every number."""
-    parts = []
-    for key, value in record.items():
-        if key in _OPEN and value is not None:
-            short = value if key != "results" else _short(value)
-            inner = ",\n".join(f"  {_json(k)}: {_json(v)}" for k, v in short.items())
-            parts.append(f" {_json(key)}: {{\n{inner}\n }}")
-        else:
-            parts.append(f" {_json(key)}: {_json(value)}")
-    return "{\n" + ",\n".join(parts) + "\n}\n"
+    shown = {**record, "results": _short(record["results"])}
+    return (
+        "{\n" + ",\n".join(f" {_json(k)}: {_opened(v) if k in _OPEN else _json(v)}" for k, v in shown.items()) + "\n}\n"
+    )
+
+
+def _opened(value: dict[str, Any] | None) -> str:
+    lines = ",\n".join(f"  {_json(k)}: {_json(v)}" for k, v in (value or {}).items())
+    return f"{{\n{lines}\n }}" if value is not None else _json(value)
 
 
 def _json(value: Any) -> str:

@@ -17,6 +17,7 @@ from uora_bench.errors import UserError, nearest
 from uora_bench.theory import presets
 from uora_bench.theory.parameters import KINDS
 from uora_bench.theory.presets import Preset, TheoryCell
+from uora_bench.theory.reviews import fingerprints
 from uora_bench.util.schema import convert
 
 VARIANTS = ("corrected", "released")
@@ -47,6 +48,14 @@ class TheoryRequest:
     def cells(self) -> list[TheoryCell]:
         """The cells that are asked for; raises as `presets.expand`."""
         return presets.expand(self.preset, self.given, self.repetitions, self.seeds)
+
+    @cached_property
+    def _reviews(self) -> dict[str, str]:
+        return fingerprints(self.data_root)
+
+    def sources(self, cell: TheoryCell) -> dict[str, str]:
+        """The fingerprints of the real data that ``cell`` reads; raises as `fingerprints`."""
+        return self._reviews if cell.kind == "amazon" else {}
 
     @property
     def folder(self) -> Path:

@@ -1,7 +1,12 @@
-"""Where the Amazon reviews are: ``<data.root>/amazon_blitzer/<domain>/train.jsonl.gz`` (or ``.jsonl``)."""
+"""The real data of theory cells, and the fingerprint of it that goes into their ids. Generated data has none, nor has
+what scikit-learn carries (its version is in the record).
+
+The Amazon reviews are ``<data.root>/amazon_blitzer/<domain>/train.jsonl.gz`` (or ``.jsonl``).
+"""
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from uora_bench.errors import UserError
@@ -26,3 +31,13 @@ def review_file(root: str | Path | None, domain: str) -> Path:
             f"{BENCHMARK}/; experiment=digits needs none"
         )
     return path
+
+
+def fingerprints(root: str | None) -> dict[str, str]:
+    """``{domain: 16 hex digits of the sha256 of its file}``, all four: the vocabulary is theirs together; raises as
+    `review_file`."""
+    found = {}
+    for domain in DOMAINS:
+        with open(review_file(root, domain), "rb") as handle:
+            found[domain] = hashlib.file_digest(handle, "sha256").hexdigest()[:16]
+    return found

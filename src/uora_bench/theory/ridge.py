@@ -50,19 +50,6 @@ def fit(points: Array, targets: Array, gamma: float) -> Array:
     return adapter(points, targets, nothing, gamma)[0]
 
 
-def refit(points: Array, targets: Array, source: Array, gamma: float, alpha: float, smaller: bool = False) -> Array:
-    """w_α for one α as its definition reads: ridge of the residual y − αXw̃, plus αw̃. What `adapter` must equal.
-
-    The system has p unknowns, or with ``smaller`` the smaller of m and p. No batch: points (m, p), targets (m, c).
-    """
-    residual = targets - alpha * (points @ source)
-    if smaller:
-        return alpha * source + fit(points, residual, gamma)
-    count, features = points.shape
-    gram = points.T @ points / count + gamma * np.eye(features)
-    return alpha * source + np.linalg.solve(gram, points.T @ residual / count)
-
-
 def _add_to_diagonal(matrices: Array, value: float) -> None:
     index = np.arange(matrices.shape[-1])
     matrices[..., index, index] += value

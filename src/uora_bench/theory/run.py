@@ -10,9 +10,7 @@ import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from uora_bench.errors import Busy, Interrupted, UserError
 from uora_bench.theory import record as records
@@ -40,17 +38,11 @@ def run_cells(request: TheoryRequest) -> Outcome:
     Raises:
         UserError: when real data is needed and not there, or a record that is there cannot be read.
     """
-    from uora_bench.theory import data
-
-    loader = data.DataLoader(request.data_root)
     outcome = Outcome([])
     for i, cell in enumerate(request.cells):
-        sources = loader.fingerprints(cell)
+        sources = request.sources(cell)
         cell_id = cell.cell_id(records.fingerprint(sources))
-        known = None if request.force else records.find_record(request.folder, cell_id)
-        if known is not None and known.status == "done":
-            outcome.done.append(known)
-            outcome.found += 1
+        if _found(request, cell_id, outcome):
             continue
         with ExitStack() as held:
             try:
@@ -59,14 +51,9 @@ def run_cells(request: TheoryRequest) -> Outcome:
                 _say(i, request, cell, str(error))
                 outcome.busy += 1
                 continue
-            known = (
-                None if request.force else records.find_record(request.folder, cell_id)
-            )  # between our look and our lock
-            if known is not None and known.status == "done":
-                outcome.done.append(known)
-                outcome.found += 1
+            if _found(request, cell_id, outcome):  # made between our look and our lock
                 continue
-            made = _compute(request, cell, cell_id, sources, loader)
+            made = _compute(request, cell, cell_id, sources)
         if made.status == "done":
             outcome.done.append(made)
             outcome.computed += 1
@@ -77,34 +64,42 @@ def run_cells(request: TheoryRequest) -> Outcome:
     return outcome
 
 
-def _compute(
-    request: TheoryRequest, cell: TheoryCell, cell_id: str, sources: dict[str, str], loader: Any
-) -> TheoryRecord:
+def _found(request: TheoryRequest, cell_id: str, outcome: Outcome) -> bool:
+    """Whether a finished record is there; it is then in ``outcome``."""
+    known = None if request.force else records.find_record(request.folder, cell_id)
+    if known is None or known.status != "done":
+        return False
+    outcome.done.append(known)
+    outcome.found += 1
+    return True
+
+
+def _compute(request: TheoryRequest, cell: TheoryCell, cell_id: str, sources: dict[str, str]) -> TheoryRecord:
     from uora_bench.theory import compute
 
-    values: dict[str, Any] = {
-        "schema": records.SCHEMA,
-        "cell_id": cell_id,
-        "experiment": request.experiment,
-        "preset": request.preset.name,
-        "label": f"{cell.label} · seed {cell.seed}",
-        "cell": cell.canonical(),
-    }
+    results = reason = None
     begun = time.perf_counter()
     try:
-        results = compute.results_of(cell, loader.data_of(cell))
-        status: Any = "done"
-        more: dict[str, Any] = {"results": results}
+        results = compute.results_of(cell, request.data_root)
     except (UserError, Interrupted):
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, the cell failed and the record says why
-        status, more = "failed", {"reason": " ".join(f"{type(error).__name__}: {error}".split())[:500]}
-    seconds = round(time.perf_counter() - begun, 3)
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    facts = records.facts(cell, sources, list(request.overrides), now)
-    made = TheoryRecord(status=status, provenance=facts, seconds=seconds, **values, **more)
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+    made = TheoryRecord(
+        schema=records.SCHEMA,
+        status="done" if results is not None else "failed",
+        cell_id=cell_id,
+        experiment=request.experiment,
+        preset=request.preset.name,
+        label=f"{cell.label} · seed {cell.seed}",
+        cell=cell.canonical(),
+        provenance=records.facts(sources, request.overrides),
+        seconds=round(time.perf_counter() - begun, 3),
+        results=results,
+        reason=reason,
+    )
     path = made.write(request.folder)
-    return records.read_record(path) if status == "done" else made
+    return records.read_record(path) if results is not None else made
 
 
 def _lock(folder: Path, cell_id: str, held: ExitStack) -> None:

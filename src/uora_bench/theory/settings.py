@@ -48,15 +48,14 @@ class Setting:
     target_norm2_override: Values | None = None
 
     def __post_init__(self) -> None:
-        for name in ("N", "n", "p"):
-            if not np.all(np.asarray(getattr(self, name)) >= 1):
-                raise UserError(f"{name}={getattr(self, name)}: a setting has at least one of each; give {name} ≥ 1")
-        for name in ("gamma_pre", "gamma"):
-            if not np.all(np.asarray(getattr(self, name)) > 0):
-                raise UserError(f"{name}={getattr(self, name)}: a ridge penalty is above 0, e.g. {name}=1")
-        for name in ("mu", "mu_perp"):
-            if not np.all(np.asarray(getattr(self, name)) >= 0):
-                raise UserError(f"{name}={getattr(self, name)}: a length is not negative; β carries the sign")
+        for names, holds, words in (
+            (("N", "n", "p"), lambda v: v >= 1, "a setting has at least one of each; give {0} ≥ 1"),
+            (("gamma_pre", "gamma"), lambda v: v > 0, "a ridge penalty is above 0, e.g. {0}=1"),
+            (("mu", "mu_perp"), lambda v: v >= 0, "a length is not negative; β carries the sign"),
+        ):
+            for name in names:
+                if not np.all(holds(np.asarray(getattr(self, name)))):
+                    raise UserError(f"{name}={getattr(self, name)}: {words.format(name)}")
         if not np.all(np.asarray(self.target_norm2) > 0):
             raise UserError(
                 f"‖μ_β‖² is not above 0 for beta={self.beta}, mu={self.mu}, mu_perp={self.mu_perp}: |beta| > 1 needs "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from uora_bench.theory import data, presets
+from uora_bench.theory import presets
 from uora_bench.theory import record as records
 from uora_bench.theory.parameters import VERSIONS
 from uora_bench.theory.record import TheoryRecord
@@ -19,9 +19,8 @@ def plan(request: TheoryRequest) -> list[str]:
     """What would run, with the values and where they come from."""
     preset = request.preset
     lines = [preset.title, f"  source: {preset.source}", f"  kind {preset.kind}, version {VERSIONS[preset.kind]}"]
-    loader = data.DataLoader(request.data_root)
     for cell in request.cells:
-        cell_id = cell.cell_id(records.fingerprint(loader.fingerprints(cell)))
+        cell_id = cell.cell_id(records.fingerprint(request.sources(cell)))
         known = records.find_record(request.folder, cell_id)
         state = "to do" if known is None else known.status
         values = " ".join(f"{k}={_text(v)}" for k, v in plain(cell.parameters).items() if v is not None)

@@ -5,7 +5,7 @@ the accuracy on test points is exactly Φ(m/σ), so no test set is drawn.
 
 Three things make it quick. w_α is affine in α, so one system gives every α (`uora_bench.theory.ridge`). Systems are
 solved in the smaller of points and features, many repetitions at once. And the source vector is drawn from its exact
-law without drawing the source set (`_sources_by_law`), which costs O(p) instead of O(Np²).
+law without drawing the source set (`law`), which costs O(p) instead of O(Np²).
 
 A repetition has random numbers of its own, derived from the seed and its number: a longer run begins with a shorter
 one, and settings of equal sizes see the same noise, so that differences between them are paired.
@@ -13,9 +13,9 @@ one, and settings of equal sizes see the same noise, so that differences between
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from uora_bench.theory.settings import Setting
 from uora_bench.util.seeds import derive
 
 Array = np.ndarray
-Draw = Literal["law", "data"]
+Draw = Callable[[Setting, list[np.random.Generator]], Array]
 _CHUNK = 4_000_000  # numbers in one batch of target sets
 
 
@@ -56,7 +56,7 @@ def standard_error(values: Array) -> Any:
 
 
 def simulate(
-    setting: Setting, alphas: Any, repetitions: int, seed: int, source: Source | None = None, draw: Draw = "law"
+    setting: Setting, alphas: Any, repetitions: int, seed: int, source: Source | None = None, draw: Draw | None = None
 ) -> Simulation:
     """Fit and score every α on ``repetitions`` independent draws.
 
@@ -66,39 +66,19 @@ def simulate(
         repetitions: how many draws, at least 1.
         seed: everything drawn is derived from it.
         source: a fixed source vector with these s and W, in place of the ridge classifier of a fresh source set.
-        draw: how the ridge source is drawn, ``law`` (exact in law, see the module) or ``data`` (N × p normals and a
-            ridge fit). The two use different random numbers.
+        draw: how the ridge source is drawn, `law` where None; another way has other random numbers.
 
     Raises:
         UserError: for arrays in the setting, no repetitions, or s and W that no vector has.
     """
     alphas = np.atleast_1d(np.asarray(alphas, float))
-    target = _target_mean(setting)
+    target = target_mean(setting)
     parts = []
-    for sources, points in _draws(setting, repetitions, seed, source, draw):
+    for sources, points in draws(setting, repetitions, seed, source, draw):
         ones = np.ones((*points.shape[:2], 1))
         base, pull = ridge.adapter(points, ones, sources[..., None], setting.gamma)
         parts.append(_scores(alphas, base[..., 0], pull[..., 0], sources, target))
-    return _collect(alphas, parts)
-
-
-def refit(
-    setting: Setting, alphas: Any, repetitions: int, seed: int, source: Source | None = None, draw: Draw = "law",
-    smaller: bool = False,
-) -> Simulation:  # fmt: skip
-    """`simulate` on the same draws, with a ridge system per repetition and α, of p unknowns or (``smaller``) of the
-    smaller of n and p: the plain way, kept as the reference of tests and of the bench."""
-    alphas = np.atleast_1d(np.asarray(alphas, float))
-    target = _target_mean(setting)
-    parts = []
-    for sources, points in _draws(setting, repetitions, seed, source, draw):
-        ones = np.ones((points.shape[1], 1))
-        for w, x in zip(sources, points, strict=True):
-            vectors = [ridge.refit(x, ones, w[:, None], setting.gamma, a, smaller)[:, 0] for a in alphas]
-            mean = np.array([target @ v for v in vectors])
-            norm2 = np.array([v @ v for v in vectors])
-            parts.append((mean[None], norm2[None], np.array([w @ target]), np.array([w @ w])))
-    return _collect(alphas, parts)
+    return collected(alphas, parts)
 
 
 def decision_values(
@@ -114,8 +94,8 @@ def decision_values(
         UserError: as `simulate`.
     """
     alphas = np.atleast_1d(np.asarray(alphas, float))
-    target = _target_mean(setting)
-    sources, rows = next(_draws(setting, 1, seed, source, "law"))
+    target = target_mean(setting)
+    sources, rows = next(draws(setting, 1, seed, source))
     base, pull = ridge.adapter(rows[0], np.ones((rows.shape[1], 1)), sources[0][:, None], setting.gamma)
     labels = np.where(np.arange(points) < points // 2, -1.0, 1.0)
     rng = np.random.default_rng(derive(seed, "theory", "test points"))
@@ -123,8 +103,8 @@ def decision_values(
     return labels, (test @ (base + pull * alphas)).T
 
 
-def _draws(
-    setting: Setting, repetitions: int, seed: int, source: Source | None, draw: Draw
+def draws(
+    setting: Setting, repetitions: int, seed: int, source: Source | None, draw: Draw | None = None
 ) -> Iterator[tuple[Array, Array]]:
     """Batches of (source vectors (batch, p), target points (batch, n, p)).
 
@@ -133,18 +113,17 @@ def _draws(
     """
     if repetitions < 1:
         raise UserError(f"repetitions={repetitions}: nothing to simulate; give 1 or more")
-    if draw not in ("law", "data"):
-        raise UserError(f"draw='{draw}' is neither 'law' nor 'data'")
+    draw = draw or law
     n, p = int(setting.n), int(setting.p)
-    target = _target_mean(setting)
+    target = target_mean(setting)
     size = max(1, _CHUNK // (n * p))
     for start in range(0, repetitions, size):
         numbers = range(start, min(start + size, repetitions))
         if source is not None:
             vectors = np.broadcast_to(_fixed(setting, source), (len(numbers), p))
         else:
-            generators = [np.random.default_rng(derive(seed, "theory", "source", draw, i)) for i in numbers]
-            vectors = (_sources_by_law if draw == "law" else _sources_by_data)(setting, generators)
+            generators = [np.random.default_rng(derive(seed, "theory", "source", draw.__name__, i)) for i in numbers]
+            vectors = draw(setting, generators)
         points = np.empty((len(numbers), n, p))
         for row, i in zip(points, numbers, strict=True):
             np.random.default_rng(derive(seed, "theory", "target", i)).standard_normal(out=row)
@@ -152,7 +131,7 @@ def _draws(
         yield vectors, points
 
 
-def _target_mean(setting: Setting) -> Array:
+def target_mean(setting: Setting) -> Array:
     """μ_β as a vector: βμ along the first axis (where μ points), the rest of its length along the second."""
     values = [getattr(setting, name) for name in ("N", "n", "p", "mu", "beta", "gamma_pre", "gamma")]
     if any(np.ndim(value) for value in (*values, setting.target_norm2)):
@@ -170,7 +149,7 @@ def _target_mean(setting: Setting) -> Array:
 
 def _fixed(setting: Setting, source: Source) -> Array:
     """A vector w̃ with the given s and W: its part along μ_β, and the rest along the third axis."""
-    target = _target_mean(setting)
+    target = target_mean(setting)
     vector = source.s / setting.target_norm2 * target
     rest = float(source.W - vector @ vector)
     if rest < -1e-12 * source.W or (rest > 1e-12 * source.W and setting.p < 3):
@@ -180,17 +159,7 @@ def _fixed(setting: Setting, source: Source) -> Array:
     return vector
 
 
-def _sources_by_data(setting: Setting, generators: list[np.random.Generator]) -> Array:
-    """w̃ of a drawn source set each: N × p normals, one ridge system of the smaller size."""
-    found = np.empty((len(generators), int(setting.p)))
-    for row, rng in zip(found, generators, strict=True):
-        points = rng.standard_normal((int(setting.N), int(setting.p)))
-        points[:, 0] += setting.mu
-        row[:] = ridge.fit(points, np.ones((len(points), 1)), setting.gamma_pre)[:, 0]
-    return found
-
-
-def _sources_by_law(setting: Setting, generators: list[np.random.Generator]) -> Array:
+def law(setting: Setting, generators: list[np.random.Generator]) -> Array:
     """w̃ of a source set each, drawn from its law without the set.
 
     Write the N points as columns g_i = μ + z_i. Rotating the N columns so that (1,…,1)/√N is the first axis gives
@@ -242,7 +211,7 @@ def _scores(alphas: Array, base: Array, pull: Array, sources: Array, target: Arr
     return mean, norm2, sources @ target, np.sum(sources * sources, axis=1)
 
 
-def _collect(alphas: Array, parts: Sequence[tuple[Array, ...]]) -> Simulation:
+def collected(alphas: Array, parts: Sequence[tuple[Array, ...]]) -> Simulation:
     mean, norm2, s, W = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     with np.errstate(divide="ignore", invalid="ignore"):
         hits, alone = normal_cdf(mean / np.sqrt(norm2)), normal_cdf(s / np.sqrt(W))

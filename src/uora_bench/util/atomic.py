@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import glob
 import os
 import secrets
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+_WRITING = 3600.0  # seconds that writing one file may take
 _ROOM = 1 << 16  # bytes that a disk which is not full takes
 
 
@@ -25,6 +29,7 @@ def write_file(path: Path, writer: Callable[[Path], None]) -> None:
             os.fsync(handle.fileno())
         os.replace(temporary, path)
         _sync_folder(path.parent)
+        _remove_leftovers(path)
     except BaseException as error:
         try:
             if isinstance(error, Exception) and not isinstance(error, OSError):
@@ -32,6 +37,14 @@ def write_file(path: Path, writer: Callable[[Path], None]) -> None:
         finally:
             temporary.unlink(missing_ok=True)
         raise
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove temporary files of ``path`` that killed processes left, once they are older than any writing takes."""
+    for rest in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        with contextlib.suppress(OSError):
+            if time.time() - rest.stat().st_mtime > _WRITING:
+                rest.unlink()
 
 
 def _check_room(temporary: Path, error: Exception) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import math
 import operator
 import types
@@ -117,7 +118,26 @@ def convert(hint: Any, value: Any, where: str) -> Any:
         return float(value)
     if isinstance(hint, type) and isinstance(value, hint) and (hint is bool) == isinstance(value, bool):
         return value
-    raise UserError(f"{where}={value!r} must be {_name(hint)}")
+    how = ""
+    if hint is str and isinstance(value, (int, float)):
+        key, inside, _ = where.partition("[")
+        quoted = f'"{str(value).lower()}"'
+        how = f"; write it in quotes, {quoted} (in a shell: '{key}={f'[{quoted},…]' if inside else quoted}')"
+    raise UserError(f"{where}={value!r} must be {_name(hint)}{how}")
+
+
+def parse_text(hint: Any, text: str) -> Any:
+    """The ``text`` of a command line as JSON where the type ``hint`` is not text; what does not fit it is left for
+    `convert` to refuse."""
+    options = typing.get_args(hint)
+    if text == "null" and type(None) in options:
+        return None
+    if hint is str or str in options or typing.get_origin(hint) is typing.Literal:
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _check_range(value: Any, bounds: tuple[Any, ...], where: str) -> None:

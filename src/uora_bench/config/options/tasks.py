@@ -19,11 +19,13 @@ Tokens = Annotated[int, Ge(8)]
 @dataclass(frozen=True, kw_only=True)
 class CausalOptions(TaskOptions):
     """What tasks of a causal language model share. ``max_length``: tokens of prompt and target together.
-    ``loss_on_prompt``: the prompt's own tokens count in the loss too."""
+    ``loss_on_prompt``: the prompt's own tokens count in the loss too. ``too_long``: what is done about a prompt that
+    leaves its target no room."""
 
     columns: tuple[str, ...]
     max_length: Tokens
     loss_on_prompt: bool
+    too_long: Literal["error", "truncate", "drop"] = "error"
 
 
 def _columns(given: tuple[str, ...], least: int, most: int, what: str) -> None:
@@ -75,7 +77,8 @@ class InstructOptions(CausalOptions):
 class ImageClassificationOptions(TaskOptions):
     """``image_column``, ``label_column``: names of the columns. ``labels``: class names in the order of their codes;
     empty: the data's own. ``per_class``: pictures per class to train on, drawn with the seed (None: all).
-    ``augmentation``: of the training pictures. ``image_size``: pixels of a side (None: the backbone's own)."""
+    ``augmentation``: of the training pictures. ``image_size``: pixels of a side (None: the backbone's own).
+    ``value_range``: the values of grey pictures that are black and white (None: what the file says)."""
 
     image_column: str
     label_column: str
@@ -83,11 +86,16 @@ class ImageClassificationOptions(TaskOptions):
     per_class: Annotated[int, Ge(1)] | None
     augmentation: Augmentation
     image_size: Annotated[int, Ge(1)] | None
+    value_range: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if len(set(self.labels)) != len(self.labels):
             twice = next(name for name in self.labels if self.labels.count(name) > 1)
             raise UserError(f"task.labels names '{twice}' twice; each class once")
+        if self.value_range is not None and (len(self.value_range) != 2 or self.value_range[0] >= self.value_range[1]):
+            raise UserError(
+                f"task.value_range={list(self.value_range)} must be two numbers, black below white: [0,4095]"
+            )
 
     def loaded(self, splits: Mapping[str, str]) -> dict[str, str]:
         return {role: name for role, name in splits.items() if name != REST}

@@ -10,56 +10,51 @@ from dataclasses import replace
 from pathlib import Path
 
 from uora_bench.data import offline
-from uora_bench.data.prefetch import needs
-from uora_bench.data.prefetch.check import problems
+from uora_bench.data.prefetch.models import Model
+from uora_bench.data.prefetch.needs import PrefetchRequest
+from uora_bench.data.prefetch.remote import RepositoryError
+from uora_bench.data.prefetch.rows import Rows
 from uora_bench.errors import UserError
+from uora_bench.util.secrets import scrub
 
 LOCK = ".prefetch.lock"
 PARTIAL = "partial"  # what is not whole yet, below the root
 
 
-def prefetch(request: needs.PrefetchRequest) -> int:
+def prefetch(request: PrefetchRequest) -> int:
     """Fill ``request.root``; what is there already is kept. Returns 0, or 2 where a repository could not be had: the
     others are fetched all the same.
 
     Raises:
         UserError: when the Hub cannot be reached or the folder cannot be written to.
     """
-    from uora_bench.data.prefetch.client import Client, RepositoryError
-    from uora_bench.data.prefetch.models import fetch_model
-    from uora_bench.data.prefetch.rows import fetch_rows
-
     root = request.root
     done: set[str] = set()
     failed: set[str] = set()
     with _writing(root), _alone(root):
         manifest = offline.Manifest.read(root)
-        client: Client | None = None
+        client = None
         for need in request.needs:
             try:
-                if problems(need, manifest):
+                if need.problems(manifest):
+                    from uora_bench.data.prefetch.client import Client
+
                     client = client or Client()
-                    if isinstance(need, needs.Model):
-                        fetch_model(need, manifest, client, root / PARTIAL)
-                    else:
-                        fetch_rows(need, manifest, client, root / PARTIAL)
+                    need.fetch(manifest, client, root / PARTIAL)
                 note = _take_up(need, manifest, request.label)
                 manifest.write()
                 print(note, flush=True)
                 done.add(need.partial)
             except RepositoryError as error:
-                _say(error)
+                print(f"error: {' '.join(scrub(str(error)).split())}", file=sys.stderr, flush=True)
                 failed.add(need.partial)
         _tidy(root / PARTIAL, done - failed)
     return 2 if failed else 0
 
 
-def _take_up(need: needs.Model | needs.Rows, manifest: offline.Manifest, label: str) -> str:
+def _take_up(need: Model | Rows, manifest: offline.Manifest, label: str) -> str:
     """Enter into the manifest which files answer ``need``, and that ``label`` needs them; returns a line to print."""
-    from uora_bench.data.prefetch.models import held_model
-    from uora_bench.data.prefetch.rows import held_rows
-
-    names = held_model(need, manifest) if isinstance(need, needs.Model) else held_rows(need, manifest)
+    names = need.held(manifest)
     for name in names:
         manifest.add(name, replace(manifest.files[name], needed_by=(label,)))
     size = sum(manifest.files[name].size for name in names)
@@ -100,7 +95,3 @@ def _tidy(folder: Path, names: set[str]) -> None:
         shutil.rmtree(folder / name, ignore_errors=True)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
-
-
-def _say(error: UserError) -> None:
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)

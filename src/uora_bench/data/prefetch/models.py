@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from uora_bench.data import offline
-from uora_bench.data.prefetch.client import Client, RemoteFile, RepositoryError
-from uora_bench.data.prefetch.needs import Model
+from uora_bench.data.prefetch.remote import RemoteFile, RepositoryError
 from uora_bench.errors import UserError
 from uora_bench.util import atomic
+from uora_bench.util.inside import inside
+
+if TYPE_CHECKING:
+    from uora_bench.data.prefetch.client import Client
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 _SMALL = (".json", ".txt", ".model", ".jinja", ".tiktoken")
@@ -22,65 +26,80 @@ _OTHER_WEIGHTS = (".bin.index.json", ".h5.index.json", ".msgpack.index.json", ".
 _TEMPLATES = "additional_chat_templates"
 
 
-def fetch_model(need: Model, manifest: offline.Manifest, client: Client, partial: Path) -> None:
-    """Put the snapshot of ``need`` into the folder of ``manifest`` and its files into ``manifest``.
+@dataclass(frozen=True)
+class Model:
+    """The configuration, the tokenizer or image processor, and the weights of ``repo`` at ``revision``."""
 
-    Raises:
-        UserError: when it cannot be had. OSError: when it cannot be written.
-    """
-    commit = client.commit(need.repo, "model", need.revision)
-    cache = manifest.root / offline.CACHE / offline.folder_name(need.repo)
-    snapshot, staged = cache / "snapshots" / commit, partial / need.partial / commit
-    remote = {file.path: file for file in client.files(need.repo, "model", commit)}
+    repo: str
+    revision: str
 
-    def get(name: str) -> Path:
-        placed = snapshot / name
-        if placed.is_file() and remote[name].matches(placed):
-            return placed
-        if not ((staged / name).is_file() and remote[name].matches(staged / name)):
-            client.fetch(need.repo, "model", commit, remote[name], staged / name)
-        return staged / name
+    def __str__(self) -> str:
+        return f"model {self.repo} at {self.revision}"
 
-    if "config.json" not in remote:
-        raise RepositoryError(f"{need} has no config.json: it is no model of the transformers library")
-    names = [name for name in sorted(remote) if _wanted(name)]
-    if WEIGHTS in remote:
-        names.append(WEIGHTS)
-    elif INDEX in remote:
-        names += [INDEX, *_shards(need, get(INDEX), remote)]
-    else:
-        raise RepositoryError(f"{need} has no safetensors weights; name a revision that has, or a converted copy")
-    for name in names:
-        get(name)
-    _place(staged, snapshot)
-    if not offline.is_commit(need.revision):
-        atomic.write_text(cache / "refs" / need.revision, commit)
-    listed = [snapshot / name for name in names]
-    for path in listed:
-        name = path.relative_to(manifest.root).as_posix()
-        kept = remote[path.relative_to(snapshot).as_posix()]
-        entry = offline.Entry(kept.size, kept.sha256 or offline.sha256(path), "model", need.repo, commit=commit)
-        manifest.add(name, _asked(entry, need.revision))
+    @property
+    def partial(self) -> str:
+        """The folder of what is not whole yet."""
+        return offline.folder_name(self.repo)
 
+    def problems(self, manifest: offline.Manifest, full: bool = False) -> list[str]:
+        """What keeps the manifest's folder from having it, a line each; with ``full`` every sha256 is compared."""
+        return offline.lacking(self.repo, self.revision, manifest.root, manifest, full)
 
-def held_model(need: Model, manifest: offline.Manifest) -> list[str]:
-    """The files of ``need`` in ``manifest``; a complete copy of the user's own making is entered."""
-    cache = manifest.root / offline.CACHE / offline.folder_name(need.repo)
-    commit = offline.commit_of(cache, need.revision)
-    if commit is None:
-        raise UserError(f"{need} is not in '{manifest.root}'")
-    if not manifest.of_model(need.repo, commit):
-        for path in sorted(p for p in (cache / "snapshots" / commit).rglob("*") if p.is_file()):
-            entry = offline.Entry(path.stat().st_size, offline.sha256(path), "model", need.repo, commit=commit)
+    def fetch(self, manifest: offline.Manifest, client: Client, partial: Path) -> None:
+        """Put the snapshot into the folder of ``manifest`` and its files into ``manifest``; on the way they are in
+        ``partial``.
+
+        Raises:
+            UserError: when it cannot be had. OSError: when it cannot be written.
+        """
+        repository = client.repository(self.repo, "model", self.revision)
+        commit, remote = repository.commit, repository.files
+        cache = self._cache(manifest.root)
+        snapshot, staged = cache / "snapshots" / commit, partial / self.partial / commit
+
+        def get(name: str) -> Path:
+            if remote[name].is_at(snapshot / name):
+                return snapshot / name
+            client.fetch(repository, remote[name], staged / name)
+            return staged / name
+
+        if "config.json" not in remote:
+            raise RepositoryError(f"{self} has no config.json: it is no model of the transformers library")
+        names = [name for name in sorted(remote) if _wanted(name)]
+        if WEIGHTS in remote:
+            names.append(WEIGHTS)
+        elif INDEX in remote:
+            names += [INDEX, *_shards(self, get(INDEX), remote)]
+        else:
+            raise RepositoryError(f"{self} has no safetensors weights; name a revision that has, or a converted copy")
+        for name in names:
+            get(name)
+        _place(staged, snapshot)
+        if not offline.is_commit(self.revision):
+            atomic.write_text(inside(cache / "refs", self.revision), commit)
+        for name in names:
+            path, kept = snapshot / name, remote[name]
+            digest = kept.sha256 or offline.sha256(path)
+            entry = offline.Entry(kept.size, digest, "model", self.repo, (self.revision,), commit)
             manifest.add(path.relative_to(manifest.root).as_posix(), entry)
-    known = manifest.of_model(need.repo, commit)
-    for name, entry in known.items():
-        manifest.add(name, _asked(entry, need.revision))
-    return list(known)
 
+    def held(self, manifest: offline.Manifest) -> list[str]:
+        """Its files in ``manifest``; a complete copy of the user's own making is entered."""
+        cache = self._cache(manifest.root)
+        commit = offline.commit_of(cache, self.revision)
+        if commit is None:
+            raise UserError(f"{self} is not in '{manifest.root}'")
+        known = manifest.of_model(self.repo, commit) or {
+            path.relative_to(manifest.root).as_posix(): offline.entry_of(path, "model", self.repo, commit=commit)
+            for path in sorted((cache / "snapshots" / commit).rglob("*"))
+            if path.is_file()
+        }
+        for name, entry in known.items():
+            manifest.add(name, replace(entry, revisions=(self.revision,)))
+        return list(known)
 
-def _asked(entry: offline.Entry, revision: str) -> offline.Entry:
-    return replace(entry, revisions=(revision,))
+    def _cache(self, root: Path) -> Path:
+        return root / offline.CACHE / offline.folder_name(self.repo)
 
 
 def _wanted(name: str) -> bool:
@@ -102,12 +121,9 @@ def _shards(need: Model, index: Path, remote: dict[str, RemoteFile]) -> list[str
 
 def _place(staged: Path, snapshot: Path) -> None:
     """Move what is in ``staged`` to ``snapshot``: in one step where there is no such snapshot yet."""
-    if not staged.is_dir():
-        return
-    snapshot.parent.mkdir(parents=True, exist_ok=True)
-    if not snapshot.exists():
+    if not snapshot.exists() and staged.is_dir():
+        snapshot.parent.mkdir(parents=True, exist_ok=True)
         os.replace(staged, snapshot)
-        return
     for path in sorted(p for p in staged.rglob("*") if p.is_file()):
         target = snapshot / path.relative_to(staged)
         target.parent.mkdir(parents=True, exist_ok=True)

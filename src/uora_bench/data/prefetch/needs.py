@@ -7,44 +7,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from uora_bench.config.cell import Cell, DataSource, Settings
+from uora_bench.config.cell import Cell, Settings
+from uora_bench.data.prefetch.models import Model
+from uora_bench.data.prefetch.rows import Rows
 from uora_bench.data.sources import IMAGE_FOLDER
 from uora_bench.errors import UserError
 from uora_bench.util import package_folder
 
 _ELSEWHERE = ("generated", IMAGE_FOLDER)  # rows that are made, or the user's own pictures
-
-
-@dataclass(frozen=True)
-class Model:
-    """The configuration, the tokenizer or image processor, and the weights of ``repo`` at ``revision``."""
-
-    repo: str
-    revision: str
-
-    def __str__(self) -> str:
-        return f"model {self.repo} at {self.revision}"
-
-    @property
-    def partial(self) -> str:
-        """The folder of what is not whole yet."""
-        return f"models--{self.repo.replace('/', '--')}"
-
-
-@dataclass(frozen=True)
-class Rows:
-    """One whole split of a data set."""
-
-    source: DataSource
-    split: str
-
-    def __str__(self) -> str:
-        return f"split {self.split} of {self.source.benchmark}/{self.source.dataset}"
-
-    @property
-    def partial(self) -> str:
-        """The folder of what is not whole yet."""
-        return f"datasets--{self.source.hub.id.replace('/', '--')}" if self.source.hub is not None else "none"
 
 
 @dataclass(frozen=True)

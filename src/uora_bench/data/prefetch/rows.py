@@ -8,62 +8,107 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import shutil
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from uora_bench.data import hub, images, offline
-from uora_bench.data.prefetch.check import rows_file
-from uora_bench.data.prefetch.client import Client, RemoteFile, RepositoryError
-from uora_bench.data.prefetch.needs import Rows
+from uora_bench.config.cell import DataSource
+from uora_bench.data import hub, offline
+from uora_bench.data.files import SUFFIXES
+from uora_bench.data.prefetch.remote import Repository, RepositoryError
 from uora_bench.errors import UserError, nearest
 from uora_bench.util import atomic
+from uora_bench.util.inside import inside
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+    from uora_bench.data.prefetch.client import Client
 
 # what says how a repository's files are to be read
 _CARDS = ("README.md", ".huggingface.yaml", "dataset_infos.json")
 
 
-def fetch_rows(need: Rows, manifest: offline.Manifest, client: Client, partial: Path) -> None:
-    """Put the split of ``need`` into the folder of ``manifest`` and its file into ``manifest``.
+@dataclass(frozen=True)
+class Rows:
+    """One whole split of a data set."""
 
-    Raises:
-        UserError: when it cannot be had. OSError: when it cannot be written.
-    """
-    source = need.source
-    if source.hub is None:
-        raise RepositoryError(f"{need} is not on the Hub; put it into data.root yourself (see docs/offline.md)")
-    repo, revision = source.hub.id, source.hub.revision or "main"
-    commit = client.commit(repo, "dataset", revision)
-    # called as the repository, and outside of hidden folders: the library looks at both
-    folder = partial / need.partial / commit / repo.rsplit("/", 1)[-1]
-    rows = _load(need, commit, client, folder)
-    path = write_rows(rows, manifest.root / source.benchmark / source.dataset / f"{need.split}.jsonl.gz")
-    entry = offline.Entry(path.stat().st_size, offline.sha256(path), "dataset", repo, (revision,), commit)
-    shutil.rmtree(_arrow(folder), ignore_errors=True)
-    manifest.files.pop(path.relative_to(manifest.root).as_posix(), None)
-    manifest.add(path.relative_to(manifest.root).as_posix(), entry)
+    source: DataSource
+    split: str
 
+    def __str__(self) -> str:
+        return f"split {self.split} of {self.source.benchmark}/{self.source.dataset}"
 
-def held_rows(need: Rows, manifest: offline.Manifest) -> list[str]:
-    """The file of ``need``, entered into ``manifest`` as the user's own where it is not in it."""
-    name = rows_file(need, manifest.root)
-    if name is None:
-        raise UserError(f"{need} is not in '{manifest.root}'")
-    if name not in manifest.files:
-        path = manifest.root / name
-        manifest.add(name, offline.Entry(path.stat().st_size, offline.sha256(path)))
-    elif need.source.hub is not None and manifest.files[name].repo is not None:
-        manifest.add(name, replace(manifest.files[name], revisions=(need.source.hub.revision or "main",)))
-    return [name]
+    @property
+    def partial(self) -> str:
+        """The folder of what is not whole yet."""
+        return offline.folder_name(self.source.hub.id, "dataset") if self.source.hub is not None else "none"
+
+    def problems(self, manifest: offline.Manifest, full: bool = False) -> list[str]:
+        """What keeps the manifest's folder from having it, a line each; with ``full`` its sha256 is compared."""
+        name = self._file(manifest.root)
+        if name is None:
+            gone = next((name for name in self._names() if name in manifest.files), self._names([".*"])[0])
+            return [f"{gone} is missing"]
+        entry = manifest.files.get(name)
+        if entry is None:
+            return []  # the user's own
+        if (problem := manifest.wrong(name, full)) is not None:
+            return [f"{name} {problem}"]
+        wanted = self.source.hub.revision if self.source.hub is not None else None
+        if entry.repo is not None and wanted is not None and wanted not in (*entry.revisions, entry.commit):
+            return [f"{name} is of revision {', '.join(entry.revisions)}, and {wanted} is needed"]
+        return []
+
+    def fetch(self, manifest: offline.Manifest, client: Client, partial: Path) -> None:
+        """Put the split into the folder of ``manifest`` and its file into ``manifest``; what it is made of is in
+        ``partial``.
+
+        Raises:
+            UserError: when it cannot be had. OSError: when it cannot be written.
+        """
+        source = self.source
+        if source.hub is None:
+            raise RepositoryError(f"{self} is not on the Hub; put it into data.root yourself (see docs/offline.md)")
+        path = inside(manifest.root, self._names()[0])
+        repository = client.repository(source.hub.id, "dataset", source.hub.revision or "main")
+        # called as the repository, and outside of hidden folders: the library looks at both
+        folder = partial / self.partial / repository.commit / repository.id.rsplit("/", 1)[-1]
+        path = write_rows(_load(self, repository, client, folder), path)
+        revisions = (source.hub.revision or "main",)
+        entry = offline.entry_of(path, "dataset", repository.id, revisions, repository.commit)
+        shutil.rmtree(_arrow(folder), ignore_errors=True)
+        name = path.relative_to(manifest.root).as_posix()
+        manifest.files.pop(name, None)
+        manifest.add(name, entry)
+
+    def held(self, manifest: offline.Manifest) -> list[str]:
+        """Its file in ``manifest``, entered as the user's own where it was not there."""
+        name = self._file(manifest.root)
+        if name is None:
+            raise UserError(f"{self} is not in '{manifest.root}'")
+        if name not in manifest.files:
+            manifest.add(name, offline.entry_of(manifest.root / name))
+        elif self.source.hub is not None and manifest.files[name].repo is not None:
+            manifest.add(name, replace(manifest.files[name], revisions=(self.source.hub.revision or "main",)))
+        return [name]
+
+    def _file(self, root: Path) -> str | None:
+        """The file, by its path from ``root``, that a cell reads; None where there is none."""
+        return next((name for name in self._names() if inside(root, name).is_file()), None)
+
+    def _names(self, suffixes: Sequence[str] = SUFFIXES) -> list[str]:
+        return [f"{self.source.benchmark}/{self.source.dataset}/{self.split}{suffix}" for suffix in suffixes]
 
 
 def write_rows(rows: Dataset, path: Path) -> Path:
     """Write ``rows`` as gzip-compressed JSON lines, whole or not at all, the same bytes for the same rows; rows with
     pictures as parquet beside ``path``. Returns the file's path."""
+    from uora_bench.data import images
+
     if any(images.is_picture(kind) for kind in rows.data.schema.types):
         parquet = path.with_name(path.name.removesuffix(".jsonl.gz") + ".parquet")
         atomic.write_file(parquet, lambda temporary: rows.to_parquet(str(temporary)))
@@ -78,14 +123,16 @@ def write_rows(rows: Dataset, path: Path) -> Path:
     return path
 
 
-def _load(need: Rows, commit: str, client: Client, folder: Path) -> Dataset:
+def _load(need: Rows, repository: Repository, client: Client, folder: Path) -> Dataset:
     """The rows of ``need`` by way of ``folder``, which gets the files they are in."""
-    assert need.source.hub is not None
-    repo, split = need.source.hub.id, need.split
-    remote = {file.path: file for file in client.files(repo, "dataset", commit)}
-    for name, file in remote.items():
+    split = need.split
+
+    def get(name: str) -> None:
+        client.fetch(repository, repository.files[name], folder / name)
+
+    for name in repository.files:
         if name in _CARDS:
-            _get(client, repo, commit, file, folder / name)
+            get(name)
         elif not (folder / name).exists():
             # an empty file of every name: the library finds out which of them hold the split
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -95,16 +142,14 @@ def _load(need: Rows, commit: str, client: Client, folder: Path) -> Dataset:
     files = dict(builder.config.data_files or {})
     if split not in files:
         names = [str(name) for name in files]
-        raise RepositoryError(f"{need}: dataset {repo} has no split '{split}'{nearest(split, names)}")
+        raise RepositoryError(f"{need}: dataset {repository.id} has no split '{split}'{nearest(split, names)}")
     for path in map(Path, files[split]):
-        _get(client, repo, commit, remote[path.resolve().relative_to(folder.resolve()).as_posix()], path)
+        name = Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
+        if name not in repository.files:
+            raise RepositoryError(f"{need}: dataset {repository.id} takes its rows from '{name}', which it lacks")
+        get(name)
     builder.config.data_files = type(builder.config.data_files)({split: files[split]})
     return _rows(need, builder)
-
-
-def _get(client: Client, repo: str, commit: str, file: RemoteFile, path: Path) -> None:
-    if not (path.is_file() and file.matches(path)):
-        client.fetch(repo, "dataset", commit, file, path)
 
 
 def _arrow(folder: Path) -> Path:

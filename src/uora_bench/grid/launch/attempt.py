@@ -25,6 +25,7 @@ from uora_bench.grid.model import Item, Plan
 from uora_bench.records import attempts
 from uora_bench.records.attempts import Attempt
 from uora_bench.records.record import find_record
+from uora_bench.util import launched
 
 BUSY = 75  # exit code of a cell that another process is running
 _STOPPED = tuple(128 + s for s in (signal.SIGTERM, signal.SIGINT))
@@ -110,7 +111,7 @@ class Running:
             **self.environment,
             attempts.ITEM: self.item.key,
             attempts.PROCESSES: str(self.item.processes),
-            attempts.LAUNCH: json.dumps(facts),
+            launched.LAUNCH: json.dumps(facts),
             "PYTHONUNBUFFERED": "1",
         }
         command = [sys.executable, _CHILD, str(os.getpid()), *self._command(), *self.item.overrides, *extra]

@@ -23,6 +23,7 @@ from uora_bench.grid import model
 from uora_bench.grid.launch import failure
 from uora_bench.grid.launch.attempt import Outcome, Policy, Running, finished, run_item
 from uora_bench.records import attempts
+from uora_bench.util import streams
 
 if TYPE_CHECKING:
     from submitit.helpers import DelayedSubmission
@@ -48,6 +49,7 @@ class SlurmJob:
         Raises:
             CellError: the cell failed (its record says why), or could not be started; Slurm then says FAILED.
         """
+        streams.guard()  # a log on a full disk must not cost a finished cell
         plan = model.read_plan(self.snapshot / model.PLAN)
         item = plan.item(self.key)
         told = _Told()

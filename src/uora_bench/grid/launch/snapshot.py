@@ -14,12 +14,12 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from uora_bench import __version__
 from uora_bench.config import compose, registry
 from uora_bench.grid import model
 from uora_bench.grid.model import Item, Plan
 from uora_bench.grid.request import word
 from uora_bench.records import provenance
+from uora_bench.util.version import __version__
 
 FOLDER = "snapshots"
 PATHS = tuple(name.removesuffix("=") for name in provenance.PATHS)

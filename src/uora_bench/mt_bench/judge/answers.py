@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from uora_bench.errors import UserError, nearest
-from uora_bench.util import atomic
-from uora_bench.util.jsonl import json_lines
-from uora_bench.util.schema import build, plain
+from uora_bench.util.jsonl import read_unique, write_lines
 
 FILE_NAME = "mt_bench_answers.jsonl"
 
@@ -64,28 +61,11 @@ def temperature_of(category: str, overrides: Mapping[str, float] | None = None) 
     return float({**_TEMPERATURES, **(overrides or {})}[category])
 
 
-def write(path: Path, answers: Iterable[Answer]) -> None:
+def write_answers(path: Path, answers: Iterable[Answer]) -> None:
     """Write the file whole or not at all; the same answers give the same bytes."""
-    lines = (json.dumps(plain(answer), allow_nan=False) + "\n" for answer in answers)
-    atomic.write_text(path, "".join(lines))
+    write_lines(path, answers)
 
 
-def read(path: Path) -> list[Answer]:
-    """The answers of the file, in its order.
-
-    Raises:
-        UserError: for a file that is not there or empty, and for the first line that is no answer or answers a question
-            again, by its number.
-    """
-    found: dict[int, Answer] = {}
-    for number, data in json_lines(path):
-        try:
-            answer = build(Answer, data)
-        except UserError as error:
-            raise UserError(f"{path} line {number}: {error}") from None
-        if answer.question_id in found:
-            raise UserError(f"{path} line {number}: question {answer.question_id} is answered twice")
-        found[answer.question_id] = answer
-    if not found:
-        raise UserError(f"{path} holds no answers")
-    return list(found.values())
+def read_answers(path: Path) -> list[Answer]:
+    """The answers of the file, in its order; raises `UserError` as `read_unique` does."""
+    return read_unique(Answer, path, "question_id", "answers")

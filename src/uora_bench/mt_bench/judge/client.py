@@ -1,26 +1,21 @@
-"""Asking an OpenAI-compatible server with patience: back-off, Retry-After, time limits.
-
-requests is the library: the suite depends on it already (through wandb and evaluate), it is maintained, blocking as our
-threads are, and knows proxies and certificates.
-"""
+"""Asking an OpenAI-compatible server with patience: back-off, Retry-After, time limits that hold."""
 
 from __future__ import annotations
 
+import asyncio
+import os
 import random
-import threading
 import time
-from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from contextlib import suppress
+from typing import Any
+
+import httpx2
 
 from uora_bench.errors import UserError
 from uora_bench.mt_bench.judge import reply
 from uora_bench.mt_bench.judge.config import JudgeConfig
 from uora_bench.mt_bench.judge.reply import Completion
-from uora_bench.mt_bench.judge.secret import Secret
-
-if TYPE_CHECKING:
-    import requests
+from uora_bench.util.secrets import scrub
 
 LONGEST_WAIT = 300.0  # seconds; a server that asks for more is asked again another day
 LONGEST_BACKOFF = 60.0
@@ -36,30 +31,27 @@ class Dropped(Exception):
 
 
 class Client:
-    """Asks ``config``'s server; used by several threads at once.
+    """Asks ``config``'s server with ``key`` ("": none); within ``async with``.
 
-    ``stop`` ends every wait. A Retry-After holds all threads back, not only the one that got it.
+    Setting ``stop`` ends every wait. A Retry-After holds all questions back, not only the one that got it.
     """
 
-    def __init__(self, config: JudgeConfig, secret: Secret, stop: threading.Event) -> None:
-        self.config, self.secret, self.stop = config, secret, stop
-        self._threads = threading.local()
+    def __init__(self, config: JudgeConfig, key: str) -> None:
+        self.config, self.key, self.stop = config, key, asyncio.Event()
         self._not_before = 0.0
-        self._random = random.Random()
+        self._http = httpx2.AsyncClient(
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout=httpx2.Timeout(config.timeout, connect=config.connect_timeout),
+            limits=httpx2.Limits(),
+        )
 
-    @staticmethod
-    def warning(config: JudgeConfig, secret: Secret) -> str | None:
-        """What is worrying about the address, if anything."""
-        parts = urlsplit(config.base_url or "")
-        try:
-            near = parts.hostname == "localhost" or ip_address(parts.hostname or "").is_private
-        except ValueError:
-            near = False
-        if secret.given and parts.scheme == "http" and not near:
-            return f"warning: the key goes to {config.host} unencrypted (http)"
-        return None
+    async def __aenter__(self) -> Client:
+        return self
 
-    def complete(self, prompt: str, temperature: float | None) -> Completion:
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.aclose()
+
+    async def complete(self, prompt: str, temperature: float | None) -> Completion:
         """The server's answer to ``prompt``.
 
         Raises:
@@ -76,67 +68,56 @@ class Client:
             body["temperature"] = temperature
         trouble = ""
         for attempt in range(self.config.retries + 1):
-            self._wait(attempt)
-            answer = self._post(body)
+            await self._wait(attempt)
+            answer = await self._post(body)
             if isinstance(answer, Completion):
                 return answer
             trouble = answer
         raise Failed(f"{self.config.host} gave no answer in {self.config.retries + 1} attempts; the last: {trouble}")
 
-    def _wait(self, attempt: int) -> None:
+    async def _wait(self, attempt: int) -> None:
         backoff = min(LONGEST_BACKOFF, self.config.backoff * 2 ** (attempt - 1)) if attempt else 0.0
-        ready = time.monotonic() + backoff * self._random.uniform(0.5, 1.0)
-        while (left := max(ready, self._not_before) - time.monotonic()) > 0:
-            if self.stop.wait(left):
-                break
+        ready = time.monotonic() + backoff * random.uniform(0.5, 1.0)
+        while not self.stop.is_set() and (left := max(ready, self._not_before) - time.monotonic()) > 0:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.stop.wait(), left)
         if self.stop.is_set():
             raise Dropped
 
-    def _post(self, body: dict[str, Any]) -> Completion | str:
+    async def _post(self, body: dict[str, Any]) -> Completion | str:
         """The answer, or in a few words what went wrong and may go right the next time."""
-        import requests
-
-        deadline = time.monotonic() + self.config.timeout
+        raw = bytearray()
         try:
-            with self._session().post(
-                f"{self.config.base_url}/chat/completions",
-                json=body,
-                auth=self.secret,
-                timeout=(self.config.connect_timeout, self.config.timeout),
-                allow_redirects=False,
-                stream=True,
-            ) as response:
-                raw = bytearray()
-                for chunk in response.iter_content(256):  # small: a server that sends byte by byte must not hold us
+            async with (
+                # of the whole call: a server that sends byte by byte must not hold us
+                asyncio.timeout(self.config.timeout),
+                self._http.stream("POST", f"{self.config.base_url}/chat/completions", json=body) as response,
+            ):
+                async for chunk in response.aiter_bytes():
                     raw += chunk
-                    if time.monotonic() > deadline:
-                        return f"no whole answer within {self.config.timeout:g} s"
                     if len(raw) > _LARGEST_BODY:
                         return f"an answer of more than {_LARGEST_BODY} bytes"
-        except requests.Timeout:
-            return f"no answer within {self.config.timeout:g} s ({self.config.connect_timeout:g} s to connect)"
-        except requests.RequestException as error:
-            return self._short(f"{type(error).__name__}: {_root(error)}")
-        return self._read(response, bytes(raw))
+        except (TimeoutError, httpx2.TimeoutException):
+            return f"no whole answer within {self.config.timeout:g} s ({self.config.connect_timeout:g} s to connect)"
+        except httpx2.HTTPError as error:
+            return _short(f"{type(error).__name__}: {_root(error)}")
+        return self._read_reply(response, bytes(raw))
 
-    def _read(self, response: requests.Response, raw: bytes) -> Completion | str:
+    def _read_reply(self, response: httpx2.Response, raw: bytes) -> Completion | str:
         status, host = response.status_code, self.config.host
         data = reply.parse(raw)
-        said = self._short(reply.message(data, raw))
+        said = _short(reply.message(data, raw))
         if status == 200:
             completion = reply.completion(data, self.config.model)
             return completion or f"200 with something that is no chat completion: {said}"
-        if status == 401:
-            ours = (
-                "the key of judge.key_env"
-                if self.secret.given
-                else "requests without a key; judge.key_env names its variable"
-            )
-            raise UserError(f"{host} refuses {ours} (401)")
-        if status == 403:
-            raise UserError(f"{host} forbids this (403): {said}")
-        if status == 404:
-            raise UserError(f"{host} does not know this (404): {said}; check judge.base_url and judge.model")
+        ours = "the key of judge.key_env" if self.key else "requests without a key; judge.key_env names its variable"
+        everything = {
+            401: f"refuses {ours} (401)",
+            403: f"forbids this (403): {said}",
+            404: f"does not know this (404): {said}; check judge.base_url and judge.model",
+        }
+        if status in everything:
+            raise UserError(f"{host} {everything[status]}")
         if 300 <= status < 400:
             raise UserError(f"{host} sends elsewhere ({status}); give the final address as judge.base_url")
         if status == 429 and reply.error(data).get("code") == "insufficient_quota":
@@ -149,22 +130,16 @@ class Client:
             return f"{status}: {said}"
         raise Failed(f"{host} answers {status}: {said}")
 
-    def _short(self, text: str) -> str:
-        """``text`` as the tail of one line; the key is taken out first, so that no piece of it survives the cut."""
-        text = "".join(c if c.isprintable() else " " for c in self.secret.hide(text))
-        return " ".join(text.split())[:200] or "(nothing)"
 
-    def _session(self) -> requests.Session:
-        import requests
-
-        if not hasattr(self._threads, "session"):  # a session is no thing for several threads
-            self._threads.session = requests.Session()
-        return self._threads.session
+def _short(text: str) -> str:
+    """``text`` as the tail of one line; secrets are taken out first, so that no piece of one survives the cut."""
+    text = "".join(c if c.isprintable() else " " for c in scrub(text))
+    return " ".join(text.split())[:200] or "(nothing)"
 
 
 def _root(error: BaseException) -> str:
     """The innermost reason, which is the one that says something (connection reset, name not known …)."""
-    while error.args and isinstance(inner := getattr(error.args[0], "reason", error.args[0]), BaseException):
+    while inner := error.__cause__ or error.__context__:
         error = inner
-    words = [str(a) for a in error.args if isinstance(a, (str, OSError))]
-    return words[-1] if words else str(error)
+    known = isinstance(error, OSError) and (error.errno or 0) > 0
+    return os.strerror(error.errno) if known else str(error)  # type: ignore[attr-defined]

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
+
+from annotated_types import Ge, Gt
 
 from uora_bench.errors import UserError
 from uora_bench.mt_bench.judge.answers import FILE_NAME
-from uora_bench.util.schema import build, convert
+from uora_bench.util.schema import build, convert, parse_text
+from uora_bench.util.secrets import add_secret
 
 PREFIX, DATA_ROOT = "judge.", "data.root"
 DEFAULT_KEY_ENV = "OPENAI_API_KEY"
@@ -29,32 +32,22 @@ class JudgeConfig:
     key_env: str = DEFAULT_KEY_ENV
     turns: Literal["1", "both"] = "both"
     references: Literal["gpt4", "none"] = "gpt4"
-    temperature: float | None = 0.0
-    max_tokens: int = 2048
+    temperature: Annotated[float, Ge(0)] | None = 0.0
+    max_tokens: Annotated[int, Ge(1)] = 2048
     token_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    attempts: int = 3
+    attempts: Annotated[int, Ge(1)] = 3
     retry_malformed: bool = False
-    parallel: int = 4
-    retries: int = 6
-    backoff: float = 1.0
-    connect_timeout: float = 10.0
-    timeout: float = 120.0
-    price_in: float | None = None
-    price_out: float | None = None
+    parallel: Annotated[int, Ge(1)] = 4
+    retries: Annotated[int, Ge(0)] = 6
+    backoff: Annotated[float, Gt(0)] = 1.0  # seconds, as the next two
+    connect_timeout: Annotated[float, Gt(0)] = 10.0
+    timeout: Annotated[float, Gt(0)] = 120.0
+    price_in: Annotated[float, Ge(0)] | None = None
+    price_out: Annotated[float, Ge(0)] | None = None
 
     def __post_init__(self) -> None:
         if not self.model.strip():
             raise UserError("judge.model is empty; name the judge as its server does")
-        for name, least in (("max_tokens", 1), ("attempts", 1), ("parallel", 1), ("retries", 0)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise UserError(f"judge.{name}={value} must be at least {least}")
-        for name in ("connect_timeout", "timeout", "backoff"):
-            if getattr(self, name) <= 0:
-                raise UserError(f"judge.{name}={getattr(self, name):g} must be more than 0 seconds")
-        for name in ("temperature", "price_in", "price_out"):
-            if (getattr(self, name) or 0) < 0:
-                raise UserError(f"judge.{name}={getattr(self, name):g} must not be negative")
         if (self.price_in is None) != (self.price_out is None):
             raise UserError("judge.price_in and judge.price_out (per million tokens) are given together")
         # a value that is no name may be the key itself, so it is never repeated
@@ -80,10 +73,6 @@ class JudgeRequest:
     limit: int | None = None
     dry_run: bool = False
 
-    def __post_init__(self) -> None:
-        if self.limit is not None and self.limit < 1:
-            raise UserError(f"limit={self.limit} must be at least 1")
-
 
 def parse(place: str, given: Mapping[str, str]) -> JudgeRequest:
     """The request for the answers in ``place`` (a run folder or a file); ``given``: the text of each ``judge.`` key,
@@ -93,26 +82,39 @@ def parse(place: str, given: Mapping[str, str]) -> JudgeRequest:
         UserError: for a value of a wrong type, no judge, or no file of answers.
     """
     hints = {f"{PREFIX}{name}": hint for name, hint in typing.get_type_hints(JudgeConfig).items()}
-    settings = {key.removeprefix(PREFIX): _value(hints[key], text) for key, text in given.items() if key in hints}
+    settings = {key.removeprefix(PREFIX): parse_text(hints[key], text) for key, text in given.items() if key in hints}
     if "model" not in settings:
         raise UserError("'judge.model' is missing; name the judge as its server does, e.g. judge.model=gpt-4")
     root = given.get(DATA_ROOT) or os.environ.get("UORA_DATA_DIR")
-    limit = convert(int | None, _value(int | None, given.get("limit", "null")), "limit")
-    dry_run = convert(bool, _value(bool, given.get("dry_run", "false")), "dry_run")
+    limit = convert(Annotated[int, Ge(1)] | None, parse_text(int | None, given.get("limit", "null")), "limit")
+    dry_run = convert(bool, parse_text(bool, given.get("dry_run", "false")), "dry_run")
     config = build(JudgeConfig, settings, "judge")
     return JudgeRequest(_answers(Path(place)), config, Path(root) if root else None, limit, dry_run)
 
 
-def _value(hint: Any, text: str) -> Any:
-    options = typing.get_args(hint)
-    if text == "null" and type(None) in options:
-        return None
-    if hint is str or str in options or typing.get_origin(hint) is Literal:
-        return text
+def read_key(variable: str) -> str:
+    """The key in the environment variable, hidden from now on in all that leaves the process; "" where there is none.
+
+    Raises:
+        UserError: when the variable was asked for and is not set, or holds no key.
+    """
+    value = os.environ.get(variable, "").strip()
+    if not value and variable != DEFAULT_KEY_ENV:
+        raise UserError("the environment variable that judge.key_env names is not set")
+    if not all(33 <= ord(c) <= 126 for c in value):
+        raise UserError("the environment variable that judge.key_env names holds no key (blanks or odd characters)")
+    add_secret(value)
+    return value
+
+
+def key_warning(config: JudgeConfig) -> str | None:
+    """What is worrying about sending a key to the server's address, if anything."""
+    parts = urlsplit(config.base_url or "")
     try:
-        return json.loads(text)
+        near = parts.hostname == "localhost" or ip_address(parts.hostname or "").is_private
     except ValueError:
-        return text  # the strict conversion says what it must be
+        near = False
+    return f"warning: the key goes to {config.host} unencrypted (http)" if parts.scheme == "http" and not near else None
 
 
 def _answers(place: Path) -> Path:

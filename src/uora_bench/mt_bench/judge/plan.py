@@ -13,7 +13,7 @@ from uora_bench.mt_bench.judge.answers import Answer
 from uora_bench.mt_bench.judge.config import JudgeConfig
 from uora_bench.mt_bench.judge.prompts import PROMPT_VERSION, message
 from uora_bench.mt_bench.judge.store import Judgement
-from uora_bench.util.jsonl import json_lines
+from uora_bench.util.jsonl import json_lines, lines_file
 
 # FastChat's NEED_REF_CATS: judged against GPT-4's own (checked) answers, which come as a file of their own
 WITH_REFERENCE = ("math", "reasoning", "coding")
@@ -88,10 +88,10 @@ def references_for(answers: list[Answer], config: JudgeConfig, root: Path | None
             f"math, reasoning and coding questions are judged with reference answers: set data.root=<folder> (or "
             f"UORA_DATA_DIR) to one with {_DATASET}/test.jsonl.gz, {way_out}"
         )
-    paths = [root / _DATASET / f"test{suffix}" for suffix in (".jsonl.gz", ".jsonl")]
-    path = next((p for p in paths if p.is_file()), None)
+    path = lines_file(root / _DATASET, "test")
     if path is None:
-        raise UserError(f"no reference answers: '{paths[0]}' is not there; get it (FastChat has it), {way_out}")
+        place = root / _DATASET / "test.jsonl.gz"
+        raise UserError(f"no reference answers: '{place}' is not there; get it (FastChat has it), {way_out}")
     found = {}
     for number, row in json_lines(path):
         try:
@@ -137,6 +137,12 @@ def estimate(jobs: list[JudgeCall], config: JudgeConfig) -> str:
             f"estimated price: {prices[0]:.2f} (at most about {prices[1]:.2f}), in the currency of judge.price_in"
         )
     return "\n".join(lines)
+
+
+def total(counts: list[int | None]) -> int | None:
+    """The sum of the counts that are known; None where none is."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
 
 
 def cost(tokens_in: int, tokens_out: int, config: JudgeConfig) -> float:

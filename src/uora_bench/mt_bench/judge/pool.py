@@ -1,19 +1,18 @@
-"""Several jobs at once: threads ask, the main thread keeps what comes back and decides when to stop."""
+"""Several questions at once: asked side by side, kept as the answers come, and stopped when they should be."""
 
 from __future__ import annotations
 
-import queue
-import threading
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from uora_bench.errors import Interrupted
 from uora_bench.mt_bench.judge.client import Client, Dropped, Failed
 from uora_bench.mt_bench.judge.config import JudgeConfig
-from uora_bench.mt_bench.judge.plan import JudgeCall
+from uora_bench.mt_bench.judge.plan import JudgeCall, total
 from uora_bench.mt_bench.judge.prompts import PROMPT_VERSION, verdict
-from uora_bench.mt_bench.judge.secret import Secret
 from uora_bench.mt_bench.judge.store import Judgement
 from uora_bench.util.signals import StopRequest
 
@@ -32,96 +31,63 @@ class Outcome:
     fatal: BaseException | None = None
 
 
-class _Failing:
-    """How many questions in a row, over all threads, got no answer."""
-
-    def __init__(self) -> None:
-        self._lock, self._count = threading.Lock(), 0
-
-    def reset(self) -> None:
-        with self._lock:
-            self._count = 0
-
-    def once_more(self) -> int:
-        with self._lock:
-            self._count += 1
-            return self._count
-
-
 def judge_all(
-    jobs: list[JudgeCall], config: JudgeConfig, secret: Secret, keep: Callable[[Judgement], None], stopping: StopRequest
+    jobs: list[JudgeCall], config: JudgeConfig, key: str, keep: Callable[[Judgement], None], stopping: StopRequest
 ) -> Outcome:
     """Ask for every job, with ``config.parallel`` requests at a time, and ``keep`` each judgement as it arrives.
 
-    ``keep`` is called in this thread only. A noted signal, a fatal error or `FAILURES_IN_A_ROW` end it early; what is
-    in flight then gets `GRACE` seconds.
+    A noted signal, a fatal error or `FAILURES_IN_A_ROW` end it early; what is in flight then gets `GRACE` seconds.
     """
-    outcome = Outcome()
-    stop = threading.Event()
-    client = Client(config, secret, stop)
-    waiting: queue.SimpleQueue[JudgeCall] = queue.SimpleQueue()
-    results: queue.SimpleQueue[Judgement | BaseException] = queue.SimpleQueue()
-    for job in jobs:
-        waiting.put(job)
+    return asyncio.run(_judge_all(jobs, config, key, keep, stopping))
 
-    failing = _Failing()
 
-    def work() -> None:
-        while not stop.is_set():
+async def _judge_all(
+    jobs: list[JudgeCall], config: JudgeConfig, key: str, keep: Callable[[Judgement], None], stopping: StopRequest
+) -> Outcome:
+    outcome, failed, waiting = Outcome(), 0, iter(jobs)
+
+    async def work(client: Client) -> None:
+        nonlocal failed
+        for job in waiting:
             try:
-                results.put(judge(waiting.get_nowait(), client, config, secret))
-                failing.reset()
-            except (queue.Empty, Dropped):
+                keep(await judge(job, client, config))
+                outcome.judged += 1
+                failed = 0
+            except Dropped:
                 return
             except Failed as error:
-                results.put(error)
-                if failing.once_more() >= FAILURES_IN_A_ROW:
-                    stop.set()
-            except BaseException as error:  # noqa: BLE001 - whatever it is, the main thread tells it
-                results.put(error)
-                stop.set()  # here, not there: no further question may leave
+                outcome.failures.append(str(error))
+                failed += 1
+                if failed >= FAILURES_IN_A_ROW:
+                    client.stop.set()
+            except (Exception, Interrupted) as error:  # noqa: BLE001 - whatever it is, it ends the run for all
+                outcome.fatal = outcome.fatal or error
+                client.stop.set()
 
-    # daemons: one that hangs in a request keeps nobody from leaving
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(config.parallel, len(jobs)))]
-    for thread in threads:
-        thread.start()
-    leave_at = float("inf")
-    while time.monotonic() < leave_at:
-        alive = any(thread.is_alive() for thread in threads)  # before looking: what a thread left is then there
-        try:
-            result = results.get(timeout=0.1) if alive else results.get_nowait()
-            if isinstance(result, Judgement):
-                keep(result)
-                outcome.judged += 1
-            elif isinstance(result, Failed):
-                outcome.failures.append(str(result))
-            else:
-                outcome.fatal = outcome.fatal or result
-        except queue.Empty:
-            if not alive:
-                break
-        if stopping.signum is not None:
-            stop.set()
-        if stop.is_set():
-            leave_at = min(leave_at, time.monotonic() + GRACE)
+    async with Client(config, key) as client:
+        asking = {asyncio.create_task(work(client)) for _ in range(min(config.parallel, len(jobs)))}
+        leave_at = float("inf")
+        while asking and time.monotonic() < leave_at:
+            _, asking = await asyncio.wait(asking, timeout=0.1)
+            if stopping.signum is not None:
+                client.stop.set()
+            if client.stop.is_set():
+                leave_at = min(leave_at, time.monotonic() + GRACE)
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
     return outcome
 
 
-def judge(job: JudgeCall, client: Client, config: JudgeConfig, secret: Secret) -> Judgement:
+async def judge(job: JudgeCall, client: Client, config: JudgeConfig) -> Judgement:
     """Ask until the rating is well-formed, at most ``config.attempts`` times; errors are `Client.complete`'s."""
-    prompt, rejected, temperature = job.prompt(), [], config.temperature
-    spent: dict[str, int | None] = {"prompt_tokens": None, "completion_tokens": None}
+    said, temperature = [], config.temperature
     for attempt in range(1, config.attempts + 1):
         if attempt == 2 and temperature is not None:
             temperature = max(temperature, RETRY_TEMPERATURE)
-        said = client.complete(prompt, temperature)
-        for name in spent:
-            if (count := getattr(said, name)) is not None:
-                spent[name] = (spent[name] or 0) + count
-        found = verdict(said.text)
-        if found or attempt == config.attempts:
+        said.append(await client.complete(job.prompt(), temperature))
+        if found := verdict(said[-1].text):
             break
-        rejected.append(secret.hide(said.text))
     score, form = found or (None, None)
     return Judgement(
         key=job.key,
@@ -130,16 +96,17 @@ def judge(job: JudgeCall, client: Client, config: JudgeConfig, secret: Secret) -
         turn=job.turn,
         score=score,
         form=form,
-        text=secret.hide(said.text),
-        rejected=tuple(rejected),
-        attempts=attempt,
+        text=said[-1].text,
+        rejected=tuple(one.text for one in said[:-1]),
+        attempts=len(said),
         temperature=temperature,
-        finish_reason=said.finish_reason,
+        finish_reason=said[-1].finish_reason,
         judge_model=config.model,
-        served_model=secret.hide(said.model),
+        served_model=said[-1].model,
         host=config.host,
         prompt_version=PROMPT_VERSION,
         with_reference=bool(job.references),
+        prompt_tokens=total([one.prompt_tokens for one in said]),
+        completion_tokens=total([one.completion_tokens for one in said]),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
-        **spent,
     )

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from uora_bench.util.secrets import scrub
+
 
 @dataclass(frozen=True)
 class Completion:
@@ -21,9 +23,9 @@ class Completion:
 
 
 def parse(raw: bytes) -> Any:
-    """The JSON of a reply; None when it is none."""
+    """The JSON of a reply, without secrets; None when it is none."""
     try:
-        return json.loads(raw)
+        return scrub(json.loads(raw))
     except (ValueError, RecursionError):
         return None
 

@@ -10,10 +10,11 @@ from statistics import fmean
 from typing import Any
 
 from uora_bench.mt_bench.judge.config import JudgeConfig
-from uora_bench.mt_bench.judge.plan import JudgeCall
+from uora_bench.mt_bench.judge.plan import JudgeCall, total
 from uora_bench.mt_bench.judge.prompts import PROMPT_VERSION
 from uora_bench.mt_bench.judge.store import Judgement
 from uora_bench.util import atomic
+from uora_bench.util.secrets import scrub
 
 CAVEATS = (
     "A judge's scores drift with its version, even under one name: compare only scores that one judge version "
@@ -51,8 +52,8 @@ def scores(
             "prompt_version": PROMPT_VERSION,
             "references": config.references,
             "temperature": config.temperature,
-            "prompt_tokens": _sum([j.prompt_tokens for j in judged]),
-            "completion_tokens": _sum([j.completion_tokens for j in judged]),
+            "prompt_tokens": total([j.prompt_tokens for j in judged]),
+            "completion_tokens": total([j.completion_tokens for j in judged]),
         },
         "date": max((j.date for j in judged), default=None),
         "answers": {
@@ -64,9 +65,9 @@ def scores(
     }
 
 
-def write(path: Path, content: dict[str, Any]) -> None:
+def write_scores(path: Path, content: dict[str, Any]) -> None:
     """Write the file of scores, whole or not at all."""
-    atomic.write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+    atomic.write_text(path, json.dumps(scrub(content), indent=2, allow_nan=False) + "\n")
 
 
 def table(content: dict[str, Any]) -> str:
@@ -108,8 +109,3 @@ def _means(pairs: list[tuple[JudgeCall, Judgement]]) -> dict[str, Any]:
         "score": mean((1, 2)), "turn_1": mean((1,)), "turn_2": mean((2,)), "rated": rated,
         "malformed": len(pairs) - rated,
     }  # fmt: skip
-
-
-def _sum(counts: list[int | None]) -> int | None:
-    known = [count for count in counts if count is not None]
-    return sum(known) if known else None

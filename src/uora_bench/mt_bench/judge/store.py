@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any
 
-from uora_bench.errors import UserError
 from uora_bench.util import atomic
-from uora_bench.util.jsonl import parse_lines
-from uora_bench.util.schema import build, plain
+from uora_bench.util.hold import hold
+from uora_bench.util.jsonl import append_line, build_lines, parse_lines
 
 
 @dataclass(frozen=True)
@@ -54,38 +52,16 @@ def paths(answers: Path) -> tuple[Path, Path]:
 
 
 class Store:
-    """The file of judgements, held by one process from ``with`` on; by key, the last one counts.
-
-    Opening it mends what a crash left: a last line that is cut is taken away, and ``mended`` says so.
-    """
+    """The judgements in a file, by key; the last one of a key counts. ``mended``: its last line was cut (a crash)."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.judgements: dict[str, Judgement] = {}
-        self.mended = False
-        self._file = -1
-        self._lock: Any = None
-
-    def __enter__(self) -> Store:
-        from filelock import FileLock, Timeout
-
-        self._lock = FileLock(self.path.with_name(f".{self.path.name}.lock"), timeout=0)
-        try:
-            self._lock.acquire()
-        except Timeout:
-            raise UserError(f"another process is judging into {self.path}; wait for it") from None
-        try:
-            self._open()
-        except BaseException:
-            self._lock.release()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        os.close(self._file)
-        self._lock.release()
+        raw = path.read_bytes() if path.exists() else None
+        whole = whole_lines(raw or b"")
+        self.mended = bool(raw) and raw != whole
+        self.judgements = _parse_judgements(whole, path)
+        if raw != whole:
+            atomic.write_text(path, whole.decode("utf-8"))
 
     def append(self, judgement: Judgement) -> None:
         """Keep ``judgement``; when this returns it is on the disk.
@@ -93,61 +69,35 @@ class Store:
         Raises:
             OSError: what the file system said; the file is then as it was.
         """
-        line = (json.dumps(plain(judgement), allow_nan=False) + "\n").encode()
-        size = os.fstat(self._file).st_size
-        try:
-            rest = memoryview(line)
-            while rest:
-                rest = rest[os.write(self._file, rest) :]
-            os.fsync(self._file)
-        except OSError:
-            os.ftruncate(self._file, size)
-            raise
+        append_line(self.path, judgement)
         self.judgements[judgement.key] = judgement
 
-    def _open(self) -> None:
-        if not self.path.exists():
-            atomic.write_text(self.path, "")
-        whole = self.path.read_bytes()
-        kept = whole_lines(whole)
-        self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND)
-        try:
-            if kept != whole:
-                self.mended = True
-                os.ftruncate(self._file, min(len(kept), len(whole)))
-                os.write(self._file, kept[len(whole) :])
-                os.fsync(self._file)
-            self.judgements = read(self.path)
-        except BaseException:
-            os.close(self._file)
-            raise
+
+@contextmanager
+def held_store(path: Path) -> Iterator[Store]:
+    """The `Store` of ``path``, held by this process; raises `UserError` when another one holds it."""
+    with hold(path, "judging into"):
+        yield Store(path)
 
 
-def whole_lines(raw: bytes) -> bytes:
-    """``raw`` up to its last whole line; one that lacks nothing but its line end gets it."""
-    head, newline, tail = raw.rpartition(b"\n")
-    if not tail:
-        return raw
-    try:
-        json.loads(tail)
-    except ValueError:
-        return head + newline
-    return raw + b"\n"
-
-
-def read(path: Path) -> dict[str, Judgement]:
+def read_judgements(path: Path) -> dict[str, Judgement]:
     """The judgements of the file by key; a last line that is cut does not count. Nothing is written.
 
     Raises:
         UserError: for any other line that is no judgement.
     """
-    if not path.exists():
-        return {}
-    found = {}
-    for number, data in parse_lines(whole_lines(path.read_bytes()), path):
-        try:
-            judgement = build(Judgement, data)
-        except UserError as error:
-            raise UserError(f"{path} line {number}: {error}; move the file away, or take that line out") from None
-        found[judgement.key] = judgement
-    return found
+    return _parse_judgements(whole_lines(path.read_bytes()), path) if path.exists() else {}
+
+
+def whole_lines(raw: bytes) -> bytes:
+    """``raw`` up to its last whole line; one that lacks nothing but its line end gets it."""
+    head, newline, tail = raw.rpartition(b"\n")
+    try:
+        return raw + b"\n" if tail and json.loads(tail) is not None else raw
+    except ValueError:
+        return head + newline
+
+
+def _parse_judgements(raw: bytes, path: Path) -> dict[str, Judgement]:
+    otherwise = "; move the file away, or take that line out"
+    return {j.key: j for j in build_lines(Judgement, parse_lines(raw, path), path, otherwise)}

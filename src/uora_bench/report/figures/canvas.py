@@ -6,7 +6,7 @@ import contextlib
 import io
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from uora_bench.errors import UserError
@@ -80,7 +80,7 @@ def render(spec: FigureSpec) -> RenderedFigure:
         figure.savefig(vector, format="svg", metadata={"Date": None, "Creator": None, "Title": spec.title})
         figure.savefig(pixels, format="png", dpi=200, metadata={"Software": None})
     svg = _tidy(vector.getvalue().decode("utf-8"))
-    return RenderedFigure(spec.name, spec.title, spec.caption, spec.data, svg, _small(pixels.getvalue()))
+    return RenderedFigure(**vars(spec), svg=svg, png=_small(pixels.getvalue()))
 
 
 def _tidy(svg: str) -> str:
@@ -124,6 +124,20 @@ def panels(count: int, labels: Sequence[str], height: float = 2.3) -> tuple[Any,
     return figure, axes[:count]
 
 
+def line(label: str, look: Look | None = None, width: float = 1.0, **options: Any) -> Any:
+    """A handle of a legend."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], label=label, **({**look.line(), "linewidth": width} if look else {}), **options)
+
+
+def label(ax: Any, x: str, y: str, title: str) -> None:
+    """What stands around a panel."""
+    ax.set_xlabel(x)
+    ax.set_ylabel(y)
+    ax.set_title(title)
+
+
 def legend_columns(width: float, labels: Sequence[str]) -> int:
     """How many columns of a legend fit into a row of ``width`` inches, at most four."""
     from matplotlib.font_manager import FontProperties
@@ -141,17 +155,37 @@ def legend_height(width: float, labels: Sequence[str]) -> float:
     return 0.2 + 0.155 * -(-len(labels) // legend_columns(width, labels))
 
 
-def legend(figure: Any, entries: Sequence[tuple[str, Look]], more: Sequence[Any] = (), lines: bool = False) -> None:
+def legend(figure: Any, looks: Mapping[str, Look], more: Sequence[Any] = (), lines: bool = False) -> None:
     """One legend for the whole figure, below the panels; ``more``: handles that are of no row."""
     from matplotlib.lines import Line2D
 
     handles: list[Any] = [
         Line2D([], [], label=label, linewidth=1.2, **{**look.markers(5), **(look.line() if lines else {"ls": "none"})})
-        for label, look in entries
+        for label, look in looks.items()
     ]
     handles += more
     columns = legend_columns(figure.get_figwidth(), [handle.get_label() for handle in handles])
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, handlelength=3.0 if lines else 1.5)
+
+
+def of_rows(looks: Mapping[str, Look], rows: Iterable[Mapping[str, Any]]) -> dict[str, Look]:
+    """The looks of the table's rows that are drawn."""
+    labels = {row["row"] for row in rows}
+    return {label: look for label, look in looks.items() if label in labels}
+
+
+def band(
+    ax: Any, points: Sequence[Mapping[str, Any]], value: str, look: Look, size: float, alpha: float, **options: Any
+) -> None:
+    """One row over epochs: a line, and a band from the lowest to the highest where a point is of several seeds."""
+    from matplotlib.ticker import MaxNLocator
+
+    epochs = [p["epoch"] for p in points]
+    if any(p["n"] > 1 for p in points):
+        low, high = [p["min"] for p in points], [p["max"] for p in points]
+        ax.fill_between(epochs, low, high, color=look.colour, alpha=alpha, linewidth=0, zorder=1)
+    ax.plot(epochs, [p[value] for p in points], **{**options, **look.markers(size), **look.line()})
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def score_axis(ax: Any, values: Sequence[float], higher_is_better: bool, label: str) -> None:

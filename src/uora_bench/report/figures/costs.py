@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from uora_bench.report import aggregate, comparability
+from uora_bench.report.aggregate import Costs
 from uora_bench.report.figure_spec import FigureSpec
 from uora_bench.report.figures import facts, scatter, style
-from uora_bench.report.figures.scatter import CostKind, CostPanel, Point
-from uora_bench.report.figures.style import Look
-from uora_bench.report.model import Block, Row, Table
+from uora_bench.report.model import Block, Table
 
-COLUMNS = ("panel", "row", "method", "metric", "split", "cost", "score", "std", "n", "on_front", "by_seed", "cell_ids")
+
+class CostKind(NamedTuple):
+    """One kind of cost: its name in the file, in words and on the axis, how it is read, and the axis's unit (the CSV
+    has the record's own)."""
+
+    name: str
+    words: str
+    axis: str
+    of: Callable[[Costs], float | None]
+    unit: float = 1.0
 
 
 KINDS = (
@@ -23,86 +32,72 @@ KINDS = (
 
 def figure_specs(table: Table) -> list[FigureSpec]:
     """A figure per kind of cost and block of the table, where two rows or more have both numbers."""
-    found = []
-    for block in table.blocks:
-        for kind in KINDS:
-            panels = [panel for panel in _panels(table, block, kind) if len(panel.points) > 1]
-            if panels:
-                found.append(_spec(table, block, kind, panels))
-    return found
-
-
-def _panels(table: Table, block: Block, kind: CostKind) -> list[CostPanel]:
-    found = []
-    for i, column in enumerate(table.columns):
-        points = []
-        for row, look in style.rows_with_looks(block):
-            ours = row.entries[i].ours
-            # the cells of this column alone: two tasks do not take the same time
-            cost = kind.of(aggregate.costs(ours.runs))
-            if ours.value is not None and cost is not None:
-                points.append(Point(row, look, cost, ours.value, ours.std, ours.by_seed, tuple(facts.ids(ours.runs))))
-        found.append(CostPanel(column.label, column.metric, column.split, column.higher_is_better, tuple(points)))
-    if len({column.higher_is_better for column in table.columns}) == 1 and len(table.columns) > 1:
-        points = [p for row, look in style.rows_with_looks(block) if (p := _average(row, look, kind)) is not None]
-        found.append(
-            CostPanel("average", "mean over the columns", "", table.columns[0].higher_is_better, tuple(points))
-        )
-    return found
-
-
-def _average(row: Row, look: Look, kind: CostKind) -> Point | None:
-    cost = kind.of(row.costs)
-    if row.average is None or row.average.ours is None or cost is None:
-        return None
-    by_seed = row.average.by_seed
-    return Point(row, look, cost, row.average.ours, facts.std(by_seed), by_seed, tuple(facts.ids(row.runs)))
-
-
-def _spec(table: Table, block: Block, kind: CostKind, panels: Sequence[CostPanel]) -> FigureSpec:
-    rows = [
-        {
-            "panel": panel.title,
-            "row": p.row.label,
-            "method": style.method_of(p.row),
-            "metric": panel.metric,
-            "split": panel.split,
-            "cost": p.cost,
-            "score": p.score,
-            "std": p.std,
-            "n": len(p.by_seed),
-            "on_front": int(i in panel.front),
-            "by_seed": p.by_seed,
-            "cell_ids": p.cells,
-        }
-        for panel in panels
-        for i, p in enumerate(panel.points)
+    return [
+        _spec(table, block, kind, rows)
+        for block in table.blocks
+        for kind in KINDS
+        if (rows := _rows(table, block, kind))
     ]
-    looks = [(row.label, look) for row, look in style.rows_with_looks(block)]
-    names = (f"pareto {kind.name}", f"score against {kind.words}")
-    caption = _caption(table, block, kind, panels)
-    return facts.figure_spec(table, block, names, caption, COLUMNS, rows, lambda: scatter.draw(kind, panels, looks))
 
 
-def _caption(table: Table, block: Block, kind: CostKind, panels: Sequence[CostPanel]) -> list[str]:
+def on_front(points: Sequence[tuple[float, float]], higher_is_better: bool = True) -> list[bool]:
+    """Whether no other of the (cost, score) pairs dominates a pair.
+
+    A pair dominates another if it costs no more and scores no worse, and one of the two is better. Of equal pairs
+    neither does, so all of them are on the front or none is.
+    """
+    signed = [(cost, score if higher_is_better else -score) for cost, score in points]
+    return [not any(one != other and one[0] <= other[0] and one[1] >= other[1] for one in signed) for other in signed]
+
+
+def _rows(table: Table, block: Block, kind: CostKind) -> facts.Rows:
+    """The points of every panel with two or more."""
+    found: facts.Rows = []
+    one_direction = len({column.higher_is_better for column in table.columns}) == 1 and len(table.columns) > 1
+    for i, column in enumerate(facts.columns(table)):
+        average = i == len(table.columns)
+        points: facts.Rows = []
+        for row in block.rows:
+            ours = list(facts.entries(row))[i].ours
+            # the cells of this column alone: two tasks do not take the same time
+            cost = kind.of(row.costs if average else aggregate.costs(ours.runs))
+            if ours.value is not None and cost is not None:
+                points.append(
+                    {"panel": column.label, "row": row.label, "method": style.method_of(row), "metric": column.metric,
+                     "split": column.split, "cost": cost, "score": ours.value, "std": ours.std, "n": ours.n,
+                     "on_front": 0, "by_seed": ours.by_seed, "cell_ids": facts.ids(ours.runs)}
+                )  # fmt: skip
+        best = on_front([(p["cost"], p["score"]) for p in points], column.higher_is_better)
+        if len(points) > 1 and (one_direction or not average):
+            found += [{**p, "on_front": int(front)} for p, front in zip(points, best, strict=True)]
+    return found
+
+
+def _spec(table: Table, block: Block, kind: CostKind, rows: facts.Rows) -> FigureSpec:
     runs = [run for row in block.rows for run in row.runs]
-    shown = {panel.title for panel in panels}
-    columns = [column for column in table.columns if column.label in shown]
-    points = [p for panel in panels for p in panel.points]
-    text = [
+    panels = facts.grouped(rows, "panel")
+    columns = {column.label: column for column in facts.columns(table) if column.label in panels}
+    deviation = (
+        "; error bars: sample standard deviation over seeds." if any(p["std"] is not None for p in rows) else "."
+    )
+    more = {
+        "parameters": ["Logarithmic; no adapter (0) stands left of the dotted line."],
+        "seconds": ["Seconds of training and evaluation, median over cells.", comparability.clock(runs)],
+        "memory": ["Largest over cells.", comparability.memory(runs)],
+    }
+    caption = [
         f"Score against {kind.words} per column of the table; dashed: the Pareto front, the best score to be had up to "
         "a cost. It joins the plotted numbers and says nothing of whether they differ by more than chance.",
         facts.rule(table),
-        facts.splits(columns, runs),
-        f"{table.spec.aggregate.capitalize()} over seeds"
-        + ("; error bars: sample standard deviation over seeds." if any(p.std is not None for p in points) else "."),
-        facts.seeds(len(p.by_seed) for p in points),
+        facts.splits([c for c in table.columns if c.label in panels], runs),
+        f"{table.spec.aggregate.capitalize()} over seeds{deviation}",
+        facts.seeds(p["n"] for p in rows),
+        *more[kind.name],
+        "Rows of one cost and like scores stand side by side; the CSV has the exact cost.",
     ]
-    if kind.name == "parameters":
-        text.append("Logarithmic; no adapter (0) stands left of the dotted line.")
-    if kind.name == "seconds":
-        text += ["Seconds of training and evaluation, median over cells.", comparability.clock(runs)]
-    if kind.name == "memory":
-        text += ["Largest over cells.", comparability.memory(runs)]
-    text.append("Rows of one cost and like scores stand side by side; the CSV has the exact cost.")
-    return text
+
+    def draw() -> Any:
+        return scatter.draw(kind, panels, columns, style.looks(block))
+
+    names = (f"pareto {kind.name}", f"score against {kind.words}")
+    return facts.figure_spec(table, block, names, caption, rows, draw)

@@ -1,37 +1,66 @@
-"""What all figures of a table share: their frame, and the sentences of captions."""
+"""What all figures of a table share: their frame, their numbers, and the sentences of captions.
+
+A figure is drawn from the rows of its CSV and nothing else: `grouped` takes them apart into panels and lines.
+"""
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from uora_bench.report.aggregate import std
 from uora_bench.report.collect import Run
-from uora_bench.report.figure_spec import FigureSpec, stem, table_text
-from uora_bench.report.model import Block, Score, Table
-from uora_bench.report.notes import RULES
+from uora_bench.report.csv_file import csv_text
+from uora_bench.report.figure_spec import FigureSpec, stem
+from uora_bench.report.model import Block, Entry, Row, Score, Table
+from uora_bench.report.notes import RULES, split_name
+
+Rows = list[dict[str, Any]]
 
 
 def figure_spec(
-    table: Table,
-    block: Block,
-    kind: tuple[str, str],
-    caption: Iterable[str],
-    columns: Sequence[str],
-    rows: Iterable[Mapping[str, Any]],
-    draw: Callable[[], Any],
+    table: Table, block: Block, kind: tuple[str, str], caption: Iterable[str], rows: Rows, draw: Callable[[], Any]
 ) -> FigureSpec:
     """The figure of a block; ``kind``: what it is called in the file's name and in the title; empty sentences of the
     ``caption`` are left out."""
     title = f"{table.title}{f' ({block.label})' if block.label else ''}: {kind[1]}"
     text = " ".join(sentence for sentence in caption if sentence)
-    return FigureSpec(stem(table.name, block.label, kind[0]), title, text, table_text(columns, rows), draw)
+    return FigureSpec(stem(table.name, block.label, kind[0]), title, text, csv_text(rows), draw)
 
 
-def task_label(table: Table, task: str) -> str:
-    """The column's label; the task's own name where several columns are scores of it."""
-    labels = [column.label for column in table.columns if column.task == task]
-    return labels[0] if len(labels) == 1 else task
+def grouped(rows: Iterable[Mapping[str, Any]], key: str) -> dict[Any, Rows]:
+    """The rows by what they have under ``key``, in the order of its first occurrence."""
+    found: dict[Any, Rows] = {}
+    for row in rows:
+        found.setdefault(row[key], []).append(dict(row))
+    return found
+
+
+def columns(table: Table) -> list[Score]:
+    """The table's columns as panels: that of averages is called average."""
+    averages = (
+        [] if table.average is None else [replace(table.average, label="average", metric="mean over the columns")]
+    )
+    return [*table.columns, *averages]
+
+
+def entries(row: Row) -> Iterator[Entry]:
+    """The entries of ``row`` for `columns`; the average with its cells and its deviation over seeds."""
+    yield from row.entries
+    if row.average is not None:
+        ours = replace(row.average.ours, runs=row.runs, std=std(row.average.ours.by_seed.values()))
+        yield replace(row.average, ours=ours)
+
+
+def by_task(table: Table) -> dict[str, tuple[int, str]]:
+    """The first column of each task, and what a panel of the task is called: as the column, or as the task where
+    several columns are scores of it."""
+    found: dict[str, tuple[int, str]] = {}
+    for i, column in enumerate(table.columns):
+        first, _ = found.get(column.task, (i, ""))
+        found[column.task] = (first, column.label if first == i else column.task)
+    return found
 
 
 def done(runs: Iterable[Run]) -> list[Run]:
@@ -42,11 +71,16 @@ def ids(runs: Iterable[Run]) -> list[str]:
     return [run.cell_id for run in done(runs) if run.cell_id]
 
 
+def axis(column: Score) -> str:
+    """``matthews correlation, dev``."""
+    return ", ".join(text for text in (column.metric, column.split) if text).replace("_", " ")
+
+
 def rule(table: Table) -> str:
     return f"Selection rule {table.rule}: {RULES[table.rule]}."
 
 
-def splits(columns: Sequence[Score], runs: Sequence[Run]) -> str:
+def splits(columns: Iterable[Score], runs: Sequence[Run]) -> str:
     """Where the columns are scored, with the data set's own name of the split."""
     found: dict[str, list[str]] = {}
     for column in columns:
@@ -58,9 +92,7 @@ def splits(columns: Sequence[Score], runs: Sequence[Run]) -> str:
 
 def split(role: str, runs: Iterable[Run]) -> str:
     """``dev (validation)``: the role, and what the data set calls it."""
-    named = {run.record.splits[role].name for run in done(runs) if role in run.record.splits}
-    named.discard(role)
-    return f"{role} ({', '.join(sorted(named))})" if named else role
+    return split_name(role, {run.record.splits[role].name for run in done(runs) if role in run.record.splits})
 
 
 def seeds(counts: Iterable[int], of: str = "point") -> str:
@@ -69,8 +101,3 @@ def seeds(counts: Iterable[int], of: str = "point") -> str:
     if len(numbers) == 1:
         return f"n = {numbers[0]} seed{'s' if numbers[0] > 1 else ''} per {of}."
     return f"n = {numbers[0]} to {numbers[-1]} seeds per {of}, as the CSV says."
-
-
-def std(by_seed: dict[int, float]) -> float | None:
-    """Sample standard deviation (n − 1); None under two seeds."""
-    return statistics.stdev(by_seed.values()) if len(by_seed) > 1 else None

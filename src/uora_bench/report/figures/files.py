@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from uora_bench.errors import UserError, nearest
@@ -65,7 +65,9 @@ def command(
         elif name:
             raise UserError(f"'{name}' has no finished record in '{results / 'records'}'; run some of its cells first")
     if check:
-        _check(found, folder, whole=name is None)
+        # the pictures are bytes of one version of matplotlib
+        expected = {folder / f"{spec.name}.{kind}": None for spec in found for kind in ("svg", "png")}
+        write.check({**expected, **{folder / f"{s.name}.csv": s.data for s in found}}, "figures", alone=name is None)
         print(f"{len(found)} figures in {folder} are what the records give")
         return 0
     if found:
@@ -79,29 +81,12 @@ def command(
 
 def _write(rendered: RenderedFigure, folder: Path) -> list[Path]:
     """The three files of one figure, each there whole or not at all."""
+
+    def write_picture(path: Path) -> None:
+        path.write_bytes(rendered.png)
+
     paths = [folder / f"{rendered.name}.{kind}" for kind in ("svg", "png", "csv")]
     atomic.write_text(paths[0], rendered.svg)
-    atomic.write_file(paths[1], lambda path: _bytes(path, rendered.png))
+    atomic.write_file(paths[1], write_picture)
     atomic.write_text(paths[2], rendered.data)
     return paths
-
-
-def _bytes(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
-
-
-def _check(found: Iterable[FigureSpec], folder: Path, whole: bool) -> None:
-    wrong = []
-    known = set()
-    for spec in found:
-        csv, *pictures = (folder / f"{spec.name}.{kind}" for kind in ("csv", "svg", "png"))
-        known |= {csv, *pictures}
-        if not csv.is_file() or csv.read_text("utf-8") != spec.data:
-            wrong.append(csv)
-        wrong += [path for path in pictures if not path.is_file()]
-    if wrong:
-        more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-        raise UserError(f"'{wrong[0]}'{more} is not what the records give; run `make figures` and commit the result")
-    left = sorted(p for p in folder.iterdir() if p.is_file() and p not in known) if whole and folder.is_dir() else []
-    if left:
-        raise UserError(f"'{left[0]}' ({len(left)} such) is no figure of the records; remove it")

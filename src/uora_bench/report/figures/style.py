@@ -7,12 +7,14 @@ and an indigo. They stay apart for deuteranopes; where two of them are of one li
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 from uora_bench.report.model import Block, Row
 
 BLACK, GREY, LIGHT = "#000000", "#8c8c8c", "#c8c8c8"
+FRONT, DOTS = (0, (3.0, 2.0)), (0, (1.0, 1.5))  # lines that are of no row
 SOLID, DASHED, DOTTED, CHAIN, LONG = (), (4.0, 1.6), (1.0, 1.4), (5.0, 1.4, 1.0, 1.4), (8.0, 2.0)
 
 # method -> colour, marker, dash (lengths of line and gap in line widths)
@@ -90,12 +92,13 @@ def method_of(row: Row) -> str:
     return str(names.pop()) if len(names) == 1 else row.label
 
 
-def rows_with_looks(block: Block) -> list[tuple[Row, Look]]:
-    """Every row with its look. Rows without a record count too: a look does not change when records come in."""
-    seen: dict[str, int] = {}
-    found = []
-    for row in block.rows:
-        method = method_of(row)
-        found.append((row, look(method, seen.get(method, 0))))
-        seen[method] = seen.get(method, 0) + 1
+def looks(block: Block) -> dict[str, Look]:
+    """The look of every row by its label. Rows without a record count too: a look does not change when records come
+    in."""
+    methods = {row.label: method_of(row) for row in block.rows}
+    seen: Counter[str] = Counter()
+    found = {}
+    for label, method in methods.items():
+        found[label] = look(method, seen[method])
+        seen[method] += 1
     return found

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from uora_bench.records.record import EpochScores, read_record, record_data
 from uora_bench.report import explain
-from uora_bench.report.collect import Collection, Run
-from uora_bench.report.page.pool import plain
+from uora_bench.report.collect import Collection, Run, run_of
+from uora_bench.report.page.data import plain
 
 # shown from elsewhere, or made small below
 _APART = ("epochs", "schema", "status", "cell_id", "experiment")
@@ -54,12 +53,7 @@ def orphans(collection: Collection, results: Path) -> list[Run]:
         if not path.is_file():
             continue  # a file whose name is not the id that it holds: it is listed, and has no page
         record = read_record(path)
-        cell, overrides = record.cell, record.provenance.command
-        row = {"method": cell["method"]["name"]}
-        run = Run(cell["task"]["name"], cell["seed"], row, record.metric, cell["task"]["splits"], overrides=overrides)
-        runs.append(
-            replace(run, status=record.status, reason=record.reason or "", recorded=record, cell_id=record.cell_id)
-        )
+        runs.append(run_of(record, {"method": record.cell["method"]["name"]}, path.parent))
     return runs
 
 

@@ -1,8 +1,8 @@
 "use strict";
-// Elements, references into the shared pool, and how values are written. Text reaches the page as text only.
+// Elements, the page's data, and how values are written. Text reaches the page as text only.
 
-const DATA = JSON.parse(document.getElementById("data").textContent);
-const MARK = "\ue000";
+const packed = Uint8Array.from(atob(document.getElementById("data").textContent), (c) => c.charCodeAt(0));
+const DATA = globalThis.DATA = await new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
 const MISSING = "–";
 
 function make(name, attributes, ...children) {
@@ -16,24 +16,8 @@ function make(name, attributes, ...children) {
   return element;
 }
 
-// a value with its references into the pool followed
-function whole(value) {
-  if (typeof value === "string") return value.startsWith(MARK) ? whole(DATA.pool[+value.slice(1)]) : value;
-  if (Array.isArray(value)) return value.map(whole);
-  if (value && typeof value === "object")
-    return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, whole(v)]));
-  return value;
-}
-
-const opened = new Map();
-function cell(key) {
-  if (!opened.has(key)) opened.set(key, Object.hasOwn(DATA.cells, key) ? whole(DATA.cells[key]) : null);
-  return opened.get(key);
-}
-
-function numberOf(name) {
-  return Object.hasOwn(DATA.numbers, name) ? whole(DATA.numbers[name]) : null;
-}
+const cell = (key) => (Object.hasOwn(DATA.cells, key) ? DATA.cells[key] : null);
+const numberOf = (name) => (Object.hasOwn(DATA.numbers, name) ? DATA.numbers[name] : null);
 
 const isObject = (v) => v !== null && typeof v === "object" && !Array.isArray(v);
 const isEmpty = (v) =>

@@ -18,12 +18,12 @@ from uora_bench.errors import UserError
 from uora_bench.grid.request import GridRequest
 from uora_bench.grid.table_spec import Rule
 from uora_bench.report import collect, explain, table
+from uora_bench.report.boxes import letters
 from uora_bench.report.collect import Collection, Run
-from uora_bench.report.formatting import letters
 from uora_bench.report.model import Table
 from uora_bench.report.notes import RULES
 from uora_bench.report.page import cells as cells_module
-from uora_bench.report.page import pool
+from uora_bench.report.page import data as data_module
 from uora_bench.report.page.numbers import BlockView, Numbers
 from uora_bench.report.published import Library
 from uora_bench.report.row_comparison import TEXT, Sheet
@@ -56,39 +56,35 @@ class Open:
 
 
 @dataclass(frozen=True)
-class Figure:
-    title: str
-    caption: str
-    name: str
-    image: str  # data URL
-    data: str  # data URL
-
-
-@dataclass(frozen=True)
 class Section:
-    """One experiment."""
+    """One experiment. Pairs are keys of cells' pages and labels: ``unplaced``, finished cells of the grid that are in
+    no row, and ``orphans``, records of other settings in the same folder. ``figures``: with ``image`` and ``data`` as
+    data URLs."""
 
     slug: str
-    name: str
-    title: str
+    table: Table
     note: str
-    paper: str
-    about: tuple[str, ...]
     blocks: list[BlockView]
-    methods: list[str]
-    notes: list[tuple[str, str]]
     done: int
     planned: int
-    failed: list[Open]
-    missing: list[Open]
-    unplaced: list[tuple[str, str]]  # key of the page and label: finished cells of the grid that are in no row
-    orphans: list[tuple[str, str]]  # records of other settings in the same folder
-    sheets: list[Sheet]  # comparisons with a reference row
-    figures: list[Figure]
+    open_cells: dict[str, list[Open]]  # failed, missing
+    unplaced: list[tuple[str, str]]
+    orphans: list[tuple[str, str]]
+    figures: list[dict[str, str]]
 
     @property
-    def has_published(self) -> bool:
-        return any(block.published for block in self.blocks)
+    def methods(self) -> list[str]:
+        """Of its rows, each once."""
+        return list(dict.fromkeys(m for block in self.blocks for group in block.groups for m in group.methods))
+
+    @property
+    def notes(self) -> list[tuple[str, str]]:
+        return [(letters(i), text) for i, text in enumerate(self.table.notes)]
+
+    @property
+    def sheets(self) -> list[Sheet]:
+        """The comparisons with a reference row."""
+        return [sheet for one in self.table.comparisons for sheet in one.sheets(self.table.spec.decimals)]
 
 
 def build(
@@ -120,15 +116,14 @@ def assemble(found: Iterable[tuple[Table, Collection]], results: Path, figures: 
     for one, collection in found:
         slug = _slug(one.name, {section.slug for section in sections})
         sections.append(_section(slug, one, collection, numbers, results, _figures(one, collection) if figures else []))
-    shown, shared = pool.shared({"cells": known.found, "numbers": numbers.ours})
-    data = {**shown, "pool": shared, "published": pool.plain(numbers.published), "rules": RULES}
-    data["sections"] = {section.name: section.slug for section in sections}
+    data = {"cells": known.found, "numbers": numbers.ours, "published": data_module.plain(numbers.published)}
+    data |= {"rules": RULES, "sections": {section.table.name: section.slug for section in sections}}
     html = _html(sections, data, records=len(known.found), newest=known.newest, remark=remark)
     return Page(html, len(known.found), sum(len(section.figures) for section in sections))
 
 
 def _section(
-    slug: str, one: Table, collection: Collection, numbers: Numbers, results: Path, figures: list[Figure]
+    slug: str, one: Table, collection: Collection, numbers: Numbers, results: Path, figures: list[dict[str, str]]
 ) -> Section:
     blocks = numbers.blocks(one, slug)
     rows = {id(run): row.label for row in one.rows for run in row.runs}
@@ -147,38 +142,23 @@ def _section(
         key = numbers.cells.add(run, one.name, orphan=True)
         if key is not None:
             others.append((key, _label(run)))
-    return Section(
-        slug,
-        one.name,
-        one.title,
-        " ".join(collection.experiment.note.split()),
-        one.paper,
-        one.about,
-        blocks,
-        list(dict.fromkeys(m for block in blocks for group in block.groups for m in group.methods)),
-        [(letters(i), text) for i, text in enumerate(one.notes)],
-        sum(run.status == "done" for run in collection.runs),
-        len(collection.runs),
-        open_cells["failed"],
-        open_cells["missing"],
-        unplaced,
-        others,
-        [sheet for comparisons in one.comparisons for sheet in comparisons.sheets(one.spec.decimals)],
-        figures,
-    )
+    done = sum(run.status == "done" for run in collection.runs)
+    note = " ".join(collection.experiment.note.split())
+    return Section(slug, one, note, blocks, done, len(collection.runs), open_cells, unplaced, others, figures)
 
 
 def _label(run: Run) -> str:
     return f"{run.record.label} ({run.status})"
 
 
-def _figures(one: Table, collection: Collection) -> list[Figure]:
+def _figures(one: Table, collection: Collection) -> list[dict[str, str]]:
     from uora_bench.report.figures import rendered_figures
 
     return [
-        Figure(d.title, d.caption, d.name, _url("image/svg+xml", d.svg), _url("text/csv", d.data))
+        {"title": d.title, "caption": d.caption, "name": d.name, "image": _url("image/svg+xml", d.svg),
+         "data": _url("text/csv", d.data)}
         for d in rendered_figures(one, collection)
-    ]
+    ]  # fmt: skip
 
 
 def _url(kind: str, text: str) -> str:
@@ -221,6 +201,6 @@ def _html(sections: list[Section], data: dict[str, Any], **facts: Any) -> str:
         style=Markup(style),
         script=Markup(script),
         digest=digest,
-        data=Markup(pool.dumps(data)),
+        data=Markup(data_module.packed(data)),
         **facts,
     )

@@ -182,3 +182,4 @@ addEventListener("afterprint", () => { for (const one of closed) one.open = fals
 
 addEventListener("hashchange", show);
 show();
+document.documentElement.dataset.ready = "yes";

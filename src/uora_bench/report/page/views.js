@@ -186,7 +186,7 @@ function cellView(key, one) {
     make("div", { class: "columns" },
       section("Costs", facts([
         ["adapter parameters", counts && count(counts.adapter)], ["head parameters", counts && count(counts.head)], ["all parameters", counts && count(counts.total)],
-        ["bytes to ship", bytes && size(bytes.adapter_size)], ["adapter file", bytes && size(bytes.adapter_file)], ["head file", bytes && size(bytes.head_file)],
+        ["adapter size", bytes && size(bytes.adapter_size)], ["adapter file", bytes && size(bytes.adapter_file)], ["head file", bytes && size(bytes.head_file)],
         ["seconds: setup", time && time.setup], ["seconds: training", time && time.train], ["seconds: evaluation", time && time.eval], ["seconds: all", time && time.total],
         ["examples per second", record.examples_per_second], ["tokens per second", record.tokens_per_second],
         ["peak memory", record.peak_memory_bytes === null ? null : size(record.peak_memory_bytes)], ["peak memory is", record.peak_memory_kind],

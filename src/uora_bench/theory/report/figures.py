@@ -1,28 +1,28 @@
-"""Figures of theory experiments: curves of theory, points of simulation with their errors, histograms, maps.
+"""Figures of theory experiments: curves of theory and of transfers, points of simulation with their errors.
 
-As every figure of the report: numbers first (a `FigureSpec` with its CSV), the picture when it is asked for.
+As every figure of the report: numbers first (the rows of its CSV), the picture from them when it is asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
-from uora_bench.report.figure_spec import FigureSpec, stem, table_text
+from uora_bench.report.csv_file import csv_text
+from uora_bench.report.figure_spec import FigureSpec, stem
 from uora_bench.report.figures import canvas
+from uora_bench.report.figures.facts import Rows, grouped
 from uora_bench.report.figures.style import BLACK, CHAIN, DASHED, DOTTED, GREY, SOLID, Look
-from uora_bench.theory.record import Results
-from uora_bench.theory.report import histograms, maps, transfer_curves
+from uora_bench.theory.report import histograms, maps
 from uora_bench.theory.report.model import at, name
 from uora_bench.theory.report.studies import Group, Study
 
-COLUMNS = ("panel", "quantity", "axis", "x", "theory", "released", "simulated", "error", "repetitions", "by_seed",
-           "cell_ids")  # fmt: skip
 THEORY = Look("#0072B2", "o", SOLID)
 RELEASED = Look("#D55E00", "D", DASHED)
 POINTS = Look(BLACK, "o", SOLID)
-OTHER = Look("#009E73", "^", CHAIN)
+SOURCE = Look("#009E73", "^", CHAIN)
+MARK = Look(GREY, "o", DOTTED)
 _MARKS = 21  # simulated points drawn in a panel; the CSV has them all
 AXES = {
     "alpha": "α", "gamma": "γ", "beta": "β", "n": "n", "p": "p", "N": "N", "mu": "μ", "mu_perp": "μ⊥",
@@ -33,30 +33,11 @@ QUANTITIES = {
     "accuracy": "test accuracy", "mean": "mean of the decision value", "second_moment": "its second moment",
     "risk": "test risk", "optimal_alpha": "α*",
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Point:
-    """One point of a curve; None where it was not computed there."""
-
-    x: float
-    theory: float | None
-    released: float | None
-    simulated: float | None
-    error: float | None
-    by_seed: dict[int, float]
-
-
-@dataclass(frozen=True)
-class TheoryPanel:
-    """One setting and one quantity. ``lines``: level -> words, ``marks``: x -> words."""
-
-    title: str
-    group: Group
-    quantity: str
-    points: tuple[Point, ...]
-    lines: tuple[tuple[str, float, Look], ...] = ()
-    marks: tuple[tuple[str, float], ...] = ()
+_SPECIAL = {"corrected.optimal_alpha": "α*", "worst_alpha": "worst α"}
+_STARS = {
+    "corrected.optimal_alpha": ("α* corrected", MARK),
+    "released.optimal_alpha": ("α* as released", Look("#D55E00", "o", DASHED)),
+}
 
 
 def figure_specs(study: Study) -> list[FigureSpec]:
@@ -68,174 +49,177 @@ def figure_specs(study: Study) -> list[FigureSpec]:
         return histograms.figure_specs(study)
     if kind == "optimal_alpha_map":
         return maps.figure_specs(study)
-    if kind in ("amazon", "digits"):
-        return transfer_curves.figure_specs(study)
-    return [_spec(study, quantity) for quantity in study.preset.shows]
+    makes = _transfers if kind in ("amazon", "digits") else _curves
+    return [makes(study, quantity) for quantity in study.preset.shows]
 
 
-def panels(study: Study, quantity: str) -> list[TheoryPanel]:
-    """A panel per setting, with everything that its records say of ``quantity``."""
-    found = []
-    for group in study.done:
-        results = group.results
-        assert results is not None
-        points = tuple(_point(group, quantity, x) for x in results.x)
-        found.append(
-            TheoryPanel(
-                group.label, group, quantity, points, _levels(group, quantity, results), _marks(results, quantity)
-            )
-        )
-    return found
+# --- theory and simulation --------------------------------------------------------------------------------------------
 
 
-def _point(group: Group, quantity: str, x: float) -> Point:
-    by_seed, error = group.measured(quantity, x)
-    theory, released = (at(group, variant, quantity, x).value for variant in ("corrected", "released"))
-    mean = sum(by_seed.values()) / len(by_seed) if by_seed else None
-    return Point(x, theory, released, mean, error, by_seed)
-
-
-def _levels(group: Group, quantity: str, results: Results) -> tuple[tuple[str, float, Look], ...]:
-    """Horizontal lines: what needs no α."""
-    if quantity != "accuracy" or results.axis != "alpha":
-        return ()
-    found = []
-    alone = results.facts.get("corrected.source_accuracy")
-    if alone is not None:
-        found.append(("source alone (theory)", alone, OTHER))
-    return tuple(found)
-
-
-def _marks(results: Results, quantity: str) -> tuple[tuple[str, float], ...]:
-    if results.axis != "alpha":
-        return ()
-    names = {"corrected.optimal_alpha": "α*", "worst_alpha": "worst α"}
-    return tuple((words, results.special[key]) for key, words in names.items() if key in results.special)
-
-
-def _spec(study: Study, quantity: str) -> FigureSpec:
-    drawn = panels(study, quantity)
-    rows = [
-        {
-            "panel": panel.title,
-            "quantity": quantity,
-            "axis": panel.group.results.axis if panel.group.results is not None else "",
-            "x": p.x,
-            "theory": p.theory,
-            "released": p.released,
-            "simulated": p.simulated,
-            "error": p.error,
-            "repetitions": panel.group.repetitions if p.simulated is not None else None,
-            "by_seed": p.by_seed if len(p.by_seed) > 1 else None,
-            "cell_ids": [one.cell_id for one in panel.group.records],
-        }
-        for panel in drawn
-        for p in panel.points
-    ]
+def _curves(study: Study, quantity: str) -> FigureSpec:
+    panels = {group.label: _points(group, quantity) for group in study.done}
     one = len(study.preset.shows) < 2
-    words = "" if one else quantity
     return FigureSpec(
-        stem(study.name, words),
+        stem(study.name, "" if one else quantity),
         f"{study.preset.title}{'' if one else f': {QUANTITIES[quantity]}'}",
-        " ".join(_caption(study, quantity, drawn)),
-        table_text(COLUMNS, rows),
-        lambda: _draw(drawn, quantity),
+        " ".join(_caption(study, quantity, panels)),
+        csv_text(row for rows in panels.values() for row in rows),
+        partial(_draw_curves, study, quantity, panels),
     )
 
 
-def _caption(study: Study, quantity: str, drawn: Sequence[TheoryPanel]) -> Iterable[str]:
+def _points(group: Group, quantity: str) -> Rows:
+    """Everything that the records of a setting say of ``quantity``."""
+    found = []
+    for x in group.results.x:
+        by_seed, error = group.measured(quantity, x)
+        found.append(
+            {
+                "panel": group.label, "quantity": quantity, "axis": group.results.axis, "x": x,
+                "theory": at(group, "corrected", quantity, x).value,
+                "released": at(group, "released", quantity, x).value,
+                "simulated": sum(by_seed.values()) / len(by_seed) if by_seed else None, "error": error,
+                "repetitions": group.repetitions if by_seed else None,
+                "by_seed": by_seed if len(by_seed) > 1 else None, "cell_ids": group.ids,
+            }
+        )  # fmt: skip
+    return found
+
+
+def _alone(group: Group, quantity: str) -> float | None:
+    """What needs no α: the accuracy of the source."""
+    of_alpha = quantity == "accuracy" and group.results.axis == "alpha"
+    return group.results.facts.get("corrected.source_accuracy") if of_alpha else None
+
+
+def _marks(group: Group) -> dict[str, float]:
+    """Words -> values of α that mean something."""
+    special = group.results.special if group.results.axis == "alpha" else {}
+    return {words: special[key] for key, words in _SPECIAL.items() if key in special}
+
+
+def _caption(study: Study, quantity: str, panels: Mapping[str, Rows]) -> Iterable[str]:
+    points = [p for rows in panels.values() for p in rows]
     yield f"{QUANTITIES[quantity].capitalize()}: theory (line)"
-    points = [p for panel in drawn for p in panel.points]
     if any(_apart(p) for p in points):
         yield "and the released formula (dashed, where it differs)"
-    if any(p.simulated is not None for p in points):
-        counts = sorted({panel.group.repetitions for panel in drawn})
-        over = " or ".join(map(str, counts))
+    if any(p["simulated"] is not None for p in points):
+        over = " or ".join(map(str, sorted({group.repetitions for group in study.done})))
         yield f"beside the simulated mean over {over} repetitions with two standard errors (points)."
     else:
         yield "alone; nothing was simulated."
-    if any(panel.lines for panel in drawn):
+    if any(_alone(group, quantity) is not None for group in study.done):
         yield "Chain line: the source classifier without any adaptation."
-    if any(panel.marks for panel in drawn):
+    if any(map(_marks, study.done)):
         yield "Dotted: where the theory's accuracy is largest (α*) and where it is one half (worst α)."
     if study.common:
         yield f"{', '.join(f'{name(k)}={v:g}' for k, v in study.common.items())}."
 
 
-def _apart(p: Point) -> bool:
+def _apart(p: Mapping[str, Any]) -> bool:
     """Whether the released formula says something else, to the eye."""
-    if p.released is None or p.theory is None:
+    if p["released"] is None or p["theory"] is None:
         return False
-    return abs(p.released - p.theory) > 2e-4 * max(abs(p.theory), 1e-9)
+    return bool(abs(p["released"] - p["theory"]) > 2e-4 * max(abs(p["theory"]), 1e-9))
 
 
-def _draw(drawn: Sequence[TheoryPanel], quantity: str) -> Any:
-    from matplotlib.lines import Line2D
-
-    released = any(_apart(p) for panel in drawn for p in panel.points)
-    simulated = any(p.simulated is not None for panel in drawn for p in panel.points)
-    levels = {words: look for panel in drawn for words, _, look in panel.lines}
-    marks = [words for words in ("α*", "worst α") if any(words == m for panel in drawn for m, _ in panel.marks)]
-    handles: list[Any] = [Line2D([], [], label="theory", **THEORY.line(), linewidth=1.4)]
-    if released:
-        handles.append(Line2D([], [], label="released formula", **RELEASED.line(), linewidth=1.2))
-    if simulated:
-        handles.append(Line2D([], [], label="simulation ± 2 s.e.", linestyle="none", **POINTS.markers(3)))
-    handles += [Line2D([], [], label=words, **look.line(), linewidth=1.0) for words, look in levels.items()]
-    if marks:
-        handles.append(Line2D([], [], label=" and ".join(marks), color=GREY, linestyle=(0, DOTTED), linewidth=1.0))
-    figure, axes = canvas.panels(len(drawn), [str(handle.get_label()) for handle in handles], 2.5)
-    for ax, panel in zip(axes, drawn, strict=True):
-        _panel(ax, panel, released)
-    canvas.legend(figure, [], handles, lines=True)
+def _draw_curves(study: Study, quantity: str, panels: Mapping[str, Rows]) -> Any:
+    points = [p for rows in panels.values() for p in rows]
+    released = any(map(_apart, points))
+    marks = [words for words in _SPECIAL.values() if any(words in _marks(group) for group in study.done)]
+    handles = [canvas.line("theory", THEORY, 1.4)]
+    handles += [canvas.line("released formula", RELEASED, 1.2)] if released else []
+    if any(p["simulated"] is not None for p in points):
+        handles.append(canvas.line("simulation ± 2 s.e.", linestyle="none", **POINTS.markers(3)))
+    if any(_alone(group, quantity) is not None for group in study.done):
+        handles.append(canvas.line("source alone (theory)", SOURCE))
+    handles += [canvas.line(" and ".join(marks), MARK)] if marks else []
+    figure, axes = canvas.panels(len(panels), [handle.get_label() for handle in handles], 2.5)
+    for ax, group in zip(axes, study.done, strict=True):
+        _draw_panel(ax, group, quantity, panels[group.label], released)
+    canvas.legend(figure, {}, handles, lines=True)
     return figure
 
 
-def _panel(ax: Any, panel: TheoryPanel, released: bool) -> None:
-    results = panel.group.results
-    assert results is not None
-    logarithmic = _logarithmic([p.x for p in panel.points])
-    for _, level, look in panel.lines:
-        ax.axhline(level, linewidth=1.0, zorder=1, **look.line())
-    for _, at_x in panel.marks:
-        ax.axvline(at_x, color=GREY, linestyle=(0, DOTTED), linewidth=1.0, zorder=1)
+def _draw_panel(ax: Any, group: Group, quantity: str, points: Rows, released: bool) -> None:
+    alone, marks = _alone(group, quantity), _marks(group)
+    if alone is not None:
+        ax.axhline(alone, linewidth=1.0, zorder=1, **SOURCE.line())
+    for value in marks.values():
+        ax.axvline(value, linewidth=1.0, zorder=1, **MARK.line())
     if released:
-        _curve(ax, panel.points, "released", linewidth=1.2, zorder=3, **RELEASED.line())
-    _curve(ax, panel.points, "theory", linewidth=1.4, zorder=2, **THEORY.line())
-    measured = [p for p in panel.points if p.simulated is not None]
+        _curve(ax, points, "released", linewidth=1.2, zorder=3, **RELEASED.line())
+    _curve(ax, points, "theory", linewidth=1.4, zorder=2, **THEORY.line())
+    measured = [p for p in points if p["simulated"] is not None]
     if len(measured) > 2 * _MARKS:
-        special = {value for _, value in panel.marks}
         stride = -(-len(measured) // _MARKS)
-        measured = [p for i, p in enumerate(measured) if i % stride == 0 or p.x in special]
+        measured = [p for i, p in enumerate(measured) if i % stride == 0 or p["x"] in marks.values()]
     if measured:
         ax.errorbar(
-            [p.x for p in measured], [p.simulated for p in measured], yerr=[2 * (p.error or 0) for p in measured],
-            linestyle="none", elinewidth=0.9, zorder=4, **POINTS.markers(2.4),
+            [p["x"] for p in measured], [p["simulated"] for p in measured],
+            yerr=[2 * (p["error"] or 0) for p in measured], linestyle="none", elinewidth=0.9, zorder=4,
+            **POINTS.markers(2.4),
         )  # fmt: skip
-    if logarithmic:
+    x = [p["x"] for p in points]
+    if min(x) > 0 and max(x) > 100 * min(x):
         ax.set_xscale("log")
-        canvas.decades(ax.xaxis, [p.x for p in panel.points])
+        canvas.decades(ax.xaxis, x)
     ax.margins(x=0.02)
-    ax.set_xlabel(AXES[results.axis])
-    ax.set_ylabel(QUANTITIES[panel.quantity])
-    _tame(ax, panel)
-    ax.set_title(panel.title)
-
-
-def _curve(ax: Any, points: Sequence[Point], which: str, **options: Any) -> None:
-    known = [(p.x, value) for p in points if (value := getattr(p, which)) is not None]
-    if known:
-        ax.plot([x for x, _ in known], [value for _, value in known], **options)
-
-
-def _logarithmic(x: Sequence[float]) -> bool:
-    return min(x) > 0 and max(x) > 100 * min(x)
-
-
-def _tame(ax: Any, panel: TheoryPanel) -> None:
-    """A y axis that shows what matters: logarithmic for positive values over many decades."""
-    known = [v for p in panel.points for v in (p.theory, p.simulated) if v is not None]
-    positive = panel.quantity in ("second_moment", "risk", "optimal_alpha") and min(known) > 0
-    if positive and max(known) > 100 * min(known):
+    canvas.label(ax, AXES[group.results.axis], QUANTITIES[quantity], group.label)
+    # a y axis that shows what matters: logarithmic for positive values over many decades
+    known = [p[key] for p in points for key in ("theory", "simulated") if p[key] is not None]
+    if quantity in ("second_moment", "risk", "optimal_alpha") and 0 < 100 * min(known) < max(known):
         ax.set_yscale("log")
         canvas.plain_decades(ax.yaxis)
+
+
+def _curve(ax: Any, points: Rows, which: str, **options: Any) -> None:
+    known = [(p["x"], p[which]) for p in points if p[which] is not None]
+    if known:
+        ax.plot(*zip(*known, strict=True), **options)
+
+
+# --- transfers between real data sets: accuracy against α, with the source alone as a line ----------------------------
+
+
+def _transfers(study: Study, quantity: str) -> FigureSpec:
+    rows = [
+        {"panel": group.label, "alpha": x, "accuracy": float(f"{sum(by_seed.values()) / len(by_seed):.7g}"),
+         "error": float(f"{error:.4g}"), "repetitions": group.repetitions, "by_seed": by_seed, "cell_ids": group.ids}
+        for group in study.done
+        for x in group.results.x
+        for by_seed, error in [group.measured(quantity, x)]
+        if by_seed and error is not None
+    ]  # fmt: skip
+    repetitions = " or ".join(map(str, sorted({group.repetitions for group in study.done})))
+    caption = (
+        f"Test accuracy: mean over {repetitions} repetitions of each seed "
+        f"({', '.join(map(str, study.seeds))}) with a band of two standard errors. Chain line: "
+        "the source classifier without any training on the target. Dotted and dashed: α* of the corrected and of the "
+        "released formula."
+    )
+    draw = partial(_draw_transfers, study, grouped(rows, "panel"))
+    return FigureSpec(stem(study.name), study.preset.title, caption, csv_text(rows), draw)
+
+
+def _draw_transfers(study: Study, panels: Mapping[str, Rows]) -> Any:
+    known = {key for group in study.done for key in group.results.special}
+    handles = [canvas.line("accuracy ± 2 s.e.", THEORY, 1.4), canvas.line("source alone", SOURCE)]
+    handles += [canvas.line(words, look) for key, (words, look) in _STARS.items() if key in known]
+    figure, axes = canvas.panels(len(panels), [handle.get_label() for handle in handles], 2.5)
+    for ax, group in zip(axes, study.done, strict=True):
+        points = panels[group.label]
+        x, means = [p["alpha"] for p in points], [p["accuracy"] for p in points]
+        low, high = ([p["accuracy"] + sign * p["error"] for p in points] for sign in (-2, 2))
+        ax.fill_between(x, low, high, color=THEORY.colour, alpha=0.2, linewidth=0)
+        ax.plot(x, means, linewidth=1.4, **THEORY.line())
+        alone, _ = group.measured("source_only")
+        ax.axhline(sum(alone.values()) / len(alone), linewidth=1.0, **SOURCE.line())
+        for key, (_, look) in _STARS.items():
+            star = group.results.special.get(key)
+            if star is not None and x[0] <= star <= x[-1]:
+                ax.axvline(star, linewidth=1.0, **look.line())
+        ax.margins(x=0.02)
+        canvas.label(ax, "α", "test accuracy", group.label)
+    canvas.legend(figure, {}, handles, lines=True)
+    return figure

@@ -5,31 +5,37 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from uora_bench.report.figure_spec import FigureSpec, stem, table_text
+from uora_bench.report.csv_file import csv_text
+from uora_bench.report.figure_spec import FigureSpec, stem
 from uora_bench.report.figures import canvas
-from uora_bench.report.figures.style import BLACK, SOLID, Look
+from uora_bench.report.figures.style import BLACK, DOTTED, GREY, SOLID, Look
 from uora_bench.theory.record import Histogram
-from uora_bench.theory.report.studies import Group, Study
+from uora_bench.theory.report.studies import Study
 
-COLUMNS = ("panel", "alpha", "class", "low", "high", "count", "density", "gaussian", "cell_ids")
 CLASSES = {-1: ("class −1", "#0072B2"), 1: ("class +1", "#D55E00")}
 GAUSSIAN = Look(BLACK, "o", SOLID)
 
 
 def figure_specs(study: Study) -> list[FigureSpec]:
     """One figure, a panel per setting and α."""
-    drawn = [
-        (f"{group.label}, α={h.alpha:g}", group, h)
-        for group in study.done
-        for h in (group.results.histograms if group.results is not None else ())
-    ]
-    rows = [row for title, group, h in drawn for row in _rows(title, group, h)]
-    first = drawn[0][2]
+    drawn = {f"{group.label}, α={h.alpha:g}": (group, h) for group in study.done for h in group.results.histograms}
+    rows = [
+        {
+            "panel": title, "alpha": h.alpha, "class": sign, "low": low, "high": high, "count": count,
+            "density": float(f"{height:.4g}"), "gaussian": float(f"{gaussian(h, sign, (low + high) / 2):.4g}"),
+            "cell_ids": group.ids[:1],
+        }
+        for title, (group, h) in drawn.items()
+        for sign in CLASSES
+        for low, high, count, height in zip(h.edges, h.edges[1:], _counts(h, sign), density(h, sign), strict=False)
+    ]  # fmt: skip
+    points = sum(next(iter(drawn.values()))[1].negative)
     caption = (
-        f"Decision values of one fitted classifier on {sum(first.negative)} fresh points of each class, as densities, "
+        f"Decision values of one fitted classifier on {points} fresh points of each class, as densities, "
         "against the Gaussian of the theory (line): mean ±m, variance σ². Dotted: the decision boundary."
     )
-    return [FigureSpec(stem(study.name), study.preset.title, caption, table_text(COLUMNS, rows), lambda: _draw(drawn))]
+    histograms = {title: h for title, (_, h) in drawn.items()}
+    return [FigureSpec(stem(study.name), study.preset.title, caption, csv_text(rows), lambda: _draw(histograms))]
 
 
 def _counts(h: Histogram, sign: int) -> tuple[int, ...]:
@@ -48,34 +54,19 @@ def gaussian(h: Histogram, sign: int, x: float) -> float:
     return math.exp(-(((x - sign * h.mean) / h.std) ** 2) / 2) / (h.std * math.sqrt(2 * math.pi))
 
 
-def _rows(title: str, group: Group, h: Histogram) -> list[dict[str, Any]]:
-    return [
-        {
-            "panel": title, "alpha": h.alpha, "class": sign, "low": low, "high": high, "count": count,
-            "density": float(f"{height:.4g}"), "gaussian": float(f"{gaussian(h, sign, (low + high) / 2):.4g}"),
-            "cell_ids": [one.cell_id for one in group.records[:1]],
-        }
-        for sign in CLASSES
-        for low, high, count, height in zip(h.edges, h.edges[1:], _counts(h, sign), density(h, sign), strict=False)
-    ]  # fmt: skip
-
-
-def _draw(drawn: list[tuple[str, Group, Histogram]]) -> Any:
-    from matplotlib.lines import Line2D
+def _draw(drawn: dict[str, Histogram]) -> Any:
     from matplotlib.patches import Patch
 
     handles: list[Any] = [Patch(facecolor=colour, alpha=0.45, label=words) for words, colour in CLASSES.values()]
-    handles.append(Line2D([], [], label="Gaussian of the theory", linewidth=1.2, **GAUSSIAN.line()))
+    handles.append(canvas.line("Gaussian of the theory", GAUSSIAN, 1.2))
     figure, axes = canvas.panels(len(drawn), [str(handle.get_label()) for handle in handles])
-    for ax, (title, _, h) in zip(axes, drawn, strict=True):
+    for ax, (title, h) in zip(axes, drawn.items(), strict=True):
         for sign, (_, colour) in CLASSES.items():
             ax.stairs(density(h, sign), h.edges, fill=True, color=colour, alpha=0.45, linewidth=0)
             steps = [h.edges[0] + (h.edges[-1] - h.edges[0]) * i / 80 for i in range(81)]
             ax.plot(steps, [gaussian(h, sign, x) for x in steps], linewidth=1.2, **GAUSSIAN.line())
-        ax.axvline(0, color="#8c8c8c", linewidth=0.8, linestyle=(0, (1.0, 1.4)))
+        ax.axvline(0, color=GREY, linewidth=0.8, linestyle=(0, DOTTED))
         ax.set_ylim(bottom=0)
-        ax.set_xlabel("decision value")
-        ax.set_ylabel("density")
-        ax.set_title(title)
-    canvas.legend(figure, [], handles)
+        canvas.label(ax, "decision value", "density", title)
+    canvas.legend(figure, {}, handles)
     return figure

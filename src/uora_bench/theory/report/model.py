@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from uora_bench.grid.table_spec import TableSpec
-from uora_bench.report.aggregate import Costs, Number
+from uora_bench.report.aggregate import Number
 from uora_bench.report.model import Block, Entry, Row, Score, Table
 from uora_bench.report.published import Published
 from uora_bench.theory.report.studies import Group, Study, index_of
@@ -15,104 +16,77 @@ THEORY, RELEASED, SIMULATED = "theory", "released formula", "simulated; std: sta
 
 
 @dataclass(frozen=True)
-class Measured(Number):
-    """A number of theory (no ``error``) or of a simulation: ± is then the standard error of its mean. The brackets of
-    other tables, the number of seeds, stay empty: the table says how many repetitions there are."""
-
-    error: float | None = None
-
-    @property
-    def count(self) -> str:
-        return ""
-
-    @property
-    def median(self) -> None:
-        return None  # a mean of repetitions has none
-
-    @property
-    def std(self) -> float | None:
-        return self.error
-
-
-@dataclass(frozen=True)
-class Column:
-    """``what``: for the CSV, where the number comes from (theory, released formula, simulation)."""
-
-    label: str
-    quantity: str
-    what: str
-    scale: float = 1.0
-    decimals: int = 2
-    higher_is_better: bool = True
-
-
-@dataclass(frozen=True)
 class Value:
-    """What an entry shows: a number in its own unit, or with ``by_seed`` a simulated one with its ``error``."""
+    """What an entry shows, in its own unit: a simulated number by seed with its ``error``, or (`number`) one of theory.
+    Empty without any."""
 
-    value: float | None = None
-    by_seed: Mapping[int, float] | None = None
+    by_seed: Mapping[int, float] = field(default_factory=dict)
     error: float | None = None
     printed: Published | None = None
+
+    @property
+    def value(self) -> float | None:
+        """The mean over seeds."""
+        return statistics.fmean(self.by_seed.values()) if self.by_seed else None
+
+
+def number(value: float | None, printed: Published | None = None) -> Value:
+    """A number that no seed has a part in."""
+    return Value({} if value is None else {0: value}, printed=printed)
+
+
+def column(label: str, quantity: str, what: str, scale: float = 1.0, decimals: int = 2) -> Score:
+    """``what``: for the CSV, where the number comes from (theory, released formula, simulation)."""
+    return Score(label, "", quantity, what, scale, decimals=decimals)
 
 
 def at(group: Group, variant: str, quantity: str, x: float) -> Value:
     """A theoretical value of ``group`` at ``x``."""
-    results = group.results
-    found = None if results is None else results.theory.get(variant, {}).get(quantity)
-    i = None if results is None else index_of(results, x)
-    return Value(None if found is None or i is None else found[i])
+    found, i = group.results.theory.get(variant, {}).get(quantity), index_of(group.results, x)
+    return number(None if found is None or i is None else found[i])
 
 
 def simulated(group: Group, quantity: str, x: float | None = None) -> Value:
     """The entry of a simulated quantity of ``group`` at ``x``."""
-    by_seed, error = group.measured(quantity, x)
-    return Value(by_seed=by_seed, error=error)
+    return Value(*group.measured(quantity, x))
 
 
 def deviation(theory: float | None, found: Value) -> Value:
     """Simulation minus theory, in standard errors; empty where one of them is missing or nothing varies."""
-    if theory is None or not found.by_seed or not found.error:
+    if theory is None or found.value is None or not found.error:
         return Value()
-    mean = sum(found.by_seed.values()) / len(found.by_seed)
-    return Value(round((mean - theory) / found.error, 3) + 0.0)  # no −0
+    return number(round((found.value - theory) / found.error, 3) + 0.0)  # no −0
 
 
 def table(
     study: Study,
     heading: str,
-    columns: Sequence[Column],
-    blocks: Sequence[tuple[str, Sequence[tuple[str, Group | None, Mapping[str, Value]]]]],
+    columns: Sequence[Score],
+    blocks: Iterable[tuple[str, Sequence[tuple[str, Group | None, Mapping[str, Value]]]]],
     about: Sequence[str],
     paper: str = "",
-    notes: Sequence[str] = (),
 ) -> Table:
-    """The table of ``parts``: (label, rows), a row being (label, its setting, entries by column label). ``heading``:
+    """The table of ``blocks``: (label, rows), a row being (label, its setting, entries by column label). ``heading``:
     what the rows are."""
-    scores = tuple(Score(c.label, study.preset.kind, c.quantity, c.what, c.scale, c.higher_is_better, c.decimals, {})
-                   for c in columns)  # fmt: skip
     made = []
     for label, rows in blocks:
-        own = [
-            Row(name, tuple(_entry(values.get(c.label, Value()), c, group) for c in columns), Costs())
-            for name, group, values in rows
-        ]
-        if own:
-            made.append(Block(label, tuple(own)))
+        own = [Row(name, tuple(_entry(values.get(c.label), c, group) for c in columns)) for name, group, values in rows]
+        made += [Block(label, tuple(own))] if own else []
+    scores = tuple(replace(column, task=study.preset.kind) for column in columns)
     return Table(
-        study.name, study.preset.title, TableSpec(), "", scores, tuple(made), tuple(notes), tuple(about),
-        study.orphans, (), paper, heading, plain=True,
+        study.name, study.preset.title, TableSpec(), "", scores, tuple(made), about=tuple(about),
+        orphans=study.orphans, paper=paper, heading=heading, plain=True,
     )  # fmt: skip
 
 
-def _entry(value: Value, column: Column, group: Group | None) -> Entry:
-    runs = () if group is None else group.runs
-    seeds = dict(value.by_seed) if value.by_seed is not None else {} if value.value is None else {0: value.value}
-    scaled = {seed: value * column.scale for seed, value in seeds.items()}
-    error = None if value.error is None else value.error * column.scale
+def _entry(value: Value | None, column: Score, group: Group | None) -> Entry:
+    value = value or Value()
+    scaled = {seed: one * column.scale for seed, one in value.by_seed.items()}
     # what is empty by design is not missing
     planned = len(scaled) or int(group is not None and not group.records)
-    return Entry(Measured("mean", scaled, planned, runs, "", (), error), value.printed)
+    mean = statistics.fmean(scaled.values()) if scaled else None
+    error = None if value.error is None else value.error * column.scale
+    return Entry(Number(scaled, planned, () if group is None else group.runs, mean, std=error), value.printed)
 
 
 def printed(study: Study, group: Group, quantity: str) -> Published | None:
@@ -142,7 +116,7 @@ def about(
     source = f"own ones of the experiment {preset.name}" if study.own else preset.source
     own = [f"{shared}. Values: {source}." if shared else f"Values: {source}."]
     counts = sorted({group.repetitions for group in study.done})
-    seeds = sorted({one.cell["seed"] for group in study.done for one in group.records})
+    seeds = study.seeds
     if counts != [0]:
         own.append(
             f"Simulated: mean{error} of {' or '.join(map(str, counts))} repetitions per seed, "
@@ -154,22 +128,17 @@ def about(
             "Released formula: that of the authors' code, in which the squared norm of the source vector is too small "
             "(docs/theory_errata.md)."
         )
-    note = [" ".join(preset.note.split())] if preset.note and not study.own else []
-    return [
-        *note,
-        *own,
-        *(line for line in more if line),
-        f"Made by `uora-bench theory {study.words}`.",
-    ]
+    note = "" if study.own else " ".join(preset.note.split())
+    return [line for line in (note, *own, *more, f"Made by `uora-bench theory {study.words}`.") if line]
 
 
 def has_released(study: Study) -> bool:
-    return any(group.results is not None and "released" in group.results.theory for group in study.groups)
+    return any("released" in group.results.theory for group in study.groups)
 
 
 def name(key: str) -> str:
     """A parameter as the paper writes it, in letters that every format has."""
-    return {
+    names = {
         "mu": "μ",
         "mu_perp": "μ_perp",
         "beta": "β",
@@ -177,4 +146,5 @@ def name(key: str) -> str:
         "gamma": "γ",
         "sigma": "σ",
         "alpha": "α",
-    }.get(key, key)
+    }
+    return names.get(key, key)

@@ -16,7 +16,7 @@ from uora_bench.theory import presets
 from uora_bench.theory import record as records
 from uora_bench.theory.parameters import Values, values
 from uora_bench.theory.presets import PREFIX, Preset
-from uora_bench.theory.record import Estimate, Results, TheoryRecord
+from uora_bench.theory.record import Results, TheoryRecord
 from uora_bench.util.schema import convert
 
 SCRATCH = f"{PREFIX}scratch"  # everybody's own, in no list
@@ -33,9 +33,14 @@ class Group:
     planned: int
 
     @property
-    def results(self) -> Results | None:
-        """Of the first seed: what does not depend on the seed (theory, special values, x)."""
-        return self.records[0].results if self.records else None
+    def results(self) -> Results:
+        """Of the first seed: what does not depend on the seed (theory, special values, x). Empty without a record."""
+        found = self.records[0].results if self.records else None
+        return found or Results("", ())
+
+    @property
+    def ids(self) -> list[str]:
+        return [one.cell_id for one in self.records]
 
     @property
     def runs(self) -> tuple[Run, ...]:
@@ -56,7 +61,7 @@ class Group:
             assert one.results is not None
             found = (one.results.measured if x is None else one.results.simulated).get(quantity)
             i = 0 if x is None else index_of(one.results, x)
-            mean, error = (None, None) if found is None or i is None else _at(found, i)
+            mean, error = (None, None) if found is None or i is None else (found.mean[i], found.error[i])
             if mean is not None and error is not None:
                 by_seed[one.cell["seed"]] = mean
                 variance += error**2
@@ -104,6 +109,11 @@ class Study:
         return "`, `uora-bench theory ".join(made)
 
     @property
+    def seeds(self) -> list[int]:
+        """Those of its records."""
+        return sorted({one.cell["seed"] for group in self.groups for one in group.records})
+
+    @property
     def done(self) -> tuple[Group, ...]:
         return tuple(group for group in self.groups if group.records)
 
@@ -149,33 +159,35 @@ def index_of(results: Results, x: float) -> int | None:
     return near[0] if near else None
 
 
-def _of_preset(name: str, preset: Preset, found: list[TheoryRecord]) -> Study:
+def _by_key(found: Iterable[TheoryRecord]) -> dict[str, list[TheoryRecord]]:
+    """Records that differ in the seed alone, in its order."""
     by_key: dict[str, list[TheoryRecord]] = {}
-    for one in found:
+    for one in sorted(found, key=lambda r: (r.label.rpartition(" · ")[0], r.cell["seed"])):
         by_key.setdefault(presets.key_of(one.cell), []).append(one)
+    return by_key
+
+
+def _of_preset(name: str, preset: Preset, found: list[TheoryRecord]) -> Study:
+    by_key = _by_key(found)
     groups: dict[str, Group] = {}
     for cell in presets.expand(preset):
         key = presets.key_of(cell.canonical())
-        if key not in groups:
-            own = sorted(by_key.get(key, ()), key=lambda one: one.cell["seed"])
-            seeds = {*preset.seeds, *(one.cell["seed"] for one in own)}
-            parameters = cell.canonical()["parameters"]
-            groups[key] = Group(cell.label, parameters, cell.repetitions, tuple(own), len(seeds))
-    orphans = tuple(one.cell_id for key, own in by_key.items() if key not in groups for one in own)
+        own = by_key.get(key, [])
+        seeds = {*preset.seeds, *(one.cell["seed"] for one in own)}
+        parameters = cell.canonical()["parameters"]
+        groups.setdefault(key, Group(cell.label, parameters, cell.repetitions, tuple(own), len(seeds)))
+    orphans = tuple(one.cell_id for one in found if presets.key_of(one.cell) not in groups)
     return Study(name, preset, tuple(groups.values()), orphans)
 
 
 def _grouped(found: Iterable[TheoryRecord]) -> tuple[Group, ...]:
-    by_key: dict[str, list[TheoryRecord]] = {}
-    for one in sorted(found, key=lambda r: (r.label, r.cell["seed"])):
-        by_key.setdefault(presets.key_of(one.cell), []).append(one)
-    given = [own[0].cell["parameters"] for own in by_key.values()]
-    varied = [k for k in given[0] if any(other.get(k) != given[0][k] for other in given)]
     groups = [
         Group(own[0].label.rpartition(" · ")[0], own[0].cell["parameters"], own[0].cell["repetitions"], tuple(own),
               len(own))
-        for own in by_key.values()
+        for own in _by_key(found).values()
     ]  # fmt: skip
+    first = groups[0].parameters
+    varied = [k for k in first if any(other.parameters.get(k) != first[k] for other in groups)]
     labels = [group.label for group in groups]
     return tuple(group if labels.count(group.label) == 1 else _told_apart(group, varied) for group in groups)
 
@@ -184,7 +196,3 @@ def _told_apart(group: Group, varied: Iterable[str]) -> Group:
     """``group`` with what tells it from others of its label: the parameters that vary, and the repetitions."""
     varied_here = [f"{k}={group.parameters[k]}" for k in varied if f"{k}=" not in group.label]
     return replace(group, label=", ".join([group.label, *varied_here, f"{group.repetitions} repetitions"]))
-
-
-def _at(found: Estimate, i: int) -> tuple[float | None, float | None]:
-    return found.mean[i], found.error[i]

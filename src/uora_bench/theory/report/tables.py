@@ -2,37 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from uora_bench.report.model import Table
+from uora_bench.report.model import Score, Table
 from uora_bench.report.published import Library
 from uora_bench.theory.report import transfers
 from uora_bench.theory.report.model import (
     RELEASED,
     SIMULATED,
     THEORY,
-    Column,
     Value,
     about,
     at,
+    column,
     deviation,
     has_released,
     name,
+    number,
     printed,
     simulated,
     table,
 )
 from uora_bench.theory.report.studies import Group, Study, index_of
 
-Rows = list[tuple[str, Group | None, Mapping[str, Value]]]
-
-GAP = Column("z", "z", "(simulated − theory) / standard error", decimals=1)
+# of one setting: the label of a row and its values by column
+Rows = list[tuple[str, Mapping[str, Value]]]
+GAP = column("z", "z", "(simulated − theory) / standard error", decimals=1)
 _RANGE = 6  # rows of a sweep
 
 
 def table_of(study: Study, library: Library | None) -> Table:
     """The table of ``study``."""
-    makers = {
+    makers: dict[str, Callable[[Study], Table]] = {
         "accuracy_alpha": _accuracy_alpha,
         "source_accuracy_alpha": _accuracy_alpha,
         "decision_function": _decision_function,
@@ -47,6 +48,19 @@ def table_of(study: Study, library: Library | None) -> Table:
     return makers[study.preset.kind](study)
 
 
+def _table(
+    study: Study,
+    heading: str,
+    columns: list[Score],
+    rows_of: Callable[[Group], Rows],
+    lines: list[str],
+    paper: str = "",
+) -> Table:
+    """A block per setting, its rows those of ``rows_of``."""
+    blocks = [(group.label, [(label, group, values) for label, values in rows_of(group)]) for group in study.groups]
+    return table(study, heading, columns, blocks, lines, paper)
+
+
 def thin(x: tuple[float, ...], count: int = _RANGE) -> list[float]:
     """At most ``count`` of the values, evenly chosen, the ends among them."""
     if len(x) <= count:
@@ -54,65 +68,57 @@ def thin(x: tuple[float, ...], count: int = _RANGE) -> list[float]:
     return [x[round(i * (len(x) - 1) / (count - 1))] for i in range(count)]
 
 
-def compared(group: Group, quantity: str, x: float, prefix: str = "") -> dict[str, Value]:
+def _compared(group: Group, quantity: str, x: float, prefix: str = "", gap: str = GAP.label) -> dict[str, Value]:
     """Theory, released formula, simulation and their distance for one quantity at one x."""
     theory, measured = at(group, "corrected", quantity, x), simulated(group, quantity, x)
     return {
         f"{prefix}theory": theory,
         f"{prefix}released formula": at(group, "released", quantity, x),
         f"{prefix}simulated": measured,
-        GAP.label: deviation(theory.value, measured),
+        gap: deviation(theory.value, measured),
     }
 
 
-def columns(quantity: str, scale: float, decimals: int, released: bool, prefix: str = "") -> list[Column]:
-    """The columns that `compared` fills."""
-    found = [Column(f"{prefix}theory", quantity, THEORY, scale, decimals)]
+def _columns(quantity: str, scale: float, decimals: int, released: bool, prefix: str = "") -> list[Score]:
+    """The columns that `_compared` fills, but the distance."""
+    found = [column(f"{prefix}theory", quantity, THEORY, scale, decimals)]
     if released:
-        found.append(Column(f"{prefix}released formula", quantity, RELEASED, scale, decimals))
-    return [*found, Column(f"{prefix}simulated", quantity, SIMULATED, scale, decimals)]
+        found.append(column(f"{prefix}released formula", quantity, RELEASED, scale, decimals))
+    return [*found, column(f"{prefix}simulated", quantity, SIMULATED, scale, decimals)]
 
 
 def _accuracy_alpha(study: Study) -> Table:
-    blocks = []
-    for group in study.groups:
-        rows: Rows = [(_alpha(x), group, {"α": Value(x), **compared(group, "accuracy", x)})
-                      for x in study.preset.table_alphas if _is_there(group, x)]  # fmt: skip
-        special = group.results.special if group.results is not None else {}
-        for key, label in (
-            ("corrected.optimal_alpha", "α*"),
-            ("released.optimal_alpha", "α* of the released formula"),
-            ("worst_alpha", "worst α"),
-        ):
-            if key in special:
-                x = special[key]
-                shown = printed(study, group, "worst_alpha" if key == "worst_alpha" else "optimal_alpha")
-                value = Value(x, printed=None if key.startswith("corrected") else shown)
-                rows.append((label, group, {"α": value, **compared(group, "accuracy", x)}))
-        rows.append(("source alone", group, _source_alone(group)))
-        blocks.append((group.label, rows))
-    found = [Column("α", "alpha", THEORY, 1.0, 3), *columns("accuracy", 100.0, 2, has_released(study)), GAP]
+    labels = {
+        "corrected.optimal_alpha": "α*",
+        "released.optimal_alpha": "α* of the released formula",
+        "worst_alpha": "worst α",
+    }
+
+    def rows_of(group: Group) -> Rows:
+        results = group.results
+        # what is no value of the setting may be one where nothing is recorded yet
+        shown = [x for x in study.preset.table_alphas if not group.records or index_of(results, x) is not None]
+        rows: Rows = [(_alpha(x), {"α": number(x), **_compared(group, "accuracy", x)}) for x in shown]
+        for key, label in labels.items():
+            if key in results.special:
+                x = results.special[key]
+                known = None if key.startswith("corrected") else printed(study, group, key.rpartition(".")[2])
+                rows.append((label, {"α": number(x, known), **_compared(group, "accuracy", x)}))
+        theory, measured = results.facts.get("corrected.source_accuracy"), simulated(group, "source_accuracy")
+        # of a fixed vector the accuracy is known, so its simulation says nothing
+        fixed = bool(group.records) and "released" not in results.theory
+        alone = {
+            "theory": number(theory),
+            "released formula": number(results.facts.get("released.source_accuracy")),
+            "simulated": Value() if fixed else measured,
+            GAP.label: Value() if fixed else deviation(theory, measured),
+        }
+        return [*rows, ("source alone", alone)]
+
+    columns = [column("α", "alpha", THEORY, 1.0, 3), *_columns("accuracy", 100.0, 2, has_released(study)), GAP]
     lines = about(study, "Accuracy in percent. α* is where theory is largest, the worst α where it is one half.")
     source = study.preset.printed.source if study.preset.printed is not None and not study.own else ""
-    return table(study, "classifier", found, blocks, lines, source)
-
-
-def _is_there(group: Group, x: float) -> bool:
-    """Whether ``x`` is a value of the setting, or may be where nothing is recorded yet."""
-    return group.results is None or index_of(group.results, x) is not None
-
-
-def _source_alone(group: Group) -> dict[str, Value]:
-    facts = group.results.facts if group.results is not None else {}
-    theory, measured = facts.get("corrected.source_accuracy"), simulated(group, "source_accuracy")
-    # of a fixed vector the accuracy is known, so its simulation says nothing
-    fixed = group.results is not None and "released" not in group.results.theory
-    return {
-        "theory": Value(theory),
-        "released formula": Value(facts.get("released.source_accuracy")),
-        "simulated": Value() if fixed else measured,
-        GAP.label: Value() if fixed else deviation(theory, measured),
-    }
+    return _table(study, "classifier", columns, rows_of, lines, source)
 
 
 def _alpha(x: float) -> str:
@@ -120,126 +126,98 @@ def _alpha(x: float) -> str:
 
 
 def _decision_function(study: Study) -> Table:
-    blocks = []
-    for group in study.groups:
+    def rows_of(group: Group) -> Rows:
+        drawn = {h.alpha: h.accuracy for h in group.results.histograms}
         rows: Rows = []
-        for x in group.results.x if group.results is not None else ():
+        for x in group.results.x:
             mean, second = at(group, "corrected", "mean", x), at(group, "corrected", "second_moment", x)
-            found = simulated(group, "accuracy", x)
-            theory = at(group, "corrected", "accuracy", x)
-            measured = simulated(group, "mean", x)
+            theory, found = at(group, "corrected", "accuracy", x), simulated(group, "accuracy", x)
             std = None if mean.value is None or second.value is None else (second.value - mean.value**2) ** 0.5
-            rows.append(
-                (f"α = {x:g}", group,
-                 {"mean, theory": mean, "mean, simulated": measured, "std, theory": Value(std),
-                  "accuracy, theory": theory, "accuracy, simulated": found,
-                  "accuracy of the draw": _drawn(group, x), GAP.label: deviation(theory.value, found)})
-            )  # fmt: skip
-        blocks.append((group.label, rows))
-    found_columns = [
-        Column("mean, theory", "mean", THEORY, 1.0, 4),
-        Column("mean, simulated", "mean", SIMULATED, 1.0, 4),
-        Column("std, theory", "std", THEORY, 1.0, 4),
-        Column("accuracy, theory", "accuracy", THEORY, 100.0),
-        Column("accuracy, simulated", "accuracy", SIMULATED, 100.0),
-        Column("accuracy of the draw", "accuracy", "one draw of the data, its test points", 100.0),
+            values = (mean, simulated(group, "mean", x), number(std), theory, found, number(drawn.get(x)),
+                      deviation(theory.value, found))  # fmt: skip
+            rows.append((f"α = {x:g}", {c.label: value for c, value in zip(columns, values, strict=True)}))
+        return rows
+
+    columns = [
+        column("mean, theory", "mean", THEORY, 1.0, 4),
+        column("mean, simulated", "mean", SIMULATED, 1.0, 4),
+        column("std, theory", "std", THEORY, 1.0, 4),
+        column("accuracy, theory", "accuracy", THEORY, 100.0),
+        column("accuracy, simulated", "accuracy", SIMULATED, 100.0),
+        column("accuracy of the draw", "accuracy", "one draw of the data, its test points", 100.0),
         GAP,
     ]
     more = (
         "Mean and std: of the decision value of class +1. The draw: the one whose histogram is drawn. z: of accuracy."
     )
-    return table(study, "α", found_columns, blocks, about(study, more))
-
-
-def _drawn(group: Group, x: float) -> Value:
-    found = group.results.histograms if group.results is not None else ()
-    return Value(next((h.accuracy for h in found if h.alpha == x), None))
+    return _table(study, "α", columns, rows_of, about(study, more))
 
 
 def _gamma_sweep(study: Study) -> Table:
     shows = study.preset.shows or ("accuracy",)
-    blocks = []
-    for group in study.groups:
-        rows: Rows = []
-        for x in thin(group.results.x) if group.results is not None else []:
-            values: dict[str, Value] = {}
-            for quantity in shows:
-                values |= _named(compared(group, quantity, x, f"{_words(quantity)}, "), quantity, shows)
-            rows.append((f"{x:.3g}", group, values))
-        blocks.append((group.label, rows))
-    found: list[Column] = []
+    words = {quantity: quantity.replace("_", " ") for quantity in shows}
+    gaps = {quantity: GAP.label if len(shows) == 1 else f"{words[quantity]}, z" for quantity in shows}
+
+    def rows_of(group: Group) -> Rows:
+        return [
+            (f"{x:.3g}", {k: v for q in shows for k, v in _compared(group, q, x, f"{words[q]}, ", gaps[q]).items()})
+            for x in thin(group.results.x)
+        ]
+
+    columns: list[Score] = []
     # at α = 0 nothing depends on the source, and the mean never on E‖w‖²
     differs = study.common.get("alpha") != 0
     for quantity in shows:
         scale, decimals = (100.0, 2) if quantity == "accuracy" else (1.0, 4)
-        found += columns(quantity, scale, decimals, differs and quantity != "mean", f"{_words(quantity)}, ")
-        found.append(Column(_gap(quantity, shows), "z", GAP.what, decimals=1))
+        columns += _columns(quantity, scale, decimals, differs and quantity != "mean", f"{words[quantity]}, ")
+        columns.append(column(gaps[quantity], "z", GAP.split, decimals=1))
     lines = about(study, "Accuracy in percent." if "accuracy" in shows else "", released=differs)
-    return table(study, "γ", found, blocks, lines)
-
-
-def _gap(quantity: str, shows: tuple[str, ...]) -> str:
-    return GAP.label if len(shows) == 1 else f"{_words(quantity)}, z"
-
-
-def _named(values: dict[str, Value], quantity: str, shows: tuple[str, ...]) -> dict[str, Value]:
-    return {_gap(quantity, shows) if key == GAP.label else key: value for key, value in values.items()}
-
-
-def _words(quantity: str) -> str:
-    return quantity.replace("_", " ")
+    return _table(study, "γ", columns, rows_of, lines)
 
 
 def _optimal_alpha(study: Study) -> Table:
-    blocks = []
-    axis = ""
-    for group in study.groups:
-        axis = group.parameters["along"]
-        checks = group.parameters["checks"]
-        known = group.results.x if group.results is not None else ()
-        rows: Rows = [
-            (f"{x:g}", group,
-             {**compared(group, "optimal_alpha", x), "accuracy at α*": at(group, "corrected", "accuracy", x)})
-            for x in (checks or thin(known))
-        ]  # fmt: skip
-        blocks.append((group.label, rows))
+    def rows_of(group: Group) -> Rows:
+        return [
+            (
+                f"{x:g}",
+                {**_compared(group, "optimal_alpha", x), "accuracy at α*": at(group, "corrected", "accuracy", x)},
+            )
+            for x in (group.parameters["checks"] or thin(group.results.x))
+        ]
+
     simulates = any(group.parameters["checks"] for group in study.groups)
-    found = columns("optimal_alpha", 1.0, 4, has_released(study))
-    found = [c for c in found if simulates or c.label != "simulated"] + ([GAP] if simulates else [])
-    found.append(Column("accuracy at α*", "accuracy", THEORY, 100.0))
-    more = ["α*, the α of the largest accuracy."]
+    columns = [*_columns("optimal_alpha", 1.0, 4, has_released(study)), GAP]
+    columns = [c for c in columns if simulates or c.label not in ("simulated", GAP.label)]
+    columns.append(column("accuracy at α*", "accuracy", THEORY, 100.0))
+    more = "α*, the α of the largest accuracy."
     if simulates:
-        more.append("Simulated: α* of the simulated mean and second moment, its error by the jackknife.")
-    return table(study, name(axis), found, blocks, about(study, " ".join(more)))
+        more += " Simulated: α* of the simulated mean and second moment, its error by the jackknife."
+    return _table(study, name(study.groups[-1].parameters["along"]), columns, rows_of, about(study, more))
 
 
 def _optimal_alpha_map(study: Study) -> Table:
-    blocks = []
     shown = thin(study.grid("gammas"), 4)
     rows_of = list(enumerate(study.grid("gammas_pre")))
     chosen = [rows_of[round(i * (len(rows_of) - 1) / 3)] for i in range(4)]
-    for group in study.groups:
-        for variant, words in (("corrected", "theory"), ("released", "released formula")):
-            rows: Rows = [
-                (f"{gamma_pre:.3g}", group,
-                 {f"γ={g:.3g}": at(group, variant, f"optimal_alpha[{i}]", g) for g in shown})
-                for i, gamma_pre in chosen
-            ]  # fmt: skip
-            blocks.append((f"{group.label}, {words}", rows))
-    found = [
-        Column(f"γ={g:.3g}", "optimal_alpha", "theory or released formula, as the block says", 1.0, 3) for g in shown
-    ]
-    return table(study, "γ_pre", found, blocks, about(study, "α* over the two penalties."))
+    blocks = [
+        (
+            f"{group.label}, {words}",
+            [(f"{gamma_pre:.3g}", group, {f"γ={g:.3g}": at(group, variant, f"optimal_alpha[{i}]", g) for g in shown})
+             for i, gamma_pre in chosen],
+        )
+        for group in study.groups
+        for variant, words in (("corrected", "theory"), ("released", "released formula"))
+    ]  # fmt: skip
+    said = "theory or released formula, as the block says"
+    columns = [column(f"γ={g:.3g}", "optimal_alpha", said, 1.0, 3) for g in shown]
+    return table(study, "γ_pre", columns, blocks, about(study, "α* over the two penalties."))
 
 
 def _regression_risk(study: Study) -> Table:
-    blocks = []
-    for group in study.groups:
-        known = group.results.x if group.results is not None else ()
-        best = group.results.special.get("corrected.optimal_alpha") if group.results is not None else None
-        rows: Rows = [(f"α = {x:.3g}", group, compared(group, "risk", x)) for x in thin(known, 5)]
-        if best is not None:
-            rows.append((f"α* = {best:.3g}", group, compared(group, "risk", best)))
-        blocks.append((group.label, rows))
-    found = [*columns("risk", 1.0, 2, False), GAP]
-    return table(study, "α", found, blocks, about(study, "Test risk, summed over the outputs. α* = β."))
+    def rows_of(group: Group) -> Rows:
+        best = group.results.special.get("corrected.optimal_alpha")
+        rows: Rows = [(f"α = {x:.3g}", _compared(group, "risk", x)) for x in thin(group.results.x, 5)]
+        return rows if best is None else [*rows, (f"α* = {best:.3g}", _compared(group, "risk", best))]
+
+    columns = [*_columns("risk", 1.0, 2, False), GAP]
+    return _table(study, "α", columns, rows_of, about(study, "Test risk, summed over the outputs. α* = β."))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from uora_bench.report.model import Table
+from uora_bench.report.aggregate import std
+from uora_bench.report.model import Score, Table
 from uora_bench.report.published import Library, Published
 from uora_bench.theory.report import model
-from uora_bench.theory.report.model import Column, Value, simulated, table
+from uora_bench.theory.report.model import Value, column, number, simulated, table
 from uora_bench.theory.report.studies import Group, Study
 
 Rows = list[tuple[str, Group | None, Mapping[str, Value]]]
@@ -35,10 +37,10 @@ def amazon(study: Study, library: Library | None) -> Table:
     its transfers."""
     settings = list(dict.fromkeys(_setting(group) for group in study.groups))
     found = [
-        Column("β", "beta", "plug-in"),
-        Column("α* released", "optimal_alpha", "released formula, plug-in"),
-        Column("α* corr.", "optimal_alpha", "theory, plug-in"),
-        *(Column(words, f"accuracy, {name}", "test rows; std over seeds", 100.0) for name, (words, _) in NAMES.items()),
+        column("β", "beta", "plug-in"),
+        column("α* released", "optimal_alpha", "released formula, plug-in"),
+        column("α* corr.", "optimal_alpha", "theory, plug-in"),
+        *(column(words, f"accuracy, {name}", "test rows; std over seeds", 100.0) for name, (words, _) in NAMES.items()),
     ]
     several = len(settings) > 1
     rows: Rows = []
@@ -55,8 +57,7 @@ def amazon(study: Study, library: Library | None) -> Table:
         "(docs/theory_errata.md).",
         BASELINE,
     ]
-    seeds = {one.cell["seed"] for group in study.done for one in group.records}
-    if len(seeds) > 1:
+    if len(study.seeds) > 1:
         more.append("± is the sample standard deviation over seeds; behind the published ± stands the population's.")
     heading = "setting" if several else "transfer"
     return table(study, heading, found, [("", rows)], model.about(study, *more, error="", z=False), _paper(study))
@@ -72,18 +73,17 @@ def digits(study: Study) -> Table:
                 continue
             by_column = _facts(group)
             for name in ("target_only", "plain", "corrected", "source_only"):
-                theory = _fact(group, f"theory.{name}")
-                by_column[f"{NAMES[name][0]}, theory"] = Value(theory)
+                by_column[f"{NAMES[name][0]}, theory"] = number(group.results.facts.get(f"theory.{name}"))
                 by_column[NAMES[name][0]] = simulated(group, name)
             by_column["best α on test"] = _best(group)
             rows.append((group.label.rpartition(", γ")[0], group, by_column))
         blocks.append((f"γ_pre={gamma_pre:g}", rows))
-    found = [Column("β", "beta", "plug-in"), Column("α* corr.", "optimal_alpha", "theory, plug-in")]
+    found = [column("β", "beta", "plug-in"), column("α* corr.", "optimal_alpha", "theory, plug-in")]
     for name in ("target_only", "plain", "corrected", "source_only"):
         words = NAMES[name][0]
-        found += [Column(f"{words}, theory", "accuracy", "theory, plug-in", 100.0, 1),
-                  Column(words, "accuracy", model.SIMULATED, 100.0, 1)]  # fmt: skip
-    found.append(Column("best α on test", "accuracy", "chosen on the test rows", 100.0, 1))
+        found += [column(f"{words}, theory", "accuracy", "theory, plug-in", 100.0, 1),
+                  column(words, "accuracy", model.SIMULATED, 100.0, 1)]  # fmt: skip
+    found.append(column("best α on test", "accuracy", "chosen on the test rows", 100.0, 1))
     lines = model.about(study, "Accuracy in percent, theory with plug-in moments.", BASELINE, z=False)
     return table(study, "transfer", found, blocks, lines)
 
@@ -96,56 +96,40 @@ def _words(setting: Iterable[tuple[str, Any]]) -> str:
     return ", ".join(f"{model.name(k)}={v:g}" for k, v in setting)
 
 
-def _fact(group: Group, key: str) -> float | None:
-    return None if group.results is None else group.results.facts.get(key)
-
-
 def _facts(group: Group) -> dict[str, Value]:
-    special = {} if group.results is None else group.results.special
+    special = group.results.special
     return {
-        "β": Value(_fact(group, "beta")),
-        "α* released": Value(special.get("released.optimal_alpha")),
-        "α* corr.": Value(special.get("corrected.optimal_alpha")),
+        "β": number(group.results.facts.get("beta")),
+        "α* released": number(special.get("released.optimal_alpha")),
+        "α* corr.": number(special.get("corrected.optimal_alpha")),
     }
 
 
 def _entries(group: Group, printed: Mapping[str, Published]) -> dict[str, Value]:
-    by_column = {label: Value(value.value, printed=printed.get(label)) for label, value in _facts(group).items()}
+    by_column = _facts(group)
     for name, (words, _) in NAMES.items():
-        if name == "best":
-            found = _best(group)
-        else:
-            by_seed, _ = group.measured(name)
-            found = Value(by_seed=by_seed, error=_spread(by_seed))
-        by_column[words] = Value(found.value, found.by_seed, found.error, printed.get(words))
-    return by_column
+        by_seed, _ = group.measured(name)
+        by_column[words] = _best(group) if name == "best" else Value(by_seed=by_seed, error=std(by_seed.values()))
+    return {label: replace(value, printed=printed.get(label)) for label, value in by_column.items()}
 
 
 def _best(group: Group) -> Value:
     """The largest mean of the curve over all seeds and splits."""
-    x = () if group.results is None else group.results.x
-    at = [group.measured("accuracy", value)[0] for value in x]
-    means = [statistics.fmean(by_seed.values()) for by_seed in at if by_seed]
-    return Value(max(means, default=None))
+    found = (simulated(group, "accuracy", x).value for x in group.results.x)
+    means = [value for value in found if value is not None]
+    return number(max(means, default=None))
 
 
-def _spread(by_seed: Mapping[int, float]) -> float | None:
-    return statistics.stdev(by_seed.values()) if len(by_seed) > 1 else None
-
-
-def _mean(columns: Sequence[Column], by_column: Sequence[tuple[Group, Mapping[str, Value]]]) -> dict[str, Value]:
+def _mean(columns: Sequence[Score], by_column: Sequence[tuple[Group, Mapping[str, Value]]]) -> dict[str, Value]:
     """The mean over transfers, where all of them are there; ± over seeds, as of one transfer."""
     found = {}
-    for column in columns:
-        own = [value[column.label] for _, value in by_column]
+    for one in columns:
+        own = [value[one.label] for _, value in by_column]
+        seeds = sorted(set.intersection(*(set(value.by_seed) for value in own)))
+        by_seed = {seed: statistics.fmean(value.by_seed[seed] for value in own) for seed in seeds}
         printed = _mean_printed([value.printed for value in own])
-        if all(value.value is not None for value in own):
-            values = [value.value for value in own if value.value is not None]
-            found[column.label] = Value(statistics.fmean(values), printed=printed)
-        elif all(value.by_seed for value in own):
-            seeds = set.intersection(*(set(value.by_seed or {}) for value in own))
-            by_seed = {seed: statistics.fmean((e.by_seed or {})[seed] for e in own) for seed in sorted(seeds)}
-            found[column.label] = Value(by_seed=by_seed, error=_spread(by_seed), printed=printed)
+        if by_seed:
+            found[one.label] = Value(by_seed, std(by_seed.values()), printed)
     return found
 
 
@@ -154,10 +138,10 @@ def _mean_printed(printed: Sequence[Published | None]) -> Published | None:
     if not known or len(known) < len(printed):
         return None
     mean = statistics.fmean(one.value for one in known)
-    first = known[0]
-    source = f"mean of the {len(known)} published values; {first.source}"
-    return Published(first.paper, first.method, first.table, first.backbone, "mean", first.metric, mean, None, "",
-                     source, first.confidence, f"{mean:.2f}")  # fmt: skip
+    source = f"mean of the {len(known)} published values; {known[0].source}"
+    return replace(
+        known[0], task="mean", value=mean, std=None, trainable_params="", source=source, printed=f"{mean:.2f}"
+    )
 
 
 def _printed(study: Study, group: Group, library: Library | None) -> dict[str, Published]:
@@ -172,21 +156,20 @@ def _printed(study: Study, group: Group, library: Library | None) -> dict[str, P
     wanted = preset.printed.table.format(**filled)
     source, target = (SHORT.get(group.parameters[k], group.parameters[k]) for k in ("source", "target"))
     known: dict[str, Published] = {}
-    for number in library.numbers:
-        if number.paper != preset.printed.paper or number.task != f"Amazon reviews {source} to {target}":
+    for one in library.numbers:
+        if one.paper != preset.printed.paper or one.task != f"Amazon reviews {source} to {target}":
             continue
-        if number.table.partition(" (")[0] != wanted:
+        if one.table.partition(" (")[0] != wanted:
             continue
         for words, begins in NAMES.values():
-            if begins and number.method.startswith(begins):
-                known[words] = number
-        if "alpha*=" in number.method:
-            text = number.method.partition("alpha*=")[2].rstrip(")")
+            if begins and one.method.startswith(begins):
+                known[words] = one
+        if "alpha*=" in one.method:
+            text = one.method.partition("alpha*=")[2].rstrip(")")
             if text:
-                known["α* released"] = Published(
-                    number.paper, number.method, number.table, number.backbone, number.task, "alpha*", float(text),
-                    None, "", number.source, number.confidence, text,
-                )  # fmt: skip
+                known["α* released"] = replace(
+                    one, metric="alpha*", value=float(text), std=None, trainable_params="", printed=text
+                )
     return known
 
 

@@ -12,7 +12,7 @@ import sys
 import time
 import traceback
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,10 +21,11 @@ from uora_bench.config.cell import HELD_OUT, Cell
 from uora_bench.config.compose import Composed
 from uora_bench.config.preflight import preflight
 from uora_bench.errors import Busy, CellError, Interrupted, UserError, failure_kind
+from uora_bench.execution import artifacts, fitting
+from uora_bench.execution.job import Job, is_main
 from uora_bench.records import attempts, provenance
 from uora_bench.records.record import CellRecord, find_record, record_path
-from uora_bench.run import artifacts, fitting
-from uora_bench.run.job import Job, is_main
+from uora_bench.util.secrets import scrub
 from uora_bench.util.signals import StopRequest
 from uora_bench.util.timing import Stopwatch
 
@@ -34,10 +35,21 @@ if TYPE_CHECKING:
 _FORCED = ".forced"
 
 
-def run_cell(composed: Composed, overrides: list[str], stop: StopRequest, started: float | None = None) -> int:
-    """Run the cell of ``composed``, which ``overrides`` asked for, to its record.
+@dataclass(frozen=True)
+class Ended:
+    """How a call ended. ``code``: 0 done (or already done), 1 failed; ``records``: the folder of the record."""
 
-    Returns the exit code: 0 done (or already done), 1 failed.
+    code: int
+    cell_id: str
+    records: Path
+
+    def record(self) -> CellRecord | None:
+        """The cell's record; None where none could be written."""
+        return find_record(self.records, self.cell_id)
+
+
+def run_cell(composed: Composed, overrides: list[str], stop: StopRequest, started: float | None = None) -> Ended:
+    """Run the cell of ``composed``, which ``overrides`` asked for, to its record.
 
     ``started``: `time.perf_counter` when the process began, where that was before this call.
 
@@ -48,7 +60,7 @@ def run_cell(composed: Composed, overrides: list[str], stop: StopRequest, starte
     started = time.perf_counter() if started is None else started
     cell, settings = composed.cell, composed.settings
     preflight(cell)
-    from uora_bench.data import sources
+    from uora_bench.data import picture_check, sources
     from uora_bench.methods import create_method
     from uora_bench.models import backbones
     from uora_bench.tasks import create_task
@@ -69,12 +81,13 @@ def run_cell(composed: Composed, overrides: list[str], stop: StopRequest, starte
         cell = replace(cell, metric=artifacts.sha256(cell.task.metric.script))
     with watch.measure("data"):
         source = sources.Source(Path(settings.data_root) if settings.data_root else None)
-        rows = _held_out(task.sample(task.splits(source), cell.seed), cell)
+        loaded = task.splits(source)
+        rows = _held_out(task.sample(loaded, cell.seed), cell)
         fingerprints = {role: sources.fingerprint(r) for role, r in rows.items()}
     cell_id = cell.cell_id("/".join(f"{k}:{v}" for k, v in sorted(fingerprints.items())))
     job = Job(cell, settings, composed, cell_id, fingerprints, rows, task, overrides, started, {}, watch)
     if _already_done(job):
-        return 0
+        return Ended(0, cell_id, job.record_folder)
     with watch.measure("import"):
         _ = task.scorer  # one that cannot be loaded is known before training
     with watch.measure("record"):
@@ -90,10 +103,12 @@ def run_cell(composed: Composed, overrides: list[str], stop: StopRequest, starte
             raise UserError(f"cannot write to '{folder}': {error.strerror}; set runs.dir= and results.dir=") from None
         if not os.access(folder, os.W_OK):
             raise UserError(f"cannot write to '{folder}'; set runs.dir= and results.dir= to folders you may write to")
+    with watch.measure("data"):
+        task.check_files(loaded, Path(settings.runs_dir) / picture_check.FOLDER)
     with ExitStack() as held:
         if is_main():
             _lock(job, held)
-        return _run_locked(job, method, start_adapter, stop)
+        return Ended(_run_locked(job, method, start_adapter, stop), cell_id, job.record_folder)
 
 
 def _held_out(rows: dict[str, Any], cell: Cell) -> dict[str, Any]:
@@ -177,17 +192,17 @@ def _fail(job: Job, error: Exception) -> int:
         reason = reason.replace(str(Path(folder).absolute()), "…").replace(folder, "…") if folder else reason
     if _is_full(error):
         reason = f"the disk is full; make room below runs.dir and results.dir, and run the command again ({reason})"
-    reason = " ".join(reason.split())[:500]
+    reason = " ".join(scrub(reason).split())[:500]
     rank = os.environ.get("RANK", "0")
     print(f"the cell failed: {reason}" if is_main() else f"process {rank} failed: {reason}", file=sys.stderr)
-    trace = traceback.format_exc()
+    trace = scrub(traceback.format_exc())
     try:  # the record first: the run folder, where the trace goes, may be on the disk that is full
         if is_main():
             failure = {"kind": failure_kind(error), "smaller_batch": not job.cell.method.acts_in_forward}
             job.record("failed", reason=reason, provenance={"failure": failure}).write(job.record_folder)
             (job.folder / _FORCED).unlink(missing_ok=True)
     except (OSError, ValueError, UserError) as second:  # a full disk, most likely: the message above is then all
-        print(f"the failed record could not be written: {second}", file=sys.stderr)
+        print(f"the failed record could not be written: {scrub(str(second))}", file=sys.stderr)
     try:
         (job.folder / ("failure.txt" if is_main() else f"failure.{rank}.txt")).write_text(trace, encoding="utf-8")
     except OSError as second:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from uora_bench.config import plugins
 from uora_bench.config.cell import HELD_OUT, Cell, Settings
 from uora_bench.config.compose import Composed
 from uora_bench.records import provenance
@@ -50,6 +51,7 @@ class Job:
             "command": [w for w in self.overrides if not w.startswith(provenance.PATHS)],
             "trainer": plain(self.cell.trainer),
             "source": plain(self.cell.task.source),
+            **({"plugins": found} if (found := _plugins(self.cell)) else {}),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         return CellRecord(
@@ -84,3 +86,17 @@ def is_main() -> bool:
 
 def records_folder(settings: Settings) -> Path:
     return Path(settings.results_dir) / "records" / settings.experiment_name
+
+
+def _plugins(cell: Cell) -> dict[str, dict[str, Any]]:
+    """The plug-ins that have a part in ``cell``, by name: version, sha256 of their Python files, and what they gave."""
+    code = (("methods", cell.method.name), ("tasks", cell.task.family), ("metrics", cell.task.metric.name))
+    named = (("method", cell.method), ("task", cell.task), ("backbone", cell.backbone), ("recipe", cell.recipe))
+    found: dict[str, dict[str, Any]] = {}
+    for plugin in plugins.active():
+        gave = [f"{kind}/{name}" for kind, name in code if plugin.file(kind, name) is not None]
+        files = [f"{group}/{part.name}" for group, part in named]
+        gave += [name for name in files if (plugin.configs / f"{name}.yaml").is_file()]
+        if gave:
+            found[plugin.name] = {"version": plugin.version, "sha256": plugin.sha256(), "gave": gave}
+    return found

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 from uora_bench.config.cell import HELD_OUT, Cell
 from uora_bench.data import tokens
 from uora_bench.errors import UserError
+from uora_bench.execution import artifacts
 from uora_bench.records.record import CellRecord, Counts, Timing
 from uora_bench.records.selection import select_scores
-from uora_bench.run import artifacts
 
 if TYPE_CHECKING:
+    from uora_bench.execution.job import Job
+    from uora_bench.execution.trackers import Tracker
     from uora_bench.methods.base import Method
-    from uora_bench.run.job import Job
-    from uora_bench.run.trackers import Tracker
     from uora_bench.tasks.base import Encoded, Task
     from uora_bench.util.signals import StopRequest
 
@@ -48,7 +48,7 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
         )
         distributed.check(accelerator.num_processes)
         sharding.check_processes(cell, accelerator.num_processes)
-        loaded = backbones.load(cell.backbone, task.head, cell.seed)
+        loaded = backbones.load_backbone(cell.backbone, task.head, cell.seed)
         model: Any = loaded.model
         backbone = list(model.parameters())
         if cell.trainer.gradient_checkpointing:
@@ -67,6 +67,9 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
         wanted = {r: rows for r, rows in job.rows.items() if r != HELD_OUT or method.auxiliary() is not None}
         learnt = ("train", HELD_OUT)
         encoded = {role: task.encode(rows, loaded.processor, role in learnt) for role, rows in wanted.items()}
+        empty = [role for role, split in encoded.items() if not len(split)]
+        if empty:
+            raise UserError(f"task.too_long=drop leaves no row of {empty[0]}; raise task.max_length")
         _check_lengths(cell, task, encoded, backbones.max_tokens(model))
     with watch.measure("record"):
         tracker = _begin(job, accelerator.is_main_process, resolved, counts)
@@ -112,6 +115,7 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
             provenance={
                 "backbone": loaded.origin,
                 "forward": method.forward_paths(),
+                "too_long": {role: split.too_long for role, split in encoded.items() if split.too_long},
                 **({"cpu_ops": passes} if passes else {}),
                 **({"outputs": outputs} if outputs else {}),
                 **({"merge_check": "not run: sharded"} if sharded else {}),
@@ -131,7 +135,7 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
 
 def _begin(job: Job, main: bool, resolved: str, counts: Counts) -> Tracker:
     """Save the configuration, start the tracker and say what is about to be trained; nothing of it but on ``main``."""
-    from uora_bench.run import trackers
+    from uora_bench.execution import trackers
     from uora_bench.training import checkpoint
 
     if not main:

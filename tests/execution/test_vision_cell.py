@@ -17,7 +17,7 @@ from PIL import Image
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil
 
 from tests.support.command_line import environment, finish, only_record, start
-from uora_bench.__main__ import main
+from uora_bench.cli.main import main
 
 SIDE = 16
 SHORT = ("recipe=none", "tracker=none", "trainer.batch_size=16", "trainer.epochs=2", "backbone=vit_local")

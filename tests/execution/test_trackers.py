@@ -12,13 +12,13 @@ import pytest
 
 from uora_bench.config.cell import TrackerConfig
 from uora_bench.errors import UserError
-from uora_bench.run import trackers
+from uora_bench.execution import trackers
 
 SCRIPT = """
 import sys
 from pathlib import Path
 from uora_bench.config.cell import TrackerConfig
-from uora_bench.run.trackers import read_offline, start
+from uora_bench.execution.trackers import read_offline, start
 folder = Path(sys.argv[1])
 for first, last in ((1, 4), (3, 6)):  # a start, and a resume that repeats two steps
     run = start(TrackerConfig("wandb", timeout=3.0), "abc123", "label", "experiment", {"seed": 0}, folder, first > 1)

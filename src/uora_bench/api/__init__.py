@@ -1,0 +1,1 @@
+"""What the package offers to Python code; its names are asked of the package itself (``uora_bench.inject``)."""

@@ -1,0 +1,112 @@
+"""What a table says in print, the same in Markdown, LaTeX and HTML, before any signs of theirs: texts and footnotes.
+
+A row is up to three `Line`: ours, then published where there is a published number, and Δ where both are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from uora_bench.report.aggregate import Costs
+from uora_bench.report.model import Entry, Row, Table
+from uora_bench.report.row_comparison import MISSING
+
+
+@dataclass(frozen=True)
+class Box:
+    """One box of a line. ``spread``: what stands after ±; ``count``: of seeds; ``notes``: the letters of footnotes;
+    ``kind``: none or failed, where there is no number; ``sort``: the number."""
+
+    text: str = ""
+    spread: str = ""
+    count: str = ""
+    mark: str = ""
+    notes: tuple[str, ...] = ()
+    kind: str = ""
+    sort: float | None = None
+
+
+class Line(NamedTuple):
+    """``name``: ours, published or Δ. ``costs``: a box for each of `COSTS`, none of a table without them."""
+
+    name: str
+    costs: tuple[Box, ...]
+    boxes: tuple[Box, ...]
+
+
+def letters(index: int) -> str:
+    """a, b, … z, aa, ab, …: the sign of the footnote of that index."""
+    text = ""
+    index += 1
+    while index:
+        index, rest = divmod(index - 1, 26)
+        text = chr(ord("a") + rest) + text
+    return text
+
+
+def size(count: float) -> str:
+    """Bytes: ``30.7 kB``, ``1.25 GB``."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= factor:
+            return f"{count / factor:.3g} {unit}"
+    return f"{count} B"
+
+
+class Cost(NamedTuple):
+    """A column of costs; ``short``: its name where there is little room."""
+
+    name: str
+    short: str
+    title: str
+    of: Callable[[Costs], float | None]
+    text: Callable[[float], str]
+
+
+COSTS = (
+    Cost("adapter parameters", "parameters", "trained, the largest over tasks, without the head",
+         lambda c: c.parameters, "{:,}".format),
+    Cost("adapter size", "size", "the largest over tasks", lambda c: c.adapter_size, size),
+    Cost("seconds", "time", "of training and evaluation, the median over cells", lambda c: c.seconds, "{:,.0f}".format),
+    Cost("peak memory", "memory", "the largest over cells", lambda c: c.memory, size),
+)  # fmt: skip
+
+
+def lines(table: Table, row: Row) -> list[Line]:
+    """The lines of one row: a line with nothing to say is not there."""
+    kinds = () if table.plain else COSTS
+    values = [cost.of(row.costs) for cost in kinds]
+    costs = [Box(MISSING if v is None else c.text(v), sort=v) for c, v in zip(kinds, values, strict=True)]
+    digits = [column.decimals for column in table.shown]
+    found = [Line("ours", tuple(costs), tuple(map(_ours, row.shown, digits)))]
+    if row.has_published:
+        costs = [Box(row.published_parameters or MISSING), *[Box(MISSING)] * 3][: len(kinds)]
+        found.append(Line("published", tuple(costs), tuple(map(_theirs, row.shown))))
+        delta = tuple(Box(signed(entry.delta, n)) for entry, n in zip(row.shown, digits, strict=True))
+        if any(box.text for box in delta):
+            found.append(Line("Δ", (Box(),) * len(kinds), delta))
+    return found
+
+
+def signed(value: float | None, decimals: int) -> str:
+    return "" if value is None else f"{value:+.{decimals}f}".replace("-", "−")
+
+
+def _ours(entry: Entry, decimals: int) -> Box:
+    number, notes = entry.ours, _letters(entry.notes)
+    if number.value is None:
+        return Box("failed", notes=notes, kind="failed") if number.failed else Box(MISSING, notes=notes, kind="none")
+    spread = "" if number.std is None else f"{number.std:.{decimals}f}"
+    return Box(f"{number.value:.{decimals}f}", spread, number.count, entry.mark, notes, sort=number.value)
+
+
+def _theirs(entry: Entry) -> Box:
+    if entry.published is None:
+        return Box(MISSING)
+    value, _, spread = entry.published.text.partition(" ± ")
+    return Box(value, spread, notes=_letters(entry.published_notes))
+
+
+def _letters(indices: Sequence[int]) -> tuple[str, ...]:
+    return tuple(letters(i) for i in indices)

@@ -1,0 +1,21 @@
+"""Names that come from outside (a repository's list, a file's content, an option), joined to a folder of ours."""
+
+from __future__ import annotations
+
+from pathlib import Path, PureWindowsPath
+
+from uora_bench.errors import UserError
+
+
+def inside(root: Path, name: str) -> Path:
+    """``root / name``, where ``name`` is a relative path with slashes that stays below ``root``.
+
+    Raises:
+        UserError: for an absolute name, an empty one, one with ``.`` or ``..``, a backslash, a drive or a character
+            that cannot be printed.
+    """
+    parts = name.split("/")
+    odd = any(part in ("", ".", "..") for part in parts) or "\\" in name or not name.isprintable()
+    if odd or PureWindowsPath(name).drive:
+        raise UserError(f"the name {name[:200]!r} leads out of its folder '{root}'; only a plain path below it will do")
+    return root.joinpath(*parts)

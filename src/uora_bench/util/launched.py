@@ -1,0 +1,44 @@
+"""What launchers say to a process through its environment, checked before anything believes it.
+
+torchrun and accelerate set ``WORLD_SIZE``, ``RANK``, ``LOCAL_RANK``, ``MASTER_ADDR`` and ``MASTER_PORT``; the grid's
+own launcher sets ``UORA_LAUNCH``. A set that is not whole is a leftover of a shell or a job script: torch would wait
+minutes for processes that never come.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+from uora_bench.errors import UserError
+
+LAUNCH = "UORA_LAUNCH"  # JSON of what the record's provenance says about the launch
+_NUMBERS = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+_WHOLE = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+
+
+def check_environment() -> None:
+    """Raise `UserError` where the environment says something about processes that cannot be."""
+    given = {name: os.environ[name] for name in _NUMBERS if name in os.environ}
+    for name, text in given.items():
+        if not text.isdecimal() or len(text) > 9:
+            raise UserError(f"{name}='{text[:40]}' must be a number of processes; unset {name}, or start with torchrun")
+    numbers = {name: int(text) for name, text in given.items()}
+    if "LOCAL_RANK" in numbers or numbers.get("WORLD_SIZE", 1) > 1:
+        missing = [name for name in _WHOLE if not os.environ.get(name)]
+        if missing:
+            there = [name for name in _WHOLE if name not in missing]
+            raise UserError(
+                f"{', '.join(there)} set without {', '.join(missing)}: start several processes with torchrun, or "
+                f"'unset {' '.join(there)}' for one"
+            )
+        if numbers["RANK"] >= numbers["WORLD_SIZE"]:
+            raise UserError(
+                f"RANK={numbers['RANK']} must be below WORLD_SIZE={numbers['WORLD_SIZE']}; start with torchrun"
+            )
+    try:
+        launch = json.loads(os.environ.get(LAUNCH) or "{}")
+    except ValueError:
+        launch = None
+    if not isinstance(launch, dict):
+        raise UserError(f"{LAUNCH} is not a JSON object; it is set by the grid's launcher alone, so unset it")

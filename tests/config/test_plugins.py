@@ -1,0 +1,204 @@
+"""Plug-ins: what is found where, what is refused, and what a cell says of the code it would run."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.command_line import environment
+from uora_bench.cli.main import main
+from uora_bench.config import plugins, registry
+from uora_bench.config.compose import compose
+from uora_bench.errors import UserError
+from uora_bench.grid.expand import expand
+from uora_bench.methods import method_class
+
+METHOD = """
+from dataclasses import dataclass
+from uora_bench.config.options import AdapterOptions
+from uora_bench.methods.base import Method
+
+@dataclass(frozen=True, kw_only=True)
+class MineOptions(AdapterOptions):
+    width: int
+
+class Mine(Method):
+    name = "mine"
+    Config = MineOptions
+    def count(self, shapes, sizes):
+        return len(shapes)
+    def inject(self, model, targets, generator):
+        raise NotImplementedError
+"""
+YAML = "name: mine\nversion: 1\nrank: 4\ntarget_modules: null\ndropout: 0.0\nwidth: 3\n"
+TASK = """
+defaults:
+  - /task/tiny/_family@_here_
+  - override /backbone@_global_.backbone: tiny_roberta
+name: mine/nli
+"""
+
+
+def write(folder: Path, **files: str) -> Path:
+    for name, text in files.items():
+        path = folder / name.replace("__", "/").replace("_dot_", ".")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder
+
+
+def plugin(folder: Path, name: str = "mine") -> Path:
+    text = METHOD.replace('"mine"', f'"{name}"')
+    return write(
+        folder, **{f"methods__{name}_dot_py": text, f"configs__method__{name}_dot_yaml": YAML.replace("mine", name)}
+    )
+
+
+@pytest.fixture(autouse=True)
+def _nothing_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(plugins.VARIABLE, "")
+    monkeypatch.chdir(tmp_path)
+
+
+def test_without_a_plugin_nothing_changes() -> None:
+    assert plugins.active() == ()
+    assert registry.roots() == [registry.configs_dir()]
+    assert "plugins" not in compose(["method=lora"]).cell.canonical()
+
+
+def test_a_method_of_the_folder_here_is_one_like_the_others(tmp_path: Path) -> None:
+    plugin(tmp_path / "uora_plugins")
+    assert "mine" in registry.choices("method")
+    cell = compose(["method=mine", "method.width=7", "task=tiny/nli"]).cell
+    assert vars(cell.method)["width"] == 7
+    assert method_class("mine").__name__ == "Mine"
+    assert [item.cell.method.name for item in expand(["method=mine,lora", "seed=0,1"]).items if item.cell] == [
+        "mine", "mine", "lora", "lora",
+    ]  # fmt: skip
+    with pytest.raises(UserError, match=r"did you mean 'method\.width'"):
+        compose(["method=mine", "method.widht=7"])
+    with pytest.raises(UserError, match="did you mean 'mine'"):
+        compose(["method=mien"])
+
+
+def test_a_task_of_a_plugin_may_build_on_a_built_in_one_and_names_its_backbone(tmp_path: Path) -> None:
+    base = (registry.configs_dir() / "task" / "tiny" / "nli.yaml").read_text("utf-8")
+    write(tmp_path / "uora_plugins", configs__task__own__nli_dot_yaml=base.replace("name: tiny/nli", "name: own/nli"))
+    cell = compose(["method=lora", "task=own/nli"]).cell
+    assert (cell.task.name, cell.backbone.name) == ("own/nli", "tiny_roberta")
+
+
+def test_another_source_is_another_cell_and_the_same_source_elsewhere_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cell_id(folder: Path) -> str:
+        monkeypatch.setenv(plugins.VARIABLE, str(folder))
+        return compose(["method=mine"]).cell.cell_id("data")
+
+    first = cell_id(plugin(tmp_path / "a" / "same"))
+    assert cell_id(plugin(tmp_path / "b" / "same")) == first
+    changed = write(plugin(tmp_path / "c" / "same"), methods__helper_dot_py="x = 1\n")
+    assert cell_id(changed) != first
+
+
+def test_names_that_two_places_define_are_refused_with_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = plugin(tmp_path / "one"), plugin(tmp_path / "two")
+    monkeypatch.setenv(plugins.VARIABLE, f"{one}{os.pathsep}{two}")
+    with pytest.raises(UserError, match=r"method 'mine' is defined twice: .*one.*two"):
+        compose(["method=mine"])
+    monkeypatch.setenv(plugins.VARIABLE, str(plugin(tmp_path / "three", "lora")))
+    with pytest.raises(UserError, match="method 'lora' is defined twice"):
+        compose(["method=lora"])
+    monkeypatch.setenv(
+        plugins.VARIABLE, f"{plugin(tmp_path / 'x' / 'same')}{os.pathsep}{plugin(tmp_path / 'y' / 'same', 'b')}"
+    )
+    with pytest.raises(UserError, match="two plug-ins are called 'same'"):
+        plugins.active()
+
+
+def test_nothing_is_imported_that_nobody_named(tmp_path: Path) -> None:
+    folder = plugin(tmp_path / "elsewhere")
+    write(folder, methods__mine_dot_py=f"open({str(tmp_path / 'mark')!r}, 'w')\n")
+    code = "from uora_bench.cli.main import main; main(['list', 'methods']); main(['plan', 'task=tiny/nli'])"
+    here = Path(__file__).resolve().parents[2]
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment(here), check=True, capture_output=True)
+    assert not (tmp_path / "mark").exists()
+    # in use, but no name of it is asked for
+    code = f"from uora_bench.cli.main import main; main(['plan', 'task=tiny/nli', 'plugins={folder}'])"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment(here), check=True, capture_output=True)
+    assert not (tmp_path / "mark").exists()
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("plugins=nowhere", "there is no folder 'nowhere'"),
+        ("plugins=", "'' is no plug-in"),
+        ("plugins=empty", "'empty' is no plug-in"),
+        ("--plugins=nowhere", "there is no folder 'nowhere'"),
+    ],
+)
+def test_a_folder_that_is_no_plugin_is_one_line(
+    word: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    assert main(["plan", "task=tiny/nli", word]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", [["plugins=a,b"], ["plugins=[a,b]"], ["--plugins", "a", "--plugins=b"], ["plugins=~/a", "plugins=b"]]
+)
+def test_the_command_line_names_folders(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    plugin(tmp_path / "a", "first")
+    plugin(tmp_path / "b", "second")
+    assert main(["list", "methods", *words]) == 0
+    assert {"first", "second"} <= set(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("import nothing_of_this_name\n", "cannot be imported: ModuleNotFoundError"),
+        ("def broken(:\n", "cannot be imported: SyntaxError"),
+        ("x = 1\n", "must define exactly one MethodOptions, it defines 0"),
+    ],
+)
+def test_a_file_that_does_not_work_is_named_in_one_line(text: str, said: str, tmp_path: Path) -> None:
+    folder = plugin(tmp_path / "uora_plugins")
+    write(folder, methods__mine_dot_py=text)
+    with pytest.raises(UserError, match=said):
+        compose(["method=mine"])
+
+
+def test_name_and_version_of_a_folder_may_be_said_in_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(plugin(tmp_path / "uora_plugins"), plugin_dot_yaml="name: my_work\nversion: 1.2\n")
+    assert main(["list", "plugins"]) == 0
+    assert capsys.readouterr().out.startswith("my_work 1.2 (./uora_plugins): ")
+    write(tmp_path / "uora_plugins", plugin_dot_yaml="[1]\n")
+    plugins._active.cache_clear()
+    assert main(["list", "plugins"]) == 2
+
+
+def test_an_installed_package_declares_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = plugin(tmp_path / "site" / "their_methods")
+    write(package, __init___dot_py="")
+    (package / "__init__.py").write_text("")
+    write(
+        tmp_path / "site" / "their_methods-3.1.dist-info",
+        METADATA="Metadata-Version: 2.1\nName: their-methods\nVersion: 3.1\n",
+        entry_points_dot_txt="[uora_bench.plugins]\ntheirs = their_methods\n",
+    )
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    plugins._active.cache_clear()
+    try:
+        (found,) = plugins.active()
+        assert (found.name, found.version, found.origin) == ("theirs", "3.1", "installed with their-methods")
+        assert compose(["method=mine"]).cell.plugins == {"theirs": found.sha256()}
+    finally:
+        plugins._active.cache_clear()
