@@ -193,7 +193,7 @@ class Cell:
     backbone: BackboneConfig
     recipe: RecipeConfig
     trainer: TrainerConfig
-    seed: Annotated[int, Ge(0)]
+    seed: Annotated[int, Ge(0), Lt(1 << 63)]
     init_from: str | None = None  # sha256 of the adapter file it starts from
     weights: str | None = None  # sha256 of the weight files in backbone.path, where one is given
     metric: str | None = None  # sha256 of the user's own file that scores the task, where it is one
@@ -216,7 +216,7 @@ class Cell:
             backbone=build(BackboneConfig, config["backbone"], "backbone"),
             recipe=build(RecipeConfig, config["recipe"], "recipe"),
             trainer=build(TrainerConfig, config["trainer"], "trainer"),
-            seed=convert(Annotated[int, Ge(0)], config["seed"], "seed"),
+            seed=convert(Annotated[int, Ge(0), Lt(1 << 63)], config["seed"], "seed"),
             plugins={plugin.name: plugin.sha256() for plugin in owners},
         )
 

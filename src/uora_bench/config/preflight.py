@@ -27,6 +27,7 @@ def preflight(cell: Cell, library: bool = True) -> None:
     check_target_modules(backbone, method.adapts)
     task.options.check_splits(task.roles)
     check_is_somewhere(backbone)
+    check_architecture(backbone)
     check_metric(task.metric)
     if method.needs_holdout and not cell.holdout:
         raise UserError(
@@ -78,13 +79,43 @@ def check_is_somewhere(backbone: BackboneConfig) -> None:
 
 
 def check_target_modules(backbone: BackboneConfig, asked: Sequence[str] | None) -> None:
-    """Raise `UserError` for a target module that the backbone does not have, or one asked for twice."""
+    """Raise `UserError` for target modules (None: the backbone's default ones) that are none, named twice or not the
+    backbone's, or whose place in the model is not said."""
     known = backbone.target_modules.modules
-    for name in asked or ():
+    key = "method.target_modules" if asked is not None else "backbone.target_modules.default"
+    names = list(backbone.target_modules.default if asked is None else asked)
+    if asked is None and not names:
+        raise UserError(
+            f"{key}=[] leaves nothing to adapt; name some of {', '.join(known)}, or set method.target_modules"
+        )
+    for name in names:
         if name not in known:
-            raise UserError(f"method.target_modules: backbone={backbone.name} has no '{name}'{nearest(name, known)}")
-        if list(asked or ()).count(name) > 1:
-            raise UserError(f"method.target_modules names '{name}' twice; each module once")
+            raise UserError(f"{key}: backbone={backbone.name} has no '{name}'{nearest(name, known)}")
+        if names.count(name) > 1:
+            raise UserError(f"{key} names '{name}' twice; each module once")
+        module, place = known[name], f"backbone.target_modules.modules.{name}"
+        if module.path.count("{layer}") != 1:
+            raise UserError(
+                f"{place}.path='{module.path}' must name a module of every block, with {{layer}} for its number, "
+                "e.g. encoder.layer.{layer}.attention.self.query"
+            )
+        if not 0 <= module.part < module.of:
+            raise UserError(f"{place}.part={module.part} of={module.of}: part must be from 0 to of - 1")
+
+
+def check_architecture(backbone: BackboneConfig) -> None:
+    """Raise `UserError` for a bundled architecture without a type, or with a size that no model has."""
+    if backbone.architecture is None:
+        return
+    if not isinstance(backbone.architecture.get("model_type"), str):
+        raise UserError(
+            "backbone.architecture.model_type must be the name of an architecture in transformers (bert, roberta, …); "
+            "backbone.architecture=null reads config.json instead"
+        )
+    for key, value in backbone.architecture.items():
+        size = isinstance(value, int) and not key.endswith("_id")
+        if size and not 0 <= value < 1 << 31:
+            raise UserError(f"backbone.architecture.{key}={value} must be at least 0 and below 2147483648")
 
 
 def _check_frozen_weights(cell: Cell) -> None:

@@ -72,6 +72,7 @@ def load_backbone(backbone: BackboneConfig, head: HeadSpec, seed: int) -> Loaded
             processor = _processor(backbone, place, arguments)
     finally:
         transformers.utils.logging.set_verbosity(verbosity)
+    heads.check_head(model, backbone.head)
     # a file may hold what the model does not use (a masked-LM head); the reverse is only right for the head
     prefixes = tuple(f"{name}." for name in backbone.head)
     lost = [key for key in info["missing_keys"] if not key.startswith(prefixes)]
@@ -120,12 +121,14 @@ def skeleton(backbone: BackboneConfig, head: HeadSpec) -> nn.Module:
             return getattr(transformers, head.auto_class).from_config(config, trust_remote_code=False)
 
     if backbone.architecture is not None:
-        model = build(transformers.AutoConfig.for_model(**backbone.architecture, **head.config))
+        with _building(backbone):
+            model = build(transformers.AutoConfig.for_model(**backbone.architecture, **head.config))
     else:
         place, arguments = _locate(backbone)
         with _loading(backbone, place, arguments):
             config = transformers.AutoConfig.from_pretrained(place, trust_remote_code=False, **arguments, **head.config)
             model = build(config)
+    heads.check_head(model, backbone.head)
     model.head_modules = tuple(backbone.head)
     return model
 
@@ -175,6 +178,20 @@ def _locate(backbone: BackboneConfig) -> tuple[str, dict[str, Any]]:
         return backbone.id, {"local_files_only": True, "revision": backbone.revision, "cache_dir": str(cache)}
     online = hub.reachable(backbone.id, "model", backbone.revision)
     return backbone.id, {"local_files_only": not online, "revision": backbone.revision}
+
+
+@contextmanager
+def _building(backbone: BackboneConfig) -> Iterator[None]:
+    """Inside, whatever a library raises is a `UserError`: what ``backbone.architecture`` says is no model."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - TypeError, ValueError, RuntimeError, ZeroDivisionError …
+        raise UserError(
+            f"backbone.architecture: transformers builds no model of what backbone={backbone.name} says there: "
+            f"{hub.reason(error)}; correct it, or set backbone.architecture=null to read config.json"
+        ) from None
 
 
 @contextmanager

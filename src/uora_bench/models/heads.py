@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
+
+from uora_bench.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,6 +24,15 @@ def head_parameters(model: Any) -> dict[str, Any]:
     """Named parameters of the task head, in the model's order."""
     prefixes = tuple(f"{name}." for name in model.head_modules)
     return {n: p for n, p in model.named_parameters() if prefixes and n.startswith(prefixes)}
+
+
+def check_head(model: Any, names: Sequence[str]) -> None:
+    """Raise `UserError` for a name of the head that ``model`` does not have."""
+    known = [name for name, module in model.named_modules() if name and any(True for _ in module.parameters())]
+    for name in names:
+        if name not in known:
+            top = [n for n in known if "." not in n]
+            raise UserError(f"backbone.head: the model with the task's head has no module '{name}'{nearest(name, top)}")
 
 
 def widen_head(model: Any) -> None:

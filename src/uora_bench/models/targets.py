@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from uora_bench.config.cell import BackboneConfig
 from uora_bench.config.preflight import check_target_modules
-from uora_bench.errors import CellError
+from uora_bench.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -40,6 +40,13 @@ class Target:
         return f"{self.path}.{self.shape.kind}"
 
 
+def is_linear(module: nn.Module) -> bool:
+    """Whether an adapter can sit on ``module``: a ``nn.Linear``, quantised or not, or a transformers ``Conv1D``."""
+    from torch import nn
+
+    return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
+
+
 def linear_shape(module: nn.Module) -> tuple[int, int]:
     """(out, in) of a ``nn.Linear``, quantised or not, or of a transformers ``Conv1D``."""
     linear: Any = module
@@ -54,7 +61,7 @@ def find_targets(model: nn.Module, backbone: BackboneConfig, kinds: Sequence[str
     in whatever order they are asked for, the same random numbers go to the same target.
 
     Raises:
-        UserError: for a kind the backbone does not have.
+        UserError: for a kind the backbone does not have, or one that names no linear map of the model.
     """
     check_target_modules(backbone, kinds)
     found: list[tuple[int, int, Target]] = []
@@ -65,9 +72,24 @@ def find_targets(model: nn.Module, backbone: BackboneConfig, kinds: Sequence[str
         pattern = re.compile(r"(?:^|\.)" + re.escape(module.path).replace(r"\{layer\}", r"(?P<layer>\d+)") + "$")
         matches = [(n, m) for n in names if (m := pattern.search(n))]
         if not matches:
-            raise CellError(f"backbone={backbone.name}: no module matches target {kind} ('{module.path}')")
+            maps = {re.sub(r"\.\d+\.", ".{layer}.", n, count=1) for n, m in model.named_modules() if is_linear(m)}
+            raise UserError(
+                f"backbone.target_modules.modules.{kind}.path='{module.path}': backbone={backbone.name} has no such "
+                f"module{nearest(module.path, [m for m in maps if '{layer}' in m])}"
+            )
         for name, match in matches:
-            rows, columns = linear_shape(model.get_submodule(name))
+            found_module = model.get_submodule(name)
+            if not is_linear(found_module):
+                raise UserError(
+                    f"backbone.target_modules.modules.{kind}.path='{module.path}': '{name}' is a "
+                    f"{type(found_module).__name__}, and an adapter sits on a linear map"
+                )
+            rows, columns = linear_shape(found_module)
+            if rows % module.of:
+                raise UserError(
+                    f"backbone.target_modules.modules.{kind}.of={module.of}: the {rows} outputs of '{name}' are not so "
+                    "many equal parts"
+                )
             width = rows // module.of
             layer = int(match["layer"])
             shape = TargetShape(columns, width, kind, layer)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Lt
+from annotated_types import Ge, Le, Lt
 
 from uora_bench.errors import UserError
 from uora_bench.util.schema import plain
@@ -83,7 +83,7 @@ class AdapterOptions(MethodOptions):
     """Options of an adapter. ``rank``: r. ``target_modules``: what is adapted, None the backbone's default.
     ``dropout``: on the adapter's input."""
 
-    rank: Annotated[int, Ge(1)]
+    rank: Annotated[int, Ge(1), Le(1 << 16)]  # several times the widest maps there are
     target_modules: tuple[str, ...] | None
     dropout: Annotated[float, Ge(0), Lt(1)]
 
