@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.command_line import HEAVY, Result, environment, finish, one_line, only_record, start
+from tests.support.wandb_files import read_offline
 from uora_bench.config import registry
-from uora_bench.execution import trackers
 from uora_bench.records.record import read_record
 
 SHORT = ("tracker=none", "trainer.max_steps=4", "trainer.eval_batch_size=256")
@@ -217,7 +217,7 @@ def test_an_offline_history_is_readable_back(run: Run, tmp_path: Path) -> None:
     result = run("tracker=wandb", *SHORT[1:], "trainer.log_every=1", "method=head_only")
     assert result.returncode == 0, result.stderr
     made = read_record(only_record(tmp_path))
-    rows = trackers.read_offline(tmp_path / "runs" / "scratch" / made.cell_id)
+    rows = read_offline(tmp_path / "runs" / "scratch" / made.cell_id)
     losses = {row["_step"]: row["train/loss"] for row in rows if "train/loss" in row}
     assert sorted(losses) == [1, 2, 3, 4]
     assert sum(losses.values()) / 4 == pytest.approx(made.epochs[0].train_loss, rel=1e-5)

@@ -18,7 +18,8 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from uora_bench.config.cell import TrackerConfig
-from uora_bench.execution.trackers import read_offline, start
+from tests.support.wandb_files import read_offline
+from uora_bench.execution.trackers import start
 folder = Path(sys.argv[1])
 for first, last in ((1, 4), (3, 6)):  # a start, and a resume that repeats two steps
     run = start(TrackerConfig("wandb", timeout=3.0), "abc123", "label", "experiment", {"seed": 0}, folder, first > 1)

@@ -166,12 +166,7 @@ def _targets(model: nn.Module, wanted: Sequence[str] | str | None) -> list[Targe
     """The linear maps of ``model`` that ``wanted`` names, in the order of its modules."""
     from uora_bench.models.targets import Target, TargetShape, linear_shape
 
-    linear = {
-        name: module
-        for name, module in model.named_modules()
-        if name
-        and (type(module).__name__ == "Conv1D" or (hasattr(module, "in_features") and hasattr(module, "weight")))
-    }
+    linear = {name: module for name, module in model.named_modules() if name and _is_linear(module)}
     if wanted is None:
         wanted = _library_choice(model)
     if wanted == "all-linear":
