@@ -19,8 +19,11 @@ from uora_bench.models.heads import head_parameters
 from uora_bench.run.trackers import Tracker
 from uora_bench.tasks import create_task
 from uora_bench.tasks.base import Encoded
-from uora_bench.training import checkpoint, optimisation, trainer
+from uora_bench.training import optimisation, trainer
+from uora_bench.training.checkpoint import Checkpoints
 from uora_bench.util.signals import StopRequest
+
+ID = "0123456789abcdef"
 
 
 def encoded(count: int, seed: int) -> Encoded:
@@ -57,7 +60,7 @@ def run(tmp_path, method_name="uora", model_changes=None, method_options=None, *
 
     splits = {"train": encoded(40, 0), "dev": encoded(21, 1), HELD_OUT: encoded(16, 2)}
     history = trainer.fit(
-        cell, model, head, method, task, splits, Rows(), tmp_path, Accelerator(cpu=True), StopRequest()
+        cell, model, head, method, task, splits, Rows(), Checkpoints(tmp_path, ID), Accelerator(cpu=True), StopRequest()
     )  # fmt: skip
     return history, method, rows
 
@@ -93,7 +96,7 @@ def test_weights_broken_by_the_last_step_are_not_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.optim.AdamW, "step", broken)
     with pytest.raises(CellError, match="weights are not finite"):
         run(tmp_path, "head_only", max_steps=1)
-    assert checkpoint.latest(tmp_path) is None
+    assert Checkpoints(tmp_path, ID).latest()[0] is None
 
 
 def test_gradient_checkpointing_gives_the_same_losses(tmp_path):
@@ -147,7 +150,7 @@ def test_max_steps_wins_over_epochs_and_still_evaluates(tmp_path):
 def test_a_loss_that_is_not_finite_ends_the_run(tmp_path):
     with pytest.raises(CellError, match="not finite"):
         run(tmp_path, lr_adapter=1e30, lr_head=1e30)
-    state = checkpoint.latest(tmp_path)
+    state = Checkpoints(tmp_path, ID).latest()[0]
     assert state is None or all(torch.isfinite(v).all() for v in state["head"].values())
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
@@ -13,7 +12,7 @@ from uora_bench.errors import UserError
 from uora_bench.export import target_folder
 from uora_bench.export.request import ExportRequest
 from uora_bench.export.source import HALF, Source, read_source
-from uora_bench.run.artifacts import ADAPTER, CONFIGURATION, HEAD
+from uora_bench.run.configuration import ADAPTER, HEAD, write_configuration
 from uora_bench.util import atomic
 
 if TYPE_CHECKING:
@@ -31,8 +30,8 @@ def export(folder: Path, request: ExportRequest, target: Path | None) -> str:
         CellError: the written folder, loaded again, does not give the run's logits; nothing is left of it.
     """
     source = read_source(folder)
-    if source.native:  # it holds one set of weights, and says which
-        request = replace(request, weights=source.native["weights"])
+    if source.native is not None:  # it holds one set of weights, and says which
+        request = replace(request, weights=str(source.native.weights))
     source.weight_files(request.weights)
     target = target or Path("exports") / source.cell_id / request.name
     target_folder.check_target(target, request.force)
@@ -200,9 +199,7 @@ def _native(source: Source, loaded: Loaded, request: ExportRequest, folder: Path
     extra: dict[str, Any] = {"weights": request.weights}
     if loaded.cell.backbone.path is not None:
         extra["backbone_sha256"] = backbones.weights_sha256(loaded.cell.backbone)
-    content = {"cell_id": source.cell_id, "values": without_paths(source.values), "native": extra}
-    text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
-    atomic.write_text(folder / CONFIGURATION, text + "\n")
+    write_configuration(folder, without_paths(source.values), source.cell_id, extra, summed=True)
     path = loaded.cell.backbone.path
     loaded.model = model = None
     again = loading.load_cell(read_source(folder), request.weights, path).model

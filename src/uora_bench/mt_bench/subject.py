@@ -47,9 +47,9 @@ class Subject:
                 "instructions (task=instruct/…)"
             )
         # a native export holds one set of weights, and says which
-        weights = str(found.native.get("weights", config.weights))
+        weights = str(config.weights if found.native is None else found.native.weights)
         found.weight_files(weights)
-        results = places["results.dir"] or str(found.values["results"]["dir"])
+        results = places["results.dir"] or found.settings.results_dir
         seed = found.cell.seed if config.seed is None else config.seed
         return cls(found, weights, _task(found, config), seed, places["backbone.path"], results)
 

@@ -95,7 +95,7 @@ class Provenance:
     forward: dict[str, int] = field(default_factory=dict)  # path of the forward pass -> number of wrapped maps
     cpu_ops: dict[str, str] = field(default_factory=dict)  # operations replaced on a CPU
     outputs: dict[str, str] = field(default_factory=dict)  # split -> file beside the record with the texts written
-    merge_check: str | None = None  # why the merged model was not compared
+    merge_check: str | None = None  # why the merged model was not compared, or how it differs
     failure: Failure | None = None
     judge: Judge | None = None  # of grades beside the record: added by reports, not in the file
     remark: str | None = None

@@ -23,6 +23,7 @@ from uora_bench.errors import Busy, CellError, Interrupted, UserError, failure_k
 from uora_bench.records import attempts, provenance
 from uora_bench.records.record import CellRecord, find_record, record_path
 from uora_bench.run import artifacts, fitting
+from uora_bench.run.configuration import file_sha256
 from uora_bench.run.job import Job, is_main
 from uora_bench.util.signals import StopRequest
 from uora_bench.util.timing import Stopwatch
@@ -57,15 +58,15 @@ def run_cell(composed: Composed, overrides: list[str], stop: StopRequest, starte
     method, task = create_method(cell.method, cell.seed), create_task(cell.task)
     watch.add("import", time.perf_counter() - started)
     precision.resolve(cell.trainer.precision)  # an impossible one is known before any download
-    start_adapter = artifacts.warm_start_file(settings)
+    start_adapter = artifacts.warm_start_file(settings, cell.method)
     if start_adapter is not None:
-        cell = replace(cell, init_from=artifacts.sha256(start_adapter))
+        cell = replace(cell, init_from=file_sha256(start_adapter))
     if cell.method.acts_in_forward:
         cell = replace(cell, micro_batch_size=cell.trainer.micro_batch_size)
     if cell.backbone.path is not None:  # a name and a revision say nothing of weights somebody put in a folder
         cell = replace(cell, weights=backbones.weights_sha256(cell.backbone))
     if cell.task.metric.script is not None:
-        cell = replace(cell, metric=artifacts.sha256(cell.task.metric.script))
+        cell = replace(cell, metric=file_sha256(cell.task.metric.script))
     with watch.measure("data"):
         source = sources.Source(Path(settings.data_root) if settings.data_root else None)
         rows = _held_out(task.sample(task.splits(source), cell.seed), cell)

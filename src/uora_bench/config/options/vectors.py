@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le
 
@@ -24,6 +24,10 @@ class VeRAOptions(LowRankOptions):
     gain: float
     sharing: Sharing
     projection_seed: int | None
+
+    @property
+    def defines_update(self) -> dict[str, Any]:
+        return {"method.rank": self.rank}  # nothing scales it, and A and B are in the file
 
 
 @dataclass(frozen=True, kw_only=True)
