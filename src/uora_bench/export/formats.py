@@ -74,11 +74,12 @@ def export(folder: Path, request: ExportRequest, target: Path | None) -> str:
 
 def _check_origin(recorded: Mapping[str, Any], loaded: Loaded) -> None:
     """The backbone of today must be the run's: same commit on the Hub, same bytes in a folder."""
-    for key in ("weights_sha256", "commit"):
+    for key in ("weights_sha256", "files_sha256", "commit"):
         then, now = recorded.get(key), loaded.origin.get(key)
         if then and now and then != now:
+            what = "files" if key == "files_sha256" else "weights"
             raise UserError(
-                f"backbone={loaded.cell.backbone.name} has other weights now than the run had ({key} {now[:12]}…, then "
+                f"backbone={loaded.cell.backbone.name} has other {what} now than the run had ({key} {now[:12]}…, then "
                 f"{then[:12]}…); name a folder with the run's by backbone.path=<folder>"
             )
 

@@ -27,7 +27,9 @@ PACKAGES = (
 
 
 # not for a public record
-PATHS = ("data.root=", "results.dir=", "runs.dir=", "backbone.path=", "init_from=", "task.metric.name=/")
+PATHS = (
+    "data.root=", "results.dir=", "runs.dir=", "backbone.path=", "init_from=", "task.metric.name=/", "expect_cell_id=",
+)  # fmt: skip
 SNAPSHOT = "snapshot.json"  # beside src/ of a copy that `uora_bench.grid.launch.snapshot` made
 
 
@@ -87,6 +89,7 @@ class Provenance:
     launch: Launch | None = None  # None: no launcher
     data: dict[str, str] = field(default_factory=dict)  # role of a split -> hash of its rows; part of the cell_id
     data_files: dict[str, str] = field(default_factory=dict)  # file in data.root -> hash of its bytes
+    rows_from: str | None = None  # hub, mirror (of the Hub's), files (unverified), … (`data.sources.Source.origin`)
     source: dict[str, Any] = field(default_factory=dict)  # where the rows came from (`config.cell.DataSource`)
     backbone: dict[str, Any] = field(default_factory=dict)  # name, id, revision or commit, hash of the weights
     trainer: dict[str, Any] = field(default_factory=dict)  # all of it: the cell holds what decides the result

@@ -64,7 +64,8 @@ def run_cell(composed: Composed, overrides: list[str], stop: StopRequest, starte
     if cell.method.acts_in_forward:
         cell = replace(cell, micro_batch_size=cell.trainer.micro_batch_size)
     if cell.backbone.path is not None:  # a name and a revision say nothing of weights somebody put in a folder
-        cell = replace(cell, weights=backbones.weights_sha256(cell.backbone))
+        files = backbones.files_sha256(cell.backbone)
+        cell = replace(cell, weights=backbones.weights_sha256(cell.backbone), files=files)
     if cell.task.metric.script is not None:
         cell = replace(cell, metric=file_sha256(cell.task.metric.script))
     with watch.measure("data"):
@@ -73,6 +74,7 @@ def run_cell(composed: Composed, overrides: list[str], stop: StopRequest, starte
         fingerprints = {role: sources.fingerprint(r) for role, r in rows.items()}
     cell_id = cell.cell_id("/".join(f"{k}:{v}" for k, v in sorted(fingerprints.items())))
     job = Job(cell, settings, composed, cell_id, fingerprints, rows, task, overrides, started, {}, watch)
+    _check_expected(job)
     if _already_done(job):
         return 0
     with watch.measure("import"):
@@ -80,6 +82,7 @@ def run_cell(composed: Composed, overrides: list[str], stop: StopRequest, starte
     with watch.measure("record"):
         job.facts |= provenance.collect()
         job.facts["data_files"] = source.hashes(cell.task.source, cell.task.to_load.values())
+        job.facts["rows_from"] = source.origin(cell.task.source, cell.task.to_load.values())
     job.facts["started"] = datetime.now(UTC).isoformat(timespec="seconds")
     if start_adapter is not None:
         job.facts["init_from"] = start_adapter.parent.name
@@ -107,6 +110,19 @@ def _held_out(rows: dict[str, Any], cell: Cell) -> dict[str, Any]:
     if not len(train):
         raise UserError(f"holdout={cell.holdout:g} leaves no row to train on; take a smaller share (trainer.holdout)")
     return {**rows, "train": train, HELD_OUT: held}
+
+
+def _check_expected(job: Job) -> None:
+    """Raise `UserError` where the call is to make another cell than it does."""
+    expected = job.settings.expect_cell_id
+    if expected in (None, job.cell_id):
+        return
+    facts = [f"{role} rows {digest}" for role, digest in job.fingerprints.items()]
+    facts += [f"weights sha256 {job.cell.weights[:12]}…"] if job.cell.weights else []
+    raise UserError(
+        f"this is cell {job.cell_id}, not {expected} (expect_cell_id): its settings, data or weights are not those of "
+        f"the record; here: {', '.join(facts)}"
+    )
 
 
 def _already_done(job: Job) -> bool:
