@@ -21,6 +21,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from tests.support.command_line import HEAVY, environment, finish, one_line
 from uora_bench.cli.main import main
 from uora_bench.errors import UserError
+from uora_bench.execution.configuration import read_configuration, write_configuration
 from uora_bench.export import checks, load_model
 from uora_bench.records.record import read_record
 
@@ -78,6 +79,13 @@ def call(trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 def copied(trained: Path, cell_id: str, tmp_path: Path) -> Path:
     """A copy of the run folder to change."""
     return Path(shutil.copytree(trained / "runs" / "scratch" / cell_id, tmp_path / "runs" / "scratch" / cell_id))
+
+
+def reconfigure(folder: Path, part: str, **changes: Any) -> None:
+    """The run folder as it would be if the run had had other settings."""
+    found = read_configuration(folder)
+    found.values[part] |= changes
+    write_configuration(folder, found.values, found.cell_id, summed=True)
 
 
 def logits(model: Any) -> torch.Tensor:
@@ -191,9 +199,7 @@ def test_a_merged_model_is_a_plain_one(
 def test_a_native_export_is_a_way_back_in_without_paths_of_this_machine(
     call: Call, trained: Path, cell_id: str, expected: torch.Tensor, copied: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    configuration = json.loads((copied / "cell.json").read_text())
-    configuration["values"]["data"]["root"] = "/secret/place"
-    (copied / "cell.json").write_text(json.dumps(configuration))
+    reconfigure(copied, "data", root="/secret/place")
     target = copied.parent / "native"
     code, out, err = call(copied, "format=native", f"output={target}")
     assert (code, err) == (0, "")
@@ -236,9 +242,7 @@ def test_the_card_has_the_records_facts(call: Call, trained: Path, cell_id: str,
 def test_a_half_precision_backbone_is_merged_only_when_widened(
     call: Call, trained: Path, cell_id: str, copied: Path, tmp_path: Path
 ) -> None:
-    configuration = json.loads((copied / "cell.json").read_text())
-    configuration["values"]["backbone"]["dtype"] = "bfloat16"
-    (copied / "cell.json").write_text(json.dumps(configuration))
+    reconfigure(copied, "backbone", dtype="bfloat16")
     mistake(call(copied, "format=merged"), "bfloat16", "dtype=float32")
     assert call(copied, "format=merged", "dtype=float32", f"output={tmp_path / 'wide'}")[0] == 0
     model = load_model(copied)[0]
@@ -286,8 +290,15 @@ def test_mistakes_are_one_line(call: Call, cell_id: str, copied: Path, root: Pat
 
 
 def test_damaged_weights_are_one_line(call: Call, copied: Path, tmp_path: Path) -> None:
-    (copied / "head.safetensors").write_bytes(b"no tensors at all")
-    mistake(call(copied, "format=native", f"output={tmp_path / 'x'}"), "cannot read the weights")
+    for name in ("adapter.safetensors", "head.safetensors", "cell.json", "checkpoints/best.pt"):
+        path, whole = copied / name, (copied / name).read_bytes()
+        weights = "weights=best" if name.endswith(".pt") else "weights=last"
+        for place in (9, len(whole) // 2, len(whole) - 9):  # a name or a shape, a number, the end
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+            mistake(call(copied, "format=native", weights, f"output={tmp_path / 'x'}"), name, "damaged")
+        path.write_bytes(whole)
+    assert not (tmp_path / "x").exists()
+    mistake(call(copied / "checkpoints", "format=native"), "run folder is the one above")
     assert not (tmp_path / "x").exists()
 
 

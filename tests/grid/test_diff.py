@@ -154,10 +154,14 @@ def test_weights_of_ones_own_are_told_apart(place: Place, tmp_path: Path) -> Non
     from uora_bench.util import weights
 
     digest = weights.sha256_of(tmp_path / "a")
-    place.write(replace(place.cell(), weights=digest))
+    cell = place.cell("lora", f"backbone.path={tmp_path}/a")
+    place.write(replace(cell, weights=digest))
     assert place.states()["lora 0"] == "todo"
     states = [i.state for i in place.plan(f"backbone.path={tmp_path}/a,{tmp_path}/b", "method=lora", "seed=0").items]
     assert sorted(states) == ["done", "todo"]
+    (tmp_path / "a" / "tokenizer.json").write_text("{}")  # another tokenizer is another cell
+    states = [i.state for i in place.plan(f"backbone.path={tmp_path}/a", "method=lora", "seed=0").items]
+    assert states == ["todo"]
 
 
 def test_a_file_written_anew_with_the_same_rows_is_no_other_data(place: Place, tmp_path: Path) -> None:

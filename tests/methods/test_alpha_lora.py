@@ -25,6 +25,7 @@ from uora_bench.tasks import create_task
 from uora_bench.tasks.base import Encoded
 from uora_bench.training import trainer
 from uora_bench.training.auxiliary import AuxiliarySteps
+from uora_bench.training.checkpoint import Checkpoints
 from uora_bench.util.signals import StopRequest
 
 
@@ -89,7 +90,8 @@ def test_the_released_loop_is_met_by_the_trainer(trace, tmp_path, monkeypatch):
     splits = {"train": split(data["X"], data["Y"]), HELD_OUT: split(data["V"], data["W"])}
     splits["dev"] = splits[HELD_OUT]
     history = trainer.fit(
-        cell, model, head, method, task, splits, Tracker(), tmp_path, Accelerator(cpu=True), StopRequest()
+        cell, model, head, method, task, splits, Tracker(), Checkpoints(tmp_path, "0" * 16), Accelerator(cpu=True),
+        StopRequest(),
     )  # fmt: skip
     expected, alphas = [], iter(data["alpha_losses"].tolist())
     for step, value in enumerate(data["train_losses"].tolist()):

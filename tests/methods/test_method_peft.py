@@ -328,6 +328,22 @@ def test_targets_and_target_modules():
     assert "which roberta.encoder.layer.0.attention.output.dense shares" in mistake_on_model("lily", kinds=("down",))
 
 
+def test_all_linear_leaves_the_output_layer_out_as_peft_does():
+    theirs = peft.get_peft_model(gpt2(torch.float32), peft.LoraConfig(target_modules="all-linear", r=8))
+    wanted = sum(p.numel() for p in theirs.parameters() if p.requires_grad)
+    model, method, _ = injected("lora", gpt2, target_modules="all-linear", r=8)
+    assert sum(p.numel() for p in method.parameters()) == wanted
+    assert not hasattr(model.lm_head, "base_layer")
+    assert method.mergeable
+
+
+@pytest.mark.parametrize("modules", [["lm_head"], ["c_attn", "wte"]])
+def test_a_weight_that_serves_in_two_places_is_refused_before_training(modules):
+    with pytest.raises(UserError, match="shares its weight with") as caught:
+        injected("lora", gpt2, target_modules=modules)
+    assert "\n" not in str(caught.value)
+
+
 def test_ia3_scales_the_input_of_a_feed_forwards_second_map():
     _, method, targets = injected("ia3", kinds=("k", "v", "down"))
     sizes = {n.split(".ia3_l")[0].rsplit(".", 1)[-1]: p.numel() for n, p in method.adapter_state().items()}

@@ -28,6 +28,7 @@ from uora_bench.models.targets import find_targets
 from uora_bench.tasks import create_task, task_class
 from uora_bench.tasks.base import Encoded
 from uora_bench.training import trainer
+from uora_bench.training.checkpoint import Checkpoints
 from uora_bench.util import weights
 from uora_bench.util.signals import StopRequest
 
@@ -185,8 +186,8 @@ def test_a_half_precision_backbone_trains_in_float32(method_name: str, folder: P
     ids = [generator.integers(5, 99, n).tolist() for n in lengths]
     data = Encoded({"input_ids": ids}, np.arange(24) % 3, lengths, {"input_ids": 1})
     history = trainer.fit(
-        cell, model, head, method, task, {"train": data, "dev": data}, Tracker(), tmp_path / "runs",
-        Accelerator(cpu=True, mixed_precision="no"), StopRequest(),
+        cell, model, head, method, task, {"train": data, "dev": data}, Tracker(),
+        Checkpoints(tmp_path / "runs", "0" * 16), Accelerator(cpu=True, mixed_precision="no"), StopRequest(),
     )  # fmt: skip
     assert history.steps == 6
     assert all(np.isfinite(e.train_loss) for e in history.epochs)

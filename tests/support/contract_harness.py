@@ -35,6 +35,7 @@ from uora_bench.models.targets import Target
 from uora_bench.tasks import create_task
 from uora_bench.tasks.base import Encoded
 from uora_bench.training import trainer
+from uora_bench.training.checkpoint import Checkpoints
 from uora_bench.training.inject import inject as put_on_model
 from uora_bench.util.signals import StopRequest
 
@@ -290,9 +291,9 @@ def train(name: str, folder: Path, stop_at: int | None = None, **settings: Any) 
     trained.method.after_step = and_stop  # type: ignore[method-assign]
     accelerator = Accelerator(cpu=True, kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)])
     cell, model, head, method = trained.cell, trained.model, trained.head, trained.method
-    task = create_task(cell.task)
+    task, checkpoints = create_task(cell.task), Checkpoints(folder, "0" * 16)
     try:
-        trained.history = trainer.fit(cell, model, head, method, task, splits, Rows(), folder, accelerator, stop)
+        trained.history = trainer.fit(cell, model, head, method, task, splits, Rows(), checkpoints, accelerator, stop)
     except Interrupted:
         assert stop_at is not None
     return trained

@@ -17,7 +17,10 @@ from uora_bench.models.heads import head_parameters
 from uora_bench.tasks import create_task
 from uora_bench.tasks.base import Encoded
 from uora_bench.training import trainer
+from uora_bench.training.checkpoint import Checkpoints
 from uora_bench.util.signals import StopRequest
+
+ID = "0123456789abcdef"
 
 
 def encoded(count: int, seed: int) -> Encoded:
@@ -57,6 +60,6 @@ def short_fit(tmp_path, method_name="uora", model_changes=None, method_options=N
 
     splits = {"train": encoded(40, 0), "dev": encoded(21, 1), HELD_OUT: encoded(16, 2)}
     history = trainer.fit(
-        cell, model, head, method, task, splits, Rows(), tmp_path, Accelerator(cpu=True), StopRequest()
+        cell, model, head, method, task, splits, Rows(), Checkpoints(tmp_path, ID), Accelerator(cpu=True), StopRequest()
     )  # fmt: skip
     return history, method, rows

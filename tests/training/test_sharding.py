@@ -38,6 +38,7 @@ from uora_bench.models.targets import find_targets
 from uora_bench.tasks import create_task
 from uora_bench.tasks.base import Encoded
 from uora_bench.training import evaluation, sharding, trainer
+from uora_bench.training.checkpoint import Checkpoints
 from uora_bench.training.distributed import StopConsensus
 from uora_bench.training.inject import inject as put_on_model
 from uora_bench.util.signals import StopRequest
@@ -99,7 +100,7 @@ def train(name: str, sharded: bool, folder: str, stop_at: int | None = None, **s
             held.rows.append({"step": step, **values})
 
     task = create_task(held.cell.task)
-    model, head, method, place = held.model, held.head, held.method, Path(folder)
+    model, head, method, place = held.model, held.head, held.method, Checkpoints(Path(folder), "0" * 16)
     try:
         held.history = trainer.fit(held.cell, model, head, method, task, splits, Rows(), place, accelerator, stop)
     except Interrupted:

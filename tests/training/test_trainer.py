@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support.short_fit import encoded, short_fit
+from tests.support.short_fit import ID, encoded, short_fit
 from tests.support.tinymodels import inject, make_method, roberta
 from uora_bench.config import registry
 from uora_bench.config.compose import compose
 from uora_bench.errors import CellError
 from uora_bench.methods.base import Method
 from uora_bench.models.heads import head_parameters
-from uora_bench.training import checkpoint, optimisation, trainer
+from uora_bench.training import optimisation, trainer
+from uora_bench.training.checkpoint import Checkpoints
 
 
 def losses(rows):
@@ -57,7 +58,7 @@ def test_weights_broken_by_the_last_step_are_not_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.optim.AdamW, "step", broken)
     with pytest.raises(CellError, match="weights are not finite"):
         short_fit(tmp_path, "head_only", max_steps=1)
-    assert checkpoint.latest(tmp_path) is None
+    assert Checkpoints(tmp_path, ID).latest()[0] is None
 
 
 def test_gradient_checkpointing_gives_the_same_losses(tmp_path):
@@ -111,7 +112,7 @@ def test_max_steps_wins_over_epochs_and_still_evaluates(tmp_path):
 def test_a_loss_that_is_not_finite_ends_the_short_fit(tmp_path):
     with pytest.raises(CellError, match="not finite"):
         short_fit(tmp_path, lr_adapter=1e30, lr_head=1e30)
-    state = checkpoint.latest(tmp_path)
+    state = Checkpoints(tmp_path, ID).latest()[0]
     assert state is None or all(torch.isfinite(v).all() for v in state["head"].values())
 
 

@@ -18,6 +18,7 @@ from uora_bench.config import plugins
 from uora_bench.config.options import MethodOptions, TaskOptions
 from uora_bench.config.registry import method_options, task_options
 from uora_bench.errors import UserError
+from uora_bench.util import weights
 from uora_bench.util.schema import build, convert, plain
 
 HELD_OUT = "held_out"  # the role of the rows kept out of the training set for a method's auxiliary step
@@ -139,6 +140,30 @@ class BackboneConfig:
     target_modules: TargetModulesConfig
     architecture: dict[str, Any] | None
     quantisation: Literal["none", "nf4"] = "none"
+    sha256: str | None = None  # of the weights that the name stands for, where it is known
+
+    @property
+    def public_name(self) -> str:
+        """``name``; of weights in ``path`` that are not known to be those of the YAML ``local/<folder name>``."""
+        if self.path is None or self._is_named(Path(self.path)):
+            return self.name
+        return f"local/{Path(self.path).resolve().name}"
+
+    @property
+    def identity(self) -> dict[str, str | None]:
+        """Name, id and revision of the model, as records have them."""
+        named = self.public_name == self.name
+        return {
+            "name": self.public_name,
+            "id": self.id if named else None,
+            "revision": self.revision if named else "local",
+        }
+
+    def _is_named(self, folder: Path) -> bool:
+        try:
+            return self.sha256 is not None and weights.sha256_of(folder) == self.sha256
+        except OSError:
+            return False
 
 
 @dataclass(frozen=True)
@@ -196,6 +221,7 @@ class Cell:
     seed: Annotated[int, Ge(0), Lt(1 << 63)]
     init_from: str | None = None  # sha256 of the adapter file it starts from
     weights: str | None = None  # sha256 of the weight files in backbone.path, where one is given
+    files: str | None = None  # the same of its other files: configuration, tokenizer, image processor
     metric: str | None = None  # sha256 of the user's own file that scores the task, where it is one
     micro_batch_size: int | None = None  # set for a method that acts inside the forward pass
     plugins: dict[str, str] = field(default_factory=dict)  # sha256 of the source of the plug-ins whose code it runs
@@ -230,7 +256,7 @@ class Cell:
     @property
     def label(self) -> str:
         """A name for people, e.g. ``uora · glue/mrpc · minilm · seed 0``."""
-        return f"{self.method.name} · {self.task.name} · {self.backbone.name} · seed {self.seed}"
+        return f"{self.method.name} · {self.task.name} · {self.backbone.public_name} · seed {self.seed}"
 
     def canonical(self) -> dict[str, Any]:
         """What defines the experiment, as plain data: no paths, no recipe name, nothing about where it runs."""
@@ -267,7 +293,7 @@ class Cell:
         if options.get("only"):  # BitFit's word for them, whose null means every module
             kinds = options["only"]
             options["only"] = [k for k in self.backbone.target_modules.modules if k in kinds]
-        backbone = {k: getattr(self.backbone, k) for k in ("name", "id", "revision", "dtype")}
+        backbone: dict[str, Any] = {**self.backbone.identity, "dtype": self.backbone.dtype}
         if self.backbone.quantisation != "none":
             backbone["quantisation"] = self.backbone.quantisation
         backbone["head"] = list(self.backbone.head)
@@ -285,6 +311,7 @@ class Cell:
             "micro_batch_size": self.micro_batch_size,
             **({} if self.metric is None else {"metric": self.metric}),
             **({"plugins": self.plugins} if self.plugins else {}),
+            **({} if self.files is None else {"files": self.files}),
         }
 
     @property
@@ -319,7 +346,8 @@ def build_task(values: Mapping[str, Any]) -> TaskConfig:
 def key_of(canonical: Mapping[str, Any]) -> str:
     """16 hex digits for `Cell.canonical` without what only a look at data, weights and method can tell: a grid is
     planned, and its records are found again, by this name."""
-    known = {k: v for k, v in canonical.items() if k not in ("init_from", "weights", "micro_batch_size", "metric")}
+    late = ("init_from", "weights", "files", "micro_batch_size", "metric")
+    known = {k: v for k, v in canonical.items() if k not in late}
     text = json.dumps(known, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -353,6 +381,7 @@ class Settings:
     init_from: str | None
     force: bool
     dry_run: bool
+    expect_cell_id: str | None = None  # the cell that this call must turn out to be
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Settings:
@@ -365,8 +394,9 @@ class Settings:
             "init_from": str | None,
             "force": bool,
             "dry_run": bool,
+            "expect_cell_id": str | None,
         }
-        given: dict[str, Any] = {}
+        given: dict[str, Any] = {"expect_cell_id": None}  # run folders are older than this key
         for key, value in config.items():
             given |= {f"{key}.{k}": v for k, v in value.items()} if isinstance(value, Mapping) else {key: value}
         for key in hints:

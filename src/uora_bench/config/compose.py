@@ -25,9 +25,9 @@ _OPEN, _PEFT = "method.fields.", "peft."
 # What a record is labelled with: a command line that could set these could make a record say what is not so.
 _LABELS = {
     f"{group}.{key}" for group in ("method", "task", "backbone") for key in ("name", "version", "family", "kind")
-}
+} | {"backbone.sha256"}
 # Values of these keys are text as it stands: a cell_id such as 17175e3302008168 or a folder 2024 is no number.
-_TEXT = ("data.root", "results.dir", "runs.dir", "experiment_name", "init_from", "backbone.path")
+_TEXT = ("data.root", "results.dir", "runs.dir", "experiment_name", "init_from", "backbone.path", "expect_cell_id")
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ def compose(overrides: list[str]) -> Composed:
     recipe_name = groups.pop("recipe", None)
     config = group_files.compose_groups(groups)
     method, backbone, task = (str(config[group]["name"]) for group in ("method", "backbone", "task"))
+    named = copy.deepcopy(config["task"]["source"])
     recipe = _recipe(recipe_name, method, backbone)
     config["recipe"] = {k: recipe[k] for k in ("name", "status", "note")}
     sources: dict[str, str] = {}
@@ -78,12 +79,24 @@ def compose(overrides: list[str]) -> Composed:
             )
         _assign(config, key, value, "")
         sources[key] = COMMAND_LINE
+    _name_rows(config["task"], named)
     if "target_modules" in config["method"]:
         modules = config["backbone"]["target_modules"]["modules"]
         config["method"]["target_modules"] = synonyms.module_kinds(config["method"]["target_modules"], modules)
     config["method"] = registry.method_options(method).normalised(config["method"])
     legend = {k: v for k, v in (recipe.get("sources") or {}).items() if k in sources.values()}
     return Composed(config, sources, legend)
+
+
+def _name_rows(task: dict[str, Any], named: Mapping[str, Any]) -> None:
+    """Give a ``task`` whose rows are not those of the ``named`` source, which its file describes, a name of its own:
+    what is not GLUE is never called GLUE."""
+    source = task["source"]
+    hub, theirs = source.get("hub") or {}, named.get("hub") or {}
+    if (source["benchmark"], source["dataset"]) != (named["benchmark"], named["dataset"]):
+        task["name"] = f"local/{source['benchmark']}/{source['dataset']}"
+    elif any(hub.get(key) != theirs.get(key) for key in ("id", "config")):
+        task["name"] = f"{hub['id']}/{hub.get('config') or source['dataset']}" if hub else f"local/{task['name']}"
 
 
 def _recipe(asked: str | None, method: str, backbone: str) -> Mapping[str, Any]:

@@ -20,7 +20,6 @@ from uora_bench.config.cell import DataSource
 from uora_bench.data import hub, image_folders, images, offline
 from uora_bench.data.files import SUFFIXES, join_rows, read_rows
 from uora_bench.errors import UserError, nearest
-from uora_bench.util.inside import inside
 from uora_bench.util.seeds import derive
 
 if TYPE_CHECKING:
@@ -78,12 +77,8 @@ class Source:
             return Dataset.from_list(made)
         if source.benchmark == IMAGE_FOLDER:
             return image_folders.read_image_folder(self.root, split)
-        if self.root is not None:
-            for suffix in SUFFIXES:
-                path = inside(self.root, f"{source.benchmark}/{source.dataset}/{split}{suffix}")
-                if path.is_file():
-                    return read_rows(path)
-        return self._from_hub(source, split)
+        path = self._file(source, split)
+        return self._from_hub(source, split) if path is None else read_rows(path)
 
     def _from_hub(self, source: DataSource, split: str) -> Dataset:
         what = f"{source.benchmark}/{source.dataset} split '{split}'"
@@ -106,6 +101,32 @@ class Source:
             why = f"the Hub says: {hub.reason(error)}" if online else "the Hub cannot be reached"
             raise UserError(f"no data for {what}: {folder} and {why}; {out}") from None
 
+    def origin(self, source: DataSource, splits: Iterable[str]) -> str:
+        """Where the rows of ``splits`` come from: ``generated``, ``folder`` (of pictures), ``hub``, ``mirror`` (local
+        files that prefetching wrote from the repository that ``source`` names, by the manifest's sha256), ``files``
+        (any other local ones: nothing says that they hold the named set), or two of these joined by ``+``."""
+        if source.benchmark in ("generated", IMAGE_FOLDER):
+            return "generated" if source.benchmark == "generated" else "folder"
+        found = set()
+        manifest = offline.Manifest.read(self.root) if self.root is not None and self.root.is_dir() else None
+        for name in {part.split("[")[0] for split in splits for part in split.split("+")}:
+            path = self._file(source, name)
+            if path is None or manifest is None:
+                found.add("hub")
+                continue
+            key = path.relative_to(manifest.root).as_posix()
+            entry = manifest.files.get(key)
+            ours = entry is not None and entry.kind == "dataset" and source.hub and entry.repo == source.hub.id
+            found.add("mirror" if ours and manifest.wrong(key, full=True) is None else "files")
+        return "+".join(sorted(found))
+
+    def _file(self, source: DataSource, split: str) -> Path | None:
+        """The local file that holds ``split``."""
+        if self.root is None:
+            return None
+        paths = (self.root / source.benchmark / source.dataset / f"{split}{suffix}" for suffix in SUFFIXES)
+        return next((path for path in paths if path.is_file()), None)
+
     def hashes(self, source: DataSource, splits: Iterable[str]) -> dict[str, str]:
         """``{file name: 16 hex digits of its sha256}`` of the local files that hold ``splits``; empty for rows from
         elsewhere. A look at the files, not at the rows: what a grid can afford to tell whether data has changed."""
@@ -113,8 +134,7 @@ class Source:
         if self.root is None or source.benchmark in ("generated", IMAGE_FOLDER):
             return found
         for name in dict.fromkeys(part.split("[")[0] for split in splits for part in split.split("+")):
-            paths = [inside(self.root, f"{source.benchmark}/{source.dataset}/{name}{suffix}") for suffix in SUFFIXES]
-            path = next((p for p in paths if p.is_file()), None)
+            path = self._file(source, name)
             if path is not None:
                 with open(path, "rb") as handle:
                     found[path.name] = hashlib.file_digest(handle, "sha256").hexdigest()[:16]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from uora_bench.config.cell import Settings
-from uora_bench.errors import CellError, UserError
+from uora_bench.config.cell import Settings, build_method
+from uora_bench.config.options import MethodOptions
+from uora_bench.errors import UserError
+from uora_bench.execution.configuration import ADAPTER, HEAD, read_configuration
 from uora_bench.records.record import Sizes
 from uora_bench.training.evaluation import outputs_file
 from uora_bench.util import atomic
@@ -18,38 +19,52 @@ if TYPE_CHECKING:
     from uora_bench.methods.base import Method
     from uora_bench.tasks.base import Task
 
-ADAPTER, HEAD, CONFIGURATION = "adapter.safetensors", "head.safetensors", "cell.json"
 # Relative to the largest logit. float32 gives about 1e-6; half precision rounds W + ΔW once more.
 _MERGE_TOLERANCE = {"float32": 1e-3, "float64": 1e-3, "float16": 2e-2, "bfloat16": 5e-2}
 
 
-def merge_check(model: Any, method: Method, task: Task, dev: Any, accelerator: Any) -> float | None:
-    """Largest difference of the logits on one dev batch, merged against adapter, relative to the largest logit."""
-    import torch
-
-    from uora_bench.methods.base import backbone_parameters
-
+def merge_check(model: Any, method: Method, task: Task, dev: Any, accelerator: Any) -> tuple[float | None, str | None]:
+    """(largest difference of the logits on one dev batch, merged against adapter, relative to the largest logit; what
+    is wrong or kept it from being found out). The scores stand either way: nothing here may cost a finished training.
+    """
     if not method.mergeable:
-        return None
+        return None, None
     plain_model = accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     was_training = plain_model.training
-    plain_model.eval()
-    batch = task.collate(dev, range(min(8, len(dev))), "dynamic")
-    inputs = {k: v.to(accelerator.device) for k, v in batch.items() if k not in ("labels", "weight")}
-    with torch.inference_mode():
-        before = plain_model(**inputs).logits.double()
-        method.merge()
-        after = plain_model(**inputs).logits.double()
-        method.unmerge()
-    plain_model.train(was_training)
-    error = float((before - after).abs().max() / before.abs().max().clamp_min(1e-12))
+    try:
+        found = _merge_error(plain_model, method, task, dev, accelerator.device)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is the merging that failed, not the training
+        return None, f"failed: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    finally:
+        plain_model.train(was_training)
+    from uora_bench.methods.base import backbone_parameters
+
     stored = min((p.dtype for p in backbone_parameters(plain_model).values()), key=lambda dtype: dtype.itemsize)
-    if not error <= _MERGE_TOLERANCE[str(stored).removeprefix("torch.")]:
-        raise CellError(f"the merged model differs from the adapter model: logits by {error:.2e} of the largest")
-    return error
+    if found <= _MERGE_TOLERANCE[str(stored).removeprefix("torch.")]:
+        return found, None
+    if not math.isfinite(found):
+        return None, "failed: merged, the logits are not finite"
+    return found, f"failed: merged, the logits differ by {found:.2e} of the largest"
+
+
+def _merge_error(model: Any, method: Method, task: Task, dev: Any, device: Any) -> float:
+    import torch
+
+    model.eval()
+    batch = task.collate(dev, range(min(8, len(dev))), "dynamic")
+    inputs = {k: v.to(device) for k, v in batch.items() if k not in ("labels", "weight")}
+    with torch.inference_mode():
+        before = model(**inputs).logits.double()
+        try:
+            method.merge()
+            after = model(**inputs).logits.double()
+        finally:
+            method.unmerge()
+    return float((before - after).abs().max() / before.abs().max().clamp_min(1e-12))
 
 
 def save_weights(folder: Path, method: Method, head: Mapping[str, Any], warm: bool) -> Sizes:
+    """Write adapter and head into the run folder. ``warm``: the adapter began with another's weights."""
     from safetensors.torch import save_file
 
     def tensors(named: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,18 +91,23 @@ def publish_outputs(folder: Path, records: Path, cell_id: str, roles: Sequence[s
     return named
 
 
-def save_configuration(folder: Path, values: Mapping[str, Any], cell_id: str) -> None:
-    """Keep the resolved configuration in the run folder: with it and the weights, `uora_bench.export` needs no more."""
-    text = json.dumps({"cell_id": cell_id, "values": values}, indent=1, allow_nan=False, ensure_ascii=False)
-    atomic.write_text(folder / CONFIGURATION, text + "\n")
+def warm_start_file(settings: Settings, method: MethodOptions) -> Path | None:
+    """The adapter file that ``init_from`` means; None where it is not given.
 
-
-def warm_start_file(settings: Settings) -> Path | None:
+    Raises:
+        UserError: when there is none, it is damaged, or its weights would mean another update in a cell of ``method``.
+    """
     given = settings.init_from
     if given is None:
         return None
     for folder in (Path(given), Path(settings.runs_dir) / settings.experiment_name / given):
         if (folder / ADAPTER).is_file():
+            try:
+                configuration = read_configuration(folder)
+                configuration.check_file(ADAPTER)
+                check_same_update(build_method(configuration.values["method"]), method)
+            except UserError as error:
+                raise UserError(f"init_from: {error}") from None
             return folder / ADAPTER
     raise UserError(
         f"init_from='{given}' is neither the run folder nor the cell_id (of experiment "
@@ -95,15 +115,27 @@ def warm_start_file(settings: Settings) -> Path | None:
     )
 
 
+def check_same_update(source: MethodOptions, method: MethodOptions) -> None:
+    """Raise `UserError` where weights trained with ``source`` would be another update under ``method``."""
+    if (source.name, source.version) != (method.name, method.version):
+        raise UserError(
+            f"the adapter is of method={source.name} (version {source.version}), this cell's is {method.name} (version "
+            f"{method.version}): it must come from the same method"
+        )
+    then, now = source.defines_update, method.defines_update
+    for key in sorted(then.keys() | now.keys()):
+        if then.get(key) != now.get(key):
+            raise UserError(
+                f"the adapter was trained with {key}={then.get(key)}, this cell has {key}={now.get(key)}, so the same "
+                f"weights would be another update; set {key}={then.get(key)}"
+            )
+
+
 def warm_start(method: Method, path: Path) -> None:
+    """Put the adapter in ``path`` into ``method``; raises `UserError` when its tensors do not fit."""
     from safetensors.torch import load_file
 
     try:
         method.load_adapter_state(load_file(path))
     except UserError as error:
         raise UserError(f"init_from: {error}; it must come from the same method, rank and targets") from None
-
-
-def sha256(path: Path) -> str:
-    """The hash of a file's bytes."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -12,8 +12,10 @@ from uora_bench.config.cell import HELD_OUT, Cell
 from uora_bench.data import tokens
 from uora_bench.errors import UserError
 from uora_bench.execution import artifacts
+from uora_bench.execution.configuration import write_configuration
 from uora_bench.records.record import CellRecord, Counts, Timing
 from uora_bench.records.selection import select_scores
+from uora_bench.training.checkpoint import FOLDER, Checkpoints
 
 if TYPE_CHECKING:
     from uora_bench.execution.job import Job
@@ -33,7 +35,7 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
         from accelerate.utils import DistributedDataParallelKwargs
 
         from uora_bench.models import backbones
-        from uora_bench.training import checkpoint, cpu_ops, distributed, peak_memory, precision, sharding, trainer
+        from uora_bench.training import cpu_ops, distributed, peak_memory, precision, sharding, trainer
 
         getattr(transformers, task.head.auto_class)  # a lazy module: imports most of the library
     from uora_bench.training.inject import inject
@@ -76,19 +78,23 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
     peaks = {"setup": peak_memory.peak_memory()[0]}
     setup = time.perf_counter() - job.started
     folder = job.folder
+    checkpoints = Checkpoints(folder / FOLDER, job.cell_id)
     failed = True
     try:
-        history = trainer.fit(
-            cell, model, head, method, task, encoded, tracker, folder / "checkpoints", accelerator, stop
-        )
-        sharded = sharding.is_sharded(model)  # nothing can be merged into a shard
-        with watch.measure("merge check"):
-            merge_error = None if sharded else artifacts.merge_check(model, method, task, encoded["dev"], accelerator)
+        history = trainer.fit(cell, model, head, method, task, encoded, tracker, checkpoints, accelerator, stop)
+        sharded = sharding.is_sharded(model)
+        merge_error, merge_problem = None, "not run: sharded" if sharded else None  # nothing merges into a shard
+        if accelerator.is_main_process:
+            with watch.measure("save"):  # before the merging is tried, which may go wrong
+                sizes = artifacts.save_weights(folder, method, head, warm=start_adapter is not None)
+                write_configuration(folder, job.composed.values, job.cell_id, summed=True)
+        if not sharded:
+            with watch.measure("merge check"):
+                merge_error, merge_problem = artifacts.merge_check(model, method, task, encoded["dev"], accelerator)
         failed = False
         if not accelerator.is_main_process:
             return None
         with watch.measure("save"):
-            sizes = artifacts.save_weights(folder, method, head, warm=start_adapter is not None)
             last = history.epochs[-1].epoch
             outputs = artifacts.publish_outputs(folder, job.record_folder, job.cell_id, list(job.rows), last)
         seconds = _timing(setup, watch.totals, history.seconds)
@@ -118,13 +124,15 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
                 "too_long": {role: split.too_long for role, split in encoded.items() if split.too_long},
                 **({"cpu_ops": passes} if passes else {}),
                 **({"outputs": outputs} if outputs else {}),
-                **({"merge_check": "not run: sharded"} if sharded else {}),
+                **({"merge_check": merge_problem} if merge_problem else {}),
             },
         )
         done.write(job.record_folder)
         tracker.summary({f"{rule}/{cell.task.metric.primary}": _primary(done, rule) for rule in done.scores})
         # the record is there, so the state to resume from is no longer needed; the best weights stay
-        (folder / "checkpoints" / checkpoint.LAST).unlink(missing_ok=True)
+        checkpoints.remove_states()
+        if merge_problem and not sharded:
+            print(f"note: the merge check {merge_problem}; the scores are of the unmerged model", file=sys.stderr)
         return done
     finally:
         with watch.measure("record"):
@@ -136,12 +144,11 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
 def _begin(job: Job, main: bool, resolved: str, counts: Counts) -> Tracker:
     """Save the configuration, start the tracker and say what is about to be trained; nothing of it but on ``main``."""
     from uora_bench.execution import trackers
-    from uora_bench.training import checkpoint
 
     if not main:
         return trackers.Tracker()
     cell, folder = job.cell, job.folder
-    artifacts.save_configuration(folder, job.composed.values, job.cell_id)
+    write_configuration(folder, job.composed.values, job.cell_id)
     facts = {**cell.canonical(), "cell_id": job.cell_id, "recipe": cell.recipe.name, "precision": resolved}
     tracker = trackers.start(
         job.settings.tracker,
@@ -150,7 +157,7 @@ def _begin(job: Job, main: bool, resolved: str, counts: Counts) -> Tracker:
         job.settings.experiment_name,
         facts,
         folder,
-        resumed=(folder / "checkpoints" / checkpoint.LAST).is_file(),
+        resumed=Checkpoints(folder / FOLDER, job.cell_id).some,
     )
     print(
         f"{cell.label} [{job.cell_id}]: recipe {cell.recipe.name} ({cell.recipe.status}), {resolved}, adapter "

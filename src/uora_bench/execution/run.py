@@ -22,6 +22,7 @@ from uora_bench.config.compose import Composed
 from uora_bench.config.preflight import preflight
 from uora_bench.errors import Busy, CellError, Interrupted, UserError, failure_kind
 from uora_bench.execution import artifacts, fitting
+from uora_bench.execution.configuration import file_sha256
 from uora_bench.execution.job import Job, is_main
 from uora_bench.records import attempts, provenance
 from uora_bench.records.record import CellRecord, find_record, record_path
@@ -70,15 +71,16 @@ def run_cell(composed: Composed, overrides: list[str], stop: StopRequest, starte
     method, task = create_method(cell.method, cell.seed), create_task(cell.task)
     watch.add("import", time.perf_counter() - started)
     precision.resolve(cell.trainer.precision)  # an impossible one is known before any download
-    start_adapter = artifacts.warm_start_file(settings)
+    start_adapter = artifacts.warm_start_file(settings, cell.method)
     if start_adapter is not None:
-        cell = replace(cell, init_from=artifacts.sha256(start_adapter))
+        cell = replace(cell, init_from=file_sha256(start_adapter))
     if cell.method.acts_in_forward:
         cell = replace(cell, micro_batch_size=cell.trainer.micro_batch_size)
     if cell.backbone.path is not None:  # a name and a revision say nothing of weights somebody put in a folder
-        cell = replace(cell, weights=backbones.weights_sha256(cell.backbone))
+        files = backbones.files_sha256(cell.backbone)
+        cell = replace(cell, weights=backbones.weights_sha256(cell.backbone), files=files)
     if cell.task.metric.script is not None:
-        cell = replace(cell, metric=artifacts.sha256(cell.task.metric.script))
+        cell = replace(cell, metric=file_sha256(cell.task.metric.script))
     with watch.measure("data"):
         source = sources.Source(Path(settings.data_root) if settings.data_root else None)
         loaded = task.splits(source)
@@ -86,6 +88,7 @@ def run_cell(composed: Composed, overrides: list[str], stop: StopRequest, starte
         fingerprints = {role: sources.fingerprint(r) for role, r in rows.items()}
     cell_id = cell.cell_id("/".join(f"{k}:{v}" for k, v in sorted(fingerprints.items())))
     job = Job(cell, settings, composed, cell_id, fingerprints, rows, task, overrides, started, {}, watch)
+    _check_expected(job)
     if _already_done(job):
         return Ended(0, cell_id, job.record_folder)
     with watch.measure("import"):
@@ -93,6 +96,7 @@ def run_cell(composed: Composed, overrides: list[str], stop: StopRequest, starte
     with watch.measure("record"):
         job.facts |= provenance.collect()
         job.facts["data_files"] = source.hashes(cell.task.source, cell.task.to_load.values())
+        job.facts["rows_from"] = source.origin(cell.task.source, cell.task.to_load.values())
     job.facts["started"] = datetime.now(UTC).isoformat(timespec="seconds")
     if start_adapter is not None:
         job.facts["init_from"] = start_adapter.parent.name
@@ -122,6 +126,19 @@ def _held_out(rows: dict[str, Any], cell: Cell) -> dict[str, Any]:
     if not len(train):
         raise UserError(f"holdout={cell.holdout:g} leaves no row to train on; take a smaller share (trainer.holdout)")
     return {**rows, "train": train, HELD_OUT: held}
+
+
+def _check_expected(job: Job) -> None:
+    """Raise `UserError` where the call is to make another cell than it does."""
+    expected = job.settings.expect_cell_id
+    if expected in (None, job.cell_id):
+        return
+    facts = [f"{role} rows {digest}" for role, digest in job.fingerprints.items()]
+    facts += [f"weights sha256 {job.cell.weights[:12]}…"] if job.cell.weights else []
+    raise UserError(
+        f"this is cell {job.cell_id}, not {expected} (expect_cell_id): its settings, data or weights are not those of "
+        f"the record; here: {', '.join(facts)}"
+    )
 
 
 def _already_done(job: Job) -> bool:

@@ -83,16 +83,21 @@ def _front_matter(facts: Facts) -> Iterator[str]:
     head["library_name"] = _LIBRARIES[facts.request.format]
     if facts.head.auto_class in _PIPELINES:
         head["pipeline_tag"] = _PIPELINES[facts.head.auto_class]
-    if cell.task.source.hub is not None:
+    if cell.task.source.hub is not None and _is_named_set(facts.record):
         head["datasets"] = [cell.task.source.hub.id]
     head["tags"] = [TAG, cell.method.name, cell.task.name, facts.request.format]
     yield from ("---", *yaml.safe_dump(head, sort_keys=False, allow_unicode=True).splitlines(), "---", "")
 
 
+def _is_named_set(record: CellRecord) -> bool:
+    """Whether it is known that the rows are those of the repository that the task names."""
+    return record.provenance.rows_from in ("hub", "mirror", "hub+mirror")
+
+
 def _base(facts: Facts) -> str:
     if facts.revision is None:
         where = f", `{facts.base}`" if facts.request.format == "peft" else ""
-        return f"{facts.source.cell.backbone.name} (a folder on the machine of the export{where})"
+        return f"{facts.record.cell['backbone']['name']} (a folder on the machine of the export{where})"
     return f"[{facts.base}](https://huggingface.co/{facts.base}) (revision `{facts.revision}`)"
 
 
@@ -225,5 +230,8 @@ def _provenance(record: CellRecord) -> Iterator[str]:
     yield f"- finished: {facts.finished}; precision of the forward pass: {record.precision}"
     data = ", ".join(f"{role} `{digest}`" for role, digest in facts.data.items())
     yield f"- data fingerprints: {data}"
+    hub = (facts.source or {}).get("hub")
+    if hub and not _is_named_set(record):
+        yield f"- the rows came from local files, which nobody compared with `{hub['id']}`"
     if record.cell.get("init_from"):
         yield f"- started from the adapter with sha256 `{record.cell['init_from']}`"

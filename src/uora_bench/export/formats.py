@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from uora_bench.errors import UserError
-from uora_bench.execution.artifacts import ADAPTER, CONFIGURATION, HEAD
+from uora_bench.execution.configuration import ADAPTER, HEAD, write_configuration
 from uora_bench.export import target_folder
 from uora_bench.export.request import ExportRequest
 from uora_bench.export.source import HALF, Source, read_source
@@ -31,8 +30,8 @@ def export(folder: Path, request: ExportRequest, target: Path | None) -> str:
         CellError: the written folder, loaded again, does not give the run's logits; nothing is left of it.
     """
     source = read_source(folder)
-    if source.native:  # it holds one set of weights, and says which
-        request = replace(request, weights=source.native["weights"])
+    if source.native is not None:  # it holds one set of weights, and says which
+        request = replace(request, weights=str(source.native.weights))
     source.weight_files(request.weights)
     target = target or Path("exports") / source.cell_id / request.name
     target_folder.check_target(target, request.force)
@@ -75,11 +74,12 @@ def export(folder: Path, request: ExportRequest, target: Path | None) -> str:
 
 def _check_origin(recorded: Mapping[str, Any], loaded: Loaded) -> None:
     """The backbone of today must be the run's: same commit on the Hub, same bytes in a folder."""
-    for key in ("weights_sha256", "commit"):
+    for key in ("weights_sha256", "files_sha256", "commit"):
         then, now = recorded.get(key), loaded.origin.get(key)
         if then and now and then != now:
+            what = "files" if key == "files_sha256" else "weights"
             raise UserError(
-                f"backbone={loaded.cell.backbone.name} has other weights now than the run had ({key} {now[:12]}…, then "
+                f"backbone={loaded.cell.backbone.name} has other {what} now than the run had ({key} {now[:12]}…, then "
                 f"{then[:12]}…); name a folder with the run's by backbone.path=<folder>"
             )
 
@@ -200,9 +200,7 @@ def _native(source: Source, loaded: Loaded, request: ExportRequest, folder: Path
     extra: dict[str, Any] = {"weights": request.weights}
     if loaded.cell.backbone.path is not None:
         extra["backbone_sha256"] = backbones.weights_sha256(loaded.cell.backbone)
-    content = {"cell_id": source.cell_id, "values": without_paths(source.values), "native": extra}
-    text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
-    atomic.write_text(folder / CONFIGURATION, text + "\n")
+    write_configuration(folder, without_paths(source.values), source.cell_id, extra, summed=True)
     path = loaded.cell.backbone.path
     loaded.model = model = None
     again = loading.load_cell(read_source(folder), request.weights, path).model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from uora_bench.config.cell import Cell
 from uora_bench.data import offline
-from uora_bench.errors import CellError, UserError
+from uora_bench.errors import UserError
 from uora_bench.export.source import Source
 from uora_bench.methods import create_method
 from uora_bench.models import backbones
@@ -56,7 +57,7 @@ def load_cell(source: Source, weights: str, backbone: str | None = None) -> Load
         cell = replace(cell, backbone=replace(cell.backbone, path=backbone))
     _check_backbone(source, cell)
     method, head = create_method(cell.method, cell.seed), create_task(cell.task).head
-    root = (source.values.get("data") or {}).get("root")
+    root = source.settings.data_root
     if root is not None and Path(root).is_dir():  # where the run took its model from, unless this is another machine
         offline.use(root)
     fresh = backbones.load_backbone(cell.backbone, head, cell.seed)
@@ -64,13 +65,13 @@ def load_cell(source: Source, weights: str, backbone: str | None = None) -> Load
     plain, own = frozenset(model.state_dict()), {id(p) for p in model.parameters()}
     opened, _ = inject(cell, model, method)
     shared = [id(p) in own for p in method.parameters()]
-    _fill(method, opened, files)
+    _fill(source, method, opened, files)
     return Loaded(model.eval(), fresh.processor, cell, method, head, fresh.origin, plain, any(shared), not all(shared))
 
 
 def _check_backbone(source: Source, cell: Cell) -> None:
     """A native export names no folder of another machine: its backbone, if it was one, is known by its hash."""
-    expected = source.native.get("backbone_sha256")
+    expected = source.native.backbone_sha256 if source.native is not None else None
     if expected is None:
         return
     if cell.backbone.path is None:
@@ -84,21 +85,25 @@ def _check_backbone(source: Source, cell: Cell) -> None:
         )
 
 
-def _fill(method: Method, head: Mapping[str, Any], files: list[Path]) -> None:
-    """Put the saved adapter and head into the model."""
+def _fill(source: Source, method: Method, head: Mapping[str, Any], files: list[Path]) -> None:
+    """Put the saved adapter and head into the model, if they are what was saved."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     where = files[0].parent
     try:
         if len(files) == 1:
-            best = checkpoint.latest(where, files[0].name) or {}
+            best = checkpoint.Checkpoints(where, source.cell_id).read(files[0].name)
             method.load_state(best["method"])
             tensors: Mapping[str, Tensor] = best["head"]
         else:
+            for path in files:
+                source.configuration.check_file(path.name)
+            if not source.configuration.summed:
+                print(f"note: '{source.folder}' is older than checksums: damage is not seen", file=sys.stderr)
             method.load_adapter_state(load_file(files[0]))
             tensors = load_file(files[1])
-    except (SafetensorError, CellError, OSError, KeyError) as error:
+    except (SafetensorError, OSError, KeyError) as error:
         raise UserError(f"cannot read the weights in '{where}': {error}; run the cell again with force=true") from None
     for key in head.keys() ^ tensors.keys():
         raise UserError(f"the head file in '{where}' does not fit this cell: '{key}' is only in one of them")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from uora_bench.config.cell import Cell
+from uora_bench.config.cell import Cell, Settings
 from uora_bench.errors import UserError, nearest
-from uora_bench.execution.artifacts import ADAPTER, CONFIGURATION, HEAD
+from uora_bench.execution.configuration import ADAPTER, CONFIGURATION, HEAD, Configuration, Native, read_configuration
 from uora_bench.records.record import CellRecord, find_record, record_path
-from uora_bench.training.checkpoint import BEST
+from uora_bench.training.checkpoint import BEST, FOLDER
 from uora_bench.util.inside import inside
 
 WEIGHTS = ("last", "best")
@@ -20,21 +19,29 @@ HALF = ("float16", "bfloat16")
 
 @dataclass(frozen=True)
 class Source:
-    """A run folder, or a folder of ``format=native``.
-
-    ``native``: what such an export adds to ``cell.json``: ``weights`` (last | best) and, where the run took its
-    backbone from a folder, the ``backbone_sha256``; empty for a run folder.
-    """
+    """A run folder, or a folder of ``format=native``. ``settings``: where the run's own files were."""
 
     folder: Path
-    cell_id: str
-    values: dict[str, Any]
+    configuration: Configuration
     cell: Cell
-    native: dict[str, Any]
+    settings: Settings
+
+    @property
+    def cell_id(self) -> str:
+        return self.configuration.cell_id
+
+    @property
+    def values(self) -> dict[str, Any]:
+        return self.configuration.values
+
+    @property
+    def native(self) -> Native | None:
+        """What a native export says of itself; None for a run folder."""
+        return self.configuration.native if self.configuration.native.weights is not None else None
 
     @property
     def experiment(self) -> str:
-        return str(self.values["experiment_name"])
+        return self.settings.experiment_name
 
     def weight_files(self, weights: str) -> list[Path]:
         """The files that hold ``weights`` (last | best).
@@ -46,14 +53,14 @@ class Source:
             raise UserError(f"weights={weights}: there is no such choice{nearest(weights, WEIGHTS)}")
         both = [self.folder / ADAPTER, self.folder / HEAD]
         if self.native:
-            if weights == "best" and self.native.get("weights") != "best":
+            if weights == "best" and self.native.weights != "best":
                 raise UserError(
                     f"'{self.folder}' holds the last epoch's weights only; weights=best needs the run folder"
                 )
             wanted = both
         else:
             # best.pt is there from the first epoch on, but what is best is known when the run has ended
-            wanted = both if weights == "last" else [*both, self.folder / "checkpoints" / BEST]
+            wanted = both if weights == "last" else [*both, self.folder / FOLDER / BEST]
         absent = [path for path in wanted if not path.is_file()]
         if absent and absent[0].name == BEST:
             raise UserError(f"'{self.folder}' lacks checkpoints/{BEST}; weights=last is there")
@@ -70,7 +77,7 @@ class Source:
         Raises:
             UserError: when there is none, or one of a failure.
         """
-        folder = Path(results or self.values["results"]["dir"]) / "records" / self.experiment
+        folder = Path(results or self.settings.results_dir) / "records" / self.experiment
         found = find_record(folder, self.cell_id)
         if found is None:
             raise UserError(
@@ -121,27 +128,17 @@ def read_source(folder: Path) -> Source:
     Raises:
         UserError: when it is no folder of a run or a native export, or one that this version cannot read.
     """
-    path = folder / CONFIGURATION
-    if not path.is_file():
-        if (folder / ADAPTER).is_file():
-            raise UserError(
-                f"'{folder}' has no {CONFIGURATION}: it is of an older version; give its command (it is in the record) "
-                "again with force=true"
-            )
-        raise UserError(f"'{folder}' is no run folder: no {CONFIGURATION} in it")
+    found = read_configuration(folder)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        values = data["values"]
-        cell = Cell.from_config(values)
-        found = Source(folder, str(data["cell_id"]), values, cell, dict(data.get("native", {})))
-        for name in (found.cell_id, found.experiment):  # folders are named after them
+        if found.native.weights not in (None, *WEIGHTS):
+            raise UserError(f"native.weights={found.native.weights}{nearest(str(found.native.weights), WEIGHTS)}")
+        cell, settings = Cell.from_config(found.values), Settings.from_config(found.values)
+        for name in (found.cell_id, settings.experiment_name):  # folders are named after them
             inside(folder, name)
-        return found
-    except UserError as error:
+    except (UserError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        what = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
         raise UserError(
-            f"'{path}' does not fit this version of uora_bench: {error}; use the commit that the record names"
+            f"'{folder / CONFIGURATION}' does not fit this version of uora_bench: {what}; use the commit that the "
+            "record names"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"cannot read '{path}': {type(error).__name__}: {error}; run the cell again with force=true"
-        ) from None
+    return Source(folder, found, cell, settings)

@@ -78,7 +78,7 @@ def _row(planned: Planned, cells: Grid) -> str:
     if planned.cell is None:
         names = [str(planned.row.get(k, "")) for k in ("method", "task", "backbone")]
     else:
-        names = [planned.cell.method.name, planned.cell.task.name, planned.cell.backbone.name]
+        names = [planned.cell.method.name, planned.cell.task.name, planned.cell.backbone.public_name]
     return " ".join([*(n for n in names if n), *_own(planned, cells)])
 
 

@@ -62,7 +62,7 @@ class Matcher:
     def __init__(self, records: Records) -> None:
         self.records = records
         self.done: dict[str, str] = {}
-        self._paths: dict[str, str] = {}
+        self._paths: dict[str, tuple[str | None, str | None]] = {}
 
     def candidates(self, planned: Planned, cell: Cell) -> list[Found]:
         """The records that are of this cell, as far as can be told without its data; the last written first."""
@@ -72,21 +72,23 @@ class Matcher:
             same_start = entry.started_from == begins if begins is not None else entry.started_from is None
             if (
                 same_start
-                and entry.record.cell.get("weights") == self._weights(cell)
+                and (entry.record.cell.get("weights"), entry.record.cell.get("files")) == self._hashes(cell)
                 and entry.record.cell.get("micro_batch_size") in (None, cell.trainer.micro_batch_size)
             ):
                 found.append(entry)
         # the last written first: several are there when the data changed
         return sorted(found, key=lambda f: f.record.provenance.finished or "", reverse=True)
 
-    def _weights(self, cell: Cell) -> str | None:
-        """The hash of the weights in ``backbone.path``, as a record has it; None where there is no path."""
+    def _hashes(self, cell: Cell) -> tuple[str | None, str | None]:
+        """The hashes of weights and other files in ``backbone.path``, as a record has them; None where there is no
+        path."""
         path = cell.backbone.path
         if path is None:
-            return None
+            return None, None
         if path not in self._paths:
             try:
-                self._paths[path] = weights.sha256_of(Path(path)) or "none there"
+                there = weights.sha256_of(Path(path))
+                self._paths[path] = (there, weights.sha256_of_rest(Path(path))) if there else ("none there", None)
             except OSError as error:
                 raise UserError(f"backbone.path='{path}': cannot read its weights: {error.strerror}") from None
         return self._paths[path]

@@ -51,14 +51,22 @@ class Estimator:
         if cell is None:
             return item
         t = cell.trainer
-        same = (cell.method.name, cell.task.name, cell.backbone.name, t.epochs, t.max_steps, t.batch_size, t.evaluate)
+        same = (
+            cell.method.name,
+            cell.task.name,
+            cell.backbone.public_name,
+            t.epochs,
+            t.max_steps,
+            t.batch_size,
+            t.evaluate,
+        )
         if same not in self._known:
             self._known[same] = self._estimate(cell)
         seconds, memory, basis = self._known[same]
         return replace(item, seconds=seconds, memory_bytes=memory, basis=basis)
 
     def _estimate(self, cell: Cell) -> tuple[float | None, int | None, str]:
-        method, task, backbone = cell.method.name, cell.task.name, cell.backbone.name
+        method, task, backbone = cell.method.name, cell.task.name, cell.backbone.public_name
         rows = self._rows.get(task)
         levels = (
             ((method, task, backbone), "method, task and backbone"),

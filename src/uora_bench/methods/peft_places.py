@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +18,7 @@ from uora_bench.methods.base import Target, linear_shape
 
 # their start needs values of the weights, but what they train does not depend on them: on meta, any weights will do
 _READ_WEIGHTS = ("frod", "shira")
+_KNOWS_TIES = ("trainable_tokens",)  # adapts both modules of a shared weight
 _MAY_LEAVE_OUT = ("exclude_modules", "layers_to_transform", "layers_pattern")
 
 
@@ -47,8 +48,11 @@ def places(tuner: Tuner, model: nn.Module, targets: Sequence[Target]) -> Any:
     """What PEFT's ``target_modules`` shall be: exact module paths, the user's own words, or None (PEFT's choice)."""
     given = tuner.fields.get("target_modules")
     outside = [(n, m) for n, m in model.named_modules() if not n.startswith(head_prefixes(model)) and n]
-    if given == "all-linear":  # PEFT's shorthand would take dense layers of the head too
-        return [n for n, m in outside if isinstance(m, nn.Linear) or type(m).__name__ == "Conv1D"]
+    if given == "all-linear":  # PEFT's shorthand would take the head's too; the output layer it leaves out
+        find_output: Any = getattr(model, "get_output_embeddings", None)
+        output = find_output() if find_output is not None else None
+        linear = [(n, m) for n, m in outside if isinstance(m, nn.Linear) or type(m).__name__ == "Conv1D"]
+        return [n for n, m in linear if m is not output]
     if given is not None or tuner.prompts:
         return given
     if tuner.kind == "ln_tuning":
@@ -73,8 +77,11 @@ def follows(tuner: Tuner, model: nn.Module, where: Any, targets: Sequence[Target
 
 
 def check(tuner: Tuner, model: nn.Module, targets: Sequence[Target]) -> None:
-    """Raise `UserError` when PEFT adapted the head, or other modules than the targets."""
+    """Raise `UserError` when PEFT adapted the head, a weight that serves in two places, or other modules than the
+    targets."""
     found = {n for n, m in model.named_modules() if isinstance(m, BaseTunerLayer)}
+    if tuner.kind not in _KNOWS_TIES:
+        _refuse_tied(model, found)
     for name in sorted(found):
         if f"{name}.".startswith(head_prefixes(model)):
             raise UserError(f"peft.target_modules also means {name}, which is the task head's; be more exact")
@@ -86,6 +93,24 @@ def check(tuner: Tuner, model: nn.Module, targets: Sequence[Target]) -> None:
         raise UserError(f"peft.type={tuner.kind} takes modules by their name, which {name} shares; add its kind too")
     for name in sorted(left_out):
         raise UserError(f"peft.type={tuner.kind} does not adapt {name} ({type(model.get_submodule(name)).__name__})")
+
+
+def _refuse_tied(model: nn.Module, found: Set[str]) -> None:
+    """An update of one of two modules that share a weight is no update of that weight: it could never be merged."""
+    owners: dict[int, list[str]] = {}
+    for name, module in model.named_modules():
+        for parameter in module._parameters.values():
+            if parameter is not None:
+                owners.setdefault(id(parameter), []).append(name)
+    for name in sorted(found):
+        base: Any = model.get_submodule(name)
+        for parameter in base.get_base_layer().parameters():
+            others = [n for n in owners[id(parameter)] if not f"{n}.".startswith(f"{name}.")]
+            if others:
+                raise UserError(
+                    f"peft.target_modules: {name} shares its weight with {others[0]}, so its update could not be "
+                    "merged; leave it out (PEFT's all-linear does)"
+                )
 
 
 class Before:

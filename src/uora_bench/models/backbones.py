@@ -148,6 +148,15 @@ def weights_sha256(backbone: BackboneConfig) -> str:
     return _hash_weights(Path(place))
 
 
+def files_sha256(backbone: BackboneConfig) -> str | None:
+    """The hash of the other files in ``backbone.path`` that decide an outcome: configuration, tokenizer, …"""
+    place, _ = _locate(backbone)
+    try:
+        return weights.sha256_of_rest(Path(place))
+    except OSError as error:
+        raise UserError(f"backbone.path='{place}': cannot read '{error.filename}': {error.strerror}") from None
+
+
 def _hash_weights(folder: Path) -> str:
     try:
         digest = weights.sha256_of(folder)
@@ -254,9 +263,16 @@ def _check_picture_size(backbone: BackboneConfig, model: Any, processor: Any) ->
 
 
 def _origin(backbone: BackboneConfig, place: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    origin: dict[str, Any] = {"name": backbone.name, "id": backbone.id, "revision": backbone.revision}
+    origin: dict[str, Any] = {**backbone.identity}
     if place != backbone.id or "revision" not in arguments:
-        origin["weights_sha256"] = _hash_weights(Path(place))
+        origin["weights_sha256"] = found = _hash_weights(Path(place))
+        if backbone.path is not None:
+            origin["files_sha256"] = files_sha256(backbone)
+        elif backbone.sha256 is not None and found != backbone.sha256:
+            raise UserError(
+                f"backbone={backbone.name}: the package {backbone.package} has other weights (sha256 {found[:12]}…) "
+                f"than the name stands for ({backbone.sha256[:12]}…); name their folder with backbone.path=<folder>"
+            )
         return origin
     from huggingface_hub import constants
 

@@ -47,9 +47,9 @@ class Subject:
                 "instructions (task=instruct/…)"
             )
         # a native export holds one set of weights, and says which
-        weights = str(found.native.get("weights", config.weights))
+        weights = str(config.weights if found.native is None else found.native.weights)
         found.weight_files(weights)
-        results = places["results.dir"] or str(found.values["results"]["dir"])
+        results = places["results.dir"] or found.settings.results_dir
         seed = found.cell.seed if config.seed is None else config.seed
         return cls(found, weights, _task(found, config), seed, places["backbone.path"], results)
 
@@ -104,10 +104,11 @@ def _task(found: source.Source, config: AnswerConfig) -> Instruct:
 
 def _same_backbone(then: Mapping[str, Any], loaded: Loaded) -> None:
     """Raise `UserError` for a backbone of another commit or with other weight files than the record names."""
-    for key in ("weights_sha256", "commit"):
+    for key in ("weights_sha256", "files_sha256", "commit"):
         now = loaded.origin.get(key)
         if then.get(key) and now and then[key] != now:
+            what = "files" if key == "files_sha256" else "weights"
             raise UserError(
-                f"backbone={loaded.cell.backbone.name} has other weights now than the run had ({key} {now[:12]}…, then "
+                f"backbone={loaded.cell.backbone.name} has other {what} now than the run had ({key} {now[:12]}…, then "
                 f"{then[key][:12]}…); name a folder with the run's by backbone.path=<folder>"
             )

@@ -29,7 +29,9 @@ PACKAGES = (
 
 
 # not for a public record
-PATHS = ("data.root=", "results.dir=", "runs.dir=", "backbone.path=", "init_from=", "task.metric.name=/")
+PATHS = (
+    "data.root=", "results.dir=", "runs.dir=", "backbone.path=", "init_from=", "task.metric.name=/", "expect_cell_id=",
+)  # fmt: skip
 SNAPSHOT = "snapshot.json"  # beside src/ of a copy that `uora_bench.grid.launch.snapshot` made
 
 
@@ -98,6 +100,7 @@ class Provenance:
     launch: Launch | None = None  # None: no launcher
     data: dict[str, str] = field(default_factory=dict)  # role of a split -> hash of its rows; part of the cell_id
     data_files: dict[str, str] = field(default_factory=dict)  # file in data.root -> hash of its bytes
+    rows_from: str | None = None  # hub, mirror (of the Hub's), files (unverified), … (`data.sources.Source.origin`)
     source: dict[str, Any] = field(default_factory=dict)  # where the rows came from (`config.cell.DataSource`)
     backbone: dict[str, Any] = field(default_factory=dict)  # name, id, revision or commit, hash of the weights
     trainer: dict[str, Any] = field(default_factory=dict)  # all of it: the cell holds what decides the result
@@ -108,7 +111,7 @@ class Provenance:
     cpu_ops: dict[str, str] = field(default_factory=dict)  # operations replaced on a CPU
     outputs: dict[str, str] = field(default_factory=dict)  # split -> file beside the record with the texts written
     too_long: dict[str, int] = field(default_factory=dict)  # role -> rows that the option task.too_long cut or left out
-    merge_check: str | None = None  # why the merged model was not compared
+    merge_check: str | None = None  # why the merged model was not compared, or how it differs
     failure: Failure | None = None
     judge: Judge | None = None  # of grades beside the record: added by reports, not in the file
     remark: str | None = None  # what was found out about it later; tables print it

@@ -10,6 +10,7 @@ from pathlib import Path
 from uora_bench.errors import UserError, nearest
 from uora_bench.grid.request import GridRequest
 from uora_bench.grid.table_spec import Rule, TableSpec
+from uora_bench.records.record import CellRecord
 from uora_bench.report import write
 from uora_bench.report.aggregate import Number
 from uora_bench.report.collect import Run
@@ -145,9 +146,24 @@ def _cell(run: Run, number: Number, rule: str, column: Score) -> list[str]:
 
 
 def command(run: Run) -> str:
-    """The command line that makes this cell, with the adapter it started from where it did."""
-    words = list(run.overrides)
+    """The command line that makes this cell, with the adapter it started from where it did. Folders of the machine it
+    was made on are named by what has to be in them, and ``expect_cell_id`` has the run refuse anything else."""
+    words = [*run.overrides, *(_folders(run.recorded, run.overrides) if run.recorded is not None else ())]
     origin = run.recorded.provenance.init_from if run.recorded is not None else None
     if origin and not any(word.startswith("init_from=") for word in words):
         words.append(f"init_from=runs/{run.record.experiment}/{origin}")
     return "uora-bench " + shlex.join(words)
+
+
+def _folders(record: CellRecord, said: Sequence[str]) -> list[str]:
+    """The words of a command for the folders that ``record`` was made from and that ``said`` does not name."""
+    known, source, words = record.provenance, record.cell["task"]["source"], []
+    if record.cell.get("weights"):
+        words.append(f"backbone.path=<folder with the weights of sha256 {record.cell['weights']}>")
+    if known.data_files:
+        files = ", ".join(f"{name} of sha256 {digest}…" for name, digest in known.data_files.items())
+        words.append(f"data.root=<folder with {source['benchmark']}/{source['dataset']}/: {files}>")
+    elif source["benchmark"] == "imagefolder":
+        words.append("data.root=<the folder of pictures>")
+    words = [word for word in words if not any(w.startswith(word.split("=", 1)[0] + "=") for w in said)]
+    return [*words, f"expect_cell_id={record.cell_id}"] if words else []

@@ -1,39 +1,115 @@
 """Checkpoints of a run: the only writer of model and optimizer state in ``runs/``.
 
-``last.pt`` is everything a run needs to go on as if it had not stopped; ``best.pt`` the adapter and head of the best
-epoch. Both are written whole or not at all.
+``last.pt`` is everything a run needs to go on as if it had not stopped, ``previous.pt`` the one before it, ``best.pt``
+the adapter and head of the best epoch. Each is written whole or not at all, and ends with the cell's id and a checksum
+(`util.sealed`): what was damaged since, or belongs to another cell, is never gone on from.
 """
 
 from __future__ import annotations
 
+import os
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from uora_bench.errors import CellError
-from uora_bench.util import atomic
+from uora_bench.errors import UserError
+from uora_bench.util import atomic, sealed
 
-LAST, BEST = "last.pt", "best.pt"
-
-
-def save(folder: Path, state: dict[str, Any], name: str = LAST) -> None:
-    """Write ``state`` (tensors and plain values) to ``folder/name`` atomically."""
-    import torch
-
-    atomic.write_file(folder / name, lambda path: torch.save(state, path))
+LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
+FOLDER = "checkpoints"  # in the run folder
 
 
-def latest(folder: Path, name: str = LAST) -> dict[str, Any] | None:
-    """The state in ``folder/name``, on the CPU, or None when there is none; `CellError` when it cannot be read."""
-    import torch
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints of one cell in ``folder``."""
 
-    path = folder / name
-    if not path.is_file():
-        return None
+    folder: Path
+    cell_id: str
+
+    @property
+    def some(self) -> bool:
+        """Whether there is a state to go on from, good or not."""
+        return any((self.folder / name).is_file() for name in (LAST, PREVIOUS))
+
+    def save_last(self, state: dict[str, Any]) -> None:
+        """Write ``state`` (tensors and plain values) as ``last.pt``; the one that was there becomes ``previous.pt``."""
+
+        def writer(path: Path) -> None:
+            self._write(path, state)
+            if (self.folder / LAST).is_file():  # a kill from here on leaves the previous one, which is as good
+                os.replace(self.folder / LAST, self.folder / PREVIOUS)
+
+        atomic.write_file(self.folder / LAST, writer)
+
+    def save_best(self, state: dict[str, Any]) -> None:
+        """Write ``state`` as ``best.pt``."""
+        atomic.write_file(self.folder / BEST, lambda path: self._write(path, state))
+
+    def latest(self) -> tuple[dict[str, Any] | None, str]:
+        """The newest whole state, on the CPU, and a line to print ("" where there is nothing to say); (None, "") when
+        none was ever written.
+
+        Raises:
+            UserError: when there are checkpoints and none can be gone on from.
+        """
+        problems = []
+        for name in (LAST, PREVIOUS):
+            if not (self.folder / name).exists():
+                continue
+            try:
+                state = self.read(name)
+            except UserError as error:
+                problems.append(str(error))
+                continue
+            note = f"note: {problems[0]}; going on from {name}, the checkpoint before it" if problems else ""
+            return state, note
+        if problems:
+            raise UserError(f"{'; '.join(problems)}; force=true starts over")
+        return None, ""
+
+    def read(self, name: str) -> dict[str, Any]:
+        """The state in the file ``name``, on the CPU.
+
+        Raises:
+            UserError: when it is not there, damaged, or of another cell.
+        """
+        import torch
+
+        path = self.folder / name
+        try:
+            problem = sealed.seal_problem(path, self.cell_id)
+            if problem is None:
+                return dict(torch.load(path, map_location="cpu", weights_only=True))
+        except Exception as error:  # noqa: BLE001 - whatever it is, there is no state in it
+            problem = " ".join(str(getattr(error, "strerror", None) or error).split())[:200]
+        raise UserError(f"cannot use the checkpoint '{path}': {problem}")
+
+    def remove_states(self) -> None:
+        """Remove what only a run that goes on needs; ``best.pt`` stays."""
+        for name in (LAST, PREVIOUS):
+            (self.folder / name).unlink(missing_ok=True)
+
+    def _write(self, path: Path, state: dict[str, Any]) -> None:
+        import torch
+
+        torch.save(state, path)
+        sealed.seal(path, self.cell_id)
+
+
+@contextmanager
+def restoring(folder: Path) -> Iterator[None]:
+    """Inside, whatever does not fit while a whole state is put back is one line."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise CellError(f"cannot read the checkpoint {name} in the run folder; force=true starts over") from error
+        yield
+    except (KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError, UserError) as error:
+        what = f"it has no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
+        raise UserError(
+            f"the checkpoint in '{folder}' does not fit this run: {what}; go on with the version that made it, or "
+            "start over with force=true"
+        ) from error
 
 
 def random_state() -> dict[str, Any]:

@@ -153,3 +153,9 @@ class StopChecks:
             signum = self._cast.pop(0).signum()
             if signum is not None:
                 raise Interrupted(signum)
+
+
+def put_back(sums: torch.Tensor, kept: torch.Tensor, accelerator: Any) -> None:
+    """``kept`` are the ``sums`` of each process that saved them; where those were as many, each takes its own."""
+    rows, processes = kept.reshape(-1, 2), accelerator.num_processes
+    sums.copy_(rows[accelerator.process_index] if len(rows) == processes else rows.sum(dim=0) / processes)

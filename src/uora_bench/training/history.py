@@ -22,11 +22,23 @@ class History:
     restarts: int = 0
     peaks: dict[str, int] = field(default_factory=dict)  # phase -> bytes
     seconds: dict[str, float] = field(default_factory=dict)
+    logged: list[tuple[int, dict[str, float]]] = field(default_factory=list)  # (step, what the tracker was told)
 
     @classmethod
     def restored(cls, data: Mapping[str, Any]) -> History:
         """The history that ``data`` was made of; its numbers are taken as they are, so that no byte changes."""
         return cls(**{**data, "epochs": [_epoch(entry) for entry in data["epochs"]]})
+
+    def note(self, values: Mapping[str, Any]) -> None:
+        """Keep what the tracker is told now, as plain numbers: a start that is killed may take it with it."""
+        self.logged.append((self.steps, {k: v if type(v) is int else float(v) for k, v in values.items()}))
+
+    def check(self, position: int, per_epoch: int, total: int) -> None:
+        """Raise `ValueError` for a history that cannot be of a run of ``total`` steps, ``position`` steps into an epoch
+        of ``per_epoch``."""
+        done = len(self.epochs) * per_epoch + position
+        if not 0 <= position <= per_epoch or self.steps != min(done, total):
+            raise ValueError(f"it is at step {self.steps}, {position} steps after {len(self.epochs)} epochs")
 
 
 def _epoch(data: Mapping[str, Any]) -> EpochScores:

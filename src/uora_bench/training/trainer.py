@@ -9,11 +9,11 @@ bytes of an undisturbed one.
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from uora_bench.config.cell import HELD_OUT, Cell
@@ -23,7 +23,8 @@ from uora_bench.records.record import EpochScores
 from uora_bench.tasks.base import Encoded, Task
 from uora_bench.training import checkpoint, evaluation, optimisation, peak_memory, sharding
 from uora_bench.training.auxiliary import AuxiliarySteps
-from uora_bench.training.distributed import StopConsensus
+from uora_bench.training.checkpoint import Checkpoints
+from uora_bench.training.distributed import StopConsensus, put_back
 from uora_bench.training.history import History
 from uora_bench.util import atomic, timing
 from uora_bench.util.progress import Progress
@@ -52,20 +53,21 @@ def fit(
     task: Task,
     splits: Mapping[str, Encoded],
     tracker: Tracker,
-    folder: Path,
+    checkpoints: Checkpoints,
     accelerator: Any,
     stop: StopRequest,
 ) -> History:
     """Train ``model`` on ``splits["train"]`` and evaluate every other split but the held-out part after each epoch.
 
-    Resumes from ``folder`` if it holds a checkpoint. At the end the model holds the last epoch's weights and
-    ``best.pt`` those of the best one.
+    Resumes where ``checkpoints`` hold a state. At the end the model holds the last epoch's weights and ``best.pt``
+    those of the best one.
 
     Raises:
         CellError: when the loss is not finite.
+        UserError: when there are checkpoints, and none of them is whole and of this run.
         Interrupted: after a signal; the checkpoint then holds the step that was just finished.
     """
-    return _Fit(cell, model, head, method, task, splits, tracker, folder, accelerator, stop).run()
+    return _Fit(cell, model, head, method, task, splits, tracker, checkpoints, accelerator, stop).run()
 
 
 class _Fit:
@@ -78,14 +80,14 @@ class _Fit:
         task: Task,
         splits: Mapping[str, Encoded],
         tracker: Tracker,
-        folder: Path,
+        checkpoints: Checkpoints,
         accelerator: Any,
         stop: StopRequest,
     ) -> None:
         import torch
 
         self.cell, self.config, self.task, self.method, self.head = cell, cell.trainer, task, method, head
-        self.splits, self.tracker, self.folder, self.stop = splits, tracker, folder, stop
+        self.splits, self.tracker, self.checkpoints, self.stop = splits, tracker, checkpoints, stop
         self.accelerator, self.consensus = accelerator, StopConsensus(stop, accelerator)
         self.watch, self.history = timing.Stopwatch(), History()
         self.train_set = splits["train"]
@@ -291,7 +293,7 @@ class _Fit:
         self.progress.note(loss=f"{loss:.4f}", dev=shown)
         self.progress.say(f"epoch {epoch + 1}: loss {loss:.4f}, dev {shown}, {seconds:.0f} s so far")
         flat = {f"{r}/{k}": v for r, s in scores.items() for k, v in s.items() if isinstance(v, (int, float))}
-        self.tracker.log({"epoch": epoch + 1, "train/epoch_loss": loss, **flat}, history.steps)
+        self._track({"epoch": epoch + 1, "train/epoch_loss": loss, **flat})
 
     def _peak(self, phase: str) -> None:
         """Note the most memory since the last call under ``phase``, and begin anew."""
@@ -307,14 +309,14 @@ class _Fit:
         if history.best_score is None or (better and score != history.best_score):
             history.best_epoch, history.best_score = epoch + 1, score
             if self.accelerator.is_main_process:
-                checkpoint.save(self.folder, self._weights(), checkpoint.BEST)
+                self.checkpoints.save_best(self._weights())
         return f"{metric.primary} {score * metric.scale:.2f}"
 
     def _keep_outputs(self, role: str, epoch: int, predictions: Any) -> None:
         lines = self.task.outputs(predictions) if self.accelerator.is_main_process else None
         if lines is not None:
             text = "".join(f"{line}\n" for line in lines)
-            atomic.write_text(evaluation.outputs_file(self.folder.parent, role, epoch + 1), text)
+            atomic.write_text(evaluation.outputs_file(self.checkpoints.folder.parent, role, epoch + 1), text)
 
     # --- looks and checks -----------------------------------------------------------------------------------------
 
@@ -328,7 +330,11 @@ class _Fit:
             scalars["auxiliary/loss"] = self._mean(self.auxiliary_window)  # of the steps since the last log
             self.auxiliary_window.zero_()
         self.progress.note(loss=f"{loss:.4f}")
-        self.tracker.log({"train/loss": loss, **rate, **scalars}, self.history.steps)
+        self._track({"train/loss": loss, **rate, **scalars})
+
+    def _track(self, values: Mapping[str, Any]) -> None:
+        self.history.note(values)
+        self.tracker.log(values, self.history.steps)
 
     def _check_finite(self) -> None:
         import torch
@@ -392,48 +398,55 @@ class _Fit:
                 "auxiliary": self.auxiliary.state() if self.auxiliary is not None else {},
                 "auxiliary_window": auxiliary,
                 "logged_auxiliary": self._logged_auxiliary,
+                "forward": {path: list(layer.ran) for path, layer in self.method.layers.items()},
                 "precision": self.accelerator.mixed_precision,
                 "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler is not None else {},
             }
-            checkpoint.save(self.folder, state)
+            self.checkpoints.save_last(state)
         self.accelerator.wait_for_everyone()
         now = time.perf_counter()  # writing is not training
         self.watch.add("save", now - self._mark)
         self._mark = now
 
     def _resume(self) -> None:
-        state = checkpoint.latest(self.folder)
+        state, note = self.checkpoints.latest()
+        if note and self.accelerator.is_main_process:
+            print(note, file=sys.stderr)
         if state is None:
             return
-        if state["precision"] != self.accelerator.mixed_precision:
+        if state.get("precision") != self.accelerator.mixed_precision:
             raise UserError(
-                f"the checkpoint was made in precision '{state['precision']}', this machine resolves "
+                f"the checkpoint was made in precision '{state.get('precision')}', this machine resolves "
                 f"trainer.precision={self.config.precision} to '{self.accelerator.mixed_precision}'; go on where it "
                 "was made, or start over with force=true"
             )
+        with checkpoint.restoring(self.checkpoints.folder):
+            self._restore(state)
+        for step, values in self.history.logged:  # what an earlier start told the tracker may have died with it
+            self.tracker.log(values, step)
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        history, position = History.restored(state["history"]), state["position"]
+        history.check(position, self.per_epoch, self.total)
         self.method.load_state(state["method"])
+        for path, ran in state["forward"].items():
+            self.method.layers[path].ran = tuple(ran)
         if state["scaler"] and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         for name, parameter in self.head.items():
             parameter.data.copy_(state["head"][name])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
-        self.history = History.restored(state["history"])
-        self.history.restarts += 1
-        self.watch.totals = dict(self.history.seconds)
-        self.position = state["position"]
-        self._put_back(self.running, state["running"])
-        self._put_back(self.window, state["window"])
-        if self.auxiliary is not None:  # checkpoints older than auxiliary steps are of methods without them
-            self._put_back(self.auxiliary_window, state["auxiliary_window"])
+        self.history, self.position = history, position
+        history.restarts += 1
+        self.watch.totals = dict(history.seconds)
+        put_back(self.running, state["running"], self.accelerator)
+        put_back(self.window, state["window"], self.accelerator)
+        if self.auxiliary is not None:
+            put_back(self.auxiliary_window, state["auxiliary_window"], self.accelerator)
             self.auxiliary.load_state(state["auxiliary"])
             self._logged_auxiliary = state["logged_auxiliary"]
         rank = self.accelerator.process_index
         # another number of processes goes on with other random numbers
         if rank < len(state["random"]):
             checkpoint.set_random_state(state["random"][rank])
-
-    def _put_back(self, sums: torch.Tensor, kept: torch.Tensor) -> None:
-        """``kept`` are the sums of each process that saved them; where those were as many, each takes its own."""
-        rows, processes = kept.reshape(-1, 2), self.accelerator.num_processes
-        sums.copy_(rows[self.accelerator.process_index] if len(rows) == processes else rows.sum(dim=0) / processes)

@@ -1,4 +1,4 @@
-"""The hash of a folder's weight files: what a cell's id says of weights that somebody put in ``backbone.path``."""
+"""Hashes of a model's folder: what a cell's id says of a model that somebody put in ``backbone.path``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hashlib
 from pathlib import Path
 
 _BLOCK = 1 << 20  # bytes hashed at a time
+_DECIDES = (".json", ".txt", ".model", ".jinja", ".tiktoken", ".py")
 
 
 def sha256_of(folder: Path) -> str | None:
@@ -17,6 +18,22 @@ def sha256_of(folder: Path) -> str | None:
     """
     files = sorted(folder.glob("*.safetensors"))
     return _hash(tuple((str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files)) if files else None
+
+
+def sha256_of_rest(folder: Path) -> str | None:
+    """sha256 over names and bytes of the files in ``folder`` that decide what its weights are used for: configuration,
+    tokenizer, image processor, code; None when there are none.
+
+    Raises:
+        OSError: for a file that cannot be read.
+    """
+    digest, found = hashlib.sha256(), False
+    for path in sorted(folder.iterdir()):
+        if path.suffix in _DECIDES and path.is_file() and not path.name.startswith("."):
+            content = path.read_bytes()
+            digest.update(f"{path.name}:{len(content)}:".encode() + content)
+            found = True
+    return digest.hexdigest() if found else None
 
 
 @functools.cache  # asked for twice in a run: for the cell's id and for the record

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le, Lt
@@ -73,6 +73,13 @@ class MethodOptions:
     def extra_tokens(self) -> int:
         """How many positions the method takes of every input's length (virtual tokens)."""
         return 0
+
+    @property
+    def defines_update(self) -> dict[str, Any]:
+        """By key, the options without which trained weights do not say what the update is: with other ones the same
+        file is another map. A sub-class leaves out those that only say how weights are found."""
+        neutral = ("name", "version", "target_modules", "dropout", "forward", "holdout")
+        return {f"method.{f.name}": getattr(self, f.name) for f in fields(self) if f.name not in neutral}
 
     def check_library(self) -> None:
         """Raise `UserError` for options that another library refuses; may import that library."""

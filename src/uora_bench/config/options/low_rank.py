@@ -17,6 +17,10 @@ class LoRAOptions(LowRankOptions):
 
     alpha: float
 
+    @property
+    def defines_update(self) -> dict[str, Any]:
+        return {"method.rank": self.rank, "method.alpha": self.alpha}
+
 
 @dataclass(frozen=True, kw_only=True)
 class AlphaLoRAOptions(LowRankOptions):
@@ -45,6 +49,10 @@ class AlphaLoRAOptions(LowRankOptions):
         clean = {"in_training": False, "shuffle": True, "phase": "run"}
         own = getattr(self, name)
         return own if own is not None else (released if self.mode == "as_released" else clean)[name]
+
+    @property
+    def defines_update(self) -> dict[str, Any]:
+        return {"method.rank": self.rank, "method.alpha_r": self.rank if self.alpha_r is None else self.alpha_r}
 
     @property
     def held_out(self) -> float:

@@ -140,6 +140,14 @@ class PeftOptions(MethodOptions):
         return self.target_modules if self.takes_modules else ()
 
     @property
+    def defines_update(self) -> dict[str, Any]:
+        """Every field of PEFT's configuration, its defaults too, but dropout: what each means, only PEFT knows."""
+        found = tuner(self)
+        config = found.config(target_modules=["any"]) if self.takes_modules else found.config()
+        said = {f"peft.{k}": v for k, v in plain_config(config).items() if not k.endswith("dropout")}
+        return {"peft.type": self.type, **said}
+
+    @property
     def extra_tokens(self) -> int:
         return int(self.fields["num_virtual_tokens"]) if self.type in PROMPTS else 0
 

@@ -81,6 +81,12 @@ class TiedLoRAOptions(LowRankOptions):
         return frozenset(f for f in FACTORS if (f in VARIANTS[self.variant][1] if said[f] is None else said[f]))
 
     @property
+    def defines_update(self) -> dict[str, Any]:
+        constant = {f: getattr(self, f"{f}_initial") for f in "uv" if f not in self.trained}  # not in the file
+        named = {"rank": self.rank, "tie": self.tied, "layout": self.layout, "pairs": self.pairs}
+        return {f"method.{k}": v for k, v in {**named, **{f"{f}_initial": v for f, v in constant.items()}}.items()}
+
+    @property
     def start(self) -> str:
         """The factor that starts at zero, so that ΔW does and its gradient does not."""
         return self.zero or next(f for f in ("B", "v", "A", "u") if f in self.trained)

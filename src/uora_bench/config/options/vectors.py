@@ -27,6 +27,10 @@ class VeRAOptions(LowRankOptions):
     sharing: Sharing
     projection_seed: Seed | None
 
+    @property
+    def defines_update(self) -> dict[str, Any]:
+        return {"method.rank": self.rank}  # nothing scales it, and A and B are in the file
+
 
 @dataclass(frozen=True, kw_only=True)
 class UORAOptions(VeRAOptions):
