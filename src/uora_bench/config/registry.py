@@ -93,7 +93,7 @@ def method_options(name: str) -> type[MethodOptions]:
 
     if name in _METHODS:
         return _named(_METHODS[name], MethodOptions)
-    return only_subclass(f"uora_bench.methods.{name}", MethodOptions)
+    return only_subclass(f"uora_bench.methods.{check_choice('method', name)}", MethodOptions)
 
 
 def task_options(family: str) -> type[TaskOptions]:
@@ -106,10 +106,20 @@ def task_options(family: str) -> type[TaskOptions]:
 
     if family in _TASKS:
         return _named(_TASKS[family], TaskOptions)
-    try:
-        return only_subclass(f"uora_bench.tasks.{family}", TaskOptions)
-    except ModuleNotFoundError:
-        raise UserError(f"task.family: no family '{family}'{nearest(family, _TASKS)}") from None
+    return only_subclass(f"uora_bench.tasks.{check_family(family)}", TaskOptions)
+
+
+def check_family(family: str) -> str:
+    """``family`` itself if a file of ``tasks/`` has its name: what a configuration says never is a path to import.
+
+    Raises:
+        UserError: when there is no such family.
+    """
+    folder = Path(__file__).resolve().parents[1] / "tasks"
+    names = {path.stem for path in folder.glob("*.py")} - {"__init__", "base", "causal"}
+    if family not in names:
+        raise UserError(f"task.family: no family '{family}'{nearest(family, names)}")
+    return family
 
 
 def _named(path: str, base: type[T]) -> type[T]:

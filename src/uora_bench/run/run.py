@@ -21,7 +21,7 @@ from uora_bench.config.compose import Composed
 from uora_bench.config.preflight import preflight
 from uora_bench.errors import Busy, CellError, Interrupted, UserError, failure_kind
 from uora_bench.records import attempts, provenance
-from uora_bench.records.record import CellRecord, find_record, record_path
+from uora_bench.records.record import CellRecord, content_id, find_record, record_path
 from uora_bench.run import artifacts, fitting
 from uora_bench.run.configuration import file_sha256
 from uora_bench.run.job import Job, is_main
@@ -132,6 +132,11 @@ def _already_done(job: Job) -> bool:
     done = find_record(job.record_folder, job.cell_id)
     if done is None or done.status != "done":
         return False
+    if content_id(done) != job.cell_id:
+        raise UserError(
+            f"the record '{record_path(job.record_folder, job.cell_id)}' is of another cell than its name says: it was "
+            "changed by hand; move it out of the folder and give the same command again"
+        )
     (job.folder / _FORCED).unlink(missing_ok=True)
     if is_main():
         path = record_path(job.record_folder, job.cell_id)
