@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -245,10 +245,11 @@ def read_record_data(path: Path) -> dict[str, Any]:
     return data
 
 
-def content_id(record: CellRecord) -> str:
-    """The `config.cell.Cell.cell_id` of what ``record`` says of its cell and data: its name, if nobody changed it."""
-    fingerprint = "/".join(f"{role}:{digest}" for role, digest in sorted(record.provenance.data.items()))
-    text = json.dumps([plain(record.cell), fingerprint], sort_keys=True, separators=(",", ":"))
+def content_id(cell: Mapping[str, Any], data: Mapping[str, str]) -> str:
+    """`config.cell.Cell.cell_id` from the ``cell`` and the ``data`` (of its provenance) that a record holds: its name,
+    if nobody changed it."""
+    fingerprint = "/".join(f"{role}:{digest}" for role, digest in sorted(data.items()))
+    text = json.dumps([plain(cell), fingerprint], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

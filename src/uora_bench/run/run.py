@@ -132,7 +132,7 @@ def _already_done(job: Job) -> bool:
     done = find_record(job.record_folder, job.cell_id)
     if done is None or done.status != "done":
         return False
-    if content_id(done) != job.cell_id:
+    if content_id(done.cell, done.provenance.data) != job.cell_id:
         raise UserError(
             f"the record '{record_path(job.record_folder, job.cell_id)}' is of another cell than its name says: it was "
             "changed by hand; move it out of the folder and give the same command again"
