@@ -101,6 +101,22 @@ def test_a_broken_file_is_made_again(tmp_path):
     assert processor.calls == 4
 
 
+def test_no_flipped_bit_and_no_file_of_other_texts_is_taken(tmp_path):
+    cache, processor = TokenCache(tmp_path), Counted()
+    first = lists(cache(processor, [["a b", "c"]]))
+    (path,) = tmp_path.glob("*.npz")
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 7):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :])
+        assert lists(cache(processor, [["a b", "c"]])) == first
+        assert path.read_bytes() == whole
+    assert processor.calls == 1 + len(range(0, len(whole), 7))
+    cache(processor, [["a b c", "d", "a"]])
+    (other,) = set(tmp_path.glob("*.npz")) - {path}
+    other.replace(path)
+    assert lists(cache(processor, [["a b", "c"]])) == first
+
+
 def test_a_folder_that_cannot_be_written_costs_nothing_but_a_word(tmp_path, capsys):
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
     found = TokenCache(tmp_path / "file" / "tokens")(Counted(), [["a b", "c"]])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForImageClassification
 
 from tests.support.tinymodels import backbone_config, gpt2, inject, make_method, roberta
+from uora_bench.config.compose import compose
 from uora_bench.errors import CellError, UserError
 from uora_bench.export import checks, formats, peft_format, plain, source, target_folder
 from uora_bench.export.loading import Loaded
@@ -398,3 +401,31 @@ def test_a_folder_that_is_no_run_is_one_line(content: str | None, part: str, tmp
     with pytest.raises(UserError, match=part) as caught:
         source.read_source(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_odd_values_in_the_configuration_of_an_older_run_are_one_line_or_harmless(tmp_path: Path) -> None:
+    values = compose(["method=lora", "task=tiny/nli", "recipe=none"]).values
+    data = {"cell_id": "0" * 16, "values": values, "native": {"weights": "last", "backbone_sha256": None}}
+    draw, refused, tried = random.Random(0), 0, 0
+
+    def places(node: Any, path: tuple[Any, ...] = ()) -> Any:
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            yield (*path, key)
+            if isinstance(value, (dict, list)):
+                yield from places(value, (*path, key))
+
+    for where in places(data):
+        changed = copy.deepcopy(data)
+        node: Any = changed
+        for part in where[:-1]:
+            node = node[part]
+        node[where[-1]] = draw.choice([None, [], {}, "x", "\ud800", True, -1, 10**400, [[]], {"a": {}}, "os.path"])
+        (tmp_path / "cell.json").write_text(json.dumps(changed))
+        tried += 1
+        try:
+            found = source.read_source(tmp_path)
+            found.weight_files("last")
+        except UserError as error:
+            refused += "has not finished" not in str(error)
+            assert len(str(error).splitlines()) == 1, error  # noqa: PT017
+    assert refused > tried // 2

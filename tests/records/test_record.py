@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from uora_bench.config.cell import MetricSpec
+from uora_bench.config.compose import compose
 from uora_bench.errors import UserError
 from uora_bench.records.provenance import Git, Provenance
 from uora_bench.records.record import (
@@ -30,6 +31,7 @@ from uora_bench.records.record import (
 )
 from uora_bench.records.selection import select_scores
 from uora_bench.util import atomic
+from uora_bench.util.schema import plain
 
 ACCURACY = MetricSpec("glue/rte", "accuracy")
 ERROR = MetricSpec("made/up", "error", higher_is_better=False)
@@ -41,12 +43,15 @@ def epoch(number: int, dev: float, halves: tuple[float, float] | None = None, na
     return EpochScores(number, 10 * number, 0.5, scores, 1.5, halves=halves)
 
 
+CELL = plain(compose(["method=uora", "task=tiny/nli", "recipe=none", "method.tau=1e-5"]).cell.canonical())
+
+
 def done(**changes: Any) -> CellRecord:
     epochs = (epoch(1, 0.5, (0.4, 0.6)), epoch(2, 0.75, (0.7, 0.8)))
     values: dict[str, Any] = {
         "schema": SCHEMA, "status": "done", "cell_id": CELL_ID, "experiment": "scratch", "label": "uora · ü",
-        "cell": {"method": {"name": "uora", "options": {"rank": 4, "tau": 1e-5}}, "seed": 0},
-        "recipe": {"name": "none"}, "sources": {"method.rank": "own"}, "metric": ACCURACY,
+        "cell": CELL, "recipe": {"name": "none", "status": "own"},
+        "sources": {"method.rank": "own"}, "metric": ACCURACY,
         "provenance": Provenance(Git("abc", False), {"torch": "2"}), "splits": {"dev": Split("validation", 4)},
         "scores": select_scores(epochs, ACCURACY), "epochs": epochs,
         "counts": Counts(10, 20, 1000), "bytes": Sizes(40, 100, 200), "seconds": Timing(0.5, 2.0, 1.0, 3.5),

@@ -132,6 +132,17 @@ def test_a_run_that_goes_on_from_a_damaged_checkpoint_ends_as_if_nothing_had_hap
     check_flips(tmp_path, 2)
 
 
+def test_a_resumed_run_tells_the_tracker_all_again_and_knows_its_forward_paths(tmp_path):
+    whole = contract_harness.train("lora", tmp_path / "whole")
+    contract_harness.train("lora", tmp_path / "parts", stop_at=contract_harness.PER_EPOCH + 3)
+    # a start in which nothing is left to train: what it knows comes from the checkpoint alone
+    last = contract_harness.train("lora", tmp_path / "parts")
+    again = contract_harness.train("lora", tmp_path / "parts")
+    assert last.rows == again.rows == whole.rows
+    assert again.method.forward_paths() == whole.method.forward_paths()
+    assert whole.method.forward_paths()
+
+
 @pytest.mark.slow
 def test_one_hundred_flipped_bits_change_no_result(tmp_path):
     check_flips(tmp_path, 100)

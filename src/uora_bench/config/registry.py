@@ -129,7 +129,7 @@ def method_options(name: str) -> type[MethodOptions]:
 
     if name in _METHODS:
         return _named(_METHODS[name], MethodOptions)
-    return only_subclass("methods", name, MethodOptions)
+    return only_subclass("methods", check_choice("method", name), MethodOptions)
 
 
 def task_options(family: str) -> type[TaskOptions]:
@@ -142,10 +142,21 @@ def task_options(family: str) -> type[TaskOptions]:
 
     if family in _TASKS:
         return _named(_TASKS[family], TaskOptions)
-    try:
-        return only_subclass("tasks", family, TaskOptions)
-    except ModuleNotFoundError:
-        raise UserError(f"task.family: no family '{family}'{nearest(family, _TASKS)}") from None
+    return only_subclass("tasks", check_family(family), TaskOptions)
+
+
+def check_family(family: str) -> str:
+    """``family`` itself if a file of ``tasks/``, the package's or a plug-in's, has its name: what a
+    configuration says never is a path to import.
+
+    Raises:
+        UserError: when there is no such family.
+    """
+    folder = Path(__file__).resolve().parents[1] / "tasks"
+    names = {path.stem for path in folder.glob("*.py")} - {"__init__", "base", "causal"}
+    if family not in names and plugins.owner("tasks", family) is None:
+        raise UserError(f"task.family: no family '{family}'{nearest(family, names)}")
+    return family
 
 
 def _named(path: str, base: type[T]) -> type[T]:

@@ -7,13 +7,12 @@ import hashlib
 import importlib.metadata
 import json
 import sys
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from uora_bench.data.ragged import Ragged
-from uora_bench.util import atomic
+from uora_bench.util import atomic, sealed
 
 FOLDER = ".tokens"  # in the folder of the runs
 _FEWEST_TEXTS = 500  # fewer are tokenised as fast as a file is found
@@ -31,18 +30,18 @@ class TokenCache:
     def __call__(self, processor: Any, texts: Sequence[Sequence[str]], **options: Any) -> dict[str, Ragged]:
         """``processor(*texts, **options)``, every model input but the attention mask, one sequence per row.
 
-        ``texts``: one list of strings, or two for pairs. A file that cannot be read is made again; one that cannot be
-        written is left out, with a word on stderr.
+        ``texts``: one list of strings, or two for pairs. A file that cannot be read, or does not hold what was written,
+        is made again; one that cannot be written is left out, with a word on stderr.
         """
         state = self._state(processor) if self.folder is not None and len(texts[0]) >= _FEWEST_TEXTS else None
         if state is None or self.folder is None:
             return _tokenise(processor, texts, options)
         path = self.folder / f"{_key(state, texts, options)}.npz"
-        found = _read_tokens(path)
+        found = _read_tokens(path, len(texts[0]))
         if found is None:
             found = _tokenise(processor, texts, options)
             try:
-                atomic.write_file(path, functools.partial(_write_tokens, tokens=found))
+                atomic.write_file(path, functools.partial(_write_tokens, key=path.stem, tokens=found))
             except OSError as error:
                 print(f"note: tokens are not kept in '{self.folder}': {error.strerror}", file=sys.stderr)
         return found
@@ -82,7 +81,7 @@ def _key(state: str, texts: Sequence[Sequence[str]], options: dict[str, Any]) ->
     return digest.hexdigest()[:32]
 
 
-def _write_tokens(path: Path, tokens: dict[str, Ragged]) -> None:
+def _write_tokens(path: Path, key: str, tokens: dict[str, Ragged]) -> None:
     import numpy as np
 
     arrays = {}
@@ -93,18 +92,22 @@ def _write_tokens(path: Path, tokens: dict[str, Ragged]) -> None:
         arrays[f"{name}.lengths"] = column.lengths.astype(np.int32)
     with open(path, "wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
+    sealed.seal(path, key)
 
 
-def _read_tokens(path: Path) -> dict[str, Ragged] | None:
+def _read_tokens(path: Path, rows: int) -> dict[str, Ragged] | None:
+    """The tokens in ``path``; None where there is no such file, or not one as it was written for ``rows`` texts."""
     import numpy as np
 
     try:
+        if sealed.seal_problem(path, path.stem) is not None:
+            return None
         with np.load(path, allow_pickle=False) as arrays:
             names = [key.removesuffix(".flat") for key in arrays.files if key.endswith(".flat")]
             found = {}
             for name in names:
                 offsets = np.concatenate([[0], np.cumsum(arrays[f"{name}.lengths"], dtype=np.int64)])
                 found[name] = Ragged(arrays[f"{name}.flat"].astype(np.int32), offsets)
-            return found or None
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+    except Exception:  # noqa: BLE001 - whatever it is: a cache is never worth a failed cell
         return None
+    return found if found and all(len(column) == rows for column in found.values()) else None

@@ -13,7 +13,7 @@ from uora_bench.data import tokens
 from uora_bench.errors import UserError
 from uora_bench.execution import artifacts
 from uora_bench.execution.configuration import write_configuration
-from uora_bench.records.record import CellRecord, Counts, Timing
+from uora_bench.records.record import CellRecord, Counts, Timing, set_aside
 from uora_bench.records.selection import select_scores
 from uora_bench.training.checkpoint import FOLDER, Checkpoints
 
@@ -95,6 +95,9 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
         if not accelerator.is_main_process:
             return None
         with watch.measure("save"):
+            aside = set_aside(job.record_folder, job.cell_id) if job.settings.force else None
+            if aside is not None:
+                print(f"note: the record that was there, and its files, are now in '{aside}'", file=sys.stderr)
             last = history.epochs[-1].epoch
             outputs = artifacts.publish_outputs(folder, job.record_folder, job.cell_id, list(job.rows), last)
         seconds = _timing(setup, watch.totals, history.seconds)

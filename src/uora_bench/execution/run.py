@@ -25,7 +25,7 @@ from uora_bench.execution import artifacts, fitting
 from uora_bench.execution.configuration import file_sha256
 from uora_bench.execution.job import Job, is_main
 from uora_bench.records import attempts, provenance
-from uora_bench.records.record import CellRecord, find_record, record_path
+from uora_bench.records.record import CellRecord, content_id, find_record, record_path
 from uora_bench.util.secrets import scrub
 from uora_bench.util.signals import StopRequest
 from uora_bench.util.timing import Stopwatch
@@ -148,6 +148,11 @@ def _already_done(job: Job) -> bool:
     done = find_record(job.record_folder, job.cell_id)
     if done is None or done.status != "done":
         return False
+    if content_id(done.cell, done.provenance.data) != job.cell_id:
+        raise UserError(
+            f"the record '{record_path(job.record_folder, job.cell_id)}' is of another cell than its name says: it was "
+            "changed by hand; move it out of the folder and give the same command again"
+        )
     (job.folder / _FORCED).unlink(missing_ok=True)
     if is_main():
         path = record_path(job.record_folder, job.cell_id)

@@ -48,9 +48,9 @@ def places(tuner: Tuner, model: nn.Module, targets: Sequence[Target]) -> Any:
     """What PEFT's ``target_modules`` shall be: exact module paths, the user's own words, or None (PEFT's choice)."""
     given = tuner.fields.get("target_modules")
     outside = [(n, m) for n, m in model.named_modules() if not n.startswith(head_prefixes(model)) and n]
-    if given == "all-linear":  # PEFT's shorthand would take the head's too; the output layer it leaves out
-        find_output: Any = getattr(model, "get_output_embeddings", None)
-        output = find_output() if find_output is not None else None
+    if given == "all-linear":  # PEFT's shorthand, but for dense layers of the head; it leaves the output layer out
+        find: Any = getattr(model, "get_output_embeddings", lambda: None)
+        output = find()
         linear = [(n, m) for n, m in outside if isinstance(m, nn.Linear) or type(m).__name__ == "Conv1D"]
         return [n for n, m in linear if m is not output]
     if given is not None or tuner.prompts:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Any
 from uora_bench.errors import UserError
 from uora_bench.records.record import (
     SCHEMA,
+    content_id,
     parse_record,
     read_record,
     read_record_data,
@@ -125,19 +125,12 @@ def _new_id(path: Path, data: dict[str, Any]) -> str:
         known, cell, named = data["provenance"].get("data"), data["cell"], data["cell_id"] == path.stem
         if known is None and data["status"] == "failed" and named:
             return path.stem  # written by a launcher, which does not know the data: nothing says what the id is of
-        if named and _cell_id(cell, known or {}) == path.stem:
-            return _cell_id(_renamed(cell), known or {})
+        if named and content_id(cell, known or {}) == path.stem:
+            return content_id(_renamed(cell), known or {})
     raise UserError(
         f"the record '{path}' is not named by its content, so it was changed or renamed by hand; move it out of the "
         "folder, and give the same command again"
     )
-
-
-def _cell_id(cell: Mapping[str, Any], data: Mapping[str, str]) -> str:
-    """`config.cell.Cell.cell_id` from what a record holds."""
-    fingerprint = "/".join(f"{role}:{digest}" for role, digest in sorted(data.items()))
-    text = json.dumps([cell, fingerprint], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _move(path: Path, data: dict[str, Any], ids: Mapping[str, str]) -> _Move:

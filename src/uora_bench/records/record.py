@@ -7,21 +7,26 @@ rises when a name or a meaning changes, and `records.migrate` rewrites older fil
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable
+import os
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from uora_bench.config.cell import MetricSpec
 from uora_bench.errors import UserError
+from uora_bench.records import checks
 from uora_bench.records.provenance import Provenance
 from uora_bench.util import atomic
-from uora_bench.util.schema import build, plain
+from uora_bench.util.schema import build, convert, plain
 from uora_bench.util.secrets import scrub
 
 SCHEMA = 2
 RULES = ("last", "best_dev", "heldout_dev")
+REPLACED = "replaced"  # folder in an experiment's, of records that force=true made anew
 
 
 class OldRecord(UserError):
@@ -192,9 +197,16 @@ def read_record(path: Path) -> CellRecord:
 
     Raises:
         OldRecord: one of schema 1.
-        UserError: not JSON, another schema, an unknown or missing key, a wrong type, or a done record without results.
+        UserError: not JSON, another schema, an unknown or missing key, a wrong type, a done record without results, or
+            one named after another cell.
     """
-    return parse_record(read_record_data(path), path)
+    record = parse_record(read_record_data(path), path)
+    if record.cell_id != path.stem:
+        raise UserError(
+            f"the record '{path}' says that it is of cell {record.cell_id}: it was renamed or changed by hand; move it "
+            "out of the folder"
+        )
+    return record
 
 
 def parse_record(data: dict[str, Any], path: Path) -> CellRecord:
@@ -222,14 +234,47 @@ def read_record_data(path: Path) -> dict[str, Any]:
         UserError: when there is none.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+        text = path.read_text(encoding="utf-8")
+        data = json.loads(text, parse_constant=_refuse)
         if not isinstance(data, dict):
             raise ValueError("it holds no JSON object")
-    except (OSError, ValueError) as error:
+        checks.check_json(text, data)
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(
             f"cannot read the record '{path}': {str(error).splitlines()[0]}; remove it and run again"
         ) from None
     return data
+
+
+def content_id(cell: Mapping[str, Any], data: Mapping[str, str]) -> str:
+    """`config.cell.Cell.cell_id` from the ``cell`` and the ``data`` (of its provenance) that a record holds: its name,
+    if nobody changed it."""
+    fingerprint = "/".join(f"{role}:{digest}" for role, digest in sorted(data.items()))
+    text = json.dumps([plain(cell), fingerprint], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def set_aside(folder: Path, cell_id: str) -> Path | None:
+    """Move the record of ``cell_id`` and the files named after it to a folder of their own, which no table reads;
+    returns it, or None where there is no finished record.
+
+    Raises:
+        OSError: when the file system refuses.
+    """
+    try:
+        found = find_record(folder, cell_id)
+    except UserError:
+        return None  # what cannot be read is replaced
+    if found is None or found.status != "done":
+        return None
+    stamp = re.sub(r"\D", "", found.provenance.finished or "")[:14] or "unknown"
+    target = folder / REPLACED / f"{cell_id}.{stamp}"
+    while target.exists():
+        target = target.with_name(f"{target.name}+")
+    target.mkdir(parents=True)
+    for path in sorted(folder.glob(f"{cell_id}.*"), key=lambda p: p == record_path(folder, cell_id)):
+        os.replace(path, target / path.name)  # the record last: until then it is still the cell's
+    return target
 
 
 def find_record(folder: Path, cell_id: str) -> CellRecord | None:
@@ -252,6 +297,13 @@ def _refuse(constant: str) -> None:
 
 
 def _check(record: CellRecord) -> None:
+    checks.check_cell(record.cell)
+    for key in ("name", "status"):
+        convert(str, record.recipe.get(key), f"recipe.{key}")
+    metric = record.metric
+    checks.check_scores(metric, (s for e in record.epochs for s in e.scores.values()), False)
+    checks.check_scores(metric, (s for rule in record.scores.values() for s in rule.scores.values()), False)
+    checks.check_scores(metric, (rule.scores.get("dev", {}) for rule in record.scores.values()), True)
     if any(e.halves is not None and len(e.halves) != 2 for e in record.epochs):
         raise UserError("the halves of an epoch are two numbers")
     if record.status == "done":

@@ -172,6 +172,7 @@ def _settings(entry: diff.Found) -> dict[str, Any]:
     apart = {
         "init_from": entry.started_from,
         "weights": cell.get("weights"),
+        "files": cell.get("files"),
         "micro_batch_size": cell.get("micro_batch_size"),
         "data": entry.record.provenance.data.get("dev"),
     }

@@ -165,5 +165,9 @@ def _folders(record: CellRecord, said: Sequence[str]) -> list[str]:
         words.append(f"data.root=<folder with {source['benchmark']}/{source['dataset']}/: {files}>")
     elif source["benchmark"] == "imagefolder":
         words.append("data.root=<the folder of pictures>")
+    if record.cell.get("metric"):
+        words.append(
+            f"task.metric.name=<{record.metric.name.removeprefix('local/')}.py of sha256 {record.cell['metric']}>"
+        )
     words = [word for word in words if not any(w.startswith(word.split("=", 1)[0] + "=") for w in said)]
     return [*words, f"expect_cell_id={record.cell_id}"] if words else []

@@ -15,7 +15,7 @@ def task_class(family: str) -> type[Task]:
     """The `Task` sub-class of ``tasks/<family>.py``."""
     from uora_bench.tasks.base import Task
 
-    return registry.only_subclass("tasks", family, Task)  # type: ignore[type-abstract]
+    return registry.only_subclass("tasks", registry.check_family(family), Task)  # type: ignore[type-abstract]
 
 
 def create_task(config: TaskConfig) -> Task:

@@ -113,9 +113,13 @@ def convert(hint: Any, value: Any, where: str) -> Any:
             return {str(k): v for k, v in value.items()}
         return {str(k): convert(args[1], v, _join(where, str(k))) for k, v in value.items()}
     if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        if not math.isfinite(value):
-            raise UserError(f"{where}={value!r} must be finite")
-        return float(value)
+        try:
+            number = float(value)
+        except OverflowError:  # a whole number beyond all floats
+            number = math.inf
+        if not math.isfinite(number):
+            raise UserError(f"{where}={str(value)[:40]} must be finite")
+        return number
     if isinstance(hint, type) and isinstance(value, hint) and (hint is bool) == isinstance(value, bool):
         return value
     how = ""
