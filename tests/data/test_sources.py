@@ -412,3 +412,10 @@ def test_a_longer_text_is_cut_to_the_longest_allowed(tokenizer: Any) -> None:
     task = task_of("glue/rte", "task.max_length=8")
     encoded = task.encode(rows_of(task), tokenizer)
     assert encoded.lengths.max() == 8
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz"])
+def test_a_json_array_is_answered_with_the_way_to_lines(suffix: str, tmp_path: Path) -> None:
+    path, text = write(tmp_path, suffix), " [\n" + ",\n".join(json.dumps(row) for row in ROWS) + "]"
+    path.write_bytes(gzip.compress(text.encode()) if suffix == ".jsonl.gz" else text.encode())
+    assert "one JSON array: write one object a line" in refusal(tmp_path)
