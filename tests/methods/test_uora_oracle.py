@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from tests.support.tinymodels import inject, make_method
+from uora_bench.contract.models import inject, make_method
 
 
 @pytest.fixture(scope="module")

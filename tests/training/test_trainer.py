@@ -10,10 +10,10 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from tests.support.tinymodels import inject, make_method, roberta
 from uora_bench.config import registry
 from uora_bench.config.cell import HELD_OUT
 from uora_bench.config.compose import compose
+from uora_bench.contract.models import inject, make_method, roberta
 from uora_bench.errors import CellError
 from uora_bench.models.heads import head_parameters
 from uora_bench.run.trackers import Tracker
