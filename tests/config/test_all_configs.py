@@ -19,13 +19,13 @@ import yaml
 
 from tests.support.architectures import HEADS
 from tests.support.architectures import skeleton as plain_skeleton
-from tests.support.tinymodels import backbone_config, make_method
 from uora_bench.config import compose as composing
 from uora_bench.config import groups as group_files
 from uora_bench.config import registry
 from uora_bench.config.cell import BackboneConfig, Cell
 from uora_bench.config.compose import Composed, leaves, recipe_values
 from uora_bench.config.preflight import check_target_modules, preflight
+from uora_bench.contract.models import backbone_config, make_method
 from uora_bench.errors import ImpossiblePair, UserError
 from uora_bench.execution.dry_run import describe
 from uora_bench.methods import create_method

@@ -16,9 +16,9 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from tests.support.tinymodels import make_method
 from uora_bench.config.cell import Cell
 from uora_bench.config.compose import compose
+from uora_bench.contract.models import make_method
 from uora_bench.data import hub
 from uora_bench.errors import UserError
 from uora_bench.execution.trackers import Tracker

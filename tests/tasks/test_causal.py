@@ -14,8 +14,8 @@ from datasets import Dataset
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from tests.support.tinymodels import gpt2
 from uora_bench.config.compose import compose
+from uora_bench.contract.models import gpt2
 from uora_bench.data import sources
 from uora_bench.errors import UserError
 from uora_bench.tasks import create_task

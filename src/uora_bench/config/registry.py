@@ -38,16 +38,21 @@ _TASKS = {
 }
 
 
+def package_dir() -> Path:
+    """The folder of the package itself."""
+    return Path(__file__).resolve().parents[1]
+
+
 def configs_dir() -> Path:
     """The folder of YAML files: inside an installed package, else the checkout's top-level ``configs/``."""
-    here = Path(__file__).resolve().parents[1]
+    here = package_dir()
     packaged = here / "configs"
     return packaged if packaged.is_dir() else here.parents[1] / "configs"
 
 
 def paper_dir() -> Path:
     """The folder of published numbers: inside an installed package, else the checkout's ``results/paper``."""
-    here = Path(__file__).resolve().parents[1]
+    here = package_dir()
     packaged = here / "paper"
     return packaged if packaged.is_dir() else here.parents[1] / "results" / "paper"
 
