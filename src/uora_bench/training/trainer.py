@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -43,6 +43,9 @@ class Tracker(Protocol):
 
     def log(self, values: Mapping[str, Any], step: int) -> None:
         """Record ``values`` at optimizer step ``step``."""
+
+    def log_again(self, rows: Sequence[tuple[int, Mapping[str, Any]]]) -> None:
+        """Record what earlier starts logged, as (step, values): some of it may have been lost with them."""
 
 
 def fit(
@@ -191,10 +194,10 @@ class _Fit:
         )
         self.rows = self.task.set_epoch(self.train_set, shares, derive(self.cell.seed, "augmentation", epoch))
 
-    def _clock(self) -> None:
-        """Add what has passed since the last look to the training time."""
+    def _clock(self, part: str = "train") -> None:
+        """Add what has passed since the last look to the time of ``part``."""
         now = time.perf_counter()
-        self.watch.add("train", now - self._mark)
+        self.watch.add(part, now - self._mark)
         self._mark = now
 
     def _step(self, batch: Any) -> None:
@@ -379,9 +382,8 @@ class _Fit:
         if self.accelerator.num_processes > 1:
             randomness = gather_object(randomness)
         # of every process its own: added up in another order they would be other numbers
-        running, window, auxiliary = map(
-            self.accelerator.gather, (self.running[None], self.window[None], self.auxiliary_window[None])
-        )
+        sums = (self.running[None], self.window[None], self.auxiliary_window[None])
+        running, window, auxiliary = map(self.accelerator.gather, sums)
         if self.position:
             self._peak("train")
         self.history.seconds = dict(self.watch.totals)
@@ -404,9 +406,7 @@ class _Fit:
             }
             self.checkpoints.save_last(state)
         self.accelerator.wait_for_everyone()
-        now = time.perf_counter()  # writing is not training
-        self.watch.add("save", now - self._mark)
-        self._mark = now
+        self._clock("save")  # writing is not training
 
     def _resume(self) -> None:
         state, note = self.checkpoints.latest()
@@ -422,8 +422,7 @@ class _Fit:
             )
         with checkpoint.restoring(self.checkpoints.folder):
             self._restore(state)
-        for step, values in self.history.logged:  # what an earlier start told the tracker may have died with it
-            self.tracker.log(values, step)
+        self.tracker.log_again(self.history.logged)
 
     def _restore(self, state: dict[str, Any]) -> None:
         history, position = History.restored(state["history"]), state["position"]
