@@ -21,7 +21,7 @@ Run = Callable[..., Result]
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty folder in which this process is, with no plug-in named, and no precision settled by or for another test."""
+    """An empty folder in which this process is, with no plug-in named; no test settles the precision of another."""
     AcceleratorState._reset_state(reset_partial_state=True)
     monkeypatch.setenv(plugins.VARIABLE, "")
     monkeypatch.chdir(tmp_path)
