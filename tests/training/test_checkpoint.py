@@ -10,7 +10,7 @@ import torch
 
 from tests.support import contract_harness
 from uora_bench.errors import UserError
-from uora_bench.run.trackers import Tracker
+from uora_bench.execution.trackers import Tracker
 from uora_bench.training.checkpoint import LAST, PREVIOUS, Checkpoints
 
 ID = "0" * 16  # of the harness

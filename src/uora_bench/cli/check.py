@@ -12,7 +12,7 @@ from uora_bench.config import plugins, registry
 from uora_bench.errors import UserError, nearest
 
 if TYPE_CHECKING:
-    from uora_bench.contract.check import Outcome
+    from uora_bench.contract.check import Finding
 
 KINDS = ("method", "task", "backbone", "experiment")
 _LONGEST = 400  # characters of what is told of a check
@@ -31,14 +31,14 @@ def _act(given: Given) -> int:
         raise UserError(
             f"'{given.passed[0]}': a method is checked with the options of its YAML, at a small rank; drop the word"
         )
-    outcomes = _outcomes(kind, name, given.passed, slow, only)
+    findings = _findings(kind, name, given.passed, slow, only)
     print(f"{kind} {name}, {_origin(kind, name)}", flush=True)
     found = Counter[str]()
-    for outcome in outcomes:
-        found[outcome.state] += 1
-        told = " ".join(outcome.told.split())
+    for finding in findings:
+        found[finding.state] += 1
+        told = " ".join(finding.told.split())
         told = told if len(told) <= _LONGEST else f"{told[:150]} … {told[150 - _LONGEST :]}"
-        print(f"{outcome.state:<8}  {outcome.name}: {told}", flush=True)
+        print(f"{finding.state:<8}  {finding.name}: {told}", flush=True)
     slower = "; slow=true adds two processes, a killed run and a compiled model (minutes)"
     print(
         ", ".join(f"{count} {state}" for state, count in found.items())
@@ -71,7 +71,7 @@ def _origin(kind: str, name: str) -> str:
     return f"of plug-in {owner.name}: {path}" if owner is not None else "built in"
 
 
-def _outcomes(kind: str, name: str, words: Sequence[str], slow: bool, only: str) -> Iterator[Outcome]:
+def _findings(kind: str, name: str, words: Sequence[str], slow: bool, only: str) -> Iterator[Finding]:
     if kind == "method":
         import torch
 
@@ -88,7 +88,7 @@ def _outcomes(kind: str, name: str, words: Sequence[str], slow: bool, only: str)
     from uora_bench.config import synonyms
     from uora_bench.contract import entries
 
-    tries: dict[str, Callable[[str, Sequence[str]], Iterator[Outcome]]] = {
+    tries: dict[str, Callable[[str, Sequence[str]], Iterator[Finding]]] = {
         "task": entries.check_task,
         "backbone": entries.check_backbone,
         "experiment": entries.check_experiment,

@@ -10,7 +10,7 @@ from contextlib import redirect_stderr
 from transformers.utils import logging
 
 from uora_bench.contract import maths, processes, start, state, training
-from uora_bench.contract.check import Case, Check, Outcome, cases_of_check, reason_of
+from uora_bench.contract.check import Case, Check, Finding, cases_of_check, reason_of
 from uora_bench.contract.harness import looked_at
 from uora_bench.contract.models import roberta
 
@@ -24,13 +24,13 @@ def cases_of(method: str, slow: bool = False) -> list[Case]:
     return [case for check in CHECKS if slow or not check.slow for case in cases_of_check(check, method)]
 
 
-def check_method(method: str, slow: bool = False, only: str = "") -> Iterator[Outcome]:
+def check_method(method: str, slow: bool = False, only: str = "") -> Iterator[Finding]:
     """Run the checks that have ``only`` in their names, one after the other; each ends with its first failure."""
     logging.set_verbosity_error()
     try:
         looked_at(method, roberta)
     except Exception as error:  # noqa: BLE001 - every check would say the same
-        yield Outcome("it_can_be_put_on_a_model", "failed", reason_of(error))
+        yield Finding("it_can_be_put_on_a_model", "failed", reason_of(error))
         return
     for check in CHECKS:
         if only in check.name and (slow or not check.slow):
@@ -38,9 +38,9 @@ def check_method(method: str, slow: bool = False, only: str = "") -> Iterator[Ou
             cases = cases_of_check(check, method)
             reason = next((said for case in cases if (said := failure(case))), "")
             if reason or not cases:
-                yield Outcome(check.name, "failed" if reason else "left out", reason or "does not apply")
+                yield Finding(check.name, "failed" if reason else "left out", reason or "does not apply")
             else:
-                yield Outcome(check.name, "ok", f"{len(cases)} × in {time.perf_counter() - started:.1f} s")
+                yield Finding(check.name, "ok", f"{len(cases)} × in {time.perf_counter() - started:.1f} s")
 
 
 def failure(case: Case) -> str:

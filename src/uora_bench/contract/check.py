@@ -69,7 +69,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Finding:
     """What became of one check: ``told`` is why it failed or was left out, else what it found."""
 
     name: str

@@ -17,7 +17,7 @@ from uora_bench.config.cell import Cell, Settings
 from uora_bench.config.compose import Composed, compose
 from uora_bench.config.groups import compose_groups
 from uora_bench.config.preflight import preflight
-from uora_bench.contract.check import Outcome, reason_of
+from uora_bench.contract.check import Finding, reason_of
 from uora_bench.data import offline
 from uora_bench.data.prefetch import needs
 from uora_bench.errors import UserError
@@ -31,31 +31,31 @@ _ROWS = {"train": 256, "dev": 64}
 _LABEL = re.compile(r"parameters: (.*)")
 
 
-def check_task(name: str, words: Sequence[str]) -> Iterator[Outcome]:
+def check_task(name: str, words: Sequence[str]) -> Iterator[Finding]:
     """Try task ``name`` with LoRA on its own backbone; ``words`` are more of the command line."""
     return _check_cell([f"task={name}", "method=lora", *words])
 
 
-def check_backbone(name: str, words: Sequence[str]) -> Iterator[Outcome]:
+def check_backbone(name: str, words: Sequence[str]) -> Iterator[Finding]:
     """Try backbone ``name`` with LoRA on the generated task of its kind; ``words`` are more of the command line."""
     try:
         task = TINY.get(compose_groups({"backbone": name})["backbone"].get("kind"), TINY["encoder"])
     except UserError as error:
-        return iter([Outcome("composes", "failed", str(error))])
+        return iter([Finding("composes", "failed", str(error))])
     return _check_cell([f"backbone={name}", f"task={task}", "method=lora", *words])
 
 
-def check_experiment(name: str, words: Sequence[str]) -> Iterator[Outcome]:
+def check_experiment(name: str, words: Sequence[str]) -> Iterator[Finding]:
     """Try every cell of experiment ``name`` as a configuration, each method × backbone as a model, and one by training
     it; ``words`` are more of the command line."""
     try:
         items = expand([f"experiment={name}", *words]).items
         planned = [(i, i.cell, i.settings) for i in items if i.cell is not None and i.settings is not None]
         shown = [f"{len(planned)} cells", *dict.fromkeys(f"left out: {i.reason}" for i in items if i.cell is None)]
-        yield Outcome("composes", "ok", "; ".join(shown))
+        yield Finding("composes", "ok", "; ".join(shown))
         for cell in {str((c.method, c.task, c.backbone, c.trainer)): c for _, c, _ in planned}.values():
             preflight(cell)
-        yield Outcome("preflight", "ok", "every cell")
+        yield Finding("preflight", "ok", "every cell")
         pairs = {(c.method.name, c.backbone.name): (list(i.overrides), c, s) for i, c, s in reversed(planned)}
         for given, cell, settings in reversed(pairs.values()):
             yield _described(compose(given), absent(cell, settings))
@@ -65,7 +65,7 @@ def check_experiment(name: str, words: Sequence[str]) -> Iterator[Outcome]:
         else:
             yield _left_out("trains", absent(*planned[0][1:]))
     except Exception as error:  # noqa: BLE001 - a broken plug-in may raise anything
-        yield Outcome("every cell", "failed", reason_of(error))
+        yield Finding("every cell", "failed", reason_of(error))
 
 
 def absent(cell: Cell, settings: Settings) -> list[str]:
@@ -84,39 +84,39 @@ def _has_model(need: needs.Model, root: Path | None) -> bool:
     return isinstance(try_to_load_from_cache(need.repo, "config.json", revision=need.revision), str)
 
 
-def _check_cell(words: list[str]) -> Iterator[Outcome]:
+def _check_cell(words: list[str]) -> Iterator[Finding]:
     step = "composes"
     try:
         composed = compose(words)
         cell = composed.cell
-        yield Outcome(step, "ok", cell.label)
+        yield Finding(step, "ok", cell.label)
         step = "preflight"
         preflight(cell)
-        yield Outcome(step, "ok", "pair, target modules, splits, metric, libraries")
+        yield Finding(step, "ok", "pair, target modules, splits, metric, libraries")
         step = "dry run"
         missing = absent(cell, composed.settings)
         yield _described(composed, missing)
         step = "trains"
         yield _left_out(step, missing) if missing else _trained(words, cell)
     except Exception as error:  # noqa: BLE001 - a broken plug-in may raise anything
-        yield Outcome(step, "failed", reason_of(error))
+        yield Finding(step, "failed", reason_of(error))
 
 
-def _left_out(step: str, missing: list[str]) -> Outcome:
-    return Outcome(step, "left out", f"needs {', '.join(missing)}; nothing is downloaded here")
+def _left_out(step: str, missing: list[str]) -> Finding:
+    return Finding(step, "left out", f"needs {', '.join(missing)}; nothing is downloaded here")
 
 
-def _described(composed: Composed, missing: list[str]) -> Outcome:
+def _described(composed: Composed, missing: list[str]) -> Finding:
     """``dry_run=true`` of a cell."""
     cell = composed.cell
     name = "dry run"
     if cell.backbone.architecture is None and any(need.startswith("model ") for need in missing):
         return _left_out(name, missing)
     found = _LABEL.search(describe(composed))
-    return Outcome(name, "ok", f"{cell.label}: {found[1] if found else 'no parameters'}")
+    return Finding(name, "ok", f"{cell.label}: {found[1] if found else 'no parameters'}")
 
 
-def _trained(words: list[str], cell: Cell) -> Outcome:
+def _trained(words: list[str], cell: Cell) -> Finding:
     """Two steps on a few rows, in a folder that goes again."""
     whole = {r: s for r, s in cell.task.to_load.items() if r in _ROWS and s.isidentifier()}
     if getattr(cell.task.options, "per_class", None) is not None:  # so many rows of each class: a part may lack some
@@ -134,5 +134,5 @@ def _trained(words: list[str], cell: Cell) -> Outcome:
         code = run_cell(compose(given), given, StopRequest()).code
         seconds = time.perf_counter() - started
     if code:
-        return Outcome("trains", "failed", said.getvalue().strip().rpartition("\n")[2])
-    return Outcome("trains", "ok", f"two steps, scores, merges and leaves a record: {cell.label} in {seconds:.0f} s")
+        return Finding("trains", "failed", said.getvalue().strip().rpartition("\n")[2])
+    return Finding("trains", "ok", f"two steps, scores, merges and leaves a record: {cell.label} in {seconds:.0f} s")

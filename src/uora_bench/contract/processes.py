@@ -47,7 +47,7 @@ def command(name: str, *words: str) -> list[str]:
     return ["-m", "uora_bench", f"method={name}", *rank, *WORDS, *words]
 
 
-def record(folder: Path) -> dict[str, Any]:
+def one_record(folder: Path) -> dict[str, Any]:
     """The one record below ``folder``."""
     (path,) = folder.glob("results/records/scratch/*.json")
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -109,7 +109,7 @@ def the_command_line_does_the_same_under_torchrun(name: str, folder: Path) -> No
         (folder / str(i)).mkdir()
         error = call([*launcher, *command(name)], folder / str(i))
         ensure(not error, f"the command line failed: {error}")
-        records.append(record(folder / str(i)))
+        records.append(one_record(folder / str(i)))
     one, two = records
     ensure((one["processes"], two["processes"]) == (1, 2), f"{two['processes']} processes ran")
     ensure(two["cell_id"] == one["cell_id"], "two processes make another cell_id")
@@ -130,7 +130,7 @@ def a_killed_run_goes_on_and_ends_with_the_same_bytes(name: str, folder: Path) -
     for part in ("whole", "killed"):
         error = call(words, folder / part)
         ensure(not error, f"the command line failed: {error}")
-    whole, killed = (record(folder / part) for part in ("whole", "killed"))
+    whole, killed = (one_record(folder / part) for part in ("whole", "killed"))
     ensure(killed["restarts"] == 1, f"{killed['restarts']} restarts were counted, not 1")
     ensure(killed["scores"] == whole["scores"], "a killed run ends with other scores")
     paths = [next((folder / part).glob("runs/scratch/*/adapter.safetensors")) for part in ("whole", "killed")]
