@@ -254,7 +254,7 @@ def tokenizer() -> Any:
     from transformers import AutoTokenizer
 
     cell = compose([]).cell
-    return AutoTokenizer.from_pretrained(backbones._locate(cell.backbone)[0])
+    return AutoTokenizer.from_pretrained(backbones.locate(cell.backbone)[0])
 
 
 def rows_of(task: Any, count: int = 9) -> Dataset:

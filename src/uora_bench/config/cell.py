@@ -114,11 +114,18 @@ class TaskConfig:
 
 @dataclass(frozen=True)
 class TargetModule:
-    """Where one adapter kind sits: the tail of a module's name and, in a fused projection, which part of its output."""
+    """Where one adapter kind sits: the tail of a module's name and, in a fused projection, which part of its output:
+    ``parts`` of ``of`` equal ones, from ``part`` on."""
 
     path: str
     part: int = 0
     of: int = 1
+    parts: int = 1
+
+    def canonical(self) -> dict[str, Any]:
+        """As plain data; records are older than ``parts``: at 1 it leaves no trace."""
+        values: dict[str, Any] = plain(self)
+        return {k: v for k, v in values.items() if (k, v) != ("parts", 1)}
 
 
 @dataclass(frozen=True)
@@ -141,6 +148,8 @@ class BackboneConfig:
     architecture: dict[str, Any] | None
     quantisation: Literal["none", "nf4"] = "none"
     sha256: str | None = None  # of the weights that the name stands for, where it is known
+    fresh: tuple[str, ...] = ()  # modules of the head that the weights lack (backbone=hf), beside the output layer
+    weights_seen: bool = True  # false: there were no weights to look at, and fresh is a guess
 
     @property
     def public_name(self) -> str:
@@ -158,6 +167,17 @@ class BackboneConfig:
             "id": self.id if named else None,
             "revision": self.revision if named else "local",
         }
+
+    @property
+    def described_head(self) -> str:
+        """The modules that are trained in full, and which of them because the weights lack them; for people."""
+        text = ", ".join(self.head)
+        if self.fresh:
+            why = "missing in the weights" if self.weights_seen else "no weights to look at, taken to be missing"
+            text += f" ({', '.join(self.fresh)}: {why}, so drawn anew and trained)"
+        elif not self.weights_seen:
+            text += " (no weights to look at: a pooler is taken to be among them)"
+        return text
 
     def _is_named(self, folder: Path) -> bool:
         try:
@@ -256,7 +276,10 @@ class Cell:
     @property
     def label(self) -> str:
         """A name for people, e.g. ``uora · glue/mrpc · minilm · seed 0``."""
-        return f"{self.method.name} · {self.task.name} · {self.backbone.public_name} · seed {self.seed}"
+        name = self.backbone.public_name
+        if self.weights is not None and name.startswith("local/"):
+            name = f"{name}@{self.weights[:8]}"  # folders of one name may hold two models
+        return f"{self.method.name} · {self.task.name} · {name} · seed {self.seed}"
 
     def canonical(self) -> dict[str, Any]:
         """What defines the experiment, as plain data: no paths, no recipe name, nothing about where it runs."""
@@ -298,7 +321,7 @@ class Cell:
             backbone["quantisation"] = self.backbone.quantisation
         backbone["head"] = list(self.backbone.head)
         backbone["target_modules"] = {
-            k: plain(m) for k, m in self.backbone.target_modules.modules.items() if k in kinds
+            k: m.canonical() for k, m in self.backbone.target_modules.modules.items() if k in kinds
         }
         return {
             "method": method,

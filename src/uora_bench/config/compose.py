@@ -27,7 +27,16 @@ _LABELS = {
     f"{group}.{key}" for group in ("method", "task", "backbone") for key in ("name", "version", "family", "kind")
 } | {"backbone.sha256"}
 # Values of these keys are text as it stands: a cell_id such as 17175e3302008168 or a folder 2024 is no number.
-_TEXT = ("data.root", "results.dir", "runs.dir", "experiment_name", "init_from", "backbone.path", "expect_cell_id")
+_TEXT = (
+    "data.root",
+    "results.dir",
+    "runs.dir",
+    "experiment_name",
+    "init_from",
+    "backbone.path",
+    "backbone.id",
+    "expect_cell_id",
+)
 
 
 @dataclass(frozen=True)
@@ -61,7 +70,10 @@ def compose(overrides: list[str]) -> Composed:
     config = group_files.compose_groups(groups)
     method, backbone, task = (str(config[group]["name"]) for group in ("method", "backbone", "task"))
     named = copy.deepcopy(config["task"]["source"])
-    recipe = _recipe(recipe_name, method, backbone)
+    own_model = backbone == registry.ANY_MODEL
+    if own_model:
+        config["backbone"]["kind"] = config["task"]["kind"]
+    recipe = _recipe(recipe_name, method, f"default_{config['task']['kind']}" if own_model else backbone)
     config["recipe"] = {k: recipe[k] for k in ("name", "status", "note")}
     sources: dict[str, str] = {}
     for key, entry in recipe_values(recipe, task).items():
@@ -80,6 +92,9 @@ def compose(overrides: list[str]) -> Composed:
         _assign(config, key, value, "")
         sources[key] = COMMAND_LINE
     _name_rows(config["task"], named)
+    if own_model:
+        root = config["data"]["root"]
+        config["backbone"] = registry.describe_model(config["backbone"], config["task"]["kind"], root)
     if "target_modules" in config["method"]:
         modules = config["backbone"]["target_modules"]["modules"]
         config["method"]["target_modules"] = synonyms.module_kinds(config["method"]["target_modules"], modules)

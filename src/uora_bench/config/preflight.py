@@ -99,8 +99,10 @@ def check_target_modules(backbone: BackboneConfig, asked: Sequence[str] | None) 
                 f"{place}.path='{module.path}' must name a module of every block, with {{layer}} for its number, "
                 "e.g. encoder.layer.{layer}.attention.self.query"
             )
-        if not 0 <= module.part < module.of:
-            raise UserError(f"{place}.part={module.part} of={module.of}: part must be from 0 to of - 1")
+        if not 0 <= module.part < module.part + module.parts <= module.of:
+            raise UserError(
+                f"{place}.part={module.part} of={module.of}: part must be from 0 to of - 1, and parts of them be there"
+            )
 
 
 def check_architecture(backbone: BackboneConfig) -> None:
