@@ -107,11 +107,13 @@ def _name_rows(task: dict[str, Any], named: Mapping[str, Any]) -> None:
     """Give a ``task`` whose rows are not those of the ``named`` source, which its file describes, a name of its own:
     what is not GLUE is never called GLUE."""
     source = task["source"]
+    if not isinstance(source, Mapping) or not isinstance(source.get("hub") or {}, Mapping):
+        return  # of a wrong type, which the cell refuses
     hub, theirs = source.get("hub") or {}, named.get("hub") or {}
     if (source["benchmark"], source["dataset"]) != (named["benchmark"], named["dataset"]):
         task["name"] = f"local/{source['benchmark']}/{source['dataset']}"
     elif any(hub.get(key) != theirs.get(key) for key in ("id", "config")):
-        task["name"] = f"{hub['id']}/{hub.get('config') or source['dataset']}" if hub else f"local/{task['name']}"
+        task["name"] = f"{hub.get('id')}/{hub.get('config') or source['dataset']}" if hub else f"local/{task['name']}"
 
 
 def _recipe(asked: str | None, method: str, backbone: str) -> Mapping[str, Any]:
