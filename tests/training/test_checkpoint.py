@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.support import contract_harness
+from uora_bench.contract import harness as contract_harness
 from uora_bench.errors import UserError
 from uora_bench.execution.trackers import Tracker
 from uora_bench.training.checkpoint import LAST, PREVIOUS, Checkpoints

@@ -35,7 +35,9 @@ def backbone_config(name: str) -> BackboneConfig:
 def roberta(dtype: torch.dtype = torch.float64, seed: int = 0, **changes: Any) -> Any:
     """A two-block RoBERTa classifier with weights large enough for its logits to differ."""
     torch.manual_seed(seed)
-    model = AutoModelForSequenceClassification.from_config(AutoConfig.for_model(**{**ROBERTA, **changes}))
+    model = AutoModelForSequenceClassification.from_config(
+        AutoConfig.for_model(**{**ROBERTA, **changes}), trust_remote_code=False
+    )
     for parameter in model.parameters():
         if parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=0.2)
@@ -46,7 +48,7 @@ def roberta(dtype: torch.dtype = torch.float64, seed: int = 0, **changes: Any) -
 def gpt2(dtype: torch.dtype = torch.float64, seed: int = 0) -> Any:
     """A two-block GPT-2 language model (fused c_attn, Conv1D)."""
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**GPT2))
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**GPT2), trust_remote_code=False)
     for parameter in model.parameters():
         if parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=0.2)
