@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from tests.support.own_models import ALL, DECODERS, ENCODERS, PICTURES, edit_json, own_model
+from uora_bench.config import registry
 from uora_bench.config.cell import Cell
-from uora_bench.config.compose import Composed, compose
+from uora_bench.config.compose import Composed, compose, leaves
 from uora_bench.config.preflight import preflight
 from uora_bench.data.sources import Source
 from uora_bench.errors import ImpossiblePair, UserError
@@ -304,6 +306,31 @@ def test_a_regression_has_one_output(folders: Any) -> None:
         cell = composed_of(folders(name), "tiny/nli", *words).cell
         model = backbones.skeleton(cell.backbone, create_task(cell.task).head)
         assert model.get_submodule(cell.backbone.head[0]).out_features == 1
+
+
+# --- recipes ------------------------------------------------------------------------------------------------------
+
+RECIPES = [name for name in registry.choices("recipe") if "/default_" in name]
+OF_KIND = {"encoder": "bert", "causal_lm": "llama", "vision": "vit"}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_default_recipe_says_that_nobody_tuned_it_and_its_values_arrive(name: str, folders: Any) -> None:
+    method, _, kind = name.partition("/default_")
+    model = OF_KIND[kind]
+    composed = composed_of(folders(model), TASKS[model], f"method={method}")
+    preflight(composed.cell)
+    recipe = yaml.safe_load(registry.path_of("recipe", name).read_text("utf-8"))
+    assert (composed.cell.recipe.name, composed.cell.recipe.status) == (name, "own")
+    assert "nobody tuned them" in composed.cell.recipe.note
+    assert recipe["per_task"] == {}
+    found = leaves(composed.values)
+    assert {k: found[k] for k in recipe["common"]} == {k: v["value"] for k, v in recipe["common"].items()}
+
+
+def test_every_method_but_pefts_has_a_default_recipe_for_every_kind_that_it_can_be_on() -> None:
+    wanted = {(m, kind) for m in registry.choices("method") for kind in OF_KIND if m != "peft"}
+    assert {tuple(name.split("/default_")) for name in RECIPES} == wanted - {("head_only", "causal_lm")}
 
 
 # --- what is refused ----------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, Features, Image, Value
 from PIL import Image as Pil
+from transformers import BitImageProcessorPil, DeiTImageProcessorPil
 
 from tests.support.pictures import CIFAR, one_line, packed, picture, processor, rows_of, task_of
 from uora_bench import metrics
@@ -47,6 +48,27 @@ def test_a_picture_becomes_what_the_processor_of_transformers_makes_of_it(mode: 
     theirs = own(Pil.open(io.BytesIO(source)).convert("RGB"), return_tensors="np")["pixel_values"]
     assert ours.dtype == np.float32
     np.testing.assert_allclose(ours, theirs, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(40, 30), (30, 41), (24, 24), (20, 60)])
+@pytest.mark.parametrize(
+    "own",
+    [
+        DeiTImageProcessorPil(size={"height": 24, "width": 24}, crop_size={"height": 16, "width": 16}),
+        BitImageProcessorPil(size={"shortest_edge": 24}, crop_size={"height": 17, "width": 16}),
+        BitImageProcessorPil(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16}),
+    ],
+    ids=["deit", "bit", "bit, whole side"],
+)  # fmt: skip
+def test_the_middle_of_a_picture_is_what_the_processor_cuts_out(own: Any, size: tuple[int, int]) -> None:
+    source = packed(picture(size=size), "PNG")
+    rows = Dataset.from_dict({"img": [source]})
+    ours = images.Loader(rows, "img", images.Preparation.of(own)).batch([0])
+    theirs = own(Pil.open(io.BytesIO(source)), return_tensors="np")["pixel_values"]
+    np.testing.assert_allclose(ours, theirs, atol=1e-6, rtol=0)
+    twice = images.Preparation.of(own, 32)
+    assert twice.resized
+    assert images.Loader(rows, "img", twice).batch([0]).shape == (1, 3, 32, 32)
 
 
 def test_sixteen_bits_of_grey_are_not_clipped_to_white() -> None:
@@ -151,7 +173,8 @@ def test_a_photograph_is_turned_upright() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"do_center_crop": True, "crop_size": 8}, "do_center_crop"), ({"do_resize": False}, "does not resize"),
+        ({"do_pad": True}, "do_pad"), ({"do_resize": False}, "does not resize"),
+        ({"do_center_crop": True, "crop_size": 80}, "out of smaller pictures"),
         ({"size": {"shortest_edge": 24}}, "does not resize to a height"), ({"image_mean": [0.5, 0.5]}, "3 channels"),
     ],
 )  # fmt: skip

@@ -6,6 +6,7 @@ offline.
 
 from __future__ import annotations
 
+import inspect
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -267,9 +268,13 @@ def _is_rounded(own: Any, value: Any) -> bool:
 
 def _check_picture_size(backbone: BackboneConfig, model: Any, processor: Any) -> None:
     """A vision backbone's image processor must make pictures of the size its positions were learnt at."""
-    size, own = dict(getattr(processor, "size", None) or {}), getattr(model.config, "image_size", None)
+    middle = getattr(processor, "do_center_crop", None)
+    size = dict(getattr(processor, "crop_size" if middle else "size", None) or {})
+    own = getattr(model.config, "image_size", None)
     if backbone.kind != "vision" or own is None or not {"height", "width"} <= set(size):
         return
+    if "interpolate_pos_encoding" not in inspect.signature(model.forward).parameters:
+        return  # DINOv2 and its like fit their positions to any size by themselves
     height, width = own if isinstance(own, (list, tuple)) else (own, own)
     if (size["height"], size["width"]) != (height, width):
         raise UserError(
