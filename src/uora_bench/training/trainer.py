@@ -21,7 +21,7 @@ from uora_bench.data import batching
 from uora_bench.errors import CellError, Interrupted, UserError
 from uora_bench.records.record import EpochScores
 from uora_bench.tasks.base import Encoded, Task
-from uora_bench.training import checkpoint, evaluation, optimisation, peak_memory, sharding
+from uora_bench.training import checkpoint, evaluation, optimisation, peak_memory, precision, sharding
 from uora_bench.training.auxiliary import AuxiliarySteps
 from uora_bench.training.checkpoint import Checkpoints
 from uora_bench.training.distributed import StopConsensus, put_back
@@ -62,8 +62,7 @@ def fit(
 ) -> History:
     """Train ``model`` on ``splits["train"]`` and evaluate every other split but the held-out part after each epoch.
 
-    Resumes where ``checkpoints`` hold a state. At the end the model holds the last epoch's weights and ``best.pt``
-    those of the best one.
+    Resumes where ``checkpoints`` hold a state. At the end the model holds the last epoch, ``best.pt`` the best one.
 
     Raises:
         CellError: when the loss is not finite.
@@ -343,14 +342,14 @@ class _Fit:
         import torch
 
         self._mean(self.running)
-        # a loss can be finite while the last step has already broken the weights
+        # a finite loss does not tell of weights that the last step has broken
         trained = [p.detach() for p in (*self.method.parameters(), *self.head.values())]
         norms = torch._foreach_norm(trained) if trained else []
         if norms and not bool(torch.isfinite(torch.stack(list(norms))).all()):
             raise CellError(f"the weights are not finite after step {self.history.steps}; {self._remedy()}")
 
     def _remedy(self) -> str:
-        return f"try a lower trainer.lr_adapter ({self.config.lr_adapter:g}) or trainer.precision=float32"
+        return precision.remedy(self.config.lr_adapter, self.accelerator)
 
     def _mean(self, sums: torch.Tensor) -> float:
         sums = self.accelerator.reduce(sums, "sum") if self.accelerator.num_processes > 1 else sums
