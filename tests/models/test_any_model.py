@@ -15,6 +15,7 @@ from uora_bench.config import registry
 from uora_bench.config.cell import Cell
 from uora_bench.config.compose import Composed, compose, leaves
 from uora_bench.config.preflight import preflight
+from uora_bench.data import offline
 from uora_bench.data.sources import Source
 from uora_bench.errors import ImpossiblePair, UserError
 from uora_bench.execution.dry_run import describe
@@ -396,7 +397,10 @@ def test_a_folder_is_named_after_itself_and_its_weights_are_in_the_label(folders
     assert f" · local/my_bert@{digest[:8]} · " in replace(cell, weights=digest).label
 
 
-def test_an_id_is_looked_for_in_the_folder_of_prefetched_models(folders: Any, tmp_path: Path) -> None:
+def test_an_id_is_looked_for_in_the_folder_of_prefetched_models(
+    folders: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(offline, "_root", offline._ENVIRONMENT)  # composing names data.root for the whole process
     commit = "c" * 40
     snapshot = tmp_path / "hub" / "models--some--bert" / "snapshots" / commit
     snapshot.parent.mkdir(parents=True)
