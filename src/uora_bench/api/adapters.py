@@ -164,9 +164,9 @@ def _known(values: dict[str, Any]) -> set[str]:
 
 def _targets(model: nn.Module, wanted: Sequence[str] | str | None) -> list[Target]:
     """The linear maps of ``model`` that ``wanted`` names, in the order of its modules."""
-    from uora_bench.models.targets import Target, TargetShape, linear_shape
+    from uora_bench.models.targets import Target, TargetShape, is_linear, linear_shape
 
-    linear = {name: module for name, module in model.named_modules() if name and _is_linear(module)}
+    linear = {name: module for name, module in model.named_modules() if name and is_linear(module)}
     if wanted is None:
         wanted = _library_choice(model)
     if wanted == "all-linear":
@@ -193,11 +193,6 @@ def _targets(model: nn.Module, wanted: Sequence[str] | str | None) -> list[Targe
         shape = TargetShape(columns, rows, name.rsplit(".", 1)[-1], numbers[0] if numbers else 0)
         found.append(Target(name, shape, 0, rows))
     return found
-
-
-def _is_linear(module: nn.Module) -> bool:
-    """Whether an adapter can sit on ``module``: a ``nn.Linear``, quantised or not, or transformers' ``Conv1D``."""
-    return type(module).__name__ == "Conv1D" or (hasattr(module, "in_features") and hasattr(module, "weight"))
 
 
 def _library_choice(model: nn.Module) -> list[str]:

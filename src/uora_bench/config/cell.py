@@ -254,7 +254,7 @@ class Cell:
             UserError: for an unknown key, a wrong type, or a pair that cannot be (a text task on a vision backbone).
         """
         method, task = build_method(config["method"]), build_task(config["task"])
-        code = (("methods", method.name), ("tasks", task.family), ("metrics", task.metric.name))
+        code = (("methods", method.name), ("tasks", task.family))
         owners = [owner for kind, name in code if (owner := plugins.owner(kind, name)) is not None]
         return cls(
             method=method,
@@ -344,8 +344,18 @@ class Cell:
 
     def cell_id(self, fingerprint: str) -> str:
         """16 hex digits: the hash of `canonical` (method and task versions are in it) and the data's fingerprint."""
-        text = json.dumps([self.canonical(), fingerprint], sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return id_of(self.canonical(), fingerprint)
+
+
+def id_of(canonical: Mapping[str, Any], fingerprint: str) -> str:
+    """16 hex digits: the hash of what `Cell.canonical` says and the data's `fingerprint_of`."""
+    text = json.dumps([canonical, fingerprint], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def fingerprint_of(data: Mapping[str, str]) -> str:
+    """One fingerprint of the hashes of all splits, by role."""
+    return "/".join(f"{role}:{digest}" for role, digest in sorted(data.items()))
 
 
 def build_method(values: Mapping[str, Any]) -> MethodOptions:

@@ -1,9 +1,9 @@
-"""Plug-ins: folders of a user's own methods, task families, metrics and YAML files, found beside the built-in ones.
+"""Plug-ins: folders of a user's own methods, task families and YAML files, found beside the built-in ones.
 
-A plug-in is a folder with ``methods/*.py``, ``tasks/*.py``, ``metrics/*.py`` and ``configs/<group>/*.yaml``, any of
-them. It is in use when it is ``./uora_plugins``, when ``plugins=`` or ``UORA_BENCH_PLUGINS`` names it, or when an
-installed package declares it (entry points of the group ``uora_bench.plugins``). Nothing is imported from any other
-folder, and nothing at all before a name of it is asked for.
+A plug-in is a folder with ``methods/*.py``, ``tasks/*.py`` and ``configs/<group>/*.yaml``, any of them. It is in use
+when it is ``./uora_plugins``, when ``plugins=`` or ``UORA_BENCH_PLUGINS`` names it, or when an installed package
+declares it (entry points of the group ``uora_bench.plugins``). Nothing is imported from any other folder, and nothing
+at all before a name of it is asked for.
 
 ``plugins=`` becomes part of ``UORA_BENCH_PLUGINS``, so that the processes of a grid have the same plug-ins.
 """
@@ -23,11 +23,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from uora_bench.errors import UserError
+from uora_bench.util.hashes import files_sha256
 
 VARIABLE = "UORA_BENCH_PLUGINS"
 HERE = "uora_plugins"  # the folder that needs no naming
 ENTRY_POINTS = "uora_bench.plugins"
-KINDS = ("methods", "tasks", "metrics")  # folders of Python files
+KINDS = ("methods", "tasks")  # folders of Python files
 _PACKAGE = "uora_bench_plugins"  # what the packages of folders are below, once imported
 _INFO = "plugin.yaml"  # optional: name and version
 
@@ -55,12 +56,8 @@ class Plugin:
         return path if path.is_file() else None
 
     def sha256(self) -> str:
-        """Of all Python files (names and bytes): any of them may decide what a name of this plug-in does."""
-        total = hashlib.sha256()
-        for path in sorted(_sources(self.folder)):
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            total.update(f"{path.relative_to(self.folder).as_posix()}\0{digest}\n".encode())
-        return total.hexdigest()
+        """Of all Python files but tests (names and bytes): any may decide what a name of this plug-in does."""
+        return files_sha256(self.folder, _sources(self.folder))
 
     def load(self, kind: str, name: str) -> types.ModuleType:
         """Import ``<kind>/<name>.py``.
@@ -68,7 +65,7 @@ class Plugin:
         Raises:
             UserError: when the file cannot be imported.
         """
-        if self.package.startswith(_PACKAGE):
+        if self.package.startswith(f"{_PACKAGE}."):
             for package, folder in ((_PACKAGE, None), (self.package, self.folder)):
                 if package not in sys.modules:
                     module = types.ModuleType(package)
@@ -132,9 +129,9 @@ def _active(named: str, here: str | None) -> tuple[Plugin, ...]:
 def _folder(text: str, who: str) -> Path:
     path = Path(text).expanduser()
     if not path.is_dir():
-        raise UserError(f"{who}: there is no folder '{text}'; name one with methods/, tasks/, metrics/ or configs/")
+        raise UserError(f"{who}: there is no folder '{text}'; name one with methods/, tasks/ or configs/")
     if not any((path / kind).is_dir() for kind in (*KINDS, "configs")):
-        raise UserError(f"{who}: '{text}' is no plug-in: it has no folder methods/, tasks/, metrics/ or configs/")
+        raise UserError(f"{who}: '{text}' is no plug-in: it has no folder methods/, tasks/ or configs/")
     return path.resolve()
 
 
@@ -184,6 +181,8 @@ def owner(kind: str, name: str) -> Plugin | None:
 
 
 def _sources(folder: Path) -> Iterator[Path]:
-    for kind in (*KINDS, "."):
-        pattern = "*.py" if kind == "." else "**/*.py"
-        yield from (p for p in (folder / kind).glob(pattern) if p.is_file())
+    """All Python files below ``folder`` but its tests and what lies in hidden folders."""
+    for place, folders, names in os.walk(folder):
+        left_out = ("tests",) if Path(place) == folder else ()
+        folders[:] = [name for name in folders if not name.startswith((".", "__")) and name not in left_out]
+        yield from (Path(place, name) for name in names if name.endswith(".py"))

@@ -173,8 +173,7 @@ def check_family(family: str) -> str:
     Raises:
         UserError: when there is no such family.
     """
-    folder = Path(__file__).resolve().parents[1] / "tasks"
-    names = {path.stem for path in folder.glob("*.py")} - {"__init__", "base", "causal"}
+    names = {path.stem for path in (package_dir() / "tasks").glob("*.py")} - {"__init__", "base", "causal"}
     if family not in names and plugins.owner("tasks", family) is None:
         raise UserError(f"task.family: no family '{family}'{nearest(family, names)}")
     return family

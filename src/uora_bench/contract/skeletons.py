@@ -25,7 +25,7 @@ def check_name(kind: str, name: str) -> None:
     parts = name.split("/") if kind == "task" else [name]
     for part in parts:
         if not _NAME.fullmatch(part) or keyword.iskeyword(part) or part in _VALUES:
-            wanted = "_".join(["my", *re.findall(r"[a-z0-9]+", part.lower())])
+            wanted = f"my_{'_'.join(re.findall(r'[a-z0-9]+', part.lower()))}".replace("my_my_", "my_")
             raise UserError(f"'{part}' cannot be a name; write small letters, digits and _, as {wanted}")
     if len(parts) > 2:
         raise UserError(f"'{name}': a task's name is one word, or a folder and a word (mine/reviews)")

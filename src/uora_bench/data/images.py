@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from uora_bench.config.options.tasks import Augmentation
 from uora_bench.errors import CellError, UserError
+from uora_bench.util.hashes import file_sha256
 from uora_bench.util.seeds import derive
 
 if TYPE_CHECKING:
@@ -268,8 +269,7 @@ def hashes(rows: Dataset, column: str) -> list[str | None]:
     for source, path in sources(rows, column):
         try:
             if isinstance(source, str):
-                with open(source, "rb") as handle:
-                    found.append(hashlib.file_digest(handle, "sha256").hexdigest())
+                found.append(file_sha256(source))
             else:
                 found.append(None if source is None else hashlib.sha256(source).hexdigest())
         except OSError as error:

@@ -7,7 +7,6 @@ it; cells only read it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -18,6 +17,7 @@ from typing import Any
 
 from uora_bench.errors import UserError
 from uora_bench.util import atomic
+from uora_bench.util.hashes import file_sha256
 from uora_bench.util.inside import inside
 from uora_bench.util.schema import build, plain
 
@@ -101,7 +101,7 @@ class Manifest:
             size = path.stat().st_size
             if size != entry.size:
                 return f"has {size} bytes, the manifest says {entry.size}"
-            if full and sha256(path) != entry.sha256:
+            if full and file_sha256(path) != entry.sha256:
                 return "has other bytes than the manifest's sha256 says; delete it"
         except OSError:
             return "is missing"
@@ -164,13 +164,7 @@ def entry_of(
     path: Path, kind: str = "own", repo: str | None = None, revisions: tuple[str, ...] = (), commit: str | None = None
 ) -> Entry:
     """The entry of a file that is there; raises OSError."""
-    return Entry(path.stat().st_size, sha256(path), kind, repo, revisions, commit)
-
-
-def sha256(path: Path) -> str:
-    """Of a file's bytes; raises OSError."""
-    with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+    return Entry(path.stat().st_size, file_sha256(path), kind, repo, revisions, commit)
 
 
 def _weights(snapshot: Path) -> list[str]:

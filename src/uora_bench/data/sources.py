@@ -20,6 +20,7 @@ from uora_bench.config.cell import DataSource
 from uora_bench.data import hub, image_folders, images, offline
 from uora_bench.data.files import SUFFIXES, join_rows, read_rows
 from uora_bench.errors import UserError, nearest
+from uora_bench.util.hashes import file_sha256
 from uora_bench.util.seeds import derive
 
 if TYPE_CHECKING:
@@ -136,8 +137,7 @@ class Source:
         for name in dict.fromkeys(part.split("[")[0] for split in splits for part in split.split("+")):
             path = self._file(source, name)
             if path is not None:
-                with open(path, "rb") as handle:
-                    found[path.name] = hashlib.file_digest(handle, "sha256").hexdigest()[:16]
+                found[path.name] = file_sha256(path)[:16]
         return found
 
     def _held(self, source: DataSource) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from uora_bench.errors import UserError
 from uora_bench.util import atomic
+from uora_bench.util.hashes import file_sha256
 from uora_bench.util.schema import build
 
 ADAPTER, HEAD, CONFIGURATION = "adapter.safetensors", "head.safetensors", "cell.json"
@@ -52,12 +53,6 @@ class Configuration:
             raise UserError(
                 f"'{self.folder / name}' is damaged: its sha256 is not the one in {CONFIGURATION}; {_AGAIN}"
             )
-
-
-def file_sha256(path: Path) -> str:
-    """The hash of a file's bytes."""
-    with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def write_configuration(

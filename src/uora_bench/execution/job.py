@@ -90,7 +90,7 @@ def records_folder(settings: Settings) -> Path:
 
 def _plugins(cell: Cell) -> dict[str, dict[str, Any]]:
     """The plug-ins that have a part in ``cell``, by name: version, sha256 of their Python files, and what they gave."""
-    code = (("methods", cell.method.name), ("tasks", cell.task.family), ("metrics", cell.task.metric.name))
+    code = (("methods", cell.method.name), ("tasks", cell.task.family))
     named = (("method", cell.method), ("task", cell.task), ("backbone", cell.backbone), ("recipe", cell.recipe))
     found: dict[str, dict[str, Any]] = {}
     for plugin in plugins.active():

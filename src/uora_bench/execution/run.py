@@ -17,15 +17,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from uora_bench.config.cell import HELD_OUT, Cell
+from uora_bench.config.cell import HELD_OUT, Cell, fingerprint_of
 from uora_bench.config.compose import Composed
 from uora_bench.config.preflight import preflight
 from uora_bench.errors import Busy, CellError, Interrupted, UserError, failure_kind
 from uora_bench.execution import artifacts, fitting
-from uora_bench.execution.configuration import file_sha256
 from uora_bench.execution.job import Job, is_main
 from uora_bench.records import attempts, provenance
 from uora_bench.records.record import CellRecord, content_id, find_record, record_path
+from uora_bench.util.hashes import file_sha256
 from uora_bench.util.secrets import scrub
 from uora_bench.util.signals import StopRequest
 from uora_bench.util.timing import Stopwatch
@@ -86,7 +86,7 @@ def run_cell(composed: Composed, overrides: list[str], stop: StopRequest, starte
         loaded = task.splits(source)
         rows = _held_out(task.sample(loaded, cell.seed), cell)
         fingerprints = {role: sources.fingerprint(r) for role, r in rows.items()}
-    cell_id = cell.cell_id("/".join(f"{k}:{v}" for k, v in sorted(fingerprints.items())))
+    cell_id = cell.cell_id(fingerprint_of(fingerprints))
     job = Job(cell, settings, composed, cell_id, fingerprints, rows, task, overrides, started, {}, watch)
     _check_expected(job)
     if _already_done(job):

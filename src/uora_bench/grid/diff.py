@@ -20,6 +20,7 @@ from uora_bench.grid.model import Item, State
 from uora_bench.records import attempts
 from uora_bench.records.record import CellRecord
 from uora_bench.util import weights
+from uora_bench.util.hashes import file_sha256
 
 # what a record calls a setting, by the key that sets it
 _SETTING = (("method.options.", "method."), ("task.options.", "task."))
@@ -241,14 +242,11 @@ def _short(value: Any) -> str:
 
 def _hashes(root: str | None, dataset: Iterable[str], names: tuple[str, ...]) -> dict[str, str]:
     """The files' hashes as `data.Source.hashes` gives them, of those that are there."""
-    import hashlib
-
     found: dict[str, str] = {}
     if root is None:
         return found
     for name in names:
         path = Path(root).joinpath(*dataset, name)
         if path.is_file():
-            with open(path, "rb") as handle:
-                found[name] = hashlib.file_digest(handle, "sha256").hexdigest()[:16]
+            found[name] = file_sha256(path)[:16]
     return found

@@ -12,6 +12,7 @@ from uora_bench.errors import UserError
 from uora_bench.export import source
 from uora_bench.mt_bench.config import AnswerConfig, AnswerRequest
 from uora_bench.records.record import find_record
+from uora_bench.util.hashes import file_sha256
 
 if TYPE_CHECKING:
     from uora_bench.export.loading import Loaded
@@ -88,8 +89,7 @@ class Subject:
     def _sha256(self) -> str:
         digest = hashlib.sha256()
         for path in self.source.weight_files(self.weights):
-            with open(path, "rb") as handle:
-                digest.update(hashlib.file_digest(handle, "sha256").digest())
+            digest.update(bytes.fromhex(file_sha256(path)))
         return digest.hexdigest()
 
 

@@ -7,7 +7,6 @@ rises when a name or a meaning changes, and `records.migrate` rewrites older fil
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -16,7 +15,7 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from uora_bench.config.cell import MetricSpec
+from uora_bench.config.cell import MetricSpec, fingerprint_of, id_of
 from uora_bench.errors import UserError
 from uora_bench.records import checks
 from uora_bench.records.provenance import Provenance
@@ -249,9 +248,7 @@ def read_record_data(path: Path) -> dict[str, Any]:
 def content_id(cell: Mapping[str, Any], data: Mapping[str, str]) -> str:
     """`config.cell.Cell.cell_id` from the ``cell`` and the ``data`` (of its provenance) that a record holds: its name,
     if nobody changed it."""
-    fingerprint = "/".join(f"{role}:{digest}" for role, digest in sorted(data.items()))
-    text = json.dumps([plain(cell), fingerprint], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return id_of(plain(cell), fingerprint_of(data))
 
 
 def set_aside(folder: Path, cell_id: str) -> Path | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from uora_bench.errors import UserError
 from uora_bench.records.provenance import Judge
 from uora_bench.records.record import CellRecord
+from uora_bench.util.hashes import file_sha256
 
 SPLIT = "mt_bench"
 
@@ -37,7 +38,7 @@ def graded(record: CellRecord, folder: Path) -> CellRecord:
         digest = content["answers"]["sha256"]
         with open(answers, "rb") as handle:
             made = json.loads(handle.readline())["generation"]
-        same = made["cell_id"] == cell_id and made["weights"] == "last" and _sha256(answers) == digest
+        same = made["cell_id"] == cell_id and made["weights"] == "last" and file_sha256(answers) == digest
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"cannot read the grades '{path}': {str(error).splitlines()[0]}; judge the answers again"
@@ -49,10 +50,3 @@ def graded(record: CellRecord, folder: Path) -> CellRecord:
     last = record.scores["last"]
     scored = {**record.scores, "last": replace(last, scores={**last.scores, SPLIT: scores})}
     return replace(record, scores=scored, provenance=replace(record.provenance, judge=judge))
-
-
-def _sha256(path: Path) -> str:
-    import hashlib
-
-    with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -6,10 +6,10 @@ The Amazon reviews are ``<data.root>/amazon_blitzer/<domain>/train.jsonl.gz`` (o
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from uora_bench.errors import UserError
+from uora_bench.util.hashes import file_sha256
 
 BENCHMARK = "amazon_blitzer"
 DOMAINS = ("books", "dvd", "electronics", "kitchen")
@@ -38,6 +38,5 @@ def fingerprints(root: str | None) -> dict[str, str]:
     `review_file`."""
     found = {}
     for domain in DOMAINS:
-        with open(review_file(root, domain), "rb") as handle:
-            found[domain] = hashlib.file_digest(handle, "sha256").hexdigest()[:16]
+        found[domain] = file_sha256(review_file(root, domain))[:16]
     return found

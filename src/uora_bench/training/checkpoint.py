@@ -49,8 +49,8 @@ class Checkpoints:
         atomic.write_file(self.folder / BEST, lambda path: self._write(path, state))
 
     def latest(self) -> tuple[dict[str, Any] | None, str]:
-        """The newest whole state, on the CPU, and a line to print ("" where there is nothing to say); (None, "") when
-        none was ever written.
+        """The newest whole state, on the CPU, and a line to print (its step; what is wrong with a newer one); (None,
+        "") when none was ever written.
 
         Raises:
             UserError: when there are checkpoints and none can be gone on from.
@@ -64,8 +64,9 @@ class Checkpoints:
             except UserError as error:
                 problems.append(str(error))
                 continue
-            note = f"note: {problems[0]}; going on from {name}, the checkpoint before it" if problems else ""
-            return state, note
+            steps = state["history"]["steps"] if isinstance(state.get("history"), dict) else "?"
+            where = f"going on from {name}, step {steps}"
+            return state, f"note: {problems[0]}; {where}" if problems else where
         if problems:
             raise UserError(f"{'; '.join(problems)}; force=true starts over")
         return None, ""

@@ -409,10 +409,10 @@ class _Fit:
 
     def _resume(self) -> None:
         state, note = self.checkpoints.latest()
-        if note and self.accelerator.is_main_process:
-            print(note, file=sys.stderr)
         if state is None:
             return
+        if self.accelerator.is_main_process:
+            print(note, file=sys.stderr)
         if state.get("precision") != self.accelerator.mixed_precision:
             raise UserError(
                 f"the checkpoint was made in precision '{state.get('precision')}', this machine resolves "

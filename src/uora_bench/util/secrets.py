@@ -27,15 +27,19 @@ def add_secret(value: str) -> None:
 def scrub(value: Any) -> Any:
     """``value`` without any known secret, however it is written: as it is, percent-escaped, in JSON's, Python's or
     HTML's escapes, in hexadecimal or base64. A text, or mappings and sequences of texts; keys are left alone."""
+    return _scrubbed(value, [_pattern(secret) for secret in _secrets()])
+
+
+def _scrubbed(value: Any, patterns: list[re.Pattern[str]]) -> Any:
     if isinstance(value, str):
         text = _LOGIN.sub(f"{HIDDEN}@", value) if "://" in value else value
-        for secret in _secrets():
-            text = _pattern(secret).sub(HIDDEN, text)
+        for pattern in patterns:
+            text = pattern.sub(HIDDEN, text)
         return text
     if isinstance(value, dict):
-        return {key: scrub(one) for key, one in value.items()}
+        return {key: _scrubbed(one, patterns) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(scrub(one) for one in value)
+        return type(value)(_scrubbed(one, patterns) for one in value)
     return value
 
 

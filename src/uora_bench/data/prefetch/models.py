@@ -15,6 +15,7 @@ from uora_bench.data import offline
 from uora_bench.data.prefetch.remote import RemoteFile, RepositoryError
 from uora_bench.errors import UserError
 from uora_bench.util import atomic
+from uora_bench.util.hashes import file_sha256
 from uora_bench.util.inside import inside
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class Model:
             atomic.write_text(inside(cache / "refs", self.revision), commit)
         for name in names:
             path, kept = snapshot / name, remote[name]
-            digest = kept.sha256 or offline.sha256(path)
+            digest = kept.sha256 or file_sha256(path)
             entry = offline.Entry(kept.size, digest, "model", self.repo, (self.revision,), commit)
             manifest.add(path.relative_to(manifest.root).as_posix(), entry)
 

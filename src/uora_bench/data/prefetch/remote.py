@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from uora_bench.data import offline
 from uora_bench.errors import UserError
+from uora_bench.util.hashes import file_sha256
 
 Kind = Literal["model", "dataset"]
 
@@ -31,7 +31,7 @@ class RemoteFile:
         if not path.is_file() or path.stat().st_size != self.size:
             return False
         if self.sha256 is not None:
-            return offline.sha256(path) == self.sha256
+            return file_sha256(path) == self.sha256
         content = b"blob %d\0" % self.size + path.read_bytes()
         return hashlib.sha1(content, usedforsecurity=False).hexdigest() == self.blob
 

@@ -6,7 +6,6 @@ and ``snapshot.json``. A job that starts a week later runs these files, whatever
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import secrets
@@ -19,6 +18,7 @@ from uora_bench.grid import model
 from uora_bench.grid.model import Item, Plan
 from uora_bench.grid.request import word
 from uora_bench.records import provenance
+from uora_bench.util.hashes import files_sha256
 from uora_bench.util.version import __version__
 
 FOLDER = "snapshots"
@@ -69,12 +69,7 @@ def _copy(draft: Path) -> None:
 
 def contents(folder: Path) -> str:
     """16 hex digits: the hash of every file's name and bytes below ``folder``."""
-    total = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        with open(path, "rb") as handle:
-            digest = hashlib.file_digest(handle, "sha256").hexdigest()
-        total.update(f"{path.relative_to(folder).as_posix()}\0{digest}\n".encode())
-    return total.hexdigest()[:16]
+    return files_sha256(folder, (p for p in folder.rglob("*") if p.is_file()))[:16]
 
 
 def _read_only(folder: Path) -> None:
