@@ -21,6 +21,7 @@ from uora_bench.errors import UserError
 from uora_bench.util import weights
 from uora_bench.util.schema import build, convert, plain
 
+OWN_ROWS = "own"  # the benchmark of tasks whose rows are the user's own files
 HELD_OUT = "held_out"  # the role of the rows kept out of the training set for a method's auxiliary step
 _LONGEST_NAME = 200  # bytes of an experiment's name: file systems take 255, and names of files are made of it
 _NOT_IN_WANDB, _LONGEST_IN_WANDB = "/\\#?%:", 128  # of a project's name, as wandb itself checks it
@@ -66,12 +67,34 @@ class Hub:
 
 
 @dataclass(frozen=True)
+class OwnFiles:
+    """A user's own table, or a folder of them: ``path``, and how their text is to be read."""
+
+    path: str
+    encoding: str
+    separator: str | None  # of CSV; None: a comma, in .tsv a tab
+
+
+@dataclass(frozen=True)
 class DataSource:
-    """Where a task's rows are: ``<data.root>/<benchmark>/<dataset>/<split>.*``, else the Hub, else generated."""
+    """Where a task's rows are: in the user's own ``files``, else ``<data.root>/<benchmark>/<dataset>/<split>.*``, else
+    the Hub, else generated."""
 
     benchmark: str
     dataset: str
     hub: Hub | None = None
+    files: OwnFiles | None = None
+
+    def folder(self, root: str | None) -> Path | None:
+        """The folder of local files, ``root`` being ``data.root``."""
+        if self.files is not None:
+            path = Path(self.files.path)
+            return path if path.is_dir() else path.parent
+        return None if root is None else Path(root) / self.benchmark / self.dataset
+
+    def public(self) -> dict[str, Any]:
+        """As records have it: without a path."""
+        return {k: v for k, v in plain(self).items() if k != "files"}
 
 
 @dataclass(frozen=True)
@@ -105,6 +128,11 @@ class TaskConfig:
         names = self.splits
         wanted = {"train": names.train, "dev": names.dev, **names.extra}
         return wanted if names.test is None else {**wanted, "test": names.test}
+
+    @property
+    def label(self) -> str:
+        """The name for people: of a user's own rows with that of the file."""
+        return self.name if self.source.files is None else f"{self.name} ({self.source.dataset})"
 
     @property
     def to_load(self) -> dict[str, str]:
@@ -256,7 +284,7 @@ class Cell:
     @property
     def label(self) -> str:
         """A name for people, e.g. ``uora · glue/mrpc · minilm · seed 0``."""
-        return f"{self.method.name} · {self.task.name} · {self.backbone.public_name} · seed {self.seed}"
+        return f"{self.method.name} · {self.task.label} · {self.backbone.public_name} · seed {self.seed}"
 
     def canonical(self) -> dict[str, Any]:
         """What defines the experiment, as plain data: no paths, no recipe name, nothing about where it runs."""

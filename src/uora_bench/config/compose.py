@@ -27,7 +27,16 @@ _LABELS = {
     f"{group}.{key}" for group in ("method", "task", "backbone") for key in ("name", "version", "family", "kind")
 } | {"backbone.sha256"}
 # Values of these keys are text as it stands: a cell_id such as 17175e3302008168 or a folder 2024 is no number.
-_TEXT = ("data.root", "results.dir", "runs.dir", "experiment_name", "init_from", "backbone.path", "expect_cell_id")
+_TEXT = (
+    "data.root",
+    "results.dir",
+    "runs.dir",
+    "experiment_name",
+    "init_from",
+    "backbone.path",
+    "expect_cell_id",
+    "task.path",
+)
 
 
 @dataclass(frozen=True)
@@ -80,6 +89,8 @@ def compose(overrides: list[str]) -> Composed:
         _assign(config, key, value, "")
         sources[key] = COMMAND_LINE
     _name_rows(config["task"], named)
+    family = registry.task_options(str(config["task"]["family"]))
+    config["task"] = family.normalised(config["task"], config["data"]["root"])
     if "target_modules" in config["method"]:
         modules = config["backbone"]["target_modules"]["modules"]
         config["method"]["target_modules"] = synonyms.module_kinds(config["method"]["target_modules"], modules)
