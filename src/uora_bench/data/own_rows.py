@@ -79,9 +79,9 @@ def read_split(files: OwnFiles, split: str) -> Dataset:
             f"'{path}' holds no split '{split}' ({split}.csv, .tsv, .jsonl, .json, .parquet){nearest(split, held)}; "
             "rename the file, or name it with task.splits.…"
         )
-    path = file_of(files, split)
-    assert path is not None
-    return read_table(path, files.encoding, files.separator)
+    found = file_of(files, split)
+    assert found is not None
+    return read_table(found, files.encoding, files.separator)
 
 
 def read_table(path: Path, encoding: str = "utf-8", separator: str | None = None) -> Dataset:

@@ -104,9 +104,10 @@ class Source:
             raise UserError(f"no data for {what}: {folder} and {why}; {out}") from None
 
     def origin(self, source: DataSource, splits: Iterable[str]) -> str:
-        """Where the rows of ``splits`` come from: ``generated``, ``folder`` (of pictures), ``own`` (files), ``hub``, ``mirror`` (local
-        files that prefetching wrote from the repository that ``source`` names, by the manifest's sha256), ``files``
-        (any other local ones: nothing says that they hold the named set), or two of these joined by ``+``."""
+        """Where the rows of ``splits`` come from: ``generated``, ``folder`` (of pictures), ``own`` (files), ``hub``,
+        ``mirror`` (local files that prefetching wrote from the repository that ``source`` names, by the manifest's
+        sha256), ``files`` (any other local ones: nothing says that they hold the named set), or two of these joined by
+        ``+``."""
         if source.benchmark in ("generated", IMAGE_FOLDER):
             return "generated" if source.benchmark == "generated" else "folder"
         if source.files is not None:

@@ -94,7 +94,7 @@ def codes_of(parts: Mapping[str, Part], column: str, given: Sequence[str], task:
         raise UserError(
             f"{task}: all rows of {train.name} have the label '{next(iter(found))}'; two classes are needed"
         )
-    for role, part in parts.items():
+    for part in parts.values():
         own = names(part.rows, column)
         known = set(classes) if given else found
         unknown = sorted(set(own) - known)

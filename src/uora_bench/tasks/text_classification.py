@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from uora_bench.config.cell import TaskConfig
 from uora_bench.config.options.tasks import TextClassificationOptions
@@ -23,7 +23,7 @@ PAD_MULTIPLE = 8
 class TextClassification(Task):
     """Cross-entropy over the classes, or mean squared error for a regression; mean over examples."""
 
-    Config = TextClassificationOptions
+    Config: ClassVar[type[TextClassificationOptions]] = TextClassificationOptions
     config: TextClassificationOptions
 
     def __init__(self, config: TaskConfig) -> None:

@@ -67,7 +67,8 @@ class TextGenerate(Writes):
 
     def _texts_of(self, part: Part) -> Part:
         """The columns that are used, those of numbers and of true and false as texts."""
-        from datasets import List, Value
+        import pyarrow as pa
+        from datasets import Dataset
 
         config, rows = self.config, part.rows
         used = [*config.columns, config.answer]
@@ -78,18 +79,17 @@ class TextGenerate(Writes):
                     f"task={self.spec.name}: {part.name} has no column '{name}', its columns are "
                     f"{', '.join(rows.column_names)}; set task.template, task.answer and task.choices"
                 )
-        rows = rows.select_columns([*used, *lists])
+        table = rows.select_columns([*used, *lists]).with_format("arrow")[:]
+        columns = {}
         try:
-            for name in used:
-                rows = rows.cast_column(name, Value("string"))
-            for name in lists:
-                rows = rows.cast_column(name, List(Value("string")))
-        except (TypeError, ValueError, NotImplementedError):  # of the datasets library and of pyarrow
+            for name in (*used, *lists):
+                columns[name] = table[name].cast(pa.list_(pa.string()) if name in lists else pa.string())
+        except pa.ArrowException:
             raise UserError(
                 f"task={self.spec.name}: column '{name}' of {part.name} must hold "
                 f"{'a list of texts' if name in lists else 'texts or numbers'}, it holds {part.rows.features[name]}"
             ) from None
-        return Part(rows, part.name)
+        return Part(Dataset(pa.table(columns)), part.name)
 
     def _lacking(self, rows: Dataset) -> list[bool]:
         prompts = zip(*(rows[column] for column in self.config.columns), strict=True)

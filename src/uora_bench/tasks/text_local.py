@@ -25,7 +25,7 @@ class TextLocal(TextClassification):
     """As `TextClassification`, with columns, classes and metric that are found when the rows are."""
 
     Config = LocalTextOptions
-    config: LocalTextOptions  # type: ignore[assignment]
+    config: LocalTextOptions
 
     def __init__(self, config: TaskConfig) -> None:
         super().__init__(config)
@@ -61,7 +61,9 @@ class TextLocal(TextClassification):
     def planned_head(self) -> tuple[HeadSpec, str]:
         if self.known:
             return self.head, ""
-        return HeadSpec("AutoModelForSequenceClassification", {"num_labels": 2}), labels.TO_BE_FOUND
+        return HeadSpec("AutoModelForSequenceClassification", {"num_labels": 2}), (
+            f"{labels.TO_BE_FOUND}\nmetric: found in the data too: accuracy of classes, pearson of numbers"
+        )
 
     def splits(self, source: Source) -> dict[str, Dataset]:
         plan = Plan(self.spec)
@@ -82,7 +84,7 @@ class TextLocal(TextClassification):
         parts = {role: Part(self._coded(part.rows, codes), part.name) for role, part in parts.items()}
         parts = plan.draw(parts, self._keys)
         note_leaks(parts, self.columns, task)
-        found = {} if self.config.columns else {"columns": list(self.columns)}
+        found: dict[str, Any] = {} if self.config.columns else {"columns": list(self.columns)}
         if self.config.target == "auto":
             found["target"] = "regression" if regression else "classes"
         self._found = found if regression or self.config.labels else {**found, "labels": list(self.classes)}
@@ -116,8 +118,8 @@ class TextLocal(TextClassification):
             held = ", ".join(part.rows.column_names)
             what = "no text column" if not found else f"{len(found)} text columns"
             raise UserError(
-                f"task={self.spec.name}: {part.name} has {what} beside '{self.config.label}' ({held}); name one, or two "
-                "for pairs: task.columns=[…]"
+                f"task={self.spec.name}: {part.name} has {what} beside '{self.config.label}' ({held}); name one, or "
+                "two for pairs: task.columns=[…]"
             )
         return tuple(found)
 

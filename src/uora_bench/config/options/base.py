@@ -126,7 +126,7 @@ class TaskOptions:
 
     @classmethod
     def normalised(cls, values: Mapping[str, Any], root: str | None) -> dict[str, Any]:
-        """The ``values`` of a task's node with what a user names elsewhere put in its place; ``root``: ``data.root``."""
+        """The ``values`` of a task's node, with what a user names elsewhere in its place; ``root``: ``data.root``."""
         return dict(values)
 
     @property
