@@ -14,9 +14,9 @@ import torch
 from datasets import Dataset
 
 import uora_bench
-from tests.support.tinymodels import backbone_config
-from uora_bench.config.cell import DataSource
 from uora_bench.config.compose import compose
+from uora_bench.config.data_source import DataSource
+from uora_bench.contract.models import backbone_config
 from uora_bench.data import images, sources
 from uora_bench.data.generated import digits
 from uora_bench.data.sources import Source

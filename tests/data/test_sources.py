@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from uora_bench.cli.main import main
 from uora_bench.config import registry
-from uora_bench.config.cell import Cell, DataSource, Hub
+from uora_bench.config.cell import Cell
 from uora_bench.config.compose import compose
+from uora_bench.config.data_source import DataSource, Hub
 from uora_bench.data import hub, sources
 from uora_bench.data.files import SUFFIXES, read_rows
 from uora_bench.data.ragged import Ragged
@@ -254,7 +255,7 @@ def tokenizer() -> Any:
     from transformers import AutoTokenizer
 
     cell = compose([]).cell
-    return AutoTokenizer.from_pretrained(backbones._locate(cell.backbone)[0])
+    return AutoTokenizer.from_pretrained(backbones.locate(cell.backbone)[0])
 
 
 def rows_of(task: Any, count: int = 9) -> Dataset:
@@ -412,3 +413,10 @@ def test_a_longer_text_is_cut_to_the_longest_allowed(tokenizer: Any) -> None:
     task = task_of("glue/rte", "task.max_length=8")
     encoded = task.encode(rows_of(task), tokenizer)
     assert encoded.lengths.max() == 8
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz"])
+def test_a_json_array_is_answered_with_the_way_to_lines(suffix: str, tmp_path: Path) -> None:
+    path, text = write(tmp_path, suffix), " [\n" + ",\n".join(json.dumps(row) for row in ROWS) + "]"
+    path.write_bytes(gzip.compress(text.encode()) if suffix == ".jsonl.gz" else text.encode())
+    assert "one JSON array: write one object a line" in refusal(tmp_path)

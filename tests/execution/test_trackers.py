@@ -21,8 +21,9 @@ from uora_bench.config.cell import TrackerConfig
 from tests.support.wandb_files import read_offline
 from uora_bench.execution.trackers import start
 folder = Path(sys.argv[1])
-for first, last in ((1, 4), (3, 6)):  # a start, and a resume that repeats two steps
-    run = start(TrackerConfig("wandb", timeout=3.0), "abc123", "label", "experiment", {"seed": 0}, folder, first > 1)
+for first, last in ((2, 4), (3, 6)):  # a start of which a row was lost, and a resume that repeats a step
+    run = start(TrackerConfig("wandb", timeout=3.0), "abc123", "label", "experiment", {"seed": 0}, folder, first > 2)
+    run.log_again([(1, {"train/loss": 0.5}), (2, {"train/loss": 1.0})] if first > 2 else [])
     for step in range(first, last):
         run.log({"train/loss": step / 2}, step)
     run.summary({"last/accuracy": 0.5})

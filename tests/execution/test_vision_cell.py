@@ -197,3 +197,18 @@ def test_counting_needs_no_picture(vit: Path, capsys: pytest.CaptureFixture[str]
     own = ("task=vision/imagefolder", "task.labels=[cat,dog]", f"backbone.path={vit}", "dry_run=true")
     assert main([*SHORT, "method=vera", *own]) == 0
     assert "head 66" in capsys.readouterr().out
+
+
+def test_a_picture_that_is_cut_is_known_before_training(
+    vit: Path, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = colours / "test" / "red" / "3.png"
+    path.write_bytes(path.read_bytes()[:-600])
+    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
+    words = ("task=vision/imagefolder", "method=lora", f"backbone.path={vit}", f"data.root={colours}")
+    assert main([*SHORT, *words, "trainer.evaluate=last"]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "3.png') cannot be decoded" in line
+    assert not list(tmp_path.glob("runs/**/*.safetensors"))
+    assert not list(tmp_path.glob("runs/**/*.pt"))

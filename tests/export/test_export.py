@@ -20,8 +20,8 @@ from peft import LoraConfig, inject_adapter_in_model
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForImageClassification
 
-from tests.support.tinymodels import backbone_config, gpt2, inject, make_method, roberta
 from uora_bench.config.compose import compose
+from uora_bench.contract.models import backbone_config, gpt2, inject, make_method, roberta
 from uora_bench.errors import CellError, UserError
 from uora_bench.export import checks, formats, peft_format, plain, source, target_folder
 from uora_bench.export.loading import Loaded

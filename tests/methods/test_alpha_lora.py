@@ -13,9 +13,9 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from tests.support.tinymodels import inject, make_method, roberta, tokens
 from uora_bench.config.cell import HELD_OUT
 from uora_bench.config.compose import compose
+from uora_bench.contract.models import inject, make_method, roberta, tokens
 from uora_bench.data import batching
 from uora_bench.errors import UserError
 from uora_bench.execution.trackers import Tracker

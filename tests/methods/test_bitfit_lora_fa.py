@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from tests.support.architectures import shapes, skeleton
-from tests.support.tinymodels import gpt2, inject, labelled, make_method, roberta
 from uora_bench.config.cell import Cell
 from uora_bench.config.compose import compose
+from uora_bench.contract.models import gpt2, inject, labelled, make_method, roberta
 from uora_bench.errors import UserError
 from uora_bench.methods.base import backbone_parameters
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.architectures import shapes, skeleton, trained_after_injection
-from tests.support.tinymodels import make_method
+from uora_bench.contract.models import make_method
 from uora_bench.methods.base import backbone_parameters
 
 QV, FUSED, LINEAR = ("q", "v"), ("qkv",), ("q", "k", "v", "o", "gate", "up", "down")

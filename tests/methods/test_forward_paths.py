@@ -3,7 +3,9 @@ dtypes, slices; in float64 to rounding."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +15,8 @@ from torch import Tensor
 from torch.autograd import gradcheck
 from torch.utils.checkpoint import checkpoint
 
+from uora_bench.contract.harness import BOTH, adapted
+from uora_bench.errors import UserError
 from uora_bench.methods import forward_paths
 from uora_bench.methods.forward_paths import Term, compose, through_weight, weight_linear
 
@@ -220,3 +224,30 @@ def test_composing_alone_gives_the_merged_map_and_leaves_the_frozen_one() -> Non
 def test_the_way_through_g_is_taken_where_it_is_less_work(t: int, o: int, i: int, r: int, n: int) -> None:
     thin, whole = n * t * r * (o + i), t * o * i + n * r * o * i
     assert through_weight(t, o, i, r, n) == (whole < thin)
+
+
+@pytest.mark.parametrize("make", BOTH)
+def test_auto_composes_where_it_is_exact_and_pays(make: Callable[..., Any]) -> None:
+    def ran(dtype: torch.dtype = torch.float64, autocast: bool = False, rows: int = 8, **options: Any) -> set[str]:
+        it = adapted("lora", make, dtype, kinds=("q", "v"), **options)
+        it.model.train()
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            it.model(input_ids=torch.arange(6).repeat(rows, 1) + 5)
+        return set(it.method.forward_paths())
+
+    assert ran() == {"merged_weight"}  # 48 tokens; (32 × 32) maps want more than 16
+    assert ran(torch.float32) == {"merged_weight"}
+    assert ran(rows=2) == {"factored"}
+    assert ran(torch.float32, autocast=True) == {"factored"}
+    assert ran(torch.bfloat16) == {"factored"}
+    assert ran(dropout=0.1) == {"factored"}
+    assert ran(forward="factored") == {"factored"}
+    # rank 64 on (32 × 32): 2 · 48 · 64 · 64 multiplications against (3 · 48 + 2 · 64) · 32 · 32
+    assert ran(torch.float32, autocast=True, rank=64) == {"delta_weight"}
+    assert ran(torch.float32, autocast=True, rank=64, dropout=0.1) == {"factored"}
+    assert ran(torch.bfloat16, rank=64) == {"factored"}
+    assert ran(rank=64) == {"merged_weight"}
+    assert ran(torch.float32, autocast=True, forward="merged_weight") == {"merged_weight"}
+    for kernel in ("merged_weight", "delta_weight"):
+        with pytest.raises(UserError, match=f"forward={kernel} has no dropout"):
+            ran(forward=kernel, dropout=0.1)

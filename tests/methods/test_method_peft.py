@@ -24,9 +24,9 @@ from tests.support.peft_types import (
     through_a_file,
     train,
 )
-from tests.support.tinymodels import backbone_config, gpt2, labelled, make_method, roberta
 from uora_bench.cli.main import main
 from uora_bench.config.compose import COMMAND_LINE, compose
+from uora_bench.contract.models import backbone_config, gpt2, labelled, make_method, roberta
 from uora_bench.errors import UserError
 from uora_bench.methods import peft_places
 from uora_bench.methods.base import backbone_parameters

@@ -8,8 +8,8 @@ import pytest
 import torch
 from peft import LoraConfig, VeraConfig, get_peft_model
 
-from tests.support.tinymodels import gpt2, inject, labelled, make_method, roberta
 from uora_bench.config import synonyms
+from uora_bench.contract.models import gpt2, inject, labelled, make_method, roberta
 from uora_bench.methods.projections import draw, draw_pair
 
 RANK, ALPHA, WIDTH = 3, 6.0, 32

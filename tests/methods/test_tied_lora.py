@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from tests.support.architectures import shapes, trained_after_injection
-from tests.support.tinymodels import gpt2, inject, labelled, make_method, roberta, tokens
 from uora_bench.config.compose import compose
 from uora_bench.config.options.tied import VARIANTS
+from uora_bench.contract.models import gpt2, inject, labelled, make_method, roberta, tokens
 from uora_bench.errors import UserError
 
 QV, QKV = ("q", "v"), ("q", "k", "v")

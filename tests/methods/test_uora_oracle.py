@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from tests.support.tinymodels import inject, labelled, make_method, roberta
+from uora_bench.contract.models import inject, labelled, make_method, roberta
 
 KEY = 3  # from which the authors' code drew the pair in both traces
 

@@ -7,9 +7,9 @@ import io
 import pytest
 import torch
 
-from tests.support.tinymodels import inject, labelled, make_method, roberta
 from uora_bench.config.compose import compose
 from uora_bench.config.preflight import preflight
+from uora_bench.contract.models import inject, labelled, make_method, roberta
 from uora_bench.errors import UserError
 
 RANK, WIDTH = 5, 32

@@ -8,8 +8,8 @@ from functools import cache
 import pytest
 import torch
 
-from tests.support.tinymodels import inject, labelled, make_method, roberta
 from uora_bench.config.compose import compose
+from uora_bench.contract.models import inject, labelled, make_method, roberta
 from uora_bench.errors import UserError
 from uora_bench.methods.projections import ProjectionPair, draw, draw_pair
 from uora_bench.methods.refresh import Refresher

@@ -212,7 +212,7 @@ def test_the_metric_object_gives_what_the_function_gives(task):
 def test_import_is_light(tmp_path):
     code = (
         "import sys, uora_bench.metrics as m\n"
-        "for name in m.SCORES: m.load(name)\n"
+        "for name in m.SCORES: m.load_metric(name)\n"
         "print(sorted({'evaluate', 'datasets', 'sklearn', 'scipy', 'numpy', 'torch'} & set(sys.modules)))"
     )
     path = os.pathsep.join(os.path.abspath(p) for p in sys.path if p)

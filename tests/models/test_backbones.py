@@ -16,9 +16,9 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from tests.support.tinymodels import make_method
 from uora_bench.config.cell import Cell
 from uora_bench.config.compose import compose
+from uora_bench.contract.models import make_method
 from uora_bench.data import hub
 from uora_bench.errors import UserError
 from uora_bench.execution.trackers import Tracker
@@ -82,6 +82,16 @@ def test_a_folder_that_is_wrong_is_one_line_with_the_ways_out(way: str, folder: 
     message = str(caught.value)
     assert "\n" not in message
     assert all(part in message for part in ("backbone=tiny_roberta", str(folder))), message
+
+
+def test_a_float_of_the_config_is_compared_as_float32(folder: Path) -> None:
+    backbone = replace(cell_of(f"backbone.path={folder}").backbone, architecture={"layer_norm_eps": 1e-5})
+    config(folder, layer_norm_eps=9.999999747378752e-06)
+    assert backbones.load_backbone(backbone, HEAD, 0).model.config.layer_norm_eps != 1e-5
+    for other in (1.00001e-5, 1e-6):
+        config(folder, layer_norm_eps=other)
+        with pytest.raises(UserError, match="layer_norm_eps"):
+            backbones.load_backbone(backbone, HEAD, 0)
 
 
 @pytest.mark.parametrize("way", [w for w in BROKEN if "config" in w or "head" in w])

@@ -11,10 +11,10 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from tests.support.tinymodels import backbone_config, make_method
 from uora_bench.config.cell import BackboneConfig, Cell
 from uora_bench.config.compose import compose
 from uora_bench.config.preflight import preflight
+from uora_bench.contract.models import backbone_config, make_method
 from uora_bench.errors import UserError
 from uora_bench.methods.base import size_of
 from uora_bench.models import backbones

@@ -75,7 +75,7 @@ def test_code_in_a_models_folder_is_refused_in_one_line(
         # a type of model with a tokenizer of the library's own gets that one
         (folder / "config.json").write_text(json.dumps({"model_type": "vit"}))
         arguments: dict[str, Any] = {"local_files_only": True}
-        with backbones._loading(cell.backbone, str(folder), arguments):
+        with backbones.loading(cell.backbone, str(folder), arguments):
             backbones._processor(cell.backbone, str(folder), arguments)
 
     with pytest.raises(UserError, match="it needs code of its own, which is never run") as caught:

@@ -381,3 +381,12 @@ def test_a_table_that_was_edited_does_not_pass_the_check(bench: Bench, monkeypat
     (bench.results / "tables" / "old.md").write_text("")
     with pytest.raises(UserError, match=r"old.md"):
         write.check(contents)
+
+
+def test_rows_with_too_long_a_prompt_are_a_footnote(bench: Bench) -> None:
+    long = {"backbone": "tiny_llama", "task.too_long": "drop"}
+    bench.preset(axes={"method": ["lora"], "task": ["instruct/alpaca_1000"], "seed": [0]}, set=long)
+    words = "backbone=tiny_llama method=lora task=instruct/alpaca_1000 seed=0 task.too_long=drop"
+    bench.record(words, 0.5, "loss", provenance={"too_long": {"train": 3, "dev": 1}})
+    found = bench.table()
+    assert "ours: rows with too long a prompt were left out: 3 of train, 1 of dev" in found.notes

@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from tests.support.paths import ROOT
-from tests.support.tinymodels import backbone_config, make_method
 from uora_bench.config import registry
 from uora_bench.config.compose import compose
+from uora_bench.contract.models import backbone_config, make_method
 from uora_bench.methods.base import backbone_parameters
 from uora_bench.models import backbones
 from uora_bench.models.heads import HeadSpec

@@ -10,6 +10,7 @@ from pathlib import Path
 from tests.support.paths import ROOT
 
 FILES = sorted((ROOT / "tests").rglob("*.py"))
+CONTRACT = sorted((ROOT / "src" / "uora_bench" / "contract").glob("*.py"))
 
 
 def imported(path: Path) -> set[str]:
@@ -53,7 +54,7 @@ def test_an_import_from_another_test_is_found(tmp_path: Path) -> None:
 def test_names_of_test_modules_in_texts_exist() -> None:
     """Programs in strings and `-m` arguments name modules that a rename leaves behind."""
     names = {n for p in FILES if p != Path(__file__) for n in re.findall(r"\btests(?:\.\w+)+", p.read_text("utf-8"))}
-    assert "tests.support.contract_worker" in names
+    assert "tests.support.gloo" in names
     # the last part may be a name in the module
     places = {name: [ROOT.joinpath(*name.split(".")), ROOT.joinpath(*name.split(".")[:-1])] for name in names}
     missing = [n for n, found in places.items() if not any(p.with_suffix(".py").is_file() for p in found)]
@@ -72,17 +73,38 @@ def returns(function: ast.FunctionDef) -> Iterator[int]:
 
 
 def silent(text: str) -> list[int]:
-    """The lines at which a test of ``text`` ends before its end."""
+    """The lines at which a test, or a check of the contract, of ``text`` ends before its end."""
     functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
-    return sorted(line for one in functions if one.name.startswith("test") for line in returns(one))
+    asked = [one for one in functions if one.name.startswith("test") or is_check(one)]
+    return sorted(line for one in asked for line in returns(one))
+
+
+def is_check(function: ast.FunctionDef) -> bool:
+    """Whether a function is decorated with ``@check(…)``."""
+    return any(ast.unparse(one).startswith("check(") for one in function.decorator_list)
 
 
 def test_no_test_passes_in_silence() -> None:
-    """A test that concerns some cases only is made for these (`contract_harness.having_option`, `where`), or skips."""
-    found = [f"{p.relative_to(ROOT)}:{line}" for p in FILES for line in silent(p.read_text("utf-8"))]
+    """A test that concerns some cases only is made for these (`when=` of a check), or skips."""
+    assert any(
+        is_check(f)
+        for p in CONTRACT
+        for f in ast.walk(ast.parse(p.read_text("utf-8")))
+        if isinstance(f, ast.FunctionDef)
+    )
+    found = [f"{p.relative_to(ROOT)}:{line}" for p in (*FILES, *CONTRACT) for line in silent(p.read_text("utf-8"))]
     assert found == []
+
+
+def test_the_contract_needs_no_pytest_and_loses_nothing_without_assertions() -> None:
+    """It ships in the package, where ``python -O`` may run it; ``assert x is not None`` is for the type checker."""
+    for path in CONTRACT:
+        assert "pytest" not in imported(path)
+        found = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Assert)]
+        assert [ast.unparse(n) for n in found if not ast.unparse(n.test).endswith(" is not None")] == [], path
 
 
 def test_a_silent_pass_is_found() -> None:
     assert silent("def test_a(x):\n    if x:\n        return\n    assert x\n") == [3]
+    assert silent("@check(make=BOTH)\ndef a(x):\n    if x:\n        return\n    ensure(x, '')\n") == [4]
     assert silent("def test_a(x):\n    def f():\n        return 1\n    assert f()\n") == []

@@ -49,7 +49,8 @@ def test_the_wheel_carries_every_configuration_and_the_tiny_checkpoints(wheel: P
     assert configs <= names
     files = (p for p in (root / "src").rglob("*.*") if p.suffix in (".py", ".typed", ".j2", ".css", ".js"))
     sources = {p.relative_to(root / "src").as_posix() for p in files}
-    assert {"uora_bench/report/page/page.html.j2", "uora_bench/py.typed"} <= sources
+    template = "uora_bench/contract/templates/method/methods/NAME.py.j2"
+    assert {"uora_bench/report/page/page.html.j2", template, "uora_bench/py.typed"} <= sources
     sources |= {f"uora_bench/paper/{p.name}" for p in root.glob("results/paper/*.csv")}
     assert "uora_bench/paper/vera.csv" in sources
     assert sources <= names
@@ -78,6 +79,11 @@ def test_help_and_a_dry_run_come_from_the_installed_wheel(site: Path, tmp_path: 
     dry = call("uora_bench", "task=glue/rte", "dry_run=true", folder=tmp_path, path=site)
     assert "uora · glue/rte · roberta_base · seed 0" in dry.stdout
     assert "adapter 19,968" in dry.stdout
+
+
+def test_a_method_of_ones_own_is_written_and_checked_from_the_installed_wheel(site: Path, tmp_path: Path) -> None:
+    call("uora_bench", "new", "method", "my_lora", folder=tmp_path, path=site)
+    assert "36 ok, 1 left out" in call("uora_bench", "check", "my_lora", folder=tmp_path, path=site).stdout
 
 
 def test_the_default_cell_runs_from_the_installed_wheel(site: Path, tmp_path: Path) -> None:

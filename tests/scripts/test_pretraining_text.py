@@ -16,7 +16,7 @@ from datasets import Dataset
 
 import uora_bench
 from scripts.pretraining import instruction_text, nli_text, places, restaurant_text, tiny_vit
-from tests.support.tinymodels import backbone_config
+from uora_bench.contract.models import backbone_config
 from uora_bench.data import images
 from uora_bench.data.generated import digits, instructions, nli, restaurants
 from uora_bench.models import backbones

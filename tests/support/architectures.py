@@ -6,7 +6,7 @@ from functools import cache
 
 import torch
 
-from tests.support.tinymodels import backbone_config
+from uora_bench.contract.models import backbone_config
 from uora_bench.models import backbones
 from uora_bench.models.heads import HeadSpec
 from uora_bench.models.targets import find_targets

@@ -7,7 +7,7 @@ import io
 import pytest
 import torch
 
-from tests.support.tinymodels import inject, labelled, make_method, roberta, tokens
+from uora_bench.contract.models import inject, labelled, make_method, roberta, tokens
 from uora_bench.errors import UserError
 
 WIDTH, PROMPT = 32, 3

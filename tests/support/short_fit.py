@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from tests.support.tinymodels import inject, roberta
 from uora_bench.config.cell import HELD_OUT
 from uora_bench.config.compose import compose
+from uora_bench.contract.models import inject, roberta
 from uora_bench.execution.trackers import Tracker
 from uora_bench.methods import create_method
 from uora_bench.models.heads import head_parameters

@@ -14,8 +14,8 @@ from datasets import Dataset
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from tests.support.tinymodels import gpt2
 from uora_bench.config.compose import compose
+from uora_bench.contract.models import gpt2
 from uora_bench.data import sources
 from uora_bench.errors import UserError
 from uora_bench.tasks import create_task
@@ -110,6 +110,66 @@ def test_a_long_target_is_cut_and_a_long_prompt_refused(tokenizer):
     assert short.lengths.max() <= 50
     with pytest.raises(UserError, match=r"row 0 .* task.max_length=8"):
         e2e("task.max_length=8").encode(rows, tokenizer, training=True)
+
+
+def test_what_is_done_about_a_prompt_that_is_too_long(tokenizer):
+    rows = Dataset.from_list([CHATS[0], {**CHATS[1], "input": "1 and 2 " * 99}, CHATS[0]])
+    words = ("task=instruct/alpaca", "task.template=plain", "task.max_length=40")
+    with pytest.raises(UserError, match=r"row 1 \(from 0\) .* task.too_long=truncate or drop"):
+        task_of(*words).encode(rows, tokenizer)
+    plain = task_of(*words).encode(rows.select([0, 2]), tokenizer)
+    dropped = task_of(*words, "task.too_long=drop").encode(rows, tokenizer, training=True)
+    assert [dropped.features["input_ids"][i].tolist() for i in range(2)] == [
+        i.tolist() for i in plain.features["input_ids"]
+    ]
+    assert (len(dropped), dropped.too_long, plain.too_long) == (2, 1, 0)
+    cut = task_of(*words, "task.too_long=truncate").encode(rows, tokenizer, training=True)
+    assert (len(cut), cut.too_long) == (3, 1)
+    ids, labels = cut.features["input_ids"][1].tolist(), cut.features["labels"][1].tolist()
+    assert len(ids) == 40
+    assert tokenizer.decode(ids).endswith(":3<end>")
+    assert [label for label in labels if label != IGNORED] == tokenizer("3<end>")["input_ids"]
+    packed = task_of(*words, "task.too_long=drop", "task.packing=true").encode(rows, tokenizer, training=True)
+    assert packed.too_long == 1
+
+
+def test_a_long_target_does_not_take_the_whole_room_from_a_long_prompt(tokenizer):
+    row = {"instruction": "Say it. " * 99, "input": "", "output": "word " * 99}
+    words = ("task=instruct/alpaca", "task.max_length=40", "task.too_long=truncate")
+    encoded = task_of(*words).encode(Dataset.from_list([row]), tokenizer)
+    labels = encoded.features["labels"][0].tolist()
+    assert labels.count(IGNORED) == 20
+    assert len(labels) == 40
+
+
+def test_prompts_to_be_continued_leave_room_or_are_left_out_with_their_references(tokenizer):
+    long = {"meaning_representation": f"name[{'The Vaults ' * 50}]", "human_reference": "Long."}
+    rows = Dataset.from_list([ROWS[0], long, ROWS[1]])
+    words = ("task.max_length=100", "task.max_new_tokens=30")
+    assert e2e(*words).encode(rows, tokenizer).lengths.max() > 100  # the backbone decides whether it has the room
+    dropped = e2e(*words, "task.too_long=drop").encode(rows, tokenizer)
+    assert list(dropped.references) == [["The Vaults is a pub."], ["The Eagle is by the river."]]
+    cut = e2e(*words, "task.too_long=truncate").encode(rows, tokenizer)
+    assert (len(cut), cut.too_long, dropped.too_long) == (3, 1, 1)
+    assert cut.lengths.max() == 70
+
+
+def test_too_long_is_part_of_the_id_only_where_it_is_not_the_default():
+    base = ["method=lora", "task=e2e", "recipe=none"]
+    cells = [compose([*base, *more]).cell for more in ([], ["task.too_long=error"], ["task.too_long=drop"])]
+    assert ["too_long" in cell.canonical()["task"]["options"] for cell in cells] == [False, False, True]
+
+
+@pytest.mark.parametrize("value", [7, 0, ["x"], [], True])
+@pytest.mark.parametrize("column", ["instruction", "input", "output"])
+def test_what_is_no_text_is_refused_with_row_and_column(value, column):
+    rows = Dataset.from_list([{**CHATS[0], column: None}, {**CHATS[0], column: value}])
+    rows = rows if column == "input" else rows.select([1])
+    with pytest.raises(UserError) as caught:
+        task_of("task=instruct/alpaca").check(rows)
+    assert f"column '{column}' must hold text" in str(caught.value)
+    assert f"row {int(column == 'input')} (from 0)" in str(caught.value)
+    task_of("task=instruct/alpaca").check(Dataset.from_list([{**CHATS[0], "input": None}]))
 
 
 def test_references_are_grouped_and_prompts_end_together(tokenizer):

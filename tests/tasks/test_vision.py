@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, Features, Image, Value
 from PIL import Image as Pil
+from transformers import BitImageProcessorPil, DeiTImageProcessorPil
 
 from tests.support.pictures import CIFAR, one_line, packed, picture, processor, rows_of, task_of
 from uora_bench import metrics
@@ -49,11 +50,116 @@ def test_a_picture_becomes_what_the_processor_of_transformers_makes_of_it(mode: 
     np.testing.assert_allclose(ours, theirs, atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("size", [(40, 30), (30, 41), (24, 24), (20, 60)])
+@pytest.mark.parametrize(
+    "own",
+    [
+        DeiTImageProcessorPil(size={"height": 24, "width": 24}, crop_size={"height": 16, "width": 16}),
+        BitImageProcessorPil(size={"shortest_edge": 24}, crop_size={"height": 17, "width": 16}),
+        BitImageProcessorPil(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16}),
+    ],
+    ids=["deit", "bit", "bit, whole side"],
+)  # fmt: skip
+def test_the_middle_of_a_picture_is_what_the_processor_cuts_out(own: Any, size: tuple[int, int]) -> None:
+    source = packed(picture(size=size), "PNG")
+    rows = Dataset.from_dict({"img": [source]})
+    ours = images.Loader(rows, "img", images.Preparation.of(own)).batch([0])
+    theirs = own(Pil.open(io.BytesIO(source)), return_tensors="np")["pixel_values"]
+    np.testing.assert_allclose(ours, theirs, atol=1e-6, rtol=0)
+    twice = images.Preparation.of(own, 32)
+    assert twice.resized
+    assert images.Loader(rows, "img", twice).batch([0]).shape == (1, 3, 32, 32)
+
+
 def test_sixteen_bits_of_grey_are_not_clipped_to_white() -> None:
     grey = np.arange(0, 65536, 16, dtype=np.uint16).reshape(64, 64)
     image = images.decode(packed(Pil.fromarray(grey)))
     assert image.mode == "RGB"
     np.testing.assert_array_equal(np.asarray(image)[..., 0], grey >> 8)
+
+
+def grey_file(values: np.ndarray, kind: str = "TIFF") -> bytes:
+    return packed(Pil.fromarray(values), kind)
+
+
+STEPS = np.arange(256).reshape(16, 16)
+
+
+@pytest.mark.parametrize(
+    ("source", "value_range"),
+    [
+        (grey_file((STEPS / 255).astype(np.float32)), (0.0, 1.0)),
+        (grey_file((STEPS / 127.5 - 1).astype(np.float32)), (-1.0, 1.0)),
+        (grey_file(STEPS.astype(np.int32)), (0.0, 255.0)),
+        (grey_file((STEPS * 257).astype(np.int32)), (0.0, 65535.0)),
+        (grey_file((STEPS * 257).astype(np.uint16)), None),
+        (grey_file((STEPS * 257).astype(np.uint16), "PNG"), None),
+        (grey_file((STEPS * 16 + STEPS // 16).astype(np.uint16), "PNG"), (0.0, 4095.0)),
+        (grey_file(STEPS.astype(np.uint8), "PNG"), (0.0, 255.0)),
+        (b"P5 16 16 4095\n" + (STEPS * 16 + STEPS // 16).astype(">u2").tobytes(), None),  # the file says 12 bits
+    ],
+)
+def test_grey_of_any_depth_is_the_same_picture(source: bytes, value_range: tuple[float, ...] | None) -> None:
+    assert images.header_fault(source, value_range) is None
+    np.testing.assert_array_equal(np.asarray(images.decode(source, value_range))[..., 0], STEPS)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_grey_whose_range_no_file_says_is_refused_with_the_way_to_say_it(kind: Any) -> None:
+    rows = Dataset.from_dict({"img": [grey_file(STEPS.astype(kind))], "label": [0]})
+    with pytest.raises(UserError, match=r"say it with task\.value_range=\[black,white\]") as caught:
+        task_of().check(rows)
+    one_line(caught)
+    own = task_of(*CIFAR, "task.value_range=[0,255]")
+    own.check(rows)
+    numbers = own.collate(own.encode(rows, processor(16)), [0], "dynamic")["pixel_values"]
+    assert numbers.min() == -1
+    assert numbers.max() == 1
+
+
+def test_a_range_is_two_numbers_and_part_of_the_id_only_where_it_is_given() -> None:
+    for word in ("[1,0]", "[0]", "[0,1,2]"):
+        with pytest.raises(UserError, match="two numbers, black below white"):
+            task_of(*CIFAR, f"task.value_range={word}")
+    cells = [compose([*CIFAR, "recipe=none", *w]).cell for w in ((), ("task.value_range=[0,1]",))]
+    assert ["value_range" in cell.canonical()["task"]["options"] for cell in cells] == [False, True]
+
+
+# --- pictures that cannot be used, before training ----------------------------------------------------------------
+
+
+def test_all_pictures_are_decoded_once_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[int] = []
+    decode = images.decode
+    monkeypatch.setattr(images, "decode", lambda *given: decoded.append(1) or decode(*given))
+    whole = packed(picture(size=(200, 200)), "JPEG")
+    good = [packed(picture(i)) for i in range(3)]
+    rows = Dataset.from_dict({"img": good, "label": [0, 1, 2]})
+    cut = Dataset.from_dict({"img": [*good, whole[: len(whole) // 2]], "label": [0, 1, 2, 3]})
+    task_of().check_files({"train": rows, "dev": rows}, tmp_path / "known")
+    assert len(decoded) == 3
+    task_of().check_files({"train": rows}, tmp_path / "known")
+    assert len(decoded) == 3
+    for _ in range(2):  # a broken one is not remembered as a good one
+        with pytest.raises(
+            UserError, match=r"row 3 \(from 0, of 4\) cannot be decoded: image file is truncated"
+        ) as caught:
+            task_of().check_files({"train": rows, "dev": cut}, tmp_path / "known")
+        one_line(caught)
+    (kept,) = (tmp_path / "known").iterdir()
+    kept.write_text("{")
+    task_of().check_files({"train": rows}, tmp_path / "known")
+
+
+def test_twelve_bits_in_sixteen_are_not_taken_for_a_dark_picture(tmp_path: Path) -> None:
+    rows = Dataset.from_dict({"img": [grey_file((STEPS * 16).astype(np.uint16))], "label": [0]})
+    with pytest.raises(
+        UserError, match=r"no picture is brighter than 15 of 255.*task\.value_range=\[0,4095\]"
+    ) as caught:
+        task_of().check_files({"train": rows}, tmp_path)
+    one_line(caught)
+    for word in ("[0,4095]", "[0,65535]"):
+        task_of(*CIFAR, f"task.value_range={word}").check_files({"train": rows}, tmp_path)
 
 
 def test_a_photograph_is_turned_upright() -> None:
@@ -67,7 +173,8 @@ def test_a_photograph_is_turned_upright() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"do_center_crop": True, "crop_size": 8}, "do_center_crop"), ({"do_resize": False}, "does not resize"),
+        ({"do_pad": True}, "do_pad"), ({"do_resize": False}, "does not resize"),
+        ({"do_center_crop": True, "crop_size": 80}, "out of smaller pictures"),
         ({"size": {"shortest_edge": 24}}, "does not resize to a height"), ({"image_mean": [0.5, 0.5]}, "3 channels"),
     ],
 )  # fmt: skip

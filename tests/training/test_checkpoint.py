@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.support import contract_harness
+from uora_bench.contract import harness as contract_harness
 from uora_bench.errors import UserError
+from uora_bench.execution.trackers import Tracker
 from uora_bench.training.checkpoint import LAST, PREVIOUS, Checkpoints
 
 ID = "0" * 16  # of the harness
@@ -132,13 +133,18 @@ def test_a_run_that_goes_on_from_a_damaged_checkpoint_ends_as_if_nothing_had_hap
     check_flips(tmp_path, 2)
 
 
-def test_a_resumed_run_tells_the_tracker_all_again_and_knows_its_forward_paths(tmp_path):
+def test_a_resumed_run_can_tell_the_tracker_all_again_and_knows_its_forward_paths(tmp_path, monkeypatch):
     whole = contract_harness.train("lora", tmp_path / "whole")
     contract_harness.train("lora", tmp_path / "parts", stop_at=contract_harness.PER_EPOCH + 3)
     # a start in which nothing is left to train: what it knows comes from the checkpoint alone
+    seen: list[tuple[int, dict[str, float]]] = []
     last = contract_harness.train("lora", tmp_path / "parts")
+    monkeypatch.setattr(Tracker, "log_again", lambda self, rows: seen.extend(rows))
     again = contract_harness.train("lora", tmp_path / "parts")
-    assert last.rows == again.rows == whole.rows
+    assert last.rows != whole.rows
+    told = [(row["step"], {k: v for k, v in row.items() if k != "step"}) for row in whole.rows]
+    assert [tuple(row) for row in seen] == told
+    assert [tuple(row) for row in again.history.logged] == told
     assert again.method.forward_paths() == whole.method.forward_paths()
     assert whole.method.forward_paths()
 

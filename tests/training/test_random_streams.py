@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from tests.support.short_fit import short_fit
+from tests.support.short_fit import ID, short_fit
 from uora_bench.config import registry
-from uora_bench.training import checkpoint, cpu_ops, trainer
+from uora_bench.training import cpu_ops, trainer
+from uora_bench.training.checkpoint import Checkpoints
 from uora_bench.util.seeds import own_stream
 
 DROPPING = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
@@ -94,7 +95,7 @@ def test_auxiliary_passes_draw_other_masks_each_time_and_the_same_after_a_restar
     assert not any(torch.equal(a[:500], b[:500]) for i, a in enumerate(whole) for b in whole[:i])
     with pytest.raises(KeyboardInterrupt):
         seen(tmp_path / "cut", stop_at=6)
-    assert checkpoint.latest(tmp_path / "cut") is not None
+    assert Checkpoints(tmp_path / "cut", ID).latest()[0] is not None
     rest, again, later = seen(tmp_path / "cut")
     assert len(rest) < len(whole)
     assert all(map(torch.equal, rest, whole[-len(rest) :]))

@@ -21,13 +21,13 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from torch.distributed.tensor import DTensor
 
-from tests.support import contract_harness, contract_worker
-from tests.support.contract_harness import METHODS
 from tests.support.gloo import Group
-from tests.support.tinymodels import gpt2, make_method
+from uora_bench.config import registry
 from uora_bench.config.cell import HELD_OUT, Cell
 from uora_bench.config.compose import compose
 from uora_bench.config.preflight import preflight
+from uora_bench.contract import harness, worker
+from uora_bench.contract.models import gpt2, make_method
 from uora_bench.data import batching
 from uora_bench.errors import Interrupted, UserError
 from uora_bench.execution.dry_run import describe
@@ -46,6 +46,7 @@ from uora_bench.util.signals import StopRequest
 # the fast tests take one that rewrites shared frozen matrices, one with a second optimizer, one with parts of the
 # backbone trained; the slow ones all others
 FAST = ("uora", "alpha_lora", "bitfit")
+METHODS = registry.choices("method")
 SHARDABLE = [n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in METHODS if n != "full"]
 LLAMAS = ("llama_7b", "llama_13b", "llama2_7b", "llama2_13b")
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
@@ -65,7 +66,7 @@ def accelerator_of() -> Accelerator:
 def train(name: str, sharded: bool, folder: str, stop_at: int | None = None, **settings: Any) -> dict[str, Any]:
     """The contract's short run of the real trainer, sharded or not, and what came of it in this process."""
     accelerator, stop = accelerator_of(), StopRequest()
-    held = contract_harness.set_up(name, **{**contract_worker.SETTINGS, **settings})
+    held = harness.set_up(name, **{**worker.SETTINGS, **settings})
     own, whole = list(held.own.values()), [weakref.ref(p) for p in held.own.values()]
     frozen = sum(p.numel() for p in own if not p.requires_grad)
     held.own.clear()
@@ -90,9 +91,9 @@ def train(name: str, sharded: bool, folder: str, stop_at: int | None = None, **s
 
     held.method.after_step = and_stop  # type: ignore[method-assign]
     splits = {
-        "train": contract_harness.encoded(contract_harness.ROWS, 0),
-        "dev": contract_harness.encoded(21, 1),
-        HELD_OUT: contract_harness.encoded(13, 2),
+        "train": harness.encoded(harness.ROWS, 0),
+        "dev": harness.encoded(21, 1),
+        HELD_OUT: harness.encoded(13, 2),
     }
 
     class Rows(Tracker):
@@ -105,7 +106,7 @@ def train(name: str, sharded: bool, folder: str, stop_at: int | None = None, **s
         held.history = trainer.fit(held.cell, model, head, method, task, splits, Rows(), place, accelerator, stop)
     except Interrupted:
         return facts | {"stopped": True}
-    return facts | contract_worker.facts(held) | {"digest": contract_worker.digest(held)}
+    return facts | worker.facts(held) | {"digest": worker.digest(held)}
 
 
 def both_ways(name: str, stop_at: int | None = None, **settings: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -187,7 +188,7 @@ def write(rows: int, batch_size: int) -> tuple[list[Any], list[Any]]:
         config = cell_of("task=tiny/restaurants", "backbone=tiny_gpt2", "recipe=none").backbone
         targets = find_targets(model, config, ("qkv",))
         method.inject(model, targets, torch.Generator().manual_seed(0))
-        contract_harness.perturb(method)
+        harness.perturb(method)
         if sharded:
             sharding.shard(model, own, method, accelerator)
         prepared = sharding.prepare(model, accelerator)

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from tests.support.short_fit import ID, encoded, short_fit
-from tests.support.tinymodels import inject, make_method, roberta
 from uora_bench.config import registry
 from uora_bench.config.compose import compose
+from uora_bench.contract.models import inject, make_method, roberta
 from uora_bench.errors import CellError
 from uora_bench.methods.base import Method
 from uora_bench.models.heads import head_parameters

@@ -143,3 +143,10 @@ def test_nearest_lists_the_names_when_nothing_is_close() -> None:
     assert nearest("zzzz", ["b", "a"]) == "; valid: a, b"
     assert nearest("zzzz", [f"a{i}" for i in range(9)], limit=2) == "; valid: a0, a1 …"
     assert nearest("zzzz", []) == ""
+
+
+def test_a_number_for_a_text_is_answered_with_how_to_quote_it() -> None:
+    with pytest.raises(UserError, match=r"""write it in quotes, "5" \(in a shell: 'names=\["5",…\]'\)"""):
+        build(Outer, {**GOOD, "names": [5]})
+    with pytest.raises(UserError, match=r"""in a shell: 'inner.path="true"'"""):
+        build(Outer, {**GOOD, "inner": {"path": True}})

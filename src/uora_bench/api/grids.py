@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,11 +40,29 @@ def run(*overrides: str, **values: Any) -> CellRecord:
     if composed.settings.dry_run:
         raise UserError("dry_run=true prints and makes no record; use the command line for it")
     offline.use(composed.settings.data_root)
-    ended = run_cell(composed, words, StopRequest())
+    with _precision_of_its_own():
+        ended = run_cell(composed, words, StopRequest())
     record = ended.record()
     if record is None or record.status != "done":
         raise CellError(f"the cell {ended.cell_id} failed: {record.reason if record is not None else 'see above'}")
     return record
+
+
+@contextmanager
+def _precision_of_its_own() -> Iterator[None]:
+    """Inside, accelerate does not hold a cell to the precision of the one before it, or of the caller's own model."""
+    accelerate: Any = sys.modules.get("accelerate.state")
+    if accelerate is None:
+        yield
+        return
+    state = accelerate.AcceleratorState._shared_state
+    before = dict(state)
+    state.clear()
+    try:
+        yield
+    finally:
+        state.clear()
+        state.update(before)
 
 
 def plan(*overrides: str, **values: Any) -> Plan:

@@ -35,6 +35,8 @@ MODULES = {
     "mt-bench judge": "mt_bench_judge",
     "mt-bench scores": "mt_bench_scores",
     "records migrate": "records_migrate",
+    "check": "check",
+    "new": "new",
     "list": "listing",
 }
 GROUPS = ("mt-bench", "records")  # the first word of commands of two words

@@ -21,10 +21,11 @@ def _act(given: Given) -> int:
     launched.check_environment()
     stop = StopRequest()
     stop.install()
-    if in_use := plugins.active():
-        print(f"plug-ins: {'; '.join(map(describe, in_use))}", file=sys.stderr)
     words = synonyms.canonical(given.passed)  # as the record names them
     composed = compose(words)
+    _ = composed.cell  # a mistake is one line
+    if in_use := plugins.active():
+        print(f"plug-ins: {'; '.join(map(describe, in_use))}", file=sys.stderr)
     offline.use(composed.settings.data_root)
     if composed.settings.dry_run:
         from uora_bench.execution import dry_run

@@ -15,13 +15,13 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le, Lt
 
 from uora_bench.config import plugins
+from uora_bench.config.data_source import DataSource
 from uora_bench.config.options import MethodOptions, TaskOptions
 from uora_bench.config.registry import method_options, task_options
 from uora_bench.errors import UserError
 from uora_bench.util import weights
 from uora_bench.util.schema import build, convert, plain
 
-OWN_ROWS = "own"  # the benchmark of tasks whose rows are the user's own files
 HELD_OUT = "held_out"  # the role of the rows kept out of the training set for a method's auxiliary step
 _LONGEST_NAME = 200  # bytes of an experiment's name: file systems take 255, and names of files are made of it
 _NOT_IN_WANDB, _LONGEST_IN_WANDB = "/\\#?%:", 128  # of a project's name, as wandb itself checks it
@@ -55,46 +55,6 @@ class MetricSpec:
     def public_name(self) -> str:
         """``name``; of a file, wherever it lies, ``local/<its name>``."""
         return self.name if self.script is None else f"local/{self.script.stem}"
-
-
-@dataclass(frozen=True)
-class Hub:
-    """A dataset on the Hugging Face Hub, pinned."""
-
-    id: str
-    revision: str | None = None
-    config: str | None = None
-
-
-@dataclass(frozen=True)
-class OwnFiles:
-    """A user's own table, or a folder of them: ``path``, and how their text is to be read."""
-
-    path: str
-    encoding: str
-    separator: str | None  # of CSV; None: a comma, in .tsv a tab
-
-
-@dataclass(frozen=True)
-class DataSource:
-    """Where a task's rows are: in the user's own ``files``, else ``<data.root>/<benchmark>/<dataset>/<split>.*``, else
-    the Hub, else generated."""
-
-    benchmark: str
-    dataset: str
-    hub: Hub | None = None
-    files: OwnFiles | None = None
-
-    def folder(self, root: str | None) -> Path | None:
-        """The folder of local files, ``root`` being ``data.root``."""
-        if self.files is not None:
-            path = Path(self.files.path)
-            return path if path.is_dir() else path.parent
-        return None if root is None else Path(root) / self.benchmark / self.dataset
-
-    def public(self) -> dict[str, Any]:
-        """As records have it: without a path."""
-        return {k: v for k, v in plain(self).items() if k != "files"}
 
 
 @dataclass(frozen=True)
@@ -142,11 +102,18 @@ class TaskConfig:
 
 @dataclass(frozen=True)
 class TargetModule:
-    """Where one adapter kind sits: the tail of a module's name and, in a fused projection, which part of its output."""
+    """Where one adapter kind sits: the tail of a module's name and, in a fused projection, which part of its output:
+    ``parts`` of ``of`` equal ones, from ``part`` on."""
 
     path: str
     part: int = 0
     of: int = 1
+    parts: int = 1
+
+    def canonical(self) -> dict[str, Any]:
+        """As plain data; records are older than ``parts``: at 1 it leaves no trace."""
+        values: dict[str, Any] = plain(self)
+        return {k: v for k, v in values.items() if (k, v) != ("parts", 1)}
 
 
 @dataclass(frozen=True)
@@ -169,6 +136,8 @@ class BackboneConfig:
     architecture: dict[str, Any] | None
     quantisation: Literal["none", "nf4"] = "none"
     sha256: str | None = None  # of the weights that the name stands for, where it is known
+    fresh: tuple[str, ...] = ()  # modules of the head that the weights lack (backbone=hf), beside the output layer
+    weights_seen: bool = True  # false: there were no weights to look at, and fresh is a guess
 
     @property
     def public_name(self) -> str:
@@ -186,6 +155,17 @@ class BackboneConfig:
             "id": self.id if named else None,
             "revision": self.revision if named else "local",
         }
+
+    @property
+    def described_head(self) -> str:
+        """The modules that are trained in full, and which of them because the weights lack them; for people."""
+        text = ", ".join(self.head)
+        if self.fresh:
+            why = "missing in the weights" if self.weights_seen else "no weights to look at, taken to be missing"
+            text += f" ({', '.join(self.fresh)}: {why}, so drawn anew and trained)"
+        elif not self.weights_seen:
+            text += " (no weights to look at: a pooler is taken to be among them)"
+        return text
 
     def _is_named(self, folder: Path) -> bool:
         try:
@@ -284,7 +264,10 @@ class Cell:
     @property
     def label(self) -> str:
         """A name for people, e.g. ``uora · glue/mrpc · minilm · seed 0``."""
-        return f"{self.method.name} · {self.task.label} · {self.backbone.public_name} · seed {self.seed}"
+        name = self.backbone.public_name
+        if self.weights is not None and name.startswith("local/"):
+            name = f"{name}@{self.weights[:8]}"  # folders of one name may hold two models
+        return f"{self.method.name} · {self.task.label} · {name} · seed {self.seed}"
 
     def canonical(self) -> dict[str, Any]:
         """What defines the experiment, as plain data: no paths, no recipe name, nothing about where it runs."""
@@ -326,7 +309,7 @@ class Cell:
             backbone["quantisation"] = self.backbone.quantisation
         backbone["head"] = list(self.backbone.head)
         backbone["target_modules"] = {
-            k: plain(m) for k, m in self.backbone.target_modules.modules.items() if k in kinds
+            k: m.canonical() for k, m in self.backbone.target_modules.modules.items() if k in kinds
         }
         return {
             "method": method,

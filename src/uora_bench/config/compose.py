@@ -34,6 +34,7 @@ _TEXT = (
     "experiment_name",
     "init_from",
     "backbone.path",
+    "backbone.id",
     "expect_cell_id",
     "task.path",
 )
@@ -70,7 +71,10 @@ def compose(overrides: list[str]) -> Composed:
     config = group_files.compose_groups(groups)
     method, backbone, task = (str(config[group]["name"]) for group in ("method", "backbone", "task"))
     named = copy.deepcopy(config["task"]["source"])
-    recipe = _recipe(recipe_name, method, backbone)
+    own_model = backbone == registry.ANY_MODEL
+    if own_model:
+        config["backbone"]["kind"] = config["task"]["kind"]
+    recipe = _recipe(recipe_name, method, f"default_{config['task']['kind']}" if own_model else backbone)
     config["recipe"] = {k: recipe[k] for k in ("name", "status", "note")}
     sources: dict[str, str] = {}
     for key, entry in recipe_values(recipe, task).items():
@@ -91,6 +95,9 @@ def compose(overrides: list[str]) -> Composed:
     _name_rows(config["task"], named)
     family = registry.task_options(str(config["task"]["family"]))
     config["task"] = family.normalised(config["task"], config["data"]["root"])
+    if own_model:
+        root = config["data"]["root"]
+        config["backbone"] = registry.describe_model(config["backbone"], config["task"]["kind"], root)
     if "target_modules" in config["method"]:
         modules = config["backbone"]["target_modules"]["modules"]
         config["method"]["target_modules"] = synonyms.module_kinds(config["method"]["target_modules"], modules)
@@ -103,11 +110,13 @@ def _name_rows(task: dict[str, Any], named: Mapping[str, Any]) -> None:
     """Give a ``task`` whose rows are not those of the ``named`` source, which its file describes, a name of its own:
     what is not GLUE is never called GLUE."""
     source = task["source"]
+    if not isinstance(source, Mapping) or not isinstance(source.get("hub") or {}, Mapping):
+        return  # of a wrong type, which the cell refuses
     hub, theirs = source.get("hub") or {}, named.get("hub") or {}
     if (source["benchmark"], source["dataset"]) != (named["benchmark"], named["dataset"]):
         task["name"] = f"local/{source['benchmark']}/{source['dataset']}"
     elif any(hub.get(key) != theirs.get(key) for key in ("id", "config")):
-        task["name"] = f"{hub['id']}/{hub.get('config') or source['dataset']}" if hub else f"local/{task['name']}"
+        task["name"] = f"{hub.get('id')}/{hub.get('config') or source['dataset']}" if hub else f"local/{task['name']}"
 
 
 def _recipe(asked: str | None, method: str, backbone: str) -> Mapping[str, Any]:

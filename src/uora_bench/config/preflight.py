@@ -8,7 +8,8 @@ import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
-from uora_bench.config.cell import OWN_ROWS, BackboneConfig, Cell
+from uora_bench.config.cell import BackboneConfig, Cell
+from uora_bench.config.data_source import OWN_ROWS
 from uora_bench.config.metrics import check_metric
 from uora_bench.errors import ImpossiblePair, UserError, nearest
 
@@ -105,8 +106,10 @@ def check_target_modules(backbone: BackboneConfig, asked: Sequence[str] | None) 
                 f"{place}.path='{module.path}' must name a module of every block, with {{layer}} for its number, "
                 "e.g. encoder.layer.{layer}.attention.self.query"
             )
-        if not 0 <= module.part < module.of:
-            raise UserError(f"{place}.part={module.part} of={module.of}: part must be from 0 to of - 1")
+        if not 0 <= module.part < module.part + module.parts <= module.of:
+            raise UserError(
+                f"{place}.part={module.part} of={module.of}: part must be from 0 to of - 1, and parts of them be there"
+            )
 
 
 def check_architecture(backbone: BackboneConfig) -> None:

@@ -6,8 +6,9 @@ Listing reads file names only, so that ``--help`` needs neither Hydra nor torch.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from uora_bench.config import plugins
 from uora_bench.errors import UserError, nearest
@@ -16,6 +17,7 @@ if TYPE_CHECKING:  # help lists names, and their dataclasses are the slower half
     from uora_bench.config.options import MethodOptions, TaskOptions
 
 T = TypeVar("T")
+ANY_MODEL = "hf"  # the backbone that is described by the model itself
 GROUPS = ("method", "task", "backbone", "recipe", "trainer", "tracker")
 _OPTIONS = "uora_bench.config.options."
 _METHODS = {
@@ -40,16 +42,21 @@ _TASKS = {
 }
 
 
+def package_dir() -> Path:
+    """The folder of the package itself."""
+    return Path(__file__).resolve().parents[1]
+
+
 def configs_dir() -> Path:
     """The folder of YAML files: inside an installed package, else the checkout's top-level ``configs/``."""
-    here = Path(__file__).resolve().parents[1]
+    here = package_dir()
     packaged = here / "configs"
     return packaged if packaged.is_dir() else here.parents[1] / "configs"
 
 
 def paper_dir() -> Path:
     """The folder of published numbers: inside an installed package, else the checkout's ``results/paper``."""
-    here = Path(__file__).resolve().parents[1]
+    here = package_dir()
     packaged = here / "paper"
     return packaged if packaged.is_dir() else here.parents[1] / "results" / "paper"
 
@@ -92,6 +99,12 @@ def choices(group: str) -> list[str]:
 def check_choice(group: str, name: str) -> str:
     """``name`` itself if ``group`` has it; else one line with the nearest valid name."""
     names = choices(group)
+    if group == "backbone" and ("/" in name or name.startswith((".", "~"))) and name not in names:
+        key = "path" if Path(name).expanduser().is_dir() else "id"
+        raise UserError(
+            f"unknown backbone '{name}'; for a model of your own, or of the Hub, write backbone={ANY_MODEL} "
+            f"backbone.{key}={name}"
+        )
     if name not in names:
         raise UserError(f"unknown {group} '{name}'{nearest(name, names, limit=20)}")
     return name
@@ -123,6 +136,14 @@ def only_subclass(kind: str, name: str, base: type[T]) -> type[T]:
         where = module.__file__ if plugin is not None else module.__name__
         raise UserError(f"'{where}' must define exactly one {base.__name__}, it defines {len(found)}")
     return found[0]
+
+
+def describe_model(values: Mapping[str, Any], kind: str, data_root: str | None) -> dict[str, Any]:
+    """What `uora_bench.models.any_model.describe` says of the model that ``values`` name. It imports torch: only the
+    model itself can say which modules it has."""
+    module = importlib.import_module("uora_bench.models.any_model")
+    described: dict[str, Any] = module.describe(values, kind, data_root)
+    return described
 
 
 def method_options(name: str) -> type[MethodOptions]:

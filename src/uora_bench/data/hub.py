@@ -45,10 +45,8 @@ def reachable(repo: str, kind: Literal["model", "dataset"] = "model", revision: 
         set_client()
         return True
     os.environ["HF_HUB_OFFLINE"] = "1"
-    for name in _SWITCHES:
-        module: Any = sys.modules.get(name)
-        if module is not None:
-            module.HF_HUB_OFFLINE = True
+    for module in _switches():
+        module.HF_HUB_OFFLINE = True
     return False
 
 
@@ -66,7 +64,7 @@ def reason(error: BaseException) -> str:
 @contextmanager
 def disconnected() -> Iterator[None]:
     """Inside, the libraries ask nothing of the Hub: some questions of theirs heed no ``local_files_only``."""
-    modules: list[Any] = [sys.modules[name] for name in _SWITCHES if name in sys.modules]
+    modules = _switches()
     before = [module.HF_HUB_OFFLINE for module in modules]
     for module in modules:
         module.HF_HUB_OFFLINE = True
@@ -75,6 +73,10 @@ def disconnected() -> Iterator[None]:
     finally:
         for module, value in zip(modules, before, strict=True):
             module.HF_HUB_OFFLINE = value
+
+
+def _switches() -> list[Any]:
+    return [sys.modules[name] for name in _SWITCHES if name in sys.modules]
 
 
 def wait_seconds() -> float:

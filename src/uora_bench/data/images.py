@@ -38,7 +38,8 @@ class Preparation:
     """What is done to a decoded picture: resize to ``height`` x ``width`` with the PIL filter ``resample``, then take
     for each of the 256 values of each channel the number in ``table`` (3, 256), float32: rescaled and normalised.
 
-    ``resized``: the size is not the backbone's own.
+    ``resized``: the size is not the backbone's own. ``before``: the size that a picture is brought to before its middle
+    is cut out, (height, width) or the shorter side alone; None: nothing is cut off.
     """
 
     height: int
@@ -46,29 +47,37 @@ class Preparation:
     resample: int
     table: np.ndarray
     resized: bool = False
+    before: tuple[int, int] | int | None = None
 
     @classmethod
     def of(cls, processor: Any, image_size: int | None = None) -> Preparation:
         """What transformers' image ``processor`` does, for square pictures of ``image_size`` pixels (None: its own).
 
         Raises:
-            UserError: when the processor does something else as well (crops, pads), or does not resize.
+            UserError: when the processor pads, or does not make pictures of one size.
         """
         import numpy as np
 
-        for name in ("do_center_crop", "do_pad"):
-            if getattr(processor, name, None):
-                raise UserError(
-                    f"the backbone's image processor has {name}=true, which this suite does not do; use a ViT, whose "
-                    "processor only resizes and normalises"
-                )
-        size = dict(getattr(processor, "size", None) or {})
-        if not getattr(processor, "do_resize", True) or not {"height", "width"} <= set(size):
+        if getattr(processor, "do_pad", None):
+            raise UserError(
+                "the backbone's image processor has do_pad=true, which this suite does not do; use a ViT, whose "
+                "processor only resizes, cuts out the middle and normalises"
+            )
+        size = {k: int(v) for k, v in dict(getattr(processor, "size", None) or {}).items() if v is not None}
+        middle = bool(getattr(processor, "do_center_crop", None))
+        final = {k: int(v) for k, v in dict(processor.crop_size).items() if v is not None} if middle else size
+        known = {"height", "width"} <= set(size) or (middle and set(size) == {"shortest_edge"})
+        if not getattr(processor, "do_resize", True) or not known or not {"height", "width"} <= set(final):
             raise UserError(
                 f"the backbone's image processor does not resize to a height and a width (size: {size}); mend the "
                 'preprocessor_config.json of a local copy: "size": {"height": 224, "width": 224}'
             )
-        own = (int(size["height"]), int(size["width"]))
+        own = (final["height"], final["width"])
+        if any(size.get(side, size.get("shortest_edge", 0)) < final[side] for side in ("height", "width")):
+            raise UserError(
+                f"the backbone's image processor cuts {own[0]} x {own[1]} out of smaller pictures (size: {size}); "
+                "correct its preprocessor_config.json"
+            )
         # the same steps at the same precision as the processor takes for every pixel
         values = np.arange(256, dtype=np.float64)
         if processor.do_rescale:
@@ -78,7 +87,10 @@ class Preparation:
             mean, std = (_per_channel(getattr(processor, name), name) for name in ("image_mean", "image_std"))
             table = (table - mean[:, None]) / std[:, None]
         height, width = own if image_size is None else (image_size, image_size)
-        return cls(height, width, int(processor.resample), table, (height, width) != own)
+        scale = height / own[0]
+        sides = {k: round(v * scale) for k, v in size.items()}
+        before = (sides.get("shortest_edge") or (sides["height"], sides["width"])) if middle else None
+        return cls(height, width, int(processor.resample), table, (height, width) != own, before)
 
     def pixels(self, image: Any, augmentation: Augmentation, seed: int | None) -> np.ndarray:
         """The RGB picture ``image`` at its final size, (height, width, 3) uint8; changed at random where ``seed`` is
@@ -91,9 +103,28 @@ class Preparation:
             flip = bool(generator.random() < 0.5)
             if augmentation == "crop_flip":
                 box = _window(image.width, image.height, generator)
+        if box is None and self.before is not None:
+            return self._middle(image, flip)
         if box is not None or image.size != (self.width, self.height):
             image = image.resize((self.width, self.height), self.resample, box=box)
         pixels = np.asarray(image)
+        return pixels[:, ::-1] if flip else pixels
+
+    def _middle(self, image: Any, flip: bool) -> np.ndarray:
+        """The middle of ``image``, which is brought to its size before."""
+        import numpy as np
+
+        if isinstance(self.before, tuple):
+            height, width = self.before
+        else:
+            assert self.before is not None
+            short, long = sorted(image.size)
+            sides = (self.before, int(self.before * long / short))
+            width, height = sides if image.width <= image.height else sides[::-1]
+        if image.size != (width, height):
+            image = image.resize((width, height), self.resample)
+        top, left = (height - self.height) // 2, (width - self.width) // 2
+        pixels = np.asarray(image)[top : top + self.height, left : left + self.width]
         return pixels[:, ::-1] if flip else pixels
 
     def normalised(self, pixels: np.ndarray, out: np.ndarray) -> None:

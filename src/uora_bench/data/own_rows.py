@@ -23,7 +23,7 @@ from uora_bench.errors import UserError, nearest
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from uora_bench.config.cell import OwnFiles
+    from uora_bench.config.data_source import OwnFiles
 
 WHOLE = "all"  # the split that stands for one file without splits
 _TEXT = (".csv", ".tsv", ".jsonl", ".json")

@@ -35,6 +35,8 @@ def describe(composed: Composed) -> str:
     for kind, in_features, out_features in shapes:
         paths = [t.path for t in targets if t.shape.kind == kind]
         lines.append(f"  {kind}: {in_features} -> {out_features}, {len(paths)} x, {paths[0]} … {paths[-1]}")
+    if cell.backbone.head:
+        lines.append(f"head: {cell.backbone.described_head}")
     _, counts = inject(cell, model, create_method(cell.method, cell.seed))
     lines += [
         "",

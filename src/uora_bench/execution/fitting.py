@@ -167,6 +167,8 @@ def _begin(job: Job, main: bool, resolved: str, counts: Counts) -> Tracker:
         f"{counts.adapter:,} + head {counts.head:,} of {counts.total:,} parameters",
         file=sys.stderr,
     )
+    if cell.backbone.fresh:
+        print(f"head: {cell.backbone.described_head}", file=sys.stderr)
     return tracker
 
 

@@ -10,7 +10,7 @@ import netrc
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,9 @@ class Tracker:
 
     def log(self, values: Mapping[str, Any], step: int) -> None:
         """Record ``values`` at optimizer step ``step``."""
+
+    def log_again(self, rows: Sequence[tuple[int, Mapping[str, Any]]]) -> None:
+        """Record what earlier starts logged, as (step, values): some of it may have been lost with them."""
 
     def summary(self, values: Mapping[str, Any]) -> None:
         """Record final values."""
@@ -39,6 +42,11 @@ class _Wandb(Tracker):
 
     def log(self, values: Mapping[str, Any], step: int) -> None:
         self._try(lambda run: run.log(dict(values), step=step))
+
+    def log_again(self, rows: Sequence[tuple[int, Mapping[str, Any]]]) -> None:
+        """As `Tracker.log_again`; a server leaves out the steps that it has."""
+        for step, values in rows:
+            self.log(values, step)
 
     def summary(self, values: Mapping[str, Any]) -> None:
         self._try(lambda run: run.summary.update(dict(values)))

@@ -6,6 +6,7 @@ offline.
 
 from __future__ import annotations
 
+import inspect
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -17,7 +18,7 @@ from uora_bench.config.cell import BackboneConfig
 from uora_bench.config.preflight import check_is_somewhere
 from uora_bench.data import hub, offline
 from uora_bench.errors import UserError
-from uora_bench.models import heads, quantisation
+from uora_bench.models import heads, padding, quantisation
 from uora_bench.models.heads import HeadSpec
 from uora_bench.util import package_folder, weights
 from uora_bench.util.seeds import derive
@@ -49,22 +50,22 @@ def load_backbone(backbone: BackboneConfig, head: HeadSpec, seed: int) -> Loaded
     import torch
     import transformers
 
-    place, arguments = _locate(backbone)
+    place, arguments = locate(backbone)
     auto = getattr(transformers, head.auto_class)
     dtype = getattr(torch, backbone.dtype)
     transformers.utils.logging.disable_progress_bar()  # 100 tensors need no bar
     verbosity = transformers.utils.logging.get_verbosity()
     transformers.utils.logging.set_verbosity_error()  # "newly initialized: classifier" is checked below, by name
     try:
-        with _loading(backbone, place, arguments):
+        with loading(backbone, place, arguments):
             model, info = auto.from_pretrained(
                 place,
                 dtype=dtype,
                 output_loading_info=True,
                 use_safetensors=True,
                 trust_remote_code=False,
-                # a vision model is often saved with a head of its own; the head is drawn anew in any case
-                ignore_mismatched_sizes=backbone.kind == "vision",
+                # a model may be saved with a head of its own, and the head is drawn anew; other sizes are refused below
+                ignore_mismatched_sizes=True,
                 **arguments,
                 **head.config,
                 **quantisation.loading(backbone),
@@ -82,10 +83,13 @@ def load_backbone(backbone: BackboneConfig, head: HeadSpec, seed: int) -> Loaded
         raise UserError(
             f"backbone={backbone.name}: the weights at '{place}' lack {absent}; they are another architecture's"
         )
+    _check_fresh(backbone, set(info["missing_keys"]), model)
     model.head_modules = tuple(backbone.head)
     quantisation.keep_layout(model)
     _check_architecture(backbone, model)
     _check_picture_size(backbone, model, processor)
+    if backbone.kind == "encoder":
+        padding.agree(model, processor, backbone.name)
     heads.widen_head(model)
     heads.initialise_head(model, derive(seed, "head"))
     return Loaded(model, processor, _origin(backbone, place, arguments))
@@ -124,12 +128,14 @@ def skeleton(backbone: BackboneConfig, head: HeadSpec) -> nn.Module:
         with _building(backbone):
             model = build(transformers.AutoConfig.for_model(**backbone.architecture, **head.config))
     else:
-        place, arguments = _locate(backbone)
-        with _loading(backbone, place, arguments):
+        place, arguments = locate(backbone)
+        with loading(backbone, place, arguments):
             config = transformers.AutoConfig.from_pretrained(place, trust_remote_code=False, **arguments, **head.config)
             model = build(config)
     heads.check_head(model, backbone.head)
     model.head_modules = tuple(backbone.head)
+    if backbone.kind == "encoder":
+        padding.presume(model)
     return model
 
 
@@ -144,13 +150,13 @@ def max_tokens(model: Any) -> int | None:
 
 def weights_sha256(backbone: BackboneConfig) -> str:
     """The hash of the weight files in ``backbone.path``; raises `UserError` when there are none."""
-    place, _ = _locate(backbone)
+    place, _ = locate(backbone)
     return _hash_weights(Path(place))
 
 
 def files_sha256(backbone: BackboneConfig) -> str | None:
     """The hash of the other files in ``backbone.path`` that decide an outcome: configuration, tokenizer, …"""
-    place, _ = _locate(backbone)
+    place, _ = locate(backbone)
     try:
         return weights.sha256_of_rest(Path(place))
     except OSError as error:
@@ -167,7 +173,7 @@ def _hash_weights(folder: Path) -> str:
     return digest
 
 
-def _locate(backbone: BackboneConfig) -> tuple[str, dict[str, Any]]:
+def locate(backbone: BackboneConfig) -> tuple[str, dict[str, Any]]:
     """Folder or Hub id, and what ``from_pretrained`` is to be told of it (revision, whether only local files count)."""
     check_is_somewhere(backbone)
     if backbone.path is not None:
@@ -204,7 +210,7 @@ def _building(backbone: BackboneConfig) -> Iterator[None]:
 
 
 @contextmanager
-def _loading(backbone: BackboneConfig, place: str, arguments: dict[str, Any]) -> Iterator[None]:
+def loading(backbone: BackboneConfig, place: str, arguments: dict[str, Any]) -> Iterator[None]:
     """Inside, whatever a library raises is a `UserError` with the ways out: the files are not there, or not right.
 
     Where ``arguments`` say that only local files count, nothing is asked of the Hub.
@@ -233,6 +239,17 @@ def _lack(backbone: BackboneConfig, place: str) -> str:
     return f"; in '{cache.parent}' {lacking[0]}" if cache and lacking else ""
 
 
+def _check_fresh(backbone: BackboneConfig, missing: set[str], model: Any) -> None:
+    """What is trained because the weights lack it must be lacking: nothing pretrained is thrown away."""
+    for name in backbone.fresh:
+        there = [n for n, _ in model.get_submodule(name).named_parameters(prefix=name) if n not in missing]
+        if there:
+            raise UserError(
+                f"backbone={backbone.name}: the weights have {there[0]}, which was taken to be missing when they could "
+                "not be looked at; give the same command again, now that they are here"
+            )
+
+
 def _check_architecture(backbone: BackboneConfig, model: Any) -> None:
     """The bundled architecture, from which counts are made offline, must be the weights' own."""
     for key, value in (backbone.architecture or {}).items():
@@ -251,9 +268,13 @@ def _is_rounded(own: Any, value: Any) -> bool:
 
 def _check_picture_size(backbone: BackboneConfig, model: Any, processor: Any) -> None:
     """A vision backbone's image processor must make pictures of the size its positions were learnt at."""
-    size, own = dict(getattr(processor, "size", None) or {}), getattr(model.config, "image_size", None)
+    middle = getattr(processor, "do_center_crop", None)
+    size = dict(getattr(processor, "crop_size" if middle else "size", None) or {})
+    own = getattr(model.config, "image_size", None)
     if backbone.kind != "vision" or own is None or not {"height", "width"} <= set(size):
         return
+    if "interpolate_pos_encoding" not in inspect.signature(model.forward).parameters:
+        return  # DINOv2 and its like fit their positions to any size by themselves
     height, width = own if isinstance(own, (list, tuple)) else (own, own)
     if (size["height"], size["width"]) != (height, width):
         raise UserError(
@@ -264,6 +285,8 @@ def _check_picture_size(backbone: BackboneConfig, model: Any, processor: Any) ->
 
 def _origin(backbone: BackboneConfig, place: str, arguments: dict[str, Any]) -> dict[str, Any]:
     origin: dict[str, Any] = {**backbone.identity}
+    if backbone.fresh:
+        origin["fresh"] = list(backbone.fresh)
     if place != backbone.id or "revision" not in arguments:
         origin["weights_sha256"] = found = _hash_weights(Path(place))
         if backbone.path is not None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from uora_bench.errors import UserError, nearest
+from uora_bench.errors import CellError, UserError, nearest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -53,6 +53,11 @@ def widen_head(model: Any) -> None:
 
 
 def initialise_head(model: Any, seed: int) -> None:
+    """Draw the head's parameters anew as the library initialises such modules, from ``seed`` alone.
+
+    Raises:
+        CellError: when the library leaves one of them as it was.
+    """
     import torch
 
     with torch.random.fork_rng(devices=[]):
@@ -62,6 +67,8 @@ def initialise_head(model: Any, seed: int) -> None:
             # a quantised backbone may be on the GPU, whose random numbers are others
             device = next((p.device for p in head.parameters()), torch.device("cpu"))
             head.cpu()
+            for parameter in head.parameters():
+                parameter.data.fill_(float("nan"))  # what nobody draws must not stay what the global seed made of it
             for module in head.modules():
                 if hasattr(module, "weight"):
                     # the library marks loaded weights so that they are not drawn again; the head's are to be
@@ -69,4 +76,7 @@ def initialise_head(model: Any, seed: int) -> None:
                         parameter.__dict__.pop("_is_hf_initialized", None)
                     module.__dict__.pop("_is_hf_initialized", None)
                     model._init_weights(module)
+            for key, parameter in head.named_parameters():
+                if parameter.isnan().any():
+                    raise CellError(f"transformers does not say how {name}.{key} starts; it cannot be a task head")
             head.to(device)

@@ -69,7 +69,8 @@ def find_targets(model: nn.Module, backbone: BackboneConfig, kinds: Sequence[str
     asked = backbone.target_modules.default if kinds is None else kinds
     for order, kind in enumerate(k for k in backbone.target_modules.modules if k in asked):
         module = backbone.target_modules.modules[kind]
-        pattern = re.compile(r"(?:^|\.)" + re.escape(module.path).replace(r"\{layer\}", r"(?P<layer>\d+)") + "$")
+        path = re.escape(module.path).replace(r"\{layer\}", r"(?P<layer>\d+)").replace(r"\{stage\}", r"(?P<stage>\d+)")
+        pattern = re.compile(r"(?:^|\.)" + path + "$")
         matches = [(n, m) for n in names if (m := pattern.search(n))]
         if not matches:
             maps = {re.sub(r"\.\d+\.", ".{layer}.", n, count=1) for n, m in model.named_modules() if is_linear(m)}
@@ -77,6 +78,9 @@ def find_targets(model: nn.Module, backbone: BackboneConfig, kinds: Sequence[str
                 f"backbone.target_modules.modules.{kind}.path='{module.path}': backbone={backbone.name} has no such "
                 f"module{nearest(module.path, [m for m in maps if '{layer}' in m])}"
             )
+        blocks = {number: number[1] for _, match in matches if (number := _number(match))}
+        if "{stage}" in module.path:  # blocks are numbered within each stage: count them through
+            blocks = {number: i for i, number in enumerate(sorted(blocks))}
         for name, match in matches:
             found_module = model.get_submodule(name)
             if not is_linear(found_module):
@@ -90,8 +94,13 @@ def find_targets(model: nn.Module, backbone: BackboneConfig, kinds: Sequence[str
                     f"backbone.target_modules.modules.{kind}.of={module.of}: the {rows} outputs of '{name}' are not so "
                     "many equal parts"
                 )
-            width = rows // module.of
-            layer = int(match["layer"])
-            shape = TargetShape(columns, width, kind, layer)
-            found.append((layer, order, Target(name, shape, module.part * width, (module.part + 1) * width)))
+            part = rows // module.of
+            start, width = module.part * part, module.parts * part
+            shape = TargetShape(columns, width, kind, blocks[_number(match)])
+            found.append((shape.layer, order, Target(name, shape, start, start + width)))
     return [target for _, _, target in sorted(found, key=lambda f: f[:2])]
+
+
+def _number(match: re.Match[str]) -> tuple[int, int]:
+    """(stage, block within it); the stage is 0 where there is none."""
+    return int(match.groupdict().get("stage") or 0), int(match["layer"])

@@ -30,10 +30,7 @@ class Asked:
             return f"question {number} is another one there"
         temperature = f"temperature of question {number}"
         theirs = {**answer.generation, temperature: answer.temperature}
-        for key, value in {**self.facts, temperature: self.temperatures[number]}.items():
-            if theirs.get(key) != value:
-                return f"{key} is {theirs.get(key)} there, not {value}"
-        return ""
+        return _difference(theirs, {**self.facts, temperature: self.temperatures[number]})
 
 
 class Kept:
@@ -73,15 +70,11 @@ class Kept:
     def check_maker(self, facts: Mapping[str, Any], force: bool) -> None:
         """Raise `UserError` where what a killed call left was made in another way (device, dtype, backbone …) than
         ``facts`` say; ``force`` forgets it instead."""
-        for answer in self.answers.values():
-            for key, value in facts.items():
-                theirs = answer.generation.get(key)
-                if theirs == value:
-                    continue
-                if not force:
-                    raise self._refusal(self.partial, f"{key} is {theirs} there, not {value}")
-                self.answers = {}
-                return
+        found = (_difference(answer.generation, facts) for answer in self.answers.values())
+        if why := next(filter(None, found), ""):
+            if not force:
+                raise self._refusal(self.partial, why)
+            self.answers = {}
 
     def add(self, made: list[Answer]) -> None:
         """Keep ``made``; when this returns they are on the disk."""
@@ -106,3 +99,8 @@ class Kept:
     @staticmethod
     def _refusal(path: Path, why: str) -> UserError:
         return UserError(f"'{path}' holds other answers: {why}; force=true replaces them, output=<file> leaves them")
+
+
+def _difference(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
+    """The first of ``ours`` that is another in ``theirs``, in words; empty: there is none."""
+    return next((f"{k} is {theirs.get(k)} there, not {v}" for k, v in ours.items() if theirs.get(k) != v), "")

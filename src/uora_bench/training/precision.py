@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from uora_bench.errors import UserError
 
@@ -30,6 +30,13 @@ def resolve(requested: str) -> Resolved:
         return requested  # type: ignore[return-value]
     fast = torch.cuda.is_bf16_supported(including_emulation=False) if cuda else _cpu_has_bfloat16()
     return "bfloat16" if fast else "float32"
+
+
+def remedy(lr: float, accelerator: Any) -> str:
+    """What may help where numbers are no longer finite, at the adapter's learning rate ``lr``."""
+    lower = f"try a lower trainer.lr_adapter ({lr:g})"
+    exact = accelerator.mixed_precision == ACCELERATE_NAMES["float32"]
+    return lower if exact else f"{lower} or trainer.precision=float32"
 
 
 def _cpu_has_bfloat16() -> bool:

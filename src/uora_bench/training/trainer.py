@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,7 +21,7 @@ from uora_bench.data import batching
 from uora_bench.errors import CellError, Interrupted, UserError
 from uora_bench.records.record import EpochScores
 from uora_bench.tasks.base import Encoded, Task
-from uora_bench.training import checkpoint, evaluation, optimisation, peak_memory, sharding
+from uora_bench.training import checkpoint, evaluation, optimisation, peak_memory, precision, sharding
 from uora_bench.training.auxiliary import AuxiliarySteps
 from uora_bench.training.checkpoint import Checkpoints
 from uora_bench.training.distributed import StopConsensus, put_back
@@ -44,6 +44,9 @@ class Tracker(Protocol):
     def log(self, values: Mapping[str, Any], step: int) -> None:
         """Record ``values`` at optimizer step ``step``."""
 
+    def log_again(self, rows: Sequence[tuple[int, Mapping[str, Any]]]) -> None:
+        """Record what earlier starts logged, as (step, values): some of it may have been lost with them."""
+
 
 def fit(
     cell: Cell,
@@ -59,8 +62,7 @@ def fit(
 ) -> History:
     """Train ``model`` on ``splits["train"]`` and evaluate every other split but the held-out part after each epoch.
 
-    Resumes where ``checkpoints`` hold a state. At the end the model holds the last epoch's weights and ``best.pt``
-    those of the best one.
+    Resumes where ``checkpoints`` hold a state. At the end the model holds the last epoch, ``best.pt`` the best one.
 
     Raises:
         CellError: when the loss is not finite.
@@ -191,10 +193,10 @@ class _Fit:
         )
         self.rows = self.task.set_epoch(self.train_set, shares, derive(self.cell.seed, "augmentation", epoch))
 
-    def _clock(self) -> None:
-        """Add what has passed since the last look to the training time."""
+    def _clock(self, part: str = "train") -> None:
+        """Add what has passed since the last look to the time of ``part``."""
         now = time.perf_counter()
-        self.watch.add("train", now - self._mark)
+        self.watch.add(part, now - self._mark)
         self._mark = now
 
     def _step(self, batch: Any) -> None:
@@ -340,14 +342,14 @@ class _Fit:
         import torch
 
         self._mean(self.running)
-        # a loss can be finite while the last step has already broken the weights
+        # a finite loss does not tell of weights that the last step has broken
         trained = [p.detach() for p in (*self.method.parameters(), *self.head.values())]
         norms = torch._foreach_norm(trained) if trained else []
         if norms and not bool(torch.isfinite(torch.stack(list(norms))).all()):
             raise CellError(f"the weights are not finite after step {self.history.steps}; {self._remedy()}")
 
     def _remedy(self) -> str:
-        return f"try a lower trainer.lr_adapter ({self.config.lr_adapter:g}) or trainer.precision=float32"
+        return precision.remedy(self.config.lr_adapter, self.accelerator)
 
     def _mean(self, sums: torch.Tensor) -> float:
         sums = self.accelerator.reduce(sums, "sum") if self.accelerator.num_processes > 1 else sums
@@ -379,9 +381,8 @@ class _Fit:
         if self.accelerator.num_processes > 1:
             randomness = gather_object(randomness)
         # of every process its own: added up in another order they would be other numbers
-        running, window, auxiliary = map(
-            self.accelerator.gather, (self.running[None], self.window[None], self.auxiliary_window[None])
-        )
+        sums = (self.running[None], self.window[None], self.auxiliary_window[None])
+        running, window, auxiliary = map(self.accelerator.gather, sums)
         if self.position:
             self._peak("train")
         self.history.seconds = dict(self.watch.totals)
@@ -404,9 +405,7 @@ class _Fit:
             }
             self.checkpoints.save_last(state)
         self.accelerator.wait_for_everyone()
-        now = time.perf_counter()  # writing is not training
-        self.watch.add("save", now - self._mark)
-        self._mark = now
+        self._clock("save")  # writing is not training
 
     def _resume(self) -> None:
         state, note = self.checkpoints.latest()
@@ -422,8 +421,7 @@ class _Fit:
             )
         with checkpoint.restoring(self.checkpoints.folder):
             self._restore(state)
-        for step, values in self.history.logged:  # what an earlier start told the tracker may have died with it
-            self.tracker.log(values, step)
+        self.tracker.log_again(self.history.logged)
 
     def _restore(self, state: dict[str, Any]) -> None:
         history, position = History.restored(state["history"]), state["position"]

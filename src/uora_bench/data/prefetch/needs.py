@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from uora_bench.config.cell import OWN_ROWS, Cell, Settings
+from uora_bench.config.cell import Cell, Settings
+from uora_bench.config.data_source import OWN_ROWS
 from uora_bench.data.prefetch.models import Model
 from uora_bench.data.prefetch.rows import Rows
 from uora_bench.data.sources import IMAGE_FOLDER
@@ -47,18 +48,20 @@ def needs_of(cells: Iterable[tuple[Cell, Settings]], overrides: list[str]) -> Pr
     root = str(roots.pop())
     given = [word for word in overrides if not word.startswith("data.root=")]
     command = shlex.join(["uora-bench", "prefetch", *given, f"data.root={root}"])
-    models = dict.fromkeys(need for cell, _ in pairs for need in _models(cell))
-    rows = dict.fromkeys(need for cell, _ in pairs for need in _rows(cell))
+    models = dict.fromkeys(need for cell, _ in pairs for need in models_of(cell))
+    rows = dict.fromkeys(need for cell, _ in pairs for need in rows_of(cell))
     return PrefetchRequest(Path(root), tuple(models), tuple(rows), " ".join(given) or "the default cell", command)
 
 
-def _models(cell: Cell) -> Iterable[Model]:
+def models_of(cell: Cell) -> Iterable[Model]:
+    """The model that ``cell`` takes from the Hub, if it takes one."""
     backbone = cell.backbone
     if backbone.path is None and backbone.id is not None and package_folder.folder(backbone.package) is None:
         yield Model(backbone.id, backbone.revision)
 
 
-def _rows(cell: Cell) -> Iterable[Rows]:
+def rows_of(cell: Cell) -> Iterable[Rows]:
+    """The splits that ``cell`` takes from a folder of data or the Hub."""
     source = cell.task.source
     if source.benchmark in _ELSEWHERE:
         return

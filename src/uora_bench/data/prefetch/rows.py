@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from uora_bench.config.cell import DataSource
+from uora_bench.config.data_source import DataSource
 from uora_bench.data import hub, offline
 from uora_bench.data.files import SUFFIXES
 from uora_bench.data.prefetch.remote import Repository, RepositoryError
@@ -49,7 +49,7 @@ class Rows:
 
     def problems(self, manifest: offline.Manifest, full: bool = False) -> list[str]:
         """What keeps the manifest's folder from having it, a line each; with ``full`` its sha256 is compared."""
-        name = self._file(manifest.root)
+        name = self.file(manifest.root)
         if name is None:
             gone = next((name for name in self._names() if name in manifest.files), self._names([".*"])[0])
             return [f"{gone} is missing"]
@@ -87,7 +87,7 @@ class Rows:
 
     def held(self, manifest: offline.Manifest) -> list[str]:
         """Its file in ``manifest``, entered as the user's own where it was not there."""
-        name = self._file(manifest.root)
+        name = self.file(manifest.root)
         if name is None:
             raise UserError(f"{self} is not in '{manifest.root}'")
         if name not in manifest.files:
@@ -96,7 +96,7 @@ class Rows:
             manifest.add(name, replace(manifest.files[name], revisions=(self.source.hub.revision or "main",)))
         return [name]
 
-    def _file(self, root: Path) -> str | None:
+    def file(self, root: Path) -> str | None:
         """The file, by its path from ``root``, that a cell reads; None where there is none."""
         return next((name for name in self._names() if inside(root, name).is_file()), None)
 

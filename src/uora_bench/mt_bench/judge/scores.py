@@ -83,19 +83,14 @@ def table(content: dict[str, Any]) -> str:
     judge = content["judge"]
     served = ", ".join(judge["served_models"])
     lines.append(f"judge: {judge['model']} (served as {served or '–'}), prompts {judge['prompt_version']}")
-    missing = content["expected"] - content["rated"] - content["malformed"]
-    if missing:
-        lines.append(
-            f"INCOMPLETE: {missing} of {content['expected']} judgements are missing; the means are over the rest"
-        )
-    if content["malformed"]:
-        lines.append(
-            f"{content['malformed']} judgements had no rating and are in no mean (malformed_judgements names them)"
-        )
-    if content["turns"] == "1":
-        lines.append("first turn only")
-    if judge["references"] == "none":
-        lines.append("judged without reference answers, unlike the published scores")
+    missing, malformed = content["expected"] - content["rated"] - content["malformed"], content["malformed"]
+    remarks = {
+        f"INCOMPLETE: {missing} of {content['expected']} judgements are missing; the means are over the rest": missing,
+        f"{malformed} judgements had no rating and are in no mean (malformed_judgements names them)": malformed,
+        "first turn only": content["turns"] == "1",
+        "judged without reference answers, unlike the published scores": judge["references"] == "none",
+    }
+    lines += [remark for remark, holds in remarks.items() if holds]
     return "\n".join([*lines, *(f"note: {caveat}" for caveat in content["caveats"])])
 
 

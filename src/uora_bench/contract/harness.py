@@ -1,4 +1,4 @@
-"""What the contract tests share: every method by name, a method on a tiny model, and a short run of the real trainer.
+"""What the checks of the contract share: a method on a tiny model, and a short run of the real trainer.
 
 Nothing here knows a method by name. What differs between methods is asked of the method: its options, its layers,
 `Method.mergeable`, `Method.auxiliary`, `Method.starts_elsewhere`, `Method.starts_alike`.
@@ -16,17 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
-from tests.support.tinymodels import gpt2, inject, labelled, make_method, roberta, tokens
-from uora_bench.config import registry
 from uora_bench.config.cell import HELD_OUT, Cell
 from uora_bench.config.compose import compose
+from uora_bench.contract.check import ensure
+from uora_bench.contract.models import gpt2, inject, labelled, make_method, roberta, tokens
 from uora_bench.errors import Interrupted, UserError
 from uora_bench.execution.trackers import Tracker
 from uora_bench.methods import create_method, method_class
@@ -39,9 +38,7 @@ from uora_bench.training.checkpoint import Checkpoints
 from uora_bench.training.inject import inject as put_on_model
 from uora_bench.util.signals import StopRequest
 
-METHODS = registry.choices("method")
-every_method = pytest.mark.parametrize("name", METHODS)
-both_models = pytest.mark.parametrize("make", [roberta, gpt2])
+BOTH = (roberta, gpt2)
 RANK = 4  # what the tiny models can take
 SLICES = ("q", "k", "v")  # of GPT-2's fused qkv
 
@@ -52,9 +49,9 @@ def options_of(name: str) -> frozenset[str]:
     return frozenset(f.name for f in dataclasses.fields(method_class(name).Config)) - {"name", "version"}
 
 
-def having_option(option: str) -> pytest.MarkDecorator:
-    """The test for every method that has ``option``."""
-    return pytest.mark.parametrize("name", [name for name in METHODS if option in options_of(name)])
+def has_option(option: str) -> Callable[..., bool]:
+    """Asked of methods that have ``option``."""
+    return lambda name, **_: option in options_of(name)
 
 
 def having(name: str, **options: Any) -> dict[str, Any]:
@@ -142,13 +139,13 @@ def looked_at(name: str, make: Callable[..., Any]) -> Adapted:
     return adapted(name, make)
 
 
-def where(holds: Callable[[Adapted], Any], *makes: Callable[..., Any]) -> pytest.MarkDecorator:
-    """The test for every method and model (by default both) of which ``holds`` is true."""
-    pairs = [(make, name) for name in METHODS for make in makes or (roberta, gpt2) if holds(looked_at(name, make))]
-    return pytest.mark.parametrize(("make", "name"), pairs, ids=[f"{make.__name__}-{name}" for make, name in pairs])
+def where(holds: Callable[[Adapted], Any]) -> Callable[..., bool]:
+    """Asked of a method on models on which ``holds`` is true of it."""
+    return lambda name, make=roberta, **_: bool(holds(looked_at(name, make)))
 
 
 def trains_something(it: Adapted) -> bool:
+    """Whether the method itself trains anything, beside the head."""
     return bool(it.method.parameters())
 
 
@@ -197,7 +194,7 @@ def encoded(count: int, seed: int) -> Encoded:
     """Made-up token sequences whose label is a function of one token, so that there is something to learn."""
     generator = np.random.default_rng(seed)
     lengths = generator.integers(5, 20, count)
-    ids = [generator.integers(3, 99, n).tolist() for n in lengths]
+    ids: Any = [generator.integers(3, 99, n).tolist() for n in lengths]
     labels = np.array([i[1] % 2 for i in ids], dtype=np.int64)
     return Encoded({"input_ids": ids}, labels, lengths.astype(np.int64), {"input_ids": 1})
 
@@ -262,7 +259,7 @@ def set_up(
     if changes.get("gradient_checkpointing"):
         checkpointed(model)
     head, _ = put_on_model(cell, model, method)
-    settings = {"batch_size": BATCH, "lr_adapter": 3e-3, "precision": "float32", "log_every": 1}
+    settings: dict[str, Any] = {"batch_size": BATCH, "lr_adapter": 3e-3, "precision": "float32", "log_every": 1}
     settings |= {"epochs": epochs_for(method.auxiliary()), **changes}
     return Trained(replace(cell, trainer=replace(cell.trainer, **settings)), method, model, head, own)
 
@@ -289,7 +286,8 @@ def train(name: str, folder: Path, stop_at: int | None = None, **settings: Any) 
         return after_step(step)
 
     trained.method.after_step = and_stop  # type: ignore[method-assign]
-    accelerator = Accelerator(cpu=True, kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)])
+    handlers = [DistributedDataParallelKwargs(broadcast_buffers=False)]
+    accelerator = Accelerator(cpu=True, mixed_precision="no", kwargs_handlers=handlers)
     cell, model, head, method = trained.cell, trained.model, trained.head, trained.method
     task, checkpoints = create_task(cell.task), Checkpoints(folder, "0" * 16)
     try:
@@ -309,4 +307,4 @@ def plain_run(name: str) -> Trained:
 def checkpointed(model: Any) -> None:
     """Gradient checkpointing on, as `run` does it."""
     model.gradient_checkpointing_enable({"use_reentrant": False})
-    assert any(getattr(m, "gradient_checkpointing", False) for m in model.modules())
+    ensure(any(getattr(m, "gradient_checkpointing", False) for m in model.modules()), "no module checkpoints")

@@ -1,4 +1,4 @@
-"""Tiny models of real architectures for the tests, and the shortest way to put a method on them."""
+"""Tiny models of real architectures, and the shortest way to put a method on them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from uora_bench.methods.base import Method
 from uora_bench.models.targets import Target, find_targets
 from uora_bench.util.schema import build
 
-ROBERTA = {
+ROBERTA: dict[str, Any] = {
     "model_type": "roberta", "vocab_size": 99, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
     "intermediate_size": 48, "max_position_embeddings": 40, "type_vocab_size": 1, "pad_token_id": 1,
     "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
 }  # fmt: skip
-GPT2 = {
+GPT2: dict[str, Any] = {
     "model_type": "gpt2", "vocab_size": 99, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 40,
     "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0,
 }  # fmt: skip
@@ -35,7 +35,9 @@ def backbone_config(name: str) -> BackboneConfig:
 def roberta(dtype: torch.dtype = torch.float64, seed: int = 0, **changes: Any) -> Any:
     """A two-block RoBERTa classifier with weights large enough for its logits to differ."""
     torch.manual_seed(seed)
-    model = AutoModelForSequenceClassification.from_config(AutoConfig.for_model(**{**ROBERTA, **changes}))
+    model = AutoModelForSequenceClassification.from_config(
+        AutoConfig.for_model(**{**ROBERTA, **changes}), trust_remote_code=False
+    )
     for parameter in model.parameters():
         if parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=0.2)
@@ -46,7 +48,7 @@ def roberta(dtype: torch.dtype = torch.float64, seed: int = 0, **changes: Any) -
 def gpt2(dtype: torch.dtype = torch.float64, seed: int = 0) -> Any:
     """A two-block GPT-2 language model (fused c_attn, Conv1D)."""
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**GPT2))
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**GPT2), trust_remote_code=False)
     for parameter in model.parameters():
         if parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=0.2)

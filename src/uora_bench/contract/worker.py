@@ -1,4 +1,4 @@
-"""One of the processes of ``test_contract_processes``: ``worker.py RESULT METHOD …``, started by torchrun.
+"""One of the two processes of `processes`: ``worker.py RESULT METHOD …``, started by torchrun.
 
 Trains each method with `train`; the first process writes what it saw, and whether all ended with the same bytes.
 """
@@ -15,7 +15,7 @@ from typing import Any
 from accelerate import PartialState
 from accelerate.utils import gather_object
 
-from tests.support.contract_harness import Trained, file_of, train
+from uora_bench.contract.harness import Trained, file_of, train
 
 # an uneven share in every batch (15 and then 10 of 40 rows over two processes), one of them in two micro-batches
 # a large eps: without it Adam hides a gradient that is wrong by a factor, such as the number of processes
