@@ -40,7 +40,8 @@ METHODS, TASKS, BACKBONES = (registry.choices(group) for group in ("method", "ta
 BACKBONES.remove(registry.ANY_MODEL)  # described by a model of the user's own: tests/models/test_any_model.py
 RECIPES = [name for name in registry.choices("recipe") if name != "none" and "/default_" not in name]
 # Named by recipes, and not there yet: a task, or a schedule of the trainer. Must be empty in the end.
-WORDS = {"vision/imagefolder": ["task.labels=[a,b]"]}  # what a task needs to have a head without its data
+PATH = [f"task.path={Path(__file__).parent}"]
+WORDS = {"text/local": PATH, "text/generate": PATH}  # what a task needs to be asked for without its data
 NO_BIAS = ("llama", "smollm", "tiny_llama")  # families without a bias anywhere
 
 

@@ -79,10 +79,11 @@ class TextGenerate(Writes):
                     f"task={self.spec.name}: {part.name} has no column '{name}', its columns are "
                     f"{', '.join(rows.column_names)}; set task.template, task.answer and task.choices"
                 )
-        table = rows.select_columns([*used, *lists]).with_format("arrow")[:]
+        names = list(dict.fromkeys((*used, *lists)))
+        table = rows.select_columns(names).with_format("arrow")[:]
         columns = {}
         try:
-            for name in (*used, *lists):
+            for name in names:
                 columns[name] = table[name].cast(pa.list_(pa.string()) if name in lists else pa.string())
         except pa.ArrowException:
             raise UserError(
