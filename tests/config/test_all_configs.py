@@ -139,7 +139,7 @@ def test_every_method_composes_and_converts_on_every_task_and_backbone_of_its_ki
         built = create_method(cell.method, cell.seed)
         check_target_modules(cell.backbone, built.config.adapts)
         family = create_task(cell.task)
-        assert family.head.auto_class == HEADS[cell.backbone.kind].auto_class
+        assert family.planned_head()[0].auto_class == HEADS[cell.backbone.kind].auto_class
         assert re.fullmatch("[0-9a-f]{16}", cell.cell_id("data"))
 
 
@@ -280,7 +280,7 @@ def test_a_dry_run_of_every_recipe_counts(name: str, monkeypatch: pytest.MonkeyP
     task = tasks_of(name)[0]
     words = [f"method={method}", f"backbone={backbone}", f"task={task}", f"recipe={name}"]
     cell, composed = chosen(*words, *WORDS.get(task, []))
-    model = model_of(backbone, create_task(cell.task).head)
+    model = model_of(backbone, create_task(cell.task).planned_head()[0])
     place = copy.deepcopy(model) if method == "peft" else model
     monkeypatch.setattr(backbones, "skeleton", lambda *_: place)
     try:

@@ -93,7 +93,7 @@ def test_the_record_the_plan_and_the_export_of_own_rows(here: Path, capsys: pyte
     assert json.loads((here / "out" / "config.json").read_text("utf-8"))["id2label"] == {"0": "neg", "1": "pos"}
     capsys.readouterr()
     assert main([*words, "force=true"]) == 2
-    (line,) = capsys.readouterr().err.strip().splitlines()
+    *_, line = capsys.readouterr().err.strip().splitlines()
     assert "there is no file or folder 'reviews.csv'" in line
 
 
