@@ -33,6 +33,8 @@ LONGEST = 20.0  # seconds for one line
 _UNHANDLED = "(UORA_DEBUG=1 shows where)"
 _REPLACED = (
     "uora_bench.execution.run.run_cell",
+    "uora_bench.contract.entries.run_cell",
+    "uora_bench.contract.cases.check_method",
     "uora_bench.grid.launch.local.run",
     "uora_bench.grid.launch.slurm.command",
     "uora_bench.grid.launch.slurm.report",

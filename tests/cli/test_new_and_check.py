@@ -56,6 +56,7 @@ def test_a_new_method_keeps_the_contract_trains_and_is_named_in_its_record(run: 
     assert record["provenance"]["plugins"]["uora_plugins"]["gave"] == gave
 
 
+@pytest.mark.slow
 def test_the_test_of_a_new_method_runs_wherever_pytest_is_started(run: Run, tmp_path: Path, root: Path) -> None:
     assert run("new", "method", "my_lora", "into=somewhere").returncode == 0
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path / "somewhere" / "tests")]
