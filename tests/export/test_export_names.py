@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-from uora_bench.run.artifacts import CONFIGURATION
 
 from uora_bench.config.compose import compose
 from uora_bench.errors import UserError
