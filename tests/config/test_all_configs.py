@@ -40,7 +40,8 @@ METHODS, TASKS, BACKBONES = (registry.choices(group) for group in ("method", "ta
 BACKBONES.remove(registry.ANY_MODEL)  # described by a model of the user's own: tests/models/test_any_model.py
 RECIPES = [name for name in registry.choices("recipe") if name != "none" and "/default_" not in name]
 # Named by recipes, and not there yet: a task, or a schedule of the trainer. Must be empty in the end.
-WORDS = {"vision/imagefolder": ["task.labels=[a,b]"]}  # what a task needs to have a head without its data
+PATH = [f"task.path={Path(__file__).parent}"]
+WORDS = {"text/local": PATH, "text/generate": PATH}  # what a task needs to be asked for without its data
 NO_BIAS = ("llama", "smollm", "tiny_llama")  # families without a bias anywhere
 
 
@@ -138,7 +139,7 @@ def test_every_method_composes_and_converts_on_every_task_and_backbone_of_its_ki
         built = create_method(cell.method, cell.seed)
         check_target_modules(cell.backbone, built.config.adapts)
         family = create_task(cell.task)
-        assert family.head.auto_class == HEADS[cell.backbone.kind].auto_class
+        assert family.planned_head()[0].auto_class == HEADS[cell.backbone.kind].auto_class
         assert re.fullmatch("[0-9a-f]{16}", cell.cell_id("data"))
 
 
@@ -279,7 +280,7 @@ def test_a_dry_run_of_every_recipe_counts(name: str, monkeypatch: pytest.MonkeyP
     task = tasks_of(name)[0]
     words = [f"method={method}", f"backbone={backbone}", f"task={task}", f"recipe={name}"]
     cell, composed = chosen(*words, *WORDS.get(task, []))
-    model = model_of(backbone, create_task(cell.task).head)
+    model = model_of(backbone, create_task(cell.task).planned_head()[0])
     place = copy.deepcopy(model) if method == "peft" else model
     monkeypatch.setattr(backbones, "skeleton", lambda *_: place)
     try:

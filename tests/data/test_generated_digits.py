@@ -14,8 +14,8 @@ import torch
 from datasets import Dataset
 
 import uora_bench
-from uora_bench.config.cell import DataSource
 from uora_bench.config.compose import compose
+from uora_bench.config.data_source import DataSource
 from uora_bench.contract.models import backbone_config
 from uora_bench.data import images, sources
 from uora_bench.data.generated import digits

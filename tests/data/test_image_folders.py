@@ -10,7 +10,7 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Image, Value
 
 from tests.support.pictures import one_line, packed, picture, processor, task_of
-from uora_bench.config.cell import DataSource
+from uora_bench.config.data_source import DataSource
 from uora_bench.data import image_folders, images, sources
 from uora_bench.data.sources import Source
 from uora_bench.errors import UserError

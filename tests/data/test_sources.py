@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from uora_bench.cli.main import main
 from uora_bench.config import registry
-from uora_bench.config.cell import Cell, DataSource, Hub
+from uora_bench.config.cell import Cell
 from uora_bench.config.compose import compose
+from uora_bench.config.data_source import DataSource, Hub
 from uora_bench.data import hub, sources
 from uora_bench.data.files import SUFFIXES, read_rows
 from uora_bench.data.ragged import Ragged

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from uora_bench import metrics
+from uora_bench.config import plugins
 from uora_bench.config.cell import Cell, MetricSpec, key_of
 from uora_bench.config.compose import compose
 from uora_bench.config.preflight import preflight
@@ -80,7 +81,7 @@ def test_a_metric_in_a_folder_scores_texts(here: Path) -> None:
     values = '{"copied": sum(p in group for p, group in zip(predictions, references)) / len(predictions)}'
     metric_file(here / "copies" / "copies.py", values, TEXTS)
     task = task_of("./copies", "copied", "tiny/restaurants")
-    task.outputs = lambda predictions: ["a pub" for _ in predictions]
+    task.lines = lambda predictions: ["a pub" for _ in predictions]
     references = np.empty(2, dtype=object)
     references[:] = [["a pub", "the pub"], ["a bar"]]
     assert task.score(np.zeros((2, 3)), references) == {"copied": 0.5}
@@ -101,6 +102,19 @@ def test_values_are_kept_as_a_record_can_hold_them() -> None:
         metrics.checked_scores(metric, [1.0])
 
 
+def test_a_plug_in_brings_a_metric(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = here / "uora_plugins" / "metrics"
+    folder.mkdir(parents=True)
+    (folder / "near.py").write_text("def compute(predictions, references):\n    return {'n': len(predictions)}\n")
+    (folder / "empty.py").write_text("")
+    monkeypatch.setenv(plugins.VARIABLE, "")
+    assert metrics.load_metric("near").compute(predictions=[1, 2], references=[1, 2]) == {"n": 2}
+    with pytest.raises(UserError, match=r"metrics/empty.py of plug-in 'uora_plugins' has no function compute"):
+        metrics.load_metric("empty")
+    with pytest.raises(UserError, match=r"no metric 'nera' built in, in a plug-in.*did you mean 'near'"):
+        metrics.load_metric("nera")
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -110,7 +124,7 @@ def test_values_are_kept_as_a_record_can_hold_them() -> None:
         ("./sourced.py", "computed from predictions, sources; a task has predictions and references only"),
         ("shadow", r"'shadow' is a folder here, too; write '\./shadow'"),
         ("rte", r"no metric 'rte' .*did you mean 'glue/rte'\?"),
-        ("someone/metric", "no metric 'someone/metric' built in, in the cache or on the Hub"),
+        ("someone/metric", "no metric 'someone/metric' built in, in a plug-in, in the cache or on the Hub"),
     ],
 )
 def test_a_metric_that_cannot_be_loaded_is_one_line(name: str, message: str, here: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import own_files
 from tests.support.paths import ROOT
 
 KILLER = ROOT / "tests" / "support" / "killer.py"
@@ -35,12 +36,23 @@ FAMILIES = {
         "trainer.eval_batch_size=64",
     ],
 }  # fmt: skip
+# of rows that `run` writes
+OWN = {"text/local": own_files.reviews(120), "text/generate": own_files.quiz(80)}
+FAMILIES["text/local"] = [
+    "method=lora", "backbone=tiny_roberta", "task.max_length=40", "task.columns=[text]", "trainer.eval_batch_size=8",
+]  # fmt: skip
+FAMILIES["text/generate"] = [
+    "method=vera", "method.rank=8", "backbone=tiny_gpt2", "task.max_length=64", "task.choices=options",
+    "trainer.eval_batch_size=4",
+]  # fmt: skip
 EXAMPLES = {"tiny/restaurants": 96, "tiny/instruct": 96}
 
 
 def run(folder: Path, task: str, *before: str, launcher: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, *launcher, *(before or ("-m", "uora_bench")), f"task={task}", *FAMILIES[task], *COMMON]
     command += [f"results.dir={folder / 'results'}", f"runs.dir={folder / 'runs'}"]
+    if task in OWN:
+        command.append(f"task.path={own_files.write(folder / 'rows.jsonl', OWN[task])}")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
 
@@ -103,7 +115,7 @@ def test_what_was_generated_lies_beside_the_record_in_the_order_of_the_meanings(
     assert len(text.splitlines()) == len(meanings)
 
 
-@pytest.mark.parametrize("task", [t for t in FAMILIES if t != "tiny/digits"])
+@pytest.mark.parametrize("task", [t for t in FAMILIES if t not in ("tiny/digits", *OWN)])
 def test_a_family_without_such_texts_names_none(task: str, undisturbed: Any) -> None:
     named = record(undisturbed(task))["provenance"].get("outputs")
     assert (named is not None) == (task == "tiny/restaurants")

@@ -40,7 +40,7 @@ def overview(commands: Iterable[Command]) -> str:
         ),
         "",
         *textwrap.wrap(
-            "Own methods, task families and configs/: the folder ./uora_plugins, plugins=<folder,…> with any command, "
+            "Own methods, tasks, metrics and configs/: the folder ./uora_plugins, plugins=<folder,…> with any command, "
             f"or UORA_BENCH_PLUGINS ({PROGRAM} list plugins).",
             WIDTH,
             break_on_hyphens=False,

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le, Lt
 
 from uora_bench.config import plugins
+from uora_bench.config.data_source import DataSource
 from uora_bench.config.options import MethodOptions, TaskOptions
 from uora_bench.config.registry import method_options, task_options
 from uora_bench.errors import UserError
@@ -57,24 +58,6 @@ class MetricSpec:
 
 
 @dataclass(frozen=True)
-class Hub:
-    """A dataset on the Hugging Face Hub, pinned."""
-
-    id: str
-    revision: str | None = None
-    config: str | None = None
-
-
-@dataclass(frozen=True)
-class DataSource:
-    """Where a task's rows are: ``<data.root>/<benchmark>/<dataset>/<split>.*``, else the Hub, else generated."""
-
-    benchmark: str
-    dataset: str
-    hub: Hub | None = None
-
-
-@dataclass(frozen=True)
 class Splits:
     """Names of the splits; ``name[a:b]`` takes rows a to b (numbers or percentages) of one."""
 
@@ -105,6 +88,11 @@ class TaskConfig:
         names = self.splits
         wanted = {"train": names.train, "dev": names.dev, **names.extra}
         return wanted if names.test is None else {**wanted, "test": names.test}
+
+    @property
+    def label(self) -> str:
+        """The name for people: of a user's own rows with that of the file."""
+        return self.name if self.source.files is None else f"{self.name} ({self.source.dataset})"
 
     @property
     def to_load(self) -> dict[str, str]:
@@ -254,7 +242,7 @@ class Cell:
             UserError: for an unknown key, a wrong type, or a pair that cannot be (a text task on a vision backbone).
         """
         method, task = build_method(config["method"]), build_task(config["task"])
-        code = (("methods", method.name), ("tasks", task.family))
+        code = (("methods", method.name), ("tasks", task.family), ("metrics", task.metric.name))
         owners = [owner for kind, name in code if (owner := plugins.owner(kind, name)) is not None]
         return cls(
             method=method,
@@ -279,7 +267,7 @@ class Cell:
         name = self.backbone.public_name
         if self.weights is not None and name.startswith("local/"):
             name = f"{name}@{self.weights[:8]}"  # folders of one name may hold two models
-        return f"{self.method.name} · {self.task.name} · {name} · seed {self.seed}"
+        return f"{self.method.name} · {self.task.label} · {name} · seed {self.seed}"
 
     def canonical(self) -> dict[str, Any]:
         """What defines the experiment, as plain data: no paths, no recipe name, nothing about where it runs."""

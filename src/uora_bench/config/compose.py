@@ -36,6 +36,7 @@ _TEXT = (
     "backbone.path",
     "backbone.id",
     "expect_cell_id",
+    "task.path",
 )
 
 
@@ -92,8 +93,10 @@ def compose(overrides: list[str]) -> Composed:
         _assign(config, key, value, "")
         sources[key] = COMMAND_LINE
     _name_rows(config["task"], named)
+    root = config["data"].get("root") if isinstance(config["data"], dict) else None  # `Settings` says what is wrong
+    family = registry.task_options(str(config["task"]["family"]))
+    config["task"] = family.normalised(config["task"], root)
     if own_model:
-        root = config["data"]["root"]
         config["backbone"] = registry.describe_model(config["backbone"], config["task"]["kind"], root)
     if "target_modules" in config["method"]:
         modules = config["backbone"]["target_modules"]["modules"]

@@ -20,10 +20,17 @@ SCORES: dict[str, tuple[str, ...]] = {
     "glue/wnli": ("accuracy",),
     "lm/likelihood": ("loss", "perplexity"),
     "vision/accuracy": ("accuracy",),
+    "text/classes": ("accuracy", "macro_f1"),
+    "text/regression": ("pearson", "spearmanr", "mse"),
+    "text/choices": ("accuracy",),
+    "text/generation": ("exact_match", "f1", "rouge_l", "bleu", "chrf"),
 }
+AUTO = "text/auto"  # one of text/…, by what is to be predicted; its primary value ``auto`` is then the first
+_ANY = "auto"
 
 # printed as they are, whatever factor the primary score of their task is printed with
-UNSCALED = frozenset({"nist", "cider", "loss", "perplexity"})
+UNSCALED = frozenset({"nist", "cider", "loss", "perplexity", "mse"})
+_LOWER_IS_BETTER = frozenset({"loss", "perplexity", "mse"})
 
 
 def check_metric(metric: MetricSpec) -> None:
@@ -32,11 +39,35 @@ def check_metric(metric: MetricSpec) -> None:
     Any other name is one of `evaluate.load`, which only `uora_bench.metrics.load_metric` can look up.
     """
     name, primary = metric.name, metric.primary
-    if name in SCORES:
+    if name == AUTO:
+        known = {value for other, values in SCORES.items() if other.startswith("text/") for value in values}
+        if primary not in {_ANY, *known}:
+            raise UserError(f"task.metric.primary: no '{primary}'{nearest(primary, known)}")
+    elif primary == _ANY:
+        raise UserError(f"task.metric.primary: name the value of {metric.public_name} that chooses and is printed")
+    elif name in SCORES:
         if primary not in SCORES[name]:
             raise UserError(f"task.metric.primary: {name} has no '{primary}'{nearest(primary, SCORES[name])}")
+        if metric.higher_is_better == (primary in _LOWER_IS_BETTER):
+            right = str(not metric.higher_is_better).lower()
+            raise UserError(f"task.metric.higher_is_better: for {primary} of {name} it is {right}; set it so")
     elif metric.script is None and name.split("/")[0] in {known.split("/")[0] for known in SCORES}:
         raise UserError(f"task.metric.name: no metric '{name}'{nearest(name, SCORES)}")
+
+
+def settled(metric: MetricSpec, name: str) -> MetricSpec:
+    """``metric``, or where it is `AUTO` the built-in one of that ``name`` with its direction and scale.
+
+    Raises:
+        UserError: when that does not give the primary value asked for.
+    """
+    if metric.name != AUTO:
+        return metric
+    primary = SCORES[name][0] if metric.primary == _ANY else metric.primary
+    if primary not in SCORES[name]:
+        raise UserError(f"task.metric.primary: {name} has no '{primary}'{nearest(primary, SCORES[name])}")
+    scale = 1.0 if primary in UNSCALED else metric.scale
+    return MetricSpec(name, primary, primary not in _LOWER_IS_BETTER, scale)
 
 
 def scale_of(metric: MetricSpec, value: str) -> float:

@@ -1,9 +1,9 @@
-"""Plug-ins: folders of a user's own methods, task families and YAML files, found beside the built-in ones.
+"""Plug-ins: folders of a user's own methods, task families, metrics and YAML files, found beside the built-in ones.
 
-A plug-in is a folder with ``methods/*.py``, ``tasks/*.py`` and ``configs/<group>/*.yaml``, any of them. It is in use
-when it is ``./uora_plugins``, when ``plugins=`` or ``UORA_BENCH_PLUGINS`` names it, or when an installed package
-declares it (entry points of the group ``uora_bench.plugins``). Nothing is imported from any other folder, and nothing
-at all before a name of it is asked for.
+A plug-in is a folder with ``methods/*.py``, ``tasks/*.py``, ``metrics/*.py`` and ``configs/<group>/*.yaml``, any
+of them. It is in use when it is ``./uora_plugins``, when ``plugins=`` or ``UORA_BENCH_PLUGINS`` names it, or when an
+installed package declares it (entry points of the group ``uora_bench.plugins``). Nothing is imported from any other
+folder, and nothing at all before a name of it is asked for.
 
 ``plugins=`` becomes part of ``UORA_BENCH_PLUGINS``, so that the processes of a grid have the same plug-ins.
 """
@@ -28,7 +28,7 @@ from uora_bench.util.hashes import files_sha256
 VARIABLE = "UORA_BENCH_PLUGINS"
 HERE = "uora_plugins"  # the folder that needs no naming
 ENTRY_POINTS = "uora_bench.plugins"
-KINDS = ("methods", "tasks")  # folders of Python files
+KINDS = ("methods", "tasks", "metrics")  # folders of Python files
 _PACKAGE = "uora_bench_plugins"  # what the packages of folders are below, once imported
 _INFO = "plugin.yaml"  # optional: name and version
 
@@ -129,9 +129,9 @@ def _active(named: str, here: str | None) -> tuple[Plugin, ...]:
 def _folder(text: str, who: str) -> Path:
     path = Path(text).expanduser()
     if not path.is_dir():
-        raise UserError(f"{who}: there is no folder '{text}'; name one with methods/, tasks/ or configs/")
+        raise UserError(f"{who}: there is no folder '{text}'; name one with methods/, tasks/, metrics/ or configs/")
     if not any((path / kind).is_dir() for kind in (*KINDS, "configs")):
-        raise UserError(f"{who}: '{text}' is no plug-in: it has no folder methods/, tasks/ or configs/")
+        raise UserError(f"{who}: '{text}' is no plug-in: it has no folder methods/, tasks/, metrics/ or configs/")
     return path.resolve()
 
 

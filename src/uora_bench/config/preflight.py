@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
+from pathlib import Path
 
 from uora_bench.config.cell import BackboneConfig, Cell
+from uora_bench.config.data_source import OWN_ROWS
 from uora_bench.config.metrics import check_metric
 from uora_bench.errors import ImpossiblePair, UserError, nearest
 
@@ -28,6 +30,9 @@ def preflight(cell: Cell, library: bool = True) -> None:
     task.options.check_splits(task.roles)
     check_is_somewhere(backbone)
     check_architecture(backbone)
+    own = task.source.files
+    if own is None and task.source.benchmark == OWN_ROWS:
+        raise UserError(f"task={task.name} is for rows of your own: name them with task.path=<file or folder>")
     check_metric(task.metric)
     if method.needs_holdout and not cell.holdout:
         raise UserError(
@@ -46,6 +51,8 @@ def preflight(cell: Cell, library: bool = True) -> None:
         )
     _check_frozen_weights(cell)
     if library:
+        if own is not None and not Path(own.path).exists():
+            raise UserError(f"task.path: there is no file or folder '{own.path}'; a relative path begins here")
         script = task.metric.script
         if script is not None and not script.is_file():
             raise UserError(f"task.metric.name: no file '{script}'; a relative path begins in the current folder")

@@ -36,6 +36,8 @@ _TASKS = {
     "text_classification": "tasks.TextClassificationOptions",
     "data_to_text": "tasks.DataToTextOptions",
     "instruct": "tasks.InstructOptions",
+    "text_local": "own_rows.LocalTextOptions",
+    "text_generate": "own_rows.TextGenerateOptions",
     "image_classification": "tasks.ImageClassificationOptions",
 }
 
@@ -173,7 +175,15 @@ def check_family(family: str) -> str:
     Raises:
         UserError: when there is no such family.
     """
-    names = {path.stem for path in (package_dir() / "tasks").glob("*.py")} - {"__init__", "base", "causal"}
+    names = {path.stem for path in (package_dir() / "tasks").glob("*.py")} - {
+        "__init__",
+        "base",
+        "causal",
+        "generation",
+        "labels",
+        "own_labels",
+        "own_rows",
+    }
     if family not in names and plugins.owner("tasks", family) is None:
         raise UserError(f"task.family: no family '{family}'{nearest(family, names)}")
     return family

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,11 +34,7 @@ def read_rows(path: Path) -> Dataset:
             # no partitioning: a folder called a=b would become a column
             table = parquet.read_table(path, partitioning=None)
         else:
-            table = _read_lines(path)
-            # arrow takes a column of dates for times: in these files text is text
-            times = [field.name for field in table.schema if pa.types.is_temporal(field.type)]
-            if times:
-                table = _read_lines(path, pa.schema([(name, pa.string()) for name in times]))
+            table = read_lines(lambda: pa.input_stream(str(path), "gzip" if path.suffix == ".gz" else None))
         table.validate(full=True)  # text is UTF-8: arrow does not look while reading
         return Dataset(table)
     except (pa.ArrowException, OSError, EOFError, ValueError) as error:
@@ -73,10 +69,17 @@ def _remedy(path: Path) -> str:
     return "copy or prefetch it again"
 
 
-def _read_lines(path: Path, schema: Any = None) -> Any:
+def read_lines(stream: Callable[[], Any]) -> Any:
+    """The table of the JSON lines that ``stream`` opens, perhaps twice; raises `pyarrow.ArrowException`."""
     import pyarrow as pa
     from pyarrow import json as lines
 
-    with pa.input_stream(str(path), compression="gzip" if path.suffix == ".gz" else None) as stream:
-        blocks = lines.ReadOptions(block_size=1 << 26)  # a row has to fit into one
-        return lines.read_json(stream, blocks, lines.ParseOptions(explicit_schema=schema) if schema else None)
+    def parsed(schema: Any = None) -> Any:
+        with stream() as opened:
+            blocks = lines.ReadOptions(block_size=1 << 26)  # a row has to fit into one
+            return lines.read_json(opened, blocks, lines.ParseOptions(explicit_schema=schema) if schema else None)
+
+    table = parsed()
+    # arrow takes a column of dates for times: in these files text is text
+    times = [field.name for field in table.schema if pa.types.is_temporal(field.type)]
+    return parsed(pa.schema([(name, pa.string()) for name in times])) if times else table

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from uora_bench.config.cell import DataSource
-from uora_bench.data import hub, image_folders, images, offline
+from uora_bench.config.data_source import DataSource
+from uora_bench.data import hub, image_folders, images, offline, own_rows
 from uora_bench.data.files import SUFFIXES, join_rows, read_rows
 from uora_bench.errors import UserError, nearest
 from uora_bench.util.hashes import file_sha256
@@ -37,7 +37,7 @@ class Source:
     root: Path | None = None
 
     def __post_init__(self) -> None:
-        file = self.root is not None and self.root.suffix == ".parquet" and self.root.is_file()
+        file = self.root is not None and self.root.name.endswith(own_rows.SUFFIXES) and self.root.is_file()
         if self.root is not None and not self.root.is_dir() and not file:
             raise UserError(f"data.root='{self.root}' is not a folder; see the README for its layout")
         offline.use(self.root)
@@ -78,6 +78,8 @@ class Source:
             return Dataset.from_list(made)
         if source.benchmark == IMAGE_FOLDER:
             return image_folders.read_image_folder(self.root, split)
+        if source.files is not None:
+            return own_rows.read_split(source.files, split)
         path = self._file(source, split)
         return self._from_hub(source, split) if path is None else read_rows(path)
 
@@ -103,11 +105,14 @@ class Source:
             raise UserError(f"no data for {what}: {folder} and {why}; {out}") from None
 
     def origin(self, source: DataSource, splits: Iterable[str]) -> str:
-        """Where the rows of ``splits`` come from: ``generated``, ``folder`` (of pictures), ``hub``, ``mirror`` (local
-        files that prefetching wrote from the repository that ``source`` names, by the manifest's sha256), ``files``
-        (any other local ones: nothing says that they hold the named set), or two of these joined by ``+``."""
+        """Where the rows of ``splits`` come from: ``generated``, ``folder`` (of pictures), ``own`` (files), ``hub``,
+        ``mirror`` (local files that prefetching wrote from the repository that ``source`` names, by the manifest's
+        sha256), ``files`` (any other local ones: nothing says that they hold the named set), or two of these joined by
+        ``+``."""
         if source.benchmark in ("generated", IMAGE_FOLDER):
             return "generated" if source.benchmark == "generated" else "folder"
+        if source.files is not None:
+            return "own"
         found = set()
         manifest = offline.Manifest.read(self.root) if self.root is not None and self.root.is_dir() else None
         for name in {part.split("[")[0] for split in splits for part in split.split("+")}:
@@ -132,10 +137,10 @@ class Source:
         """``{file name: 16 hex digits of its sha256}`` of the local files that hold ``splits``; empty for rows from
         elsewhere. A look at the files, not at the rows: what a grid can afford to tell whether data has changed."""
         found: dict[str, str] = {}
-        if self.root is None or source.benchmark in ("generated", IMAGE_FOLDER):
+        if source.benchmark in ("generated", IMAGE_FOLDER) or (self.root is None and source.files is None):
             return found
         for name in dict.fromkeys(part.split("[")[0] for split in splits for part in split.split("+")):
-            path = self._file(source, name)
+            path = self._file(source, name) if source.files is None else own_rows.file_of(source.files, name)
             if path is not None:
                 found[path.name] = file_sha256(path)[:16]
         return found

@@ -18,7 +18,9 @@ def describe(composed: Composed) -> str:
     from uora_bench.tasks import create_task
     from uora_bench.training.inject import inject
 
-    model = backbones.skeleton(cell.backbone, create_task(cell.task).head)
+    task = create_task(cell.task)
+    head, unknown = task.planned_head()
+    model = backbones.skeleton(cell.backbone, head)
     targets = find_targets(model, cell.backbone, cell.method.adapts)
     shapes = sorted({(t.shape.kind, t.shape.in_features, t.shape.out_features) for t in targets})
     lines = [
@@ -39,8 +41,9 @@ def describe(composed: Composed) -> str:
     lines += [
         "",
         f"parameters: adapter {counts.adapter:,} · head {counts.head:,} · total {counts.total:,}",
-        f"metric: {cell.task.metric.primary} on {cell.task.splits.dev} (the dev set)"
-        + (f", {cell.task.splits.test} (the test set)" if cell.task.splits.test else "; no labelled test set is used"),
+        *([unknown] if unknown else []),
+        f"metric: {task.metric.primary} on {task.split_name('dev')} (the dev set)"
+        + (f", {task.split_name('test')} (the test set)" if "test" in task.roles else "; no labelled test set is used"),
     ]
     if cell.holdout:
         use = "trains the auxiliary step" if cell.method.needs_holdout else "is not used"

@@ -87,7 +87,7 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
         if accelerator.is_main_process:
             with watch.measure("save"):  # before the merging is tried, which may go wrong
                 sizes = artifacts.save_weights(folder, method, head, warm=start_adapter is not None)
-                write_configuration(folder, job.composed.values, job.cell_id, summed=True)
+                write_configuration(folder, job.values, job.cell_id, summed=True)
         if not sharded:
             with watch.measure("merge check"):
                 merge_error, merge_problem = artifacts.merge_check(model, method, task, encoded["dev"], accelerator)
@@ -105,7 +105,7 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
         peaks |= history.peaks
         done = job.record(
             "done",
-            scores=select_scores(history.epochs, cell.task.metric),
+            scores=select_scores(history.epochs, task.metric),
             epochs=tuple(history.epochs),
             counts=counts,
             bytes=sizes,
@@ -131,7 +131,7 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
             },
         )
         done.write(job.record_folder)
-        tracker.summary({f"{rule}/{cell.task.metric.primary}": _primary(done, rule) for rule in done.scores})
+        tracker.summary({f"{rule}/{task.metric.primary}": _primary(done, rule) for rule in done.scores})
         # the record is there, so the state to resume from is no longer needed; the best weights stay
         checkpoints.remove_states()
         if merge_problem and not sharded:
@@ -151,7 +151,7 @@ def _begin(job: Job, main: bool, resolved: str, counts: Counts) -> Tracker:
     if not main:
         return trackers.Tracker()
     cell, folder = job.cell, job.folder
-    write_configuration(folder, job.composed.values, job.cell_id)
+    write_configuration(folder, job.values, job.cell_id)
     facts = {**cell.canonical(), "cell_id": job.cell_id, "recipe": cell.recipe.name, "precision": resolved}
     tracker = trackers.start(
         job.settings.tracker,

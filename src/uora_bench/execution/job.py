@@ -45,12 +45,18 @@ class Job:
     def record_folder(self) -> Path:
         return records_folder(self.settings)
 
+    @property
+    def values(self) -> dict[str, Any]:
+        """The resolved configuration with what the data settled: with it, the model can be made without the data."""
+        return {**self.composed.values, "task": {**self.composed.values["task"], **self.task.settled}}
+
     def record(self, status: Any, **values: Any) -> CellRecord:
         known = {
             "data": self.fingerprints,
             "command": [w for w in self.overrides if not w.startswith(provenance.PATHS)],
             "trainer": plain(self.cell.trainer),
-            "source": plain(self.cell.task.source),
+            "source": self.cell.task.source.public(),
+            **({"settled": self.task.settled} if self.task.settled else {}),
             **({"plugins": found} if (found := _plugins(self.cell)) else {}),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         }
@@ -63,7 +69,7 @@ class Job:
             cell=self.cell.canonical(),
             recipe=plain(self.cell.recipe),
             sources=self.composed.sources,
-            metric=replace(self.cell.task.metric, name=self.cell.task.metric.public_name),
+            metric=replace(self.task.metric, name=self.task.metric.public_name),
             splits={role: Split(self._split_name(role), len(rows)) for role, rows in self.rows.items()},
             provenance=build(Provenance, {**self.facts, **known, **values.pop("provenance", {})}, "provenance"),
             **values,
@@ -90,7 +96,7 @@ def records_folder(settings: Settings) -> Path:
 
 def _plugins(cell: Cell) -> dict[str, dict[str, Any]]:
     """The plug-ins that have a part in ``cell``, by name: version, sha256 of their Python files, and what they gave."""
-    code = (("methods", cell.method.name), ("tasks", cell.task.family))
+    code = (("methods", cell.method.name), ("tasks", cell.task.family), ("metrics", cell.task.metric.name))
     named = (("method", cell.method), ("task", cell.task), ("backbone", cell.backbone), ("recipe", cell.recipe))
     found: dict[str, dict[str, Any]] = {}
     for plugin in plugins.active():

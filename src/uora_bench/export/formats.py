@@ -211,5 +211,7 @@ def without_paths(values: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration without folders of this machine."""
     clean = deepcopy(dict(values))
     clean["data"]["root"] = clean["backbone"]["path"] = clean["init_from"] = None
+    if clean["task"]["source"].get("files"):
+        clean["task"]["source"]["files"]["path"] = clean["task"]["source"]["dataset"]
     clean["results"]["dir"], clean["runs"]["dir"] = "results", "runs"
     return clean

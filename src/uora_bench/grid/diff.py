@@ -161,12 +161,10 @@ class Comparison:
         files = found.record.provenance.data_files
         if not files or planned.cell is None or planned.settings is None:
             return ""
-        source = planned.cell.task.source
-        where = (planned.settings.data_root, source.benchmark, source.dataset)
-        names = tuple(sorted(files))
-        if (*where, names) not in self._hashes:
-            self._hashes[*where, names] = _hashes(planned.settings.data_root, where[1:], names)
-        now = self._hashes[*where, names]
+        key = planned.cell.task.source.folder(planned.settings.data_root), tuple(sorted(files))
+        if key not in self._hashes:
+            self._hashes[key] = _hashes(*key)
+        now = self._hashes[key]
         other = [n for n, digest in now.items() if digest != files[n]]
         return f"data changed: {', '.join(other)}" if other else ""
 
@@ -176,10 +174,12 @@ class Comparison:
         tried = self._attempts(planned)
         if not tried or tried[-1].kind != "done" or planned.cell is None or planned.settings is None:
             return False
-        source, root = planned.cell.task.source, planned.settings.data_root
-        folder = Path(root or ".") / source.benchmark / source.dataset
+        source = planned.cell.task.source
+        folder = source.folder(planned.settings.data_root or ".") or Path()
+        own = None if source.files is None else Path(source.files.path)
+        files = [own] if own is not None and own.is_file() else folder.glob("*")
         begun = datetime.fromisoformat(tried[-1].started).timestamp()
-        return all(p.stat().st_mtime < begun for p in folder.glob("*") if p.is_file())
+        return all(p.stat().st_mtime < begun for p in files if p.is_file())
 
     def _outdated(self, planned: Planned, cell: Cell) -> str:
         """What has changed since a record of this row was made, other than what somebody set: "" if there is none."""
@@ -240,13 +240,13 @@ def _short(value: Any) -> str:
     return text if len(text) <= 24 else text[:23] + "…"
 
 
-def _hashes(root: str | None, dataset: Iterable[str], names: tuple[str, ...]) -> dict[str, str]:
+def _hashes(folder: Path | None, names: tuple[str, ...]) -> dict[str, str]:
     """The files' hashes as `data.Source.hashes` gives them, of those that are there."""
     found: dict[str, str] = {}
-    if root is None:
+    if folder is None:
         return found
     for name in names:
-        path = Path(root).joinpath(*dataset, name)
+        path = folder / name
         if path.is_file():
             found[name] = file_sha256(path)[:16]
     return found

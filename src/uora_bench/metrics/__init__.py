@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from uora_bench.config import plugins
 from uora_bench.config.cell import MetricSpec
 from uora_bench.config.metrics import SCORES
 from uora_bench.errors import CellError, UserError, nearest
@@ -39,7 +40,8 @@ class BuiltIn:
 
 
 def load_metric(name: str) -> Metric:
-    """The metric of that name: a key of ``SCORES``, else what `evaluate.load` finds under it.
+    """The metric of that name: a key of ``SCORES``, a plug-in's ``metrics/<name>.py`` with a function ``compute``, else
+    what `evaluate.load` finds under it.
 
     That is a file (``./my_metric.py``), a folder with a file of its own name (``./my_metric``), or a metric of the Hub
     (``accuracy``), which without a network must be in the cache of `evaluate`. A built-in metric gives plain floats
@@ -51,7 +53,8 @@ def load_metric(name: str) -> Metric:
     """
     family, _, task = name.partition("/")
     if name not in SCORES:
-        return _foreign(name)
+        plugin = plugins.owner("metrics", name)
+        return _foreign(name) if plugin is None else _of_plugin(plugin, name)
     if family == "glue":
         from uora_bench.metrics.glue import glue_scores
 
@@ -64,9 +67,24 @@ def load_metric(name: str) -> Metric:
         from uora_bench.metrics.lm import likelihood_scores
 
         return BuiltIn(likelihood_scores)
+    if family == "text":
+        from uora_bench.metrics import text
+
+        made = {"classes": text.class_scores, "choices": text.choice_scores, "regression": text.regression_scores}
+        return BuiltIn({**made, "generation": text.generation_scores}[task])
     from uora_bench.metrics.vision import accuracy
 
     return BuiltIn(accuracy)
+
+
+def _of_plugin(plugin: plugins.Plugin, name: str) -> Metric:
+    compute = getattr(plugin.load("metrics", name), "compute", None)
+    if not callable(compute):
+        raise UserError(
+            f"task.metric.name: metrics/{name}.py of plug-in '{plugin.name}' has no function "
+            "compute(predictions, references)"
+        )
+    return BuiltIn(lambda predictions, references: compute(predictions=predictions, references=references))
 
 
 def _foreign(name: str) -> Metric:
@@ -83,9 +101,11 @@ def _foreign(name: str) -> Metric:
         metric = evaluate.load(name if script is None else str(script), **options)
     except Exception as error:
         if script is None and isinstance(error, FileNotFoundError):
-            hint = nearest(name if "/" in name else f"glue/{name}", SCORES)
+            ours = [p.stem for plugin in plugins.active() for p in (plugin.folder / "metrics").glob("[!_]*.py")]
+            near = nearest(name, ours) if ours else ""
+            hint = near if "did you mean" in near else nearest(name if "/" in name else f"glue/{name}", SCORES)
             raise UserError(
-                f"task.metric.name: no metric '{name}' built in, in the cache or on the Hub{hint}"
+                f"task.metric.name: no metric '{name}' built in, in a plug-in, in the cache or on the Hub{hint}"
             ) from None
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise UserError(f"task.metric.name: '{name}' cannot be loaded: {reason}") from error

@@ -50,7 +50,7 @@ def glue_scores(task: str, predictions: ArrayLike, references: ArrayLike) -> dic
     """
     pred, ref = _columns(task, predictions, references)
     if task == "stsb":
-        return _correlations(pred, ref)
+        return correlations(pred, ref)
     if task == "cola":
         from sklearn.metrics import matthews_corrcoef
 
@@ -65,7 +65,8 @@ def glue_scores(task: str, predictions: ArrayLike, references: ArrayLike) -> dic
     return scores
 
 
-def _correlations(pred: np.ndarray, ref: np.ndarray) -> dict[str, float]:
+def correlations(pred: np.ndarray, ref: np.ndarray) -> dict[str, float]:
+    """``pearson`` and ``spearmanr`` of two columns (n,) of finite float64, 0.0 where one of them is constant."""
     import numpy as np
     from scipy import stats
 

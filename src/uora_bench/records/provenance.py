@@ -31,6 +31,7 @@ PACKAGES = (
 # not for a public record
 PATHS = (
     "data.root=", "results.dir=", "runs.dir=", "backbone.path=", "init_from=", "task.metric.name=/", "expect_cell_id=",
+    "task.path=",
 )  # fmt: skip
 SNAPSHOT = "snapshot.json"  # beside src/ of a copy that `uora_bench.grid.launch.snapshot` made
 
@@ -101,7 +102,8 @@ class Provenance:
     data: dict[str, str] = field(default_factory=dict)  # role of a split -> hash of its rows; part of the cell_id
     data_files: dict[str, str] = field(default_factory=dict)  # file in data.root -> hash of its bytes
     rows_from: str | None = None  # hub, mirror (of the Hub's), files (unverified), … (`data.sources.Source.origin`)
-    source: dict[str, Any] = field(default_factory=dict)  # where the rows came from (`config.cell.DataSource`)
+    source: dict[str, Any] = field(default_factory=dict)  # where the rows came from (`config.data_source.DataSource`)
+    settled: dict[str, Any] = field(default_factory=dict)  # options of the task that the data decided: labels, …
     backbone: dict[str, Any] = field(default_factory=dict)  # name, id, revision or commit, hash of the weights
     trainer: dict[str, Any] = field(default_factory=dict)  # all of it: the cell holds what decides the result
     plugins: dict[str, PluginSource] = field(default_factory=dict)  # by name

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from uora_bench.config.data_source import OWN_ROWS
 from uora_bench.errors import UserError, nearest
 from uora_bench.grid.request import GridRequest
 from uora_bench.grid.table_spec import Rule, TableSpec
@@ -162,7 +163,9 @@ def _folders(record: CellRecord, said: Sequence[str]) -> list[str]:
         words.append(f"backbone.path=<folder with the weights of sha256 {record.cell['weights']}>")
     if known.data_files:
         files = ", ".join(f"{name} of sha256 {digest}…" for name, digest in known.data_files.items())
-        words.append(f"data.root=<folder with {source['benchmark']}/{source['dataset']}/: {files}>")
+        own = source["benchmark"] == OWN_ROWS  # one file, or what is in a folder of its own
+        place = f"task.path=<{source['dataset']}" if own else f"data.root=<folder with {source['benchmark']}/"
+        words.append(f"{place}: {files}>" if own else f"{place}{source['dataset']}/: {files}>")
     elif source["benchmark"] == "imagefolder":
         words.append("data.root=<the folder of pictures>")
     if record.cell.get("metric"):

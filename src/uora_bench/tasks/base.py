@@ -66,6 +66,21 @@ class Task(ABC):
         self.config = config.options
         self.tokens = TokenCache()  # `uora_bench.execution.fitting` gives it a folder
 
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The roles of the splits there will be: train, dev, …"""
+        return tuple(self.spec.roles)
+
+    @property
+    def settled(self) -> dict[str, Any]:
+        """Options that the data decided where the configuration leaves them open, as it would set them; empty before
+        `splits`."""
+        return {}
+
+    def planned_head(self) -> tuple[HeadSpec, str]:
+        """(the head to count parameters with when there are no data, what of it only they can tell, "" if nothing)."""
+        return self.head, ""
+
     def splits(self, source: Source) -> dict[str, Dataset]:
         """Rows of ``train``, ``dev``, ``test`` when the task names one, and of every extra evaluation split.
 

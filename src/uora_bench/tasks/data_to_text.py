@@ -6,25 +6,21 @@ Training is on pairs; evaluation groups the references of one meaning representa
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from uora_bench.config.options.tasks import DataToTextOptions
-from uora_bench.data.ragged import Ragged
 from uora_bench.errors import UserError
-from uora_bench.tasks.base import Batch, Encoded
-from uora_bench.tasks.causal import CausalLM
+from uora_bench.tasks.base import Encoded
+from uora_bench.tasks.generation import Writes
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
     from datasets import Dataset
-    from torch import Tensor
 
 _SLOT = re.compile(r"\s*([^\[\],]+?)\s*\[([^\]]*)\]\s*(?:,|$)")
 
 
-class DataToText(CausalLM):
+class DataToText(Writes):
     """Loss on the text alone; beam search; the scores of the E2E challenge."""
 
     Config = DataToTextOptions
@@ -69,67 +65,13 @@ class DataToText(CausalLM):
             grouped.setdefault(row_meaning, []).append(row_text)
         references = np.empty(len(grouped), dtype=object)
         references[:] = list(grouped.values())
-        made = self.prompts([self.prompt(m) for m in grouped], references, processor)
-        if self.config.too_long == "error":  # what the backbone takes decides, and there may be room beyond max_length
-            return made
-        wanted = min(self.config.max_new_tokens, self.config.max_length // 2)
-        prompts = [prompt.tolist() for prompt in made.features["input_ids"]]
-        fitted = [self._fitted(i, p, self.config.max_length - wanted, wanted) for i, p in enumerate(prompts)]
-        ids = Ragged.of([prompt for prompt in fitted if prompt is not None])
-        kept = np.array([prompt is not None for prompt in fitted])
-        too_long = sum(a is not b for a, b in zip(fitted, prompts, strict=True))
-        return replace(
-            made, features={"input_ids": ids}, references=references[kept], lengths=ids.lengths, too_long=too_long
-        )
-
-    def predict(self, model: torch.nn.Module, batch: Batch) -> Tensor:
-        """(n, width) tokens after each prompt; what follows the end of a text is `evaluation.FILL`."""
-        config = self.config
-        generator: Any = model
-        made = generator.generate(
-            input_ids=batch["input_ids"],
-            attention_mask=batch["attention_mask"],
-            num_beams=config.beams,
-            length_penalty=config.length_penalty,
-            logits_processor=_no_repeat(config.no_repeat_ngram, batch["input_ids"].shape[1]),
-            max_new_tokens=config.max_new_tokens,
-            do_sample=False,
-            eos_token_id=self.processor.eos_token_id,
-            pad_token_id=self.processor.eos_token_id,  # everything from the first one on is cut off below
-        )
-        tokens: Tensor = made[:, batch["input_ids"].shape[1] :]
-        ended = (tokens == self.processor.eos_token_id).cumsum(dim=1) > 0
-        return tokens.masked_fill(ended, -1)
-
-    def outputs(self, predictions: np.ndarray) -> list[str]:
-        """One line of text for each meaning, in the order of the references."""
-        texts = self.processor.batch_decode([[t for t in row if t >= 0] for row in predictions.tolist()])
-        return [" ".join(text.split()) for text in texts]
+        return self.to_continue([self.prompt(m) for m in grouped], references, processor)
 
     def to_score(self, predictions: np.ndarray, references: np.ndarray) -> tuple[list[str], list[list[str]]]:
-        return self.outputs(predictions), list(references)
+        return self.lines(predictions), list(references)
 
     def primary(self, predictions: np.ndarray, references: np.ndarray) -> float:
         # METEOR starts a Java process: not for a half of the dev set
         built_in = self.metric.name == "e2e/e2e"
         options = {"meteor": self.metric.primary == "meteor"} if built_in else {}
         return float(self.score(predictions, references, **options)[self.metric.primary])
-
-
-def _no_repeat(size: int, start: int) -> list[Any]:
-    """Forbids what would repeat ``size`` tokens of the text itself, as LoRA's released beam search does, whose history
-    begins empty. The library's own setting counts the prompt's n-grams too: it would forbid to copy a name from the
-    meaning into the text.
-    """
-    if not size:
-        return []
-    from transformers import LogitsProcessor, NoRepeatNGramLogitsProcessor
-
-    class OfTheText(LogitsProcessor):
-        def __init__(self) -> None:
-            self.rule = NoRepeatNGramLogitsProcessor(size)
-
-        def __call__(self, input_ids: Any, scores: Any) -> Any:
-            return self.rule(input_ids[:, start:], scores)
-
-    return [OfTheText()]

@@ -53,6 +53,15 @@ class ImageClassification(Task):
         config = {"num_labels": len(names), "id2label": dict(enumerate(names))}
         return HeadSpec("AutoModelForImageClassification", config | {"label2id": {n: i for i, n in enumerate(names)}})
 
+    @property
+    def settled(self) -> dict[str, Any]:
+        return {} if self.config.labels or not self.classes else {"labels": list(self.classes)}
+
+    def planned_head(self) -> tuple[HeadSpec, str]:
+        if self.classes:
+            return self.head, ""
+        return HeadSpec("AutoModelForImageClassification", {"num_labels": 2}), labels.TO_BE_FOUND
+
     # --- rows -----------------------------------------------------------------------------------------------------
 
     def sample(self, rows: Mapping[str, Dataset], seed: int) -> dict[str, Dataset]:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset
 
+TO_BE_FOUND = "classes: found in the data; the head is counted for 2 of them"
+
 
 def classes_of(rows: Dataset, column: str, task: str) -> tuple[str, ...]:
     """The classes that ``rows`` themselves have: their names, sorted where labels are texts; else the numbers from 0.

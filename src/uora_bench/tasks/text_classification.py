@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from uora_bench.config.cell import TaskConfig
 from uora_bench.config.options.tasks import TextClassificationOptions
 from uora_bench.models.heads import HeadSpec
 from uora_bench.tasks import labels
@@ -22,45 +23,50 @@ PAD_MULTIPLE = 8
 class TextClassification(Task):
     """Cross-entropy over the classes, or mean squared error for a regression; mean over examples."""
 
-    Config = TextClassificationOptions
+    Config: ClassVar[type[TextClassificationOptions]] = TextClassificationOptions
     config: TextClassificationOptions
+
+    def __init__(self, config: TaskConfig) -> None:
+        super().__init__(config)
+        self.columns, self.label_column = self.config.columns, "label"
+        self.classes: tuple[str, ...] = self.config.labels
 
     @property
     def is_regression(self) -> bool:
-        return not self.config.labels
+        return not self.classes
 
     @property
     def head(self) -> HeadSpec:
-        labels = list(self.config.labels)
+        labels = list(self.classes)
         config: dict[str, Any] = {"num_labels": len(labels) or 1}
         if labels:
             config |= {"id2label": dict(enumerate(labels)), "label2id": {n: i for i, n in enumerate(labels)}}
         return HeadSpec("AutoModelForSequenceClassification", config)
 
     def check(self, rows: Dataset) -> None:
-        self.check_columns(rows, *self.config.columns, "label")
-        for name in self.config.columns:
+        self.check_columns(rows, *self.columns, self.label_column)
+        for name in self.columns:
             self.check_texts(rows, name, empty=True)
         self._references(rows)
 
     def in_codes(self, rows: Dataset) -> Dataset:
         if self.is_regression:
             return rows
-        return labels.recoded(rows, "label", self.config.labels, self._references(rows))
+        return labels.recoded(rows, self.label_column, self.classes, self._references(rows))
 
     def encode(self, rows: Dataset, processor: Any, training: bool = False) -> Encoded:
         self.check(rows)
-        columns = [rows[c][:] for c in self.config.columns]
+        columns = [rows[c][:] for c in self.columns]
         features = self.tokens(processor, columns, truncation=True, max_length=self.config.max_length)
         lengths = features["input_ids"].lengths
         return Encoded(features, self._references(rows), lengths, {"input_ids": processor.pad_token_id})
 
     def _references(self, rows: Dataset) -> np.ndarray:
-        """The column ``label``: class codes as int64, or the targets of a regression as float32."""
+        """The labels: class codes as int64, or the targets of a regression as float32."""
         task = f"task={self.spec.name}"
         if self.is_regression:
-            return labels.numbers_of(rows, "label", task)
-        return labels.codes_of(rows, "label", self.config.labels, task)
+            return labels.numbers_of(rows, self.label_column, task)
+        return labels.codes_of(rows, self.label_column, self.classes, task)
 
     def collate(self, encoded: Encoded, indices: Sequence[int] | np.ndarray, padding: str) -> Batch:
         import numpy as np

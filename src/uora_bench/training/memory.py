@@ -62,7 +62,7 @@ def predict(cell: Cell, rows: int | None = None, tokens: int | None = None) -> P
         )
     preflight(cell)
     method, task = create_method(cell.method, cell.seed), create_task(cell.task)
-    model: Any = backbones.skeleton(cell.backbone, task.head).to(getattr(torch, cell.backbone.dtype))
+    model: Any = backbones.skeleton(cell.backbone, task.planned_head()[0]).to(getattr(torch, cell.backbone.dtype))
     inject(cell, model, method)
     if cell.trainer.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})

@@ -124,6 +124,11 @@ def refuse_no_modules(target_modules: tuple[str, ...] | None) -> None:
 class TaskOptions:
     """The options of a task family, beside what every task has (`uora_bench.config.cell.TaskConfig`)."""
 
+    @classmethod
+    def normalised(cls, values: Mapping[str, Any], root: str | None) -> dict[str, Any]:
+        """The ``values`` of a task's node, with what a user names elsewhere in its place; ``root``: ``data.root``."""
+        return dict(values)
+
     @property
     def packs(self) -> bool:
         """Whether several examples share one sequence."""

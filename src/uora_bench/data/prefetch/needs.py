@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from uora_bench.config.cell import Cell, Settings
+from uora_bench.config.data_source import OWN_ROWS
 from uora_bench.data.prefetch.models import Model
 from uora_bench.data.prefetch.rows import Rows
 from uora_bench.data.sources import IMAGE_FOLDER
 from uora_bench.errors import UserError
 from uora_bench.util import package_folder
 
-_ELSEWHERE = ("generated", IMAGE_FOLDER)  # rows that are made, or the user's own pictures
+_ELSEWHERE = ("generated", IMAGE_FOLDER, OWN_ROWS)  # rows that are made, or the user's own
 
 
 @dataclass(frozen=True)

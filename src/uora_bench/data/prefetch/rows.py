@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from uora_bench.config.cell import DataSource
+from uora_bench.config.data_source import DataSource
 from uora_bench.data import hub, offline
 from uora_bench.data.files import SUFFIXES
 from uora_bench.data.prefetch.remote import Repository, RepositoryError

@@ -1,0 +1,51 @@
+"""Where a task's rows are: on the Hub, in a folder of data sets, in a user's own files, or made by a generator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from uora_bench.util.schema import plain
+
+OWN_ROWS = "own"  # the benchmark of tasks whose rows are the user's own files
+
+
+@dataclass(frozen=True)
+class Hub:
+    """A dataset on the Hugging Face Hub, pinned."""
+
+    id: str
+    revision: str | None = None
+    config: str | None = None
+
+
+@dataclass(frozen=True)
+class OwnFiles:
+    """A user's own table, or a folder of them: ``path``, and how their text is to be read."""
+
+    path: str
+    encoding: str
+    separator: str | None  # of CSV; None: a comma, in .tsv a tab
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """Where a task's rows are: in the user's own ``files``, else ``<data.root>/<benchmark>/<dataset>/<split>.*``, else
+    the Hub, else generated."""
+
+    benchmark: str
+    dataset: str
+    hub: Hub | None = None
+    files: OwnFiles | None = None
+
+    def folder(self, root: str | None) -> Path | None:
+        """The folder of local files, ``root`` being ``data.root``."""
+        if self.files is not None:
+            path = Path(self.files.path)
+            return path if path.is_dir() else path.parent
+        return None if root is None else Path(root) / self.benchmark / self.dataset
+
+    def public(self) -> dict[str, Any]:
+        """As records have it: without a path."""
+        return {k: v for k, v in plain(self).items() if k != "files"}

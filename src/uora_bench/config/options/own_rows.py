@@ -1,0 +1,116 @@
+"""Options of the tasks of a user's own rows; ``configs/task/text/`` explains them."""
+
+from __future__ import annotations
+
+import os
+import string
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Lt
+
+from uora_bench.config.options.base import TaskOptions
+from uora_bench.config.options.tasks import CausalOptions, TextClassificationOptions
+from uora_bench.errors import UserError
+
+_FILES = ("path", "encoding", "separator")  # keys of the task's node that say where and how to read
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shares:
+    """The shares of the rows that are drawn for dev and test; the rest is trained on."""
+
+    dev: Annotated[float, Gt(0), Lt(1)]
+    test: Annotated[float, Ge(0), Lt(1)]
+
+    def __post_init__(self) -> None:
+        if self.dev + self.test >= 1:
+            raise UserError(f"task.split leaves nothing to train on: dev {self.dev:g} and test {self.test:g}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnRowsOptions(TaskOptions):
+    """``split``: what is drawn where no file has it, with ``split_seed``, the same for every cell. ``missing``: what is
+    done about rows without an answer or a text."""
+
+    split: Shares
+    split_seed: Annotated[int, Ge(0)]
+    missing: Literal["error", "drop"]
+
+    @classmethod
+    def normalised(cls, values: Mapping[str, Any], root: str | None) -> dict[str, Any]:
+        given = {k: v for k, v in values.items() if k not in _FILES}
+        path = values["path"] if values["path"] is not None else root
+        if path is None:
+            return given
+        path = os.path.expanduser(str(path))
+        separator = values["separator"]
+        if separator is not None:
+            separator = {"tab": "\t", "\\t": "\t"}.get(str(separator), str(separator))
+            if len(separator) != 1:
+                raise UserError(f"task.separator={values['separator']!r} must be one character, or tab")
+        files = {"path": path, "encoding": values["encoding"], "separator": separator}
+        given["source"] = {**values["source"], "dataset": os.path.basename(os.path.abspath(path)), "files": files}
+        return given
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalTextOptions(OwnRowsOptions, TextClassificationOptions):
+    """``columns``: the text columns; none: the one that there is. ``label``: the column of labels. ``labels``: class
+    names in the order of their codes; none: those in the data. ``target``: what the labels are."""
+
+    label: str
+    target: Literal["auto", "classes", "regression"]
+
+    def __post_init__(self) -> None:
+        if len(self.columns) > 2 or len(set(self.columns)) != len(self.columns) or self.label in self.columns:
+            raise UserError(f"task.columns={list(self.columns)} must name one or two text columns beside task.label")
+        if len(set(self.labels)) != len(self.labels) or len(self.labels) == 1:
+            raise UserError(f"task.labels={list(self.labels)} must name two or more classes, each once")
+        if self.labels and self.target == "regression":
+            raise UserError("task.target=regression has no classes; leave task.labels empty")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextGenerateOptions(OwnRowsOptions, CausalOptions):
+    """``template``: the prompt, with ``{column}`` for what a row holds; ``answer``: the column to be written.
+    ``choices``: the answers there are, or the column that lists a row's: the likeliest is taken, and nothing is
+    written. ``beams``, ``max_new_tokens``: of what is written."""
+
+    columns: tuple[str, ...] = ()  # those of the template
+    template: str
+    answer: str
+    choices: tuple[str, ...] | str
+    beams: Annotated[int, Ge(1)]
+    max_new_tokens: Annotated[int, Ge(1)]
+
+    def __post_init__(self) -> None:
+        fields = [name for _, name in self.pieces if name is not None]
+        if not fields:
+            raise UserError(f"task.template={self.template!r} names no column; write {{column}} where its text belongs")
+        if self.answer in fields:
+            raise UserError(f"task.template names '{self.answer}', which is the answer (task.answer)")
+        if not isinstance(self.choices, str) and (
+            len(set(self.choices)) != len(self.choices) or len(self.choices) == 1
+        ):
+            raise UserError(f"task.choices={list(self.choices)} must name two or more answers, each once, or a column")
+        object.__setattr__(self, "columns", tuple(dict.fromkeys(fields)))
+
+    @property
+    def pieces(self) -> tuple[tuple[str, str | None], ...]:
+        """The template as (text, the column after it or None)."""
+        try:
+            parsed = list(string.Formatter().parse(self.template))
+        except ValueError as error:
+            raise UserError(
+                f"task.template={self.template!r}: {error}; a brace that is text is written twice"
+            ) from None
+        for _, name, form, conversion in parsed:
+            if name is not None and (not name or form or conversion or set(name) & set(".[]")):
+                raise UserError(f"task.template={self.template!r}: a column is named as {{column}}, nothing else")
+        return tuple((text, name) for text, name, _, _ in parsed)
+
+    def prompt(self, row: Mapping[str, str]) -> str:
+        """The template filled with the texts of ``row``."""
+        return "".join(text + ("" if name is None else row[name]) for text, name in self.pieces)

@@ -1,0 +1,88 @@
+"""Tasks of a causal language model that are scored by what it writes after a prompt: beam search, and its texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from uora_bench.data.ragged import Ragged
+from uora_bench.tasks.causal import CausalLM, Prompts
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import Tensor
+
+    from uora_bench.tasks.base import Batch
+
+
+class Writes(CausalLM):
+    """A `CausalLM` whose predictions are texts. Options: ``beams``, ``max_new_tokens``, and where a task has them
+    ``length_penalty`` and ``no_repeat_ngram``."""
+
+    config: Any
+
+    def to_continue(self, prompts: Sequence[str], references: np.ndarray, processor: Any) -> Prompts:
+        """``prompts`` to be continued, with what is scored against. Unless ``too_long`` is ``error``, a prompt leaves
+        room for what is written, and a row whose prompt cannot is left out."""
+        import numpy as np
+
+        made = self.prompts(prompts, references, processor)
+        if self.config.too_long == "error":  # what the backbone takes decides, and there may be room beyond max_length
+            return made
+        wanted = min(self.config.max_new_tokens, self.config.max_length // 2)
+        whole = [prompt.tolist() for prompt in made.features["input_ids"]]
+        fitted = [self._fitted(i, p, self.config.max_length - wanted, wanted) for i, p in enumerate(whole)]
+        ids = Ragged.of([prompt for prompt in fitted if prompt is not None])
+        kept = np.array([prompt is not None for prompt in fitted])
+        too_long = sum(a is not b for a, b in zip(fitted, whole, strict=True))
+        return replace(
+            made, features={"input_ids": ids}, references=references[kept], lengths=ids.lengths, too_long=too_long
+        )
+
+    def predict(self, model: torch.nn.Module, batch: Batch) -> Tensor:
+        """(n, width) tokens after each prompt; what follows the end of a text is `evaluation.FILL`."""
+        config = self.config
+        generator: Any = model
+        made = generator.generate(
+            input_ids=batch["input_ids"],
+            attention_mask=batch["attention_mask"],
+            num_beams=config.beams,
+            length_penalty=getattr(config, "length_penalty", 1.0),
+            logits_processor=_no_repeat(getattr(config, "no_repeat_ngram", 0), batch["input_ids"].shape[1]),
+            max_new_tokens=config.max_new_tokens,
+            do_sample=False,
+            eos_token_id=self.processor.eos_token_id,
+            pad_token_id=self.processor.eos_token_id,  # everything from the first one on is cut off below
+        )
+        tokens: Tensor = made[:, batch["input_ids"].shape[1] :]
+        ended = (tokens == self.processor.eos_token_id).cumsum(dim=1) > 0
+        return tokens.masked_fill(ended, -1)
+
+    def outputs(self, predictions: np.ndarray) -> list[str] | None:
+        return self.lines(predictions)
+
+    def lines(self, predictions: np.ndarray) -> list[str]:
+        """One line of text for each prompt, in the order of the references."""
+        texts = self.processor.batch_decode([[t for t in row if t >= 0] for row in predictions.tolist()])
+        return [" ".join(text.split()) for text in texts]
+
+
+def _no_repeat(size: int, start: int) -> list[Any]:
+    """Forbids what would repeat ``size`` tokens of the text itself, as LoRA's released beam search does, whose history
+    begins empty. The library's own setting counts the prompt's n-grams too: it would forbid to copy a name from the
+    meaning into the text.
+    """
+    if not size:
+        return []
+    from transformers import LogitsProcessor, NoRepeatNGramLogitsProcessor
+
+    class OfTheText(LogitsProcessor):
+        def __init__(self) -> None:
+            self.rule = NoRepeatNGramLogitsProcessor(size)
+
+        def __call__(self, input_ids: Any, scores: Any) -> Any:
+            return self.rule(input_ids[:, start:], scores)
+
+    return [OfTheText()]
