@@ -177,7 +177,7 @@ def _lock(job: Job, held: ExitStack) -> None:
     # one beside the run folder (force=true empties the folder itself), one beside the record: either may be shared
     for path in (job.folder.with_suffix(".lock"), job.record_folder / f".{job.cell_id}.lock"):
         try:
-            held.enter_context(FileLock(path, timeout=0))
+            held.enter_context(FileLock(path, timeout=0.5))  # a plan that looks holds it for a moment
         except Timeout:
             raise Busy(
                 f"cell {job.cell_id} is being run by another process (lock '{path}'); wait for it, or stop it first"

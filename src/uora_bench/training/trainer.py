@@ -134,7 +134,7 @@ class _Fit:
         self._resume()
         history = self.history
         main = self.accelerator.is_main_process
-        self.progress = Progress(self.total, history.steps, self.cell.label, enabled=main)
+        self.progress = Progress(self.total, history.steps, self.cell.label, main, self.checkpoints.folder.parent)
         due = self.auxiliary.due if self.auxiliary is not None else None
         if due is not None and not any(due(s, (s - 1) % self.per_epoch + 1) for s in range(1, self.total + 1)):
             self.progress.say(f"note: this run of {self.total} steps is too short for a single auxiliary step")
@@ -153,8 +153,8 @@ class _Fit:
         return history
 
     def _epoch(self, epoch: int) -> None:
-        config = self.config
-        self._mark = time.perf_counter()
+        config, self._mark = self.config, time.perf_counter()
+        self.progress.note(epoch=str(epoch + 1))
         batches = batching.epoch_batches(
             self.train_set.lengths, config.batch_size, config.length_bucket, self.cell.seed, epoch
         )
