@@ -138,6 +138,7 @@ class BackboneConfig:
     sha256: str | None = None  # of the weights that the name stands for, where it is known
     fresh: tuple[str, ...] = ()  # modules of the head that the weights lack (backbone=hf), beside the output layer
     weights_seen: bool = True  # false: there were no weights to look at, and fresh is a guess
+    converted_by: str | None = None  # the make target that writes its weights below the model cache
 
     @property
     def public_name(self) -> str:
