@@ -16,13 +16,11 @@ def _act(given: Given) -> int:
     from uora_bench.theory import report as theory
 
     results, rule = Path(given.text("results.dir") or "results"), keys.rule_of(given)
-    check, names = given.flag("check"), given.every("experiment")
-    if check and (names or given.passed):
+    check, name = given.flag("check"), given.text("experiment")
+    if check and (name or given.passed):
         raise UserError("check=true looks at all tables; leave the other words away")
-    if len(names) > 1:
-        raise UserError(f"one table at a time: {' '.join(names)}")
-    if names:
-        request = replace(requests.read_request(given.passed), experiment=names[0])
+    if name:
+        request = replace(requests.read_request(given.passed), experiment=name)
         table = write.make_table(request, results, write.published_library(), rule, (theory,))
         print(write.FORMATS[given.text("format") or "md"](table), end="", flush=True)
         return 0
