@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 
 _BEGINNING = 3  # letters with which a name may be begun
@@ -62,7 +63,7 @@ def nearest(word: str, options: Iterable[str], limit: int = 8, synonyms: Mapping
     same = [n for n in names if n.rsplit(".", 1)[-1] == tail or n.rsplit("/", 1)[-1] == tail]
     close = difflib.get_close_matches(word, same, n=1, cutoff=0.0)
     if not close and len(word) >= _BEGINNING:
-        close = [name for name in names if name.startswith(word)]
+        close = [n for n in names if n.startswith(word) or any(p.startswith(word) for p in re.split("[./]", n))]
     others = synonyms or {}
     close = close or difflib.get_close_matches(word, [*names, *others], n=1, cutoff=0.6)
     if not close:

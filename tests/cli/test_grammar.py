@@ -140,6 +140,10 @@ def test_a_word_too_many_is_one_line(name: str, capsys: pytest.CaptureFixture[st
         (["--learnin_rate", "3"], "did you mean 'learning_rate' (trainer.lr_adapter)?"),
         (["experiment=quickstart"], "uora-bench sweep experiment=… runs a grid"),
         (["launcher.gpus=1"], "uora-bench sweep and plan"),
+        # what is to be read and is not there
+        (["dry_run=true", "data.root=/nowhere"], "data.root='/nowhere' does not exist"),
+        (["dry_run=true", "init_from=/nowhere"], "init_from='/nowhere' is neither a run folder nor the cell_id"),
+        (["sweep", "seed=0", "data.root=/dev/null"], "data.root='/dev/null' is no folder"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(words: list[str], part: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,10 +7,11 @@ from uora_bench.cli.parser import Command, Given
 
 
 def _act(given: Given) -> int:
+    from uora_bench.config import synonyms
     from uora_bench.config.compose import compose
     from uora_bench.training import memory
 
-    cell = compose(given.passed).cell
+    cell = compose(synonyms.canonical_once(given.passed)).cell
     found = memory.predict(cell)
     of = f"{found.rows} × {found.tokens} tokens" if found.tokens else f"{found.rows} pictures"
     print(f"{cell.label}: {found.peak / 1e9:.2f} GB at the peak of a training step, {of} in a forward pass")

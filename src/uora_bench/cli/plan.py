@@ -48,6 +48,7 @@ def act(given: Given, launcher: str = "print") -> int:
     """Plan what ``given`` asks for, and run it where a launcher is to."""
     from rich.console import Console
 
+    from uora_bench.config.preflight import check_places
     from uora_bench.grid import build, request, show
 
     status, collect, trace = (given.flag(key) for key in ("status", "collect", "memory"))
@@ -71,6 +72,9 @@ def act(given: Given, launcher: str = "print") -> int:
     plan, cells, notes = build.beside_slurm(wanted, options.processes if options is not None else None)
     if cells.duplicates:
         notes.append(f"{cells.duplicates} rows are the same cell as one before and were left out")
+    if options is not None:  # a node of a cluster may have folders of its own
+        for settings in {(s.data_root, s.init_from): s for s in (c.settings for c in cells.items) if s}.values():
+            check_places(settings)
     if trace:
         from uora_bench.grid.memory import fill
         from uora_bench.training import memory

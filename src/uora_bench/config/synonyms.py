@@ -160,12 +160,16 @@ def canonical(words: Sequence[str]) -> list[str]:
     """``key=value`` words with the keys and values that they have here; other words are left as they are.
 
     Raises:
-        UserError: for a word that is answered (`ANSWERS`, `METHODS`) or that is not one key for all methods named; for
-            two words that give one key different values.
+        UserError: for a word that is answered (`ANSWERS`, `METHODS`) or that is not one key for all methods named.
     """
-    check_once(words)  # before a word is read by the methods named, which may be two
     methods = _methods(words)
-    found = [_word(word, methods) for word in words]
+    return [_word(word, methods) for word in words]
+
+
+def canonical_once(words: Sequence[str]) -> list[str]:
+    """`canonical` of the words that a person gave, each key once; raises as `canonical` and `check_once`."""
+    check_once(words)  # before a word is read by the methods named, which may be two
+    found = canonical(words)
     check_once(found, words)
     return found
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from uora_bench.config.cell import HELD_OUT, Cell, fingerprint_of
 from uora_bench.config.compose import Composed
-from uora_bench.config.preflight import preflight
+from uora_bench.config.preflight import check_places, preflight
 from uora_bench.errors import Busy, CellError, Interrupted, UserError, failure_kind
 from uora_bench.execution import artifacts, fitting
 from uora_bench.execution.job import Job, is_main
@@ -61,6 +61,7 @@ def run_cell(composed: Composed, overrides: list[str], stop: StopRequest, starte
     started = time.perf_counter() if started is None else started
     cell, settings = composed.cell, composed.settings
     preflight(cell)
+    check_places(settings)
     from uora_bench.data import picture_check, sources
     from uora_bench.methods import create_method
     from uora_bench.models import backbones
