@@ -38,7 +38,9 @@ def test_a_cell_is_found_by_how_its_id_begins(given: str, runs: Path, monkeypatc
     assert run_folders.start_name(given, Path(), "mine") == IDS[0]
 
 
-@pytest.mark.parametrize(("given", "part"), [("01234", "neither"), ("012345", "begins 2 cell_ids"), ("abcdef", "abcdef")])
+@pytest.mark.parametrize(
+    ("given", "part"), [("01234", "neither"), ("012345", "begins 2 cell_ids"), ("abcdef", "abcdef")]
+)
 def test_too_few_digits_and_digits_of_several_cells_are_refused(given: str, part: str, runs: Path) -> None:
     for find in (lambda: find_run(given, str(runs)), lambda: run_folders.start_folder(given, runs, "mine")):
         with pytest.raises(UserError, match=part) as caught:

@@ -249,7 +249,7 @@ def read_override(word: str) -> Any:
         try:
             return parser.parse_override(f'{key}="{escaped}"')
         except HydraException:
-            raise _unknown_key(key.lstrip("-"), _known_keys()) from None
+            raise _unknown_key(key, _known_keys()) from None
 
 
 def _unknown_key(key: str, known: Iterable[str], who: str = "") -> UserError:
@@ -257,7 +257,7 @@ def _unknown_key(key: str, known: Iterable[str], who: str = "") -> UserError:
     answer = _OF_GRIDS.get(key.partition(".")[0])
     if answer is not None:
         return UserError(f"{who}'{key}' is no key of one cell: {answer}")
-    return UserError(f"{who}unknown key '{key}'{nearest(key, known, synonyms=synonyms.others())}")
+    return UserError(f"{who}unknown key '{key}'{nearest(key.lstrip('-'), known, synonyms=synonyms.others())}")
 
 
 def _tail(key: str) -> str:
