@@ -92,6 +92,10 @@ COMMAND = Command(
         "all runs every experiment with its own values, list says what there is. Finished cells are not run again. "
         "Tables and figures: uora-bench tables, uora-bench figures.",
     ),
-    examples=("theory figure=1", "theory figure=1 beta=0.3 n=100 repetitions=50", "theory all data.root=<folder>"),
+    examples=(
+        "theory figure=1",
+        "theory figure=1 beta=0.3 n=100 experiment_name=theory_mine",
+        "theory all data.root=<folder>",
+    ),
     codes={1: "some cells failed", 75: "being run by another process"},
 )
