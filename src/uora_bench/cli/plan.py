@@ -49,6 +49,7 @@ def act(given: Given, launcher: str = "print") -> int:
     """Plan what ``given`` asks for, and run it where a launcher is to."""
     from rich.console import Console
 
+    from uora_bench.config.preflight import check_places
     from uora_bench.grid import build, request, show
 
     status, collect, watched, trace = (given.flag(key) for key in ("status", "collect", "watch", "memory"))
@@ -78,7 +79,10 @@ def act(given: Given, launcher: str = "print") -> int:
     options = local.read_options(wanted.options) if wanted.launcher == "local" else None
     plan, cells, notes = build.beside_slurm(wanted, options.processes if options is not None else None)
     if cells.duplicates:
-        notes.append(f"{cells.duplicates} rows are the same cell as one before and were left out")
+        notes.append(show.duplicates(cells.duplicates))
+    if options is not None:  # a node of a cluster may have folders of its own
+        for settings in {(s.data_root, s.init_from): s for s in (c.settings for c in cells.items) if s}.values():
+            check_places(settings)
     if trace:
         from uora_bench.grid.memory import fill
         from uora_bench.training import memory

@@ -21,7 +21,7 @@ def _act(given: Given) -> int:
     launched.check_environment()
     stop = StopRequest()
     stop.install()
-    words = synonyms.canonical(given.passed)  # as the record names them
+    words = synonyms.canonical_once(given.passed)  # as the record names them
     composed = compose(words)
     _ = composed.cell  # a mistake is one line
     if in_use := plugins.active():

@@ -96,6 +96,11 @@ def choices(group: str) -> list[str]:
     return sorted(files(group))
 
 
+def is_bundled(group: str, name: str) -> bool:
+    """Whether ``group=name`` comes with the package; else it is somebody's own, or nothing."""
+    return (configs_dir() / group / f"{name}.yaml").is_file()
+
+
 def check_choice(group: str, name: str) -> str:
     """``name`` itself if ``group`` has it; else one line with the nearest valid name."""
     names = choices(group)

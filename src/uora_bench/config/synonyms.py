@@ -148,7 +148,7 @@ def _table() -> dict[str, str]:
     found = {word: key for key, words in SYNONYMS.items() for word in words}
     for word, key in list(found.items()):
         group, dot, _ = key.partition(".")
-        if dot and group in _TYPED:
+        if dot and group in _TYPED and not word.startswith(f"{group}."):
             found.setdefault(f"{group}.{word}", key)
     return {word: key for word, key in found.items() if word not in SYNONYMS}
 
@@ -164,6 +164,32 @@ def canonical(words: Sequence[str]) -> list[str]:
     """
     methods = _methods(words)
     return [_word(word, methods) for word in words]
+
+
+def canonical_once(words: Sequence[str]) -> list[str]:
+    """`canonical` of the words that a person gave, each key once; raises as `canonical` and `check_once`."""
+    check_once(words)  # before a word is read by the methods named, which may be two
+    found = canonical(words)
+    check_once(found, words)
+    return found
+
+
+def check_once(words: Sequence[str], given: Sequence[str] | None = None) -> None:
+    """Raise `UserError` where two of ``words`` give one key different values; ``given``: the words as they were typed,
+    where they are not these."""
+    typed: dict[str, tuple[str, str]] = {}
+    for word, shown in zip(words, given or words, strict=True):
+        key, equals, value = word.partition("=")
+        first, before = typed.setdefault(key, (shown, value))
+        if equals and before != value:
+            raise UserError(f"'{first}' and '{shown}' both set {key}; keep one of them")
+
+
+def others() -> dict[str, str]:
+    """Every other name of a key, with the key (or keys) that it is: what a suggestion may name."""
+    found = {**KEYS, **{word: f"{key}={value}" for word, (key, value) in FLAGS.items()}}
+    found |= {word: " or ".join(filter(None, keys.values())) for word, keys in OF_METHOD.items()}
+    return found
 
 
 def of_yaml(key: str, value: object, method: str) -> tuple[str, object]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from uora_bench.config.data_source import DataSource
+from uora_bench.config.data_source import IMAGE_FOLDER, DataSource
 from uora_bench.data import hub, image_folders, images, offline, own_rows
 from uora_bench.data.files import SUFFIXES, join_rows, read_rows
 from uora_bench.errors import UserError, nearest
@@ -26,7 +26,6 @@ from uora_bench.util.seeds import derive
 if TYPE_CHECKING:
     from datasets import Dataset
 
-IMAGE_FOLDER = "imagefolder"  # the benchmark of tasks whose data.root is a folder of class folders
 _SLICE = re.compile(r"^(?P<name>[^\[\]]+)(?:\[(?P<a>(?:\d+%?)?):(?P<b>(?:\d+%?)?)\])?$")
 
 

@@ -135,7 +135,10 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
         # the record is there, so the state to resume from is no longer needed; the best weights stay
         checkpoints.remove_states()
         if merge_problem and not sharded:
-            print(f"note: the merge check {merge_problem}; the scores are of the unmerged model", file=sys.stderr)
+            print(
+                f"note: the check that merging changes no logits {merge_problem}; the scores are of the unmerged model",
+                file=sys.stderr,
+            )
         return done
     finally:
         with watch.measure("record"):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from uora_bench.config.cell import HELD_OUT, Cell, fingerprint_of
 from uora_bench.config.compose import Composed
-from uora_bench.config.preflight import preflight
+from uora_bench.config.preflight import check_places, preflight
 from uora_bench.errors import Busy, CellError, Interrupted, UserError, failure_kind
 from uora_bench.execution import artifacts, fitting
 from uora_bench.execution.job import Job, is_main
@@ -61,6 +61,7 @@ def run_cell(composed: Composed, overrides: list[str], stop: StopRequest, starte
     started = time.perf_counter() if started is None else started
     cell, settings = composed.cell, composed.settings
     preflight(cell)
+    check_places(settings)
     from uora_bench.data import picture_check, sources
     from uora_bench.methods import create_method
     from uora_bench.models import backbones
@@ -242,16 +243,22 @@ def _is_full(error: BaseException | None) -> bool:
 
 
 def summary(record: CellRecord) -> str:
-    """One line with the score under every rule; which split served as what is part of it."""
+    """One line with the score under every rule, equal scores once; which split served as what is part of it."""
     metric = record.metric
-    parts = []
+    chosen: dict[str, list[tuple[str, int | None]]] = {}  # scores -> rule and epoch of those that have them
     for rule, result in record.scores.items():
-        for split, values in result.scores.items():
-            if metric.primary in values:
-                where = f", epoch {result.epoch}" if result.epoch is not None else ""
-                parts.append(
-                    f"{split} {metric.primary} {values[metric.primary] * metric.scale:.2f} (rule {rule}{where})"
-                )
+        shown = [
+            f"{split} {metric.primary} {values[metric.primary] * metric.scale:.2f}"
+            for split, values in result.scores.items()
+            if metric.primary in values
+        ]
+        if shown:
+            chosen.setdefault(", ".join(shown), []).append((rule, result.epoch))
+    parts = []
+    for scores, found in chosen.items():
+        epochs = list(dict.fromkeys(str(epoch) for _, epoch in found if epoch is not None))
+        where = f", epoch{'s' if len(epochs) > 1 else ''} {', '.join(epochs)}" if epochs else ""
+        parts.append(f"{scores} (rule{'s' if len(found) > 1 else ''} {', '.join(rule for rule, _ in found)}{where})")
     return f"{record.label} [{record.cell_id}]: {'; '.join(parts)}; dev = {record.splits['dev'].name}"
 
 

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from uora_bench.config.cell import Cell, Settings
-from uora_bench.config.data_source import OWN_ROWS
+from uora_bench.config.data_source import IMAGE_FOLDER, OWN_ROWS
 from uora_bench.data.prefetch.converted import ConvertedModel
 from uora_bench.data.prefetch.models import Model
 from uora_bench.data.prefetch.rows import Rows
-from uora_bench.data.sources import IMAGE_FOLDER
 from uora_bench.errors import UserError
 from uora_bench.util import package_folder
 
