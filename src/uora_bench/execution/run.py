@@ -90,6 +90,7 @@ def run_cell(composed: Composed, overrides: list[str], stop: StopRequest, starte
     cell_id = cell.cell_id(fingerprint_of(fingerprints))
     job = Job(cell, settings, composed, cell_id, fingerprints, rows, task, overrides, started, {}, watch)
     _check_expected(job)
+    job.check_secrets()
     if _already_done(job):
         return Ended(0, cell_id, job.record_folder)
     with watch.measure("import"):
@@ -200,7 +201,7 @@ def _run_locked(job: Job, method: Method, start_adapter: Path | None, stop: Stop
         finished = fitting.fit(job, method, start_adapter, stop)
     except (UserError, Interrupted):
         raise
-    except Exception as error:  # noqa: BLE001 - whatever it is, the cell failed and the record says why
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, the cell failed and the record says why
         return _fail(job, error)
     (job.folder / _FORCED).unlink(missing_ok=True)
     if finished is not None:
@@ -209,7 +210,7 @@ def _run_locked(job: Job, method: Method, start_adapter: Path | None, stop: Stop
     return 0
 
 
-def _fail(job: Job, error: Exception) -> int:
+def _fail(job: Job, error: Exception | SystemExit) -> int:
     reason = f"{type(error).__name__}: {error}" if not isinstance(error, CellError) else str(error)
     for folder in (job.settings.runs_dir, job.settings.results_dir, job.settings.data_root or ""):
         reason = reason.replace(str(Path(folder).absolute()), "…").replace(folder, "…") if folder else reason
