@@ -23,6 +23,7 @@ from uora_bench.util import weights
 from uora_bench.util.schema import build, convert, plain
 
 HELD_OUT = "held_out"  # the role of the rows kept out of the training set for a method's auxiliary step
+_SAMPLES = ("sample_train", "sample_dev", "sample_test")
 _LONGEST_NAME = 200  # bytes of an experiment's name: file systems take 255, and names of files are made of it
 _NOT_IN_WANDB, _LONGEST_IN_WANDB = "/\\#?%:", 128  # of a project's name, as wandb itself checks it
 # Trainer keys that change how the loop runs but not what it computes: in the record (provenance), not in the id.
@@ -288,7 +289,10 @@ class Cell:
                 del trainer[key]
         task = plain(self.task)
         task["source"] = {k: task["source"][k] for k in ("benchmark", "dataset")}
-        for key, always in (("too_long", "error"), ("value_range", None)):  # as above
+        always_so = {"too_long": "error", "value_range": None, **dict.fromkeys(_SAMPLES)}  # as above
+        if not any(task["options"].get(key) for key in _SAMPLES):
+            always_so["sample_seed"] = task["options"].get("sample_seed")  # without effect then
+        for key, always in always_so.items():
             if task["options"].get(key) == always:
                 task["options"].pop(key, None)
         del task["metric"]["scale"]  # how a score is printed
