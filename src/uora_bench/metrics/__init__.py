@@ -46,8 +46,8 @@ def load_metric(name: str) -> Metric:
 
     That is a file (``./my_metric.py``), a folder with a file of its own name (``./my_metric``), or a metric of the Hub
     (``accuracy``), which without a network must be in the cache of `evaluate`. A built-in metric gives plain floats
-    under the keys ``SCORES[name]``; that of "e2e/e2e" leaves out a METEOR it cannot have and names the reason under
-    ``absent``.
+    under the keys ``SCORES[name]``, that of translations sacrebleu's ``signature`` too; that of "e2e/e2e" leaves out a
+    METEOR it cannot have and names the reason under ``absent``.
 
     Raises:
         UserError: there is no such metric, it cannot be loaded, or it wants more than predictions and references.
@@ -73,9 +73,33 @@ def load_metric(name: str) -> Metric:
 
         made = {"classes": text.class_scores, "choices": text.choice_scores, "regression": text.regression_scores}
         return BuiltIn({**made, "generation": text.generation_scores}[task])
-    from uora_bench.metrics.vision import accuracy
+    if family == "choices":
+        from uora_bench.metrics.choices import likelihood_choice_scores
 
-    return BuiltIn(accuracy)
+        return BuiltIn(likelihood_choice_scores)
+    if family == "summarisation":
+        from uora_bench.metrics.summaries import rouge_scores
+
+        return BuiltIn(rouge_scores)
+    if family == "translation":
+        from uora_bench.metrics.translation import translation_scores
+
+        return BuiltIn(translation_scores)
+    if family == "vision":
+        from uora_bench.metrics.vision import accuracy
+
+        return BuiltIn(accuracy)
+    from uora_bench.metrics import answers
+
+    return BuiltIn(
+        {
+            "qa/squad": answers.squad_scores,
+            "math/gsm8k": answers.gsm8k_scores,
+            "answers/number": answers.number_scores,
+            "answers/letter": answers.letter_scores,
+            "answers/word": answers.word_scores,
+        }[name]
+    )
 
 
 def _of_plugin(plugin: plugins.Plugin, name: str) -> Metric:
