@@ -1,5 +1,5 @@
-"""Functions with a gradient, each one pass where the library makes several: RMS norm, gated activation, causal attention
-with rotary embedding, and cross-entropy without whole logits. They know no module and no configuration.
+"""Functions with a gradient, each one pass where the library makes several: RMS norm, gated activation, causal
+attention with rotary embedding, and cross-entropy without whole logits. They know no module and no configuration.
 
 What is frozen gets no gradient. Sums are taken in float32; results are rounded once, to the dtype asked for.
 """
@@ -36,10 +36,10 @@ def rotary_attention(
     """softmax(scale · R q (R k)ᵀ + mask) v, where R turns the two halves of the last dimension by the angles of ``cos``
     and ``sin``.
 
-    q (batch, tokens, heads, width); k, v (batch, tokens, key heads, width), each shared by heads / key heads queries and
-    copied for none; cos, sin (1 or batch, tokens, width), of two equal halves; mask: true where a key is seen,
-    (batch, 1, tokens, tokens), None: the keys up to the query's own place. Result (batch, tokens, heads, width) in the
-    dtype of q. Computed in float32.
+    q (batch, tokens, heads, width); k, v (batch, tokens, key heads, width), each shared by heads / key heads queries
+    and copied for none; cos, sin (1 or batch, tokens, width), of two equal halves; mask: true where a key is seen,
+    (batch, 1, tokens, tokens), None: the keys up to the query's own place. Result (batch, tokens, heads, width) in
+    the dtype of q. Computed in float32.
     """
     y: Tensor = _RotaryAttention.apply(q, k, v, cos, sin, mask, scale)  # type: ignore[no-untyped-call]
     return y
@@ -146,7 +146,7 @@ def _flat(x: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _heads(q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The fused kernel's q, k, v: (batch · key heads, heads of each, tokens, width), those of k and v without a copy."""
+    """The fused kernel's q, k, v: (batch · key heads, heads of each, tokens, width), k and v without a copy."""
     groups = k.shape[2]
     turned_q = _turned(_grouped(q, groups), cos, sin)
     each = turned_q.shape[2]

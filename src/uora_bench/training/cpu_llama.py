@@ -1,9 +1,9 @@
 """A frozen language model of LLaMA's kind on a CPU: the passes of `cpu_functions` in the place of the library's.
 
-Of a step of SmolLM2-135M in bfloat16 autocast (16 × 256 tokens) the matrix products take a sixth of the time. The rest is
-casts of frozen weights, made anew in every pass, elementwise passes in float32, and logits of 49,152 words for every
-token, of which the loss needs one number. Here frozen weights are cast once and kept, norms, gates and attention are one
-function each, and the loss is taken from the last hidden states of the tokens that have a target.
+Of a step of SmolLM2-135M in bfloat16 autocast (16 × 256 tokens) the matrix products take a sixth of the time. The rest
+is casts of frozen weights, made anew in every pass, elementwise passes in float32, and logits of 49,152 words for every
+token, of which the loss needs one number. Here frozen weights are cast once and kept, norms, gates and attention are
+one function each, and the loss is taken from the last hidden states of the tokens that have a target.
 
 Models below `WORTH` parameters keep the library's passes: there is nothing to gain, and their numbers stay as they are.
 """
@@ -101,7 +101,7 @@ class Gated(llama.LlamaMLP):
 class Attention(llama.LlamaAttention):
     """``LlamaAttention`` by way of `rotary_attention`, where there is no cache and no dropout."""
 
-    def forward(
+    def forward(  # type: ignore[override]
         self,
         hidden_states: Tensor,
         position_embeddings: tuple[Tensor, Tensor] | None = None,
@@ -109,7 +109,7 @@ class Attention(llama.LlamaAttention):
         past_key_values: Any = None,
         **kwargs: Any,
     ) -> tuple[Tensor, Tensor | None]:
-        drops = self.training and self.attention_dropout > 0
+        drops = self.training and bool(self.attention_dropout)
         mask = attention_mask
         strange = mask is not None and (mask.dtype != torch.bool or mask.ndim != 4 or mask.shape[1] != 1)
         wide = hidden_states.dtype not in (torch.float32, torch.bfloat16)
