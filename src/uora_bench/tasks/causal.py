@@ -227,6 +227,9 @@ class CausalLM(Task):
         import torch.nn.functional as F
 
         inputs = {k: batch[k] for k in ("input_ids", "attention_mask", "position_ids") if k in batch}
+        if getattr(getattr(model, "module", model), "takes_targets", False):  # uora_bench.training.cpu_llama
+            losses: Tensor = model(**inputs, use_cache=False, targets=batch["labels"], smoothing=smoothing)
+            return losses
         logits = model(**inputs, use_cache=False).logits[:, :-1]
         logits = logits if logits.dtype.itemsize >= 4 else logits.float()
         return F.cross_entropy(
