@@ -58,7 +58,7 @@ def test_the_likeliest_choice_is_that_of_each_sequence_alone(choices: str, model
     encoded = task.encode(parts["train"], tokenizer)
     batch = task.collate(encoded, range(12), "dynamic")
     with torch.inference_mode():
-        predicted = task.predict(backbone, batch).tolist()
+        predicted, _ = task.to_score(task.predict(backbone, batch).numpy(), encoded.references[:12])
     prompts, _ = task.texts(parts["train"])
     for row in range(12):
         own = task.choices(parts["train"])[row]

@@ -11,7 +11,7 @@ from uora_bench.config.metrics import settled
 from uora_bench.config.options.own_rows import TextGenerateOptions
 from uora_bench.data.ragged import Ragged
 from uora_bench.errors import UserError, nearest
-from uora_bench.tasks.base import Batch, Encoded
+from uora_bench.tasks.base import Batch, Encoded, likeliest
 from uora_bench.tasks.causal import IGNORED, PAD_MULTIPLE, pad_id
 from uora_bench.tasks.generation import Writes
 from uora_bench.tasks.own_rows import Part, Plan, note_leaks
@@ -167,7 +167,7 @@ class TextGenerate(Writes):
         flat = [(i, self._target(name)) for i, names in enumerate(own) for name in names]
         pairs = iter(self._tokens([prompts[i] for i, _ in flat], [target for _, target in flat]))
         columns: list[list[list[int]]] = [[] for _ in range(count)]
-        before, right, too_long = [], [], 0
+        before, right, numbers, too_long = [], [], [], 0
         for row, (names, answer) in enumerate(zip(own, rows[self.config.answer], strict=True)):
             tokens = [next(pairs) for _ in names]
             longest = max(len(choice) for _, choice in tokens) + 1
@@ -176,15 +176,15 @@ class TextGenerate(Writes):
             too_long += prompt is not whole
             if prompt is None:
                 continue
+            numbers.append(row)
             before.append(len(prompt))
             right.append(names.index(answer.strip()))
             for c in range(count):
                 columns[c].append([*prompt, *tokens[c][1], processor.eos_token_id] if c < len(names) else [])
         features = {str(c): Ragged.of(column) for c, column in enumerate(columns)}
         lengths = np.max([column.lengths for column in features.values()], axis=0)
-        return Choices(
-            features, np.array(right), lengths, {"input_ids": pad_id(processor)}, 0, too_long, np.array(before)
-        )
+        fill = {"input_ids": pad_id(processor)}
+        return Choices(features, np.array(right), lengths, fill, 0, too_long, np.array(before), rows=np.array(numbers))
 
     def collate(self, encoded: Encoded, indices: Sequence[int] | np.ndarray, padding: str) -> Batch:
         """Of rows with choices: (n · choices, width) tensors, a row's choices one after the other; ``weight`` (n,
@@ -213,7 +213,7 @@ class TextGenerate(Writes):
     # --- predictions ----------------------------------------------------------------------------------------------
 
     def predict(self, model: torch.nn.Module, batch: Batch) -> Tensor:
-        """(n, width) tokens that are written; with choices (n,) the number of the likeliest."""
+        """(n, width) tokens that are written; with choices (n, choices) the log-likelihood of each."""
         import torch
 
         if not self.config.choices:
@@ -224,11 +224,17 @@ class TextGenerate(Writes):
         for c in range(count):  # one at a time: a batch of rows is then a batch of sequences
             own = {k: v.view(n, count, -1)[:, c] for k, v in batch.items() if k != "weight"}
             sums.append(self._token_losses(model, own, 0.0).sum(dim=1))
-        return torch.stack(sums, dim=1).masked_fill(~there, torch.inf).argmin(dim=1)
+        return -torch.stack(sums, dim=1).masked_fill(~there, torch.inf)
 
     def outputs(self, predictions: np.ndarray) -> list[str] | None:
         return None if self.config.choices else self.lines(predictions)
 
     def to_score(self, predictions: np.ndarray, references: np.ndarray) -> tuple[Any, Any]:
         """Texts with texts, or numbers of choices."""
-        return (predictions, references) if self.config.choices else (self.lines(predictions), list(references))
+        if self.config.choices:
+            return likeliest(predictions), references
+        return self.lines(predictions), list(references)
+
+    def to_keep(self, predictions: np.ndarray, references: np.ndarray) -> dict[str, Any]:
+        kept = super().to_keep(predictions, references)
+        return {**kept, "logits": predictions} if self.config.choices else kept
