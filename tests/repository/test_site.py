@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 
 import pytest
+import yaml
 
+import uora_bench
 from tests.support import site
 from tests.support.paths import ROOT
 from tests.support.scripts import script
+from uora_bench.cli import main as cli
+from uora_bench.config import registry
+from uora_bench.config.compose import compose
 
 PAGES = site.pages()
 # pages that no entry of the navigation names, and the page that links to all of them
@@ -50,6 +56,32 @@ def test_the_table_on_the_first_page_is_the_committed_one() -> None:
     assert all(cell in committed for cell in vera.split(" | ")[1:-1])
     with pytest.raises(ValueError, match="is not in list"):
         script("site_pages").first_table("minilm_glue", ["no such column"])
+
+
+@pytest.mark.parametrize("page", ["index.md", "start.md", "reproduce.md"])
+def test_commands_on_the_first_pages_can_be_read(page: str) -> None:
+    """By the command's own table of keys, or as a cell."""
+    blocks = re.findall(r"^```\n(.*?)^```$", PAGES[page], re.MULTILINE | re.DOTALL)
+    lines = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
+    typed = [words[1:] for words in lines if words[:1] == ["uora-bench"]]
+    assert len(typed) >= 2
+    for words in typed:
+        for word in words:
+            if word.startswith("experiment="):
+                registry.check_choice("experiment", word.partition("=")[2])
+        if words[0] in cli.MODULES:
+            cli.load_command(words[0]).read(words[1:])
+        else:
+            compose(words)
+
+
+def test_the_citation_and_the_changelog_have_the_version_of_the_package() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    assert citation["version"] == uora_bench.__version__
+    headings = re.findall(r"^## \[(.+?)\]", PAGES["CHANGELOG.md"], re.MULTILINE)
+    assert headings[:2] == ["Unreleased", uora_bench.__version__]
+    named = {one["value"].removeprefix("arXiv:") for paper in citation["references"] for one in paper["identifiers"]}
+    assert named == {"2505.20154", "2310.11454", "2311.09578", "2510.21345"}
 
 
 def messages() -> str:
