@@ -223,5 +223,5 @@ def short(value: float) -> str:
     """1500 as ``1.5k``, 2e7 as ``20M``."""
     for factor, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= factor:
-            return f"{value / factor:g}{unit}"
+            return f"{value / factor:.3g}{unit}"
     return f"{value:g}"
