@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
@@ -27,6 +26,7 @@ from uora_bench.grid.table_spec import Column, RowSpec, TableSpec
 from uora_bench.records.record import RuleScore
 from uora_bench.report import explain, figures, page, table
 from uora_bench.report.collect import Collection
+from uora_bench.report.figure_spec import FigureSpec
 from uora_bench.report.model import Block
 from uora_bench.report.page import cells, pareto, render
 from uora_bench.report.page import data as page_data
@@ -238,8 +238,8 @@ def test_mistakes_are_named(results: Path, html: str, tmp_path: Path, without_ma
 
 
 def test_figures_are_inside_with_their_data(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn = SimpleNamespace(name="front", title="A front <1>", caption="Score.", data="a,b\n1,2\n", svg="<svg/>")
-    monkeypatch.setattr(figures, "rendered_figures", lambda one, collection: [drawn])
+    spec = FigureSpec("front", "A front <1>", "Score.", "a,b\n1,2\n", lambda: None)
+    monkeypatch.setattr(figures, "drawn_figures", lambda one, collection, folder: [(spec, "<svg/>")])
     html = render.assemble([made_up.make(results)], results, True, "").html
     elements = Reader(html).elements
     assert [a["alt"] for t, a, _ in elements if t == "img"] == ["A front <1>. Score."]

@@ -11,10 +11,11 @@ from typing import Any
 
 from uora_bench.report.boxes import COSTS, Line, lines
 from uora_bench.report.collect import Run
+from uora_bench.report.figures.facts import method_of
 from uora_bench.report.model import Entry, Row, Score, Table
 from uora_bench.report.notes import protocol_of
 from uora_bench.report.page import pareto
-from uora_bench.report.page.cells import Cells, method_of
+from uora_bench.report.page.cells import Cells
 from uora_bench.report.page.data import plain
 from uora_bench.report.page.pareto import Plot
 

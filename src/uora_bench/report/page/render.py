@@ -18,9 +18,11 @@ from uora_bench.errors import UserError
 from uora_bench.grid.request import GridRequest
 from uora_bench.grid.table_spec import Rule
 from uora_bench.report import collect, explain, table
+from uora_bench.report import figures as figures_module
 from uora_bench.report.boxes import letters
 from uora_bench.report.collect import Collection, Run
-from uora_bench.report.figure_spec import RenderedFigure
+from uora_bench.report.figure_spec import FigureSpec
+from uora_bench.report.figures.facts import method_of
 from uora_bench.report.model import Table
 from uora_bench.report.notes import RULES
 from uora_bench.report.page import cells as cells_module
@@ -70,7 +72,7 @@ class Section:
     open_cells: dict[str, list[Open]]  # failed, missing
     unplaced: list[tuple[str, str]]
     orphans: list[tuple[str, str]]
-    figures: list[RenderedFigure]
+    figures: list[tuple[FigureSpec, str]]
 
     @property
     def methods(self) -> list[str]:
@@ -156,17 +158,23 @@ def assemble(found: Iterable[tuple[Table, Collection]], results: Path, figures: 
             planned.append((one, len(collection.runs)))
             continue
         slug = _slug(one.name, {section.slug for section in sections})
-        sections.append(_section(slug, one, collection, numbers, results, _figures(one, collection) if figures else []))
-    drawn = {figure.name: {"svg": figure.svg, "csv": figure.data} for s in sections for figure in s.figures}
+        drawn = figures_module.drawn_figures(one, collection, results / "figures") if figures else []
+        sections.append(_section(slug, one, collection, numbers, results, drawn))
+    pictures = {spec.name: {"svg": svg, "csv": spec.data} for section in sections for spec, svg in section.figures}
     data = {"cells": known.found, "numbers": numbers.ours, "published": data_module.plain(numbers.published)}
     data |= {"rules": RULES, "sections": {section.table.name: section.slug for section in sections}}
-    data["figures"] = drawn
+    data["figures"] = pictures
     html = _html(sections, data, planned=planned, records=len(known.found), newest=known.newest, remark=remark)
-    return Page(html, len(known.found), len(drawn))
+    return Page(html, len(known.found), len(pictures))
 
 
 def _section(
-    slug: str, one: Table, collection: Collection, numbers: Numbers, results: Path, figures: list[RenderedFigure]
+    slug: str,
+    one: Table,
+    collection: Collection,
+    numbers: Numbers,
+    results: Path,
+    figures: list[tuple[FigureSpec, str]],
 ) -> Section:
     blocks = numbers.blocks(one, slug)
     rows = {id(run): row.label for row in one.rows for run in row.runs}
@@ -175,7 +183,7 @@ def _section(
     for run in collection.runs:
         key = numbers.cells.add(run, one.name)  # also those that are in no row
         if run.status != "done":
-            label = rows.get(id(run), cells_module.method_of(run))
+            label = rows.get(id(run), method_of(run))
             reason = run.reason or "nothing recorded yet"
             open_cells[run.status].append(Open(label, run.task, run.seed, reason, explain.command(run), key))
         elif id(run) not in rows and key is not None:
@@ -192,12 +200,6 @@ def _section(
 
 def _label(run: Run) -> str:
     return f"{run.record.label} ({run.status})"
-
-
-def _figures(one: Table, collection: Collection) -> list[RenderedFigure]:
-    from uora_bench.report.figures import rendered_figures
-
-    return rendered_figures(one, collection)
 
 
 def _slug(name: str, taken: set[str]) -> str:
