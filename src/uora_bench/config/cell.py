@@ -5,8 +5,6 @@ A `Cell` says what defines the experiment; `Settings` says where and how this ca
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -16,6 +14,7 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from uora_bench.config import plugins
 from uora_bench.config.data_source import DataSource
+from uora_bench.config.ids import id_of, key_of
 from uora_bench.config.options import MethodOptions, TaskOptions
 from uora_bench.config.registry import method_options, task_options
 from uora_bench.errors import UserError
@@ -347,17 +346,6 @@ class Cell:
         return id_of(self.canonical(), fingerprint)
 
 
-def id_of(canonical: Mapping[str, Any], fingerprint: str) -> str:
-    """16 hex digits: the hash of what `Cell.canonical` says and the data's `fingerprint_of`."""
-    text = json.dumps([canonical, fingerprint], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def fingerprint_of(data: Mapping[str, str]) -> str:
-    """One fingerprint of the hashes of all splits, by role."""
-    return "/".join(f"{role}:{digest}" for role, digest in sorted(data.items()))
-
-
 def build_method(values: Mapping[str, Any]) -> MethodOptions:
     """The typed options of the method that ``values`` name; raises `UserError` as `schema.build`."""
     options = method_options(str(values["name"]))
@@ -374,15 +362,6 @@ def build_task(values: Mapping[str, Any]) -> TaskConfig:
         {**{k: v for k, v in values.items() if k in common}, "options": build(family, own, "task")},
         "task",
     )
-
-
-def key_of(canonical: Mapping[str, Any]) -> str:
-    """16 hex digits for `Cell.canonical` without what only a look at data, weights and method can tell: a grid is
-    planned, and its records are found again, by this name."""
-    late = ("init_from", "weights", "files", "micro_batch_size", "metric")
-    known = {k: v for k, v in canonical.items() if k not in late}
-    text = json.dumps(known, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from uora_bench.config.cell import HELD_OUT, Cell, fingerprint_of
+from uora_bench.config.cell import HELD_OUT, Cell
 from uora_bench.config.compose import Composed
+from uora_bench.config.ids import fingerprint_of
 from uora_bench.config.preflight import check_places, preflight
 from uora_bench.errors import Busy, CellError, Interrupted, UserError, failure_kind
 from uora_bench.execution import artifacts, fitting

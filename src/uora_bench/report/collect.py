@@ -1,6 +1,6 @@
 """Which record belongs to which cell of a grid: the first step of every table, figure and page.
 
-A cell of the grid is found by `cell.key_of`, as `plan` finds it, so that a record made with other settings is never
+A cell of the grid is found by `ids.key_of`, as `plan` finds it, so that a record made with other settings is never
 taken for it. Nothing is hashed, loaded or looked for outside ``results/``.
 """
 
