@@ -99,7 +99,7 @@ def test_values_are_kept_as_a_record_can_hold_them() -> None:
         metrics.checked_scores(replace(metric, scale=100.0), {"f1": 1e308})
     with pytest.raises(CellError, match="mine gave nan for 'std'"):
         metrics.checked_scores(replace(metric, primary="std"), found)
-    with pytest.raises(UserError, match="gave no number 'each'; those it gave: f1, std, .*3"):
+    with pytest.raises(UserError, match=r"gave no number 'each'; those it gave: f1, std, .*3"):
         metrics.checked_scores(replace(metric, primary="each"), found)
     with pytest.raises(UserError, match="gave a list, not values by name"):
         metrics.checked_scores(metric, [1.0])

@@ -78,7 +78,8 @@ def start(
     ``resumed`` continues the run of that id on the server; otherwise a new run takes its place.
 
     Raises:
-        UserError: for ``tracker.mode=online`` without a key, or when the server does not answer in ``tracker.timeout``.
+        UserError: for ``tracker.mode=online`` without a key, or when the server does not answer in ``tracker.timeout``;
+            when W&B does not start offline either.
     """
     wish = os.environ.get("WANDB_MODE", "online")
     if config.name == "none" or wish == "disabled":
@@ -122,7 +123,11 @@ def start(
             wandb.teardown()  # the id is taken in this process otherwise
             for failed in (folder / "wandb").glob("run-*"):
                 shutil.rmtree(failed, ignore_errors=True)
-    return _Wandb(wandb.init(mode="offline", settings=settings(), **arguments))
+    try:
+        return _Wandb(wandb.init(mode="offline", settings=settings(), **arguments))
+    except Exception as error:  # noqa: BLE001 - pydantic's, of a WANDB_… variable with an odd value, and others
+        why = " ".join(str(error).split())[:200]
+        raise UserError(f"W&B does not start: {why}; correct its WANDB_… variables, or use tracker=none") from None
 
 
 def has_key() -> bool:
@@ -132,5 +137,5 @@ def has_key() -> bool:
     host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").split("//")[-1].split("/")[0]
     try:
         return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
+    except (OSError, netrc.NetrcParseError, UnicodeDecodeError):
         return False

@@ -15,6 +15,7 @@ from typing import Any
 from uora_bench.config import compose, registry, synonyms
 from uora_bench.errors import UserError, nearest
 from uora_bench.grid.table_spec import TableSpec
+from uora_bench.util.inside import is_folder_name
 from uora_bench.util.schema import build
 
 
@@ -85,8 +86,8 @@ def load_experiment(name: str) -> Experiment:
     if not path.is_file():
         raise UserError(f"experiment={name}: there is no such file{nearest(path.stem, registry.choices('experiment'))}")
     experiment = _load(path, path.stat().st_mtime_ns)
-    if not experiment.name.strip("./ ") or "/" in experiment.name:
-        raise UserError(f"'{path}' says name: {experiment.name}; it must be a plain folder name, as my_grid")
+    if not is_folder_name(experiment.name):
+        raise UserError(f"'{path}' says name: {experiment.name!r}; it must be a plain folder name, as my_grid")
     if experiment.name in registry.choices("experiment"):
         raise UserError(f"'{path}' says name: {experiment.name}, which is a preset's; give it a name of its own")
     return experiment

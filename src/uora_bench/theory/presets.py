@@ -18,6 +18,7 @@ from typing import Any
 from uora_bench.config import registry
 from uora_bench.errors import UserError, nearest
 from uora_bench.theory.parameters import KINDS, VERSIONS
+from uora_bench.util.inside import is_folder_name
 from uora_bench.util.schema import build, plain
 
 GROUP = "theory"
@@ -206,6 +207,6 @@ def with_folder(preset: Preset, folder: str | None) -> str:
     """The folder of records: ``theory_<name>``, or the one asked for (which gets the prefix if it lacks it)."""
     if folder is None:
         return f"{PREFIX}{preset.name}"
-    if not folder or folder != folder.strip("./ ") or "/" in folder or "\\" in folder:
+    if not is_folder_name(folder):
         raise UserError(f"experiment_name={folder!r} must be a plain folder name, e.g. experiment_name=theory_mine")
     return folder if folder.startswith(PREFIX) else f"{PREFIX}{folder}"
