@@ -17,6 +17,7 @@ from uora_bench.errors import UserError, nearest
 from uora_bench.grid.table_spec import TableSpec
 from uora_bench.util.inside import is_folder_name
 from uora_bench.util.schema import build
+from uora_bench.util.yaml_text import parse_yaml
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def _load(path: Path, changed: int) -> Experiment:
     import yaml
 
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = parse_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"'{path}' is not YAML: {' '.join(str(error).split())[:200]}") from None
     for part in _OF_CELLS & data.keys() if isinstance(data, dict) else ():

@@ -20,6 +20,7 @@ from uora_bench.errors import UserError, nearest
 from uora_bench.theory.parameters import KINDS, VERSIONS
 from uora_bench.util.inside import is_folder_name
 from uora_bench.util.schema import build, plain
+from uora_bench.util.yaml_text import parse_yaml
 
 GROUP = "theory"
 PREFIX = "theory_"  # of the folders of records, so that a report tells them from those of other cells
@@ -109,7 +110,7 @@ def load_preset(name: str) -> Preset:
         raise UserError(f"unknown theory experiment '{name}'{nearest(name, names(), limit=20)}")
     path = registry.configs_dir() / GROUP / f"{name}.yaml"
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = parse_yaml(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise UserError(f"configs/theory/{name}.yaml is not YAML: {' '.join(str(error).split())[:200]}") from None
     preset = build(Preset, data, f"theory {name}")
