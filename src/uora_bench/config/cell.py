@@ -19,6 +19,7 @@ from uora_bench.config.options import MethodOptions, TaskOptions
 from uora_bench.config.registry import method_options, task_options
 from uora_bench.errors import UserError
 from uora_bench.util import weights
+from uora_bench.util.inside import is_folder_name
 from uora_bench.util.schema import build, convert, plain
 
 DEV_LOSS = "dev_loss"  # the role of the dev rows as rows to learn from, where their loss is asked for
@@ -425,7 +426,7 @@ class Settings:
                 flat[path] = str(Path(str(flat[path])).expanduser())
         flat["tracker"] = build(TrackerConfig, config["tracker"], "tracker")
         name = str(flat["experiment_name"])
-        if not name or name != name.strip("./ ") or "/" in name or "\\" in name:
+        if not is_folder_name(name):
             raise UserError(f"experiment_name={name!r} must be a plain folder name, e.g. experiment_name=minilm_glue")
         if len(name.encode()) > _LONGEST_NAME:
             raise UserError(f"experiment_name has {len(name.encode())} bytes; a folder's name takes {_LONGEST_NAME}")
