@@ -140,6 +140,12 @@ def test_a_word_too_many_is_one_line(name: str, capsys: pytest.CaptureFixture[st
         (["--learnin_rate", "3"], "did you mean 'learning_rate' (trainer.lr_adapter)?"),
         (["experiment=quickstart"], "uora-bench sweep experiment=… runs a grid"),
         (["launcher.gpus=1"], "uora-bench sweep and plan"),
+        # words that are half there
+        (["=3"], "'=3' names no key"),
+        (["--=3"], "'=3' names no key"),
+        (["dry_run"], "'dry_run' needs a value: write dry_run=true"),
+        (["dry_run=true", "runs.dir="], "runs.dir= names no folder"),
+        (["theory", "all", "figure=1"], "'figure=1': all runs every experiment"),
         # what is to be read and is not there
         (["dry_run=true", "data.root=/nowhere"], "data.root='/nowhere' does not exist"),
         (["dry_run=true", "init_from=/nowhere"], "init_from='/nowhere' is neither a run folder nor the cell_id"),

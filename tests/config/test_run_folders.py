@@ -15,18 +15,18 @@ IDS = ("0123456789abcdef", "0123450000000000", "fedcba9876543210")
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
-    for name in (*IDS, ".grid"):
+    for name in (*IDS, ".grid", "logs"):
         (tmp_path / "mine" / name).mkdir(parents=True)
     (tmp_path / ".tokens" / IDS[0]).mkdir(parents=True)
     return tmp_path
 
 
-def test_hidden_folders_are_no_cells(runs: Path) -> None:
+def test_other_folders_beside_them_are_no_cells(runs: Path) -> None:
     assert run_folders.cells_below(runs / "mine") == set(IDS)
     assert run_folders.cells_below(runs / "nowhere") == set()
     with pytest.raises(UserError) as caught:
         find_run("zzzzzz", str(runs))
-    assert ".grid" not in str(caught.value)
+    assert str(caught.value).endswith("valid: 0123450000000000, 0123456789abcdef, fedcba9876543210")
 
 
 @pytest.mark.parametrize("given", [IDS[0], "0123456", "mine/" + IDS[0]])

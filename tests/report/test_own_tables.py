@@ -73,6 +73,12 @@ def test_a_folder_without_records_is_one_line(
     assert not list(tmp_path.iterdir())
 
 
+def test_trials_alone_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record(tmp_path, "scratch", "method=lora", "task=tiny/nli")
+    assert main(["tables", f"results.dir={tmp_path}"]) == 2
+    assert "holds trials only (scratch); tables experiment=scratch shows them" in capsys.readouterr().err
+
+
 def test_published_numbers_are_shown_without_records(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tables", "experiment=vera_table2", f"results.dir={tmp_path}"]) == 0
     out, err = capsys.readouterr()

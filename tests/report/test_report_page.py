@@ -222,7 +222,7 @@ def test_a_folder_without_a_preset_has_a_page(
     assert page.command([made_up.NAME], results, "best_dev") == 0
     said = capsys.readouterr().out
     written = (results / "report" / "index.html").read_text("utf-8")
-    assert "1 experiments, 8 records" in said
+    assert "1 experiment, 8 records" in said
     assert page.NO_FIGURES in said  # there and in the page
     assert page.NO_FIGURES in " ".join(Reader(written).texts("p", "remark"))
     numbers = data_of(written)["numbers"].values()

@@ -23,7 +23,12 @@ def environment(root: Path) -> dict[str, str]:
 
 def last_of_each(*words: str) -> list[str]:
     """``words`` without those that a later one of the same key replaces: a command line takes a key once."""
-    return list({word.partition("=")[0]: word for word in words}.values())
+    kept: dict[str, str] = {}
+    for word in words:
+        key = word.partition("=")[0]
+        kept.pop(key, None)
+        kept[key] = word
+    return list(kept.values())
 
 
 def start(folder: Path, root: Path, *words: str) -> subprocess.Popen[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.support.command_line import last_of_each
 from uora_bench.cli.main import main
 from uora_bench.theory import record
 
@@ -21,7 +22,7 @@ SEVERAL = (
 def run(results: Path, words: str = QUICK) -> int:
     """The exit code of the command for the experiment and words in ``words``."""
     name, *rest = words.split()
-    return main(["theory", f"experiment={name}", f"results.dir={results}", *rest])
+    return main(["theory", f"experiment={name}", f"results.dir={results}", *last_of_each(*rest)])
 
 
 def several(folder: Path) -> Path:

@@ -202,7 +202,7 @@ def test_reports_of_trained_cells_leave_theory_alone(results: Path, capsys: pyte
     with pytest.raises(UserError, match="cells that were trained"):
         page.command(["theory_mine"], results, None, KINDS)
     assert figures.command("theory_map", False, results, kinds=KINDS) == 0
-    assert (results / "figures" / "theory_map.svg").is_file()
+    assert (results / "figures" / "own" / "theory_map.svg").is_file()
     capsys.readouterr()
 
 

@@ -128,8 +128,8 @@ def _split(words: Sequence[str]) -> tuple[str, list[str]]:
         return "", ["--help"]
     if first and "=" not in first and first[0] not in "-+~":
         synonyms.answer_word(first)
-        if load_command("run").known(first) is not None:
-            raise UserError(f"'{first}' needs a value: write {first}=…")
+        if (known := load_command("run").known(first)) is not None:
+            raise UserError(f"'{first}' needs a value: write {first}={'true' if known.flag else '…'}")
         raise UserError(f"unknown command '{first}'{nearest(first, [*MODULES, *GROUPS], limit=20)}")
     return "sweep" if set(words) & set(_MULTIRUN) else "run", [w for w in words if w not in _MULTIRUN]
 

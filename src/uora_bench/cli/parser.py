@@ -106,6 +106,8 @@ class Command:
         once: list[str] = []
         for word in _without_options(self, words):
             key, equals, value = word.partition("=")
+            if not key:
+                raise UserError(f"'{word}' names no key: write key=value, as method=lora")
             if value == "~" or value.startswith("~/"):  # the shell expands it only at the start of a word
                 value = os.path.expanduser(value)
                 word = f"{key}={value}"

@@ -21,6 +21,7 @@ def _act(given: Given) -> int:
     check, name = given.flag("check"), given.text("experiment")
     if check and (name or given.passed):
         raise UserError("check=true looks at all tables; leave the other words away")
+    kind = given.text("format")
     if name:
         request = replace(requests.read_request(given.passed), experiment=name)
         table = write.make_table(request, results, write.published_library(), rule, (theory,))
@@ -28,7 +29,7 @@ def _act(given: Given) -> int:
             if not table.has_published:
                 raise UserError(f"{why}; run some cells first: uora-bench sweep experiment={name}")
             print(f"{why}; the numbers are the published ones", file=sys.stderr)
-        print(write.FORMATS[given.text("format") or "md"](table), end="", flush=True)
+        print(write.FORMATS[kind or "md"](table), end="", flush=True)
         return 0
     if given.every("format"):
         raise UserError(

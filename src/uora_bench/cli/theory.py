@@ -26,6 +26,9 @@ def _all(words: list[str]) -> int:
     """Every experiment. One that cannot begin (its data is not there) does not keep the others from running."""
     from uora_bench.theory import presets
 
+    chosen = next((word for word in words if word.partition("=")[0] in ("experiment", "figure", "table")), None)
+    if chosen is not None:
+        raise UserError(f"'{chosen}': all runs every experiment; leave 'all' or this word away")
     codes, refused = [], []
     for name in presets.names():
         try:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from uora_bench.errors import UserError
 
+_CELL_ID = re.compile("[0-9a-f]{16}")
 FEWEST = 6  # digits that a cell_id may be called by
 
 
 def cells_below(folder: Path) -> set[str]:
-    """The names of the run folders in ``folder`` (``<runs.dir>/<experiment>``); a hidden one is a grid's own."""
-    return {one.name for one in folder.iterdir() if one.is_dir() and one.name[0] != "."} if folder.is_dir() else set()
+    """The names of the run folders in ``folder`` (``<runs.dir>/<experiment>``): cell_ids. A grid's logs and notes lie
+    beside them."""
+    return {one.name for one in folder.iterdir() if _CELL_ID.fullmatch(one.name)} if folder.is_dir() else set()
 
 
 def full_id(name: str, known: Iterable[str]) -> str | None:

@@ -103,7 +103,7 @@ def find_run(name: str, runs: str, experiment: str | None = None) -> Path:
         raise UserError(
             f"'{name}' is no folder, and there is no '{runs}' to look for a cell_id in; set runs.dir=<folder>"
         )
-    experiments = sorted(cells_below(root))
+    experiments = sorted(f.name for f in root.iterdir() if f.is_dir() and f.name[0] != ".")
     if experiment is not None:
         if experiment not in experiments:
             raise UserError(f"experiment={experiment}: '{runs}' has no such{nearest(experiment, experiments)}")

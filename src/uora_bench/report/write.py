@@ -100,7 +100,13 @@ def table_files(
 
 
 def nothing_recorded(results: Path) -> UserError:
-    """The error for a folder without any record."""
+    """The error for a folder without any record but those of `TRIALS`."""
+    trials = [name for name in TRIALS if record_paths(results / "records" / name)]
+    if trials:
+        return UserError(
+            f"'{results / 'records'}' holds trials only ({', '.join(trials)}); tables experiment={trials[0]} shows "
+            "them, and cells run with experiment_name=<name> have tables and figures as files"
+        )
     return UserError(
         f"no records in '{results / 'records'}'; run a cell first (make run), or name another folder: results.dir=…"
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from uora_bench.errors import UserError, nearest
 from uora_bench.grid.request import GridRequest
 from uora_bench.grid.table_spec import Rule
+from uora_bench.records.record import record_paths
 from uora_bench.report import collect, table, write
 from uora_bench.report.collect import Collection
 from uora_bench.report.figure_spec import FigureSpec
@@ -80,7 +81,7 @@ def command(
             raise UserError(f"'{folder / old[0]}.svg' shows something else than the records; run `make figures`")
         print(f"{count(len(found), 'figure')} in {folder}: all as the records give them")
         return 0
-    if not found and not any((results / "records").glob("*/*.json")):
+    if not found and not any(record_paths(results / "records" / one) for one in write.every_name(results, rule, kinds)):
         raise write.nothing_recorded(results)
     drawn = 0
     for (place, spec), same in zip(found, current, strict=True):
