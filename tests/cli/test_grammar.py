@@ -55,10 +55,13 @@ def test_an_option_of_two_states_takes_no_word_after_it_but_true_and_false() -> 
         command.read(["force=yes"]).flag("force")
 
 
-def test_the_last_value_of_a_key_counts_and_the_default_where_there_is_none() -> None:
-    command = of(Key("a", "", "1", ("1", "2")), Key("b", ""))
+def test_a_key_has_one_value_and_its_default_where_none_is_given() -> None:
+    command = of(Key("a", "", "1", ("1", "2")), Key("b", ""), Key("c", "", many=True))
     assert command.read([]).text("a") == "1"
-    assert command.read(["a=1", "a=2"]).text("a") == "2"
+    assert command.read(["a=2", "--a", "2"]).text("a") == "2"
+    assert command.read(["c=1", "c=2"]).every("c") == ["1", "2"]
+    with pytest.raises(UserError, match="'a=1' and 'a=2' both set a; keep one of them"):
+        command.read(["a=1", "a=2"])
     assert command.read(["b=null"]).text("b") is None
     with pytest.raises(UserError, match="a=3: there is no such choice"):
         command.read(["a=3"]).text("a")
@@ -118,6 +121,29 @@ def test_a_word_too_many_is_one_line(name: str, capsys: pytest.CaptureFixture[st
         (["sweep", "launcher=slrum"], "did you mean 'slurm'?"),
         (["plan", "memory=true", "launcher=local"], "memory=true traces before anything runs"),
         (["export", "x"], "format=peft, format=merged or format=native"),
+        # a key given two values, by whatever name
+        (["method=lora", "method=vera"], "'method=lora' and 'method=vera' both set method"),
+        (["--fp16", "--bf16"], "'fp16=true' and 'bf16=true' both set trainer.precision"),
+        (["lr=1", "trainer.lr_adapter=2"], "'lr=1' and 'trainer.lr_adapter=2' both set trainer.lr_adapter"),
+        (["sweep", "seed=0", "--seed", "1"], "'seed=0' and 'seed=1' both set seed"),
+        (["theory", "figure=1", "seed=0", "seed=1"], "'seed=0' and 'seed=1' both set seed"),
+        (["tables", "results.dir=a", "results=b"], "'results.dir=a' and 'results.dir=b' both set results.dir"),
+        # several values for one cell
+        (
+            ["--target_modules", "q,v"],
+            "'method.target_modules=q,v': a list has brackets around it: 'method.target_modules=[q,v]'",
+        ),
+        (["method.rank=4,8"], "uora-bench sweep method.rank=4,8"),
+        # names that are begun, synonyms that are misspelt, and keys of other commands
+        (["backbone=roberta"], "did you mean 'roberta_base' or 'roberta_large'?"),
+        (["task=glue"], "did you mean one of 'glue/cola', 'glue/mnli', 'glue/mrpc', 'glue/qnli' …?"),
+        (["--learnin_rate", "3"], "did you mean 'learning_rate' (trainer.lr_adapter)?"),
+        (["experiment=quickstart"], "uora-bench sweep experiment=… runs a grid"),
+        (["launcher.gpus=1"], "uora-bench sweep and plan"),
+        # what is to be read and is not there
+        (["dry_run=true", "data.root=/nowhere"], "data.root='/nowhere' does not exist"),
+        (["dry_run=true", "init_from=/nowhere"], "init_from='/nowhere' is neither a run folder nor the cell_id"),
+        (["sweep", "seed=0", "data.root=/dev/null"], "data.root='/dev/null' is no folder"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(words: list[str], part: str, capsys: pytest.CaptureFixture[str]) -> None:

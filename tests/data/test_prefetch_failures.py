@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.command_line import last_of_each
 from tests.support.hub_server import Hub, Repository
 from tests.support.tiny_hub import connected, fetched, glue, model, net, one_line, words
 from uora_bench.cli import main as program
@@ -197,7 +198,7 @@ def test_a_model_that_cannot_be_had_is_one_line_and_the_rest_is_fetched(
     hub.repositories[0] = changed.get(number, hub.repositories[0])
     more = {1: ["backbone.id=test/nothing"], 2: [f"backbone.revision={'0' * 40}"]}.get(number, [])
     more += ["task.splits.train=validation"]  # one split is enough
-    assert main(words(hub, f"data.root={tmp_path}", *more)) == 2
+    assert main(last_of_each(*words(hub, f"data.root={tmp_path}", *more))) == 2
     one_line(capsys, *parts)
     assert (tmp_path / "glue/rte/validation.jsonl.gz").is_file()
     assert {entry.kind for entry in offline.Manifest.read(tmp_path).files.values()} == {"dataset"}

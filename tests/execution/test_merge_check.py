@@ -46,5 +46,5 @@ def test_a_failed_merge_check_keeps_scores_and_weights(
     assert record.status == "done"
     assert "accuracy" in record.scores["last"].scores["dev"]
     assert part in (record.provenance.merge_check or "")
-    assert "the merge check failed" in capsys.readouterr().err
+    assert "the check that merging changes no logits failed" in capsys.readouterr().err
     assert len(list(tmp_path.glob("runs/scratch/*/*.safetensors"))) == 2

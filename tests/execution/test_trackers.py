@@ -51,8 +51,13 @@ EXPECTED = str([(step, step / 2) for step in range(1, 6)])
 
 
 def test_without_a_key_the_history_is_offline_and_readable_across_a_resume(tmp_path):
-    out, _, _ = start_in_a_process(tmp_path, NETRC=str(tmp_path / "none"))
+    out, err, _ = start_in_a_process(tmp_path, NETRC=str(tmp_path / "none"))
     assert out == EXPECTED
+    lines = err.splitlines()
+    assert len(lines) == 2  # one of each start
+    for line in lines:
+        assert line.startswith("W&B: going on offline, as no key is configured")
+        assert line.endswith(f"wandb sync --yes {tmp_path}/wandb/offline-run-*")
 
 
 def test_a_key_without_a_server_goes_on_offline_after_a_bounded_wait(tmp_path):

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil
 
-from tests.support.command_line import environment, finish, only_record, start
+from tests.support.command_line import environment, finish, last_of_each, only_record, start
 from uora_bench.cli.main import main
 
 SIDE = 16
@@ -60,7 +60,7 @@ def colours(tmp_path: Path) -> Path:
 
 
 def run(folder: Path, root: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return finish(start(folder, root, *SHORT, *words))
+    return finish(start(folder, root, *last_of_each(*SHORT, *words)))
 
 
 def record(folder: Path) -> Any:
@@ -184,7 +184,8 @@ def test_mistakes_are_one_line(
     monkeypatch.chdir(tmp_path)
     capsys.readouterr()
     given = [word.format(**places) for word in words]
-    assert main([*SHORT, "task=vision/imagefolder", "method=lora", f"data.root={colours}", *given]) == 2
+    start_with = (*SHORT, "task=vision/imagefolder", "method=lora", f"data.root={colours}")
+    assert main(last_of_each(*start_with, *given)) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert message in line
     assert not list(tmp_path.glob("results/records/*/*.json"))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -98,7 +99,7 @@ def test_after_the_last_retry_the_record_says_what_happened(go: Try) -> None:
 
 def test_a_hang_is_ended_at_the_time_limit(go: Try) -> None:
     begun = time.monotonic()
-    outcome, running = go("hang done", minutes=1.5 / 60, grace_seconds=0.2, retries=0)
+    outcome, running = go("hang done", minutes=4 / 60, grace_seconds=0.2, retries=0)
     assert (outcome.status, outcome.kind) == ("failed", "time_limit")
     assert "launcher.minutes" in str(the_record(running).reason)
     assert time.monotonic() - begun < 20
@@ -259,6 +260,19 @@ def test_offline_runs_are_listed_until_they_are_sent(tmp_path: Path) -> None:
         (tmp_path / name).mkdir(parents=True)
     assert [p.name for p in offline_runs.find(tmp_path)] == ["offline-run-1-a", "offline-run-2-b", "offline-run-3-a"]
     (tmp_path / "b/wandb/offline-run-2-b/run-b.wandb.synced").touch()
-    text = "\n".join(offline_runs.lines(tmp_path))
-    assert "1 run recorded offline" in text
-    assert "wandb sync" in text
+
+
+@pytest.mark.parametrize(("others", "which"), [((), "*"), (("c",), "{a,b}")])
+def test_a_grid_ends_with_the_offline_runs_of_its_own_cells(
+    others: tuple[str, ...], which: str, tmp_path: Path
+) -> None:
+    plan = make_plan(tmp_path)
+    for cell_id in ("a", "b", *others):
+        (plan.folder / cell_id / "wandb" / f"offline-run-{cell_id}").mkdir(parents=True)
+    first, second = replace(plan.items[0], cell_id="a"), replace(plan.items[0], key="f" * 16)
+    attempts.write_lease(attempts.attempts_folder(tmp_path / "runs", plan.experiment), second.key, "b", "now")
+    said = offline_runs.lines(replace(plan, items=(first, second)))
+    assert said[0] == "W&B: 2 runs recorded offline; send them with"
+    assert said[1].endswith(f"{plan.folder}/{which}/wandb/offline-run-*")
+    untracked = replace(first, overrides=(*first.overrides, "tracker=none"))
+    assert offline_runs.lines(replace(plan, items=(untracked,))) == []

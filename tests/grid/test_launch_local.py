@@ -64,7 +64,7 @@ def test_every_cell_is_run_once_and_one_failure_does_not_end_the_grid(go: Go) ->
     code, out, plan = go("done", "fail", "done", "kill done")
     assert code == 1
     assert statuses(plan) == ["done", "done", "done", "failed"]
-    assert "3 of 4 cells are done, 1 failed" in out
+    assert "3 of 4 cells done, 1 failed" in out
     assert "the loss is not finite" in out
     assert str(plan.folder / "logs" / f"{plan.items[1].key}.log") in out
 
@@ -89,7 +89,7 @@ def test_a_signal_stops_the_cells_and_the_grid_goes_on_next_time(go: Go) -> None
         go("slow", "slow", "done", cpu_slots=2)
     assert caught.value.signum == signal.SIGINT
     assert time.monotonic() - begun < 30
-    assert "3 are left" in go.out  # type: ignore[attr-defined]
+    assert "3 left" in go.out  # type: ignore[attr-defined]
     code, _, plan = go("done", "done", "done")
     assert code == 0
     assert statuses(plan) == ["done"] * 3

@@ -23,6 +23,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.command_line import last_of_each
 from tests.support.paths import ROOT
 from uora_bench.grid import model, slurm_queue
 from uora_bench.grid.expand import expand
@@ -96,9 +97,9 @@ class Grid:
         self.runs = folder / "runs" / "x"
 
     def plan(self, *words: str, code: int = 0) -> str:
-        """The output of ``uora-bench plan`` with our words and ``words``."""
+        """The output of ``uora-bench plan`` with our words and ``words``; the last one of a key counts."""
         done = subprocess.run(
-            [sys.executable, "-m", "uora_bench", "plan", *self.words, *words],
+            [sys.executable, "-m", "uora_bench", "plan", *last_of_each(*self.words, *words)],
             cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=150,
         )  # fmt: skip
         assert done.returncode == code, done.stdout + done.stderr

@@ -117,7 +117,7 @@ def test_a_sweep_killed_twice_ends_as_an_undisturbed_one(tmp_path: Path) -> None
     wait_for(lambda: not alive(other.pid))
     assert len(list((broken / "results" / "records" / "sweep").glob("*.json"))) < 4
     out = sweep(broken, *grid)
-    assert "4 of 4 cells are done" in out
+    assert "4 of 4 cells done" in out
     assert records(broken) == records(whole)
     assert sorted(sum(a.kind == "done" for a in t) for t in tries(broken)) == [1] * 4
     assert any(a.kind == "crash" for t in tries(broken) for a in t)
@@ -127,7 +127,7 @@ def test_a_sweep_killed_twice_ends_as_an_undisturbed_one(tmp_path: Path) -> None
         assert runs
         assert {p.name.rsplit("-", 1)[1] for p in runs} == {cell_id}
     assert "wandb sync" in out
-    assert "4 of 4 cells are done" in sweep(broken, *grid)  # nothing is run again
+    assert "4 of 4 cells done" in sweep(broken, *grid)  # nothing is run again
     assert records(broken) == records(whole)
 
 
@@ -141,7 +141,7 @@ def test_ctrl_c_saves_and_the_next_call_goes_on(tmp_path: Path) -> None:
         out, error = launcher.communicate(timeout=120)
     assert launcher.returncode == 128 + signal.SIGINT
     assert "the same command goes on" in error
-    assert "0 of 1 cells are done, 1 are left" in out
+    assert "0 of 1 cell done, 1 left" in out
     assert not alive(running.pid)
     assert "goes on from its checkpoint" in " ".join(sweep(tmp_path, *grid).split())
     (path,) = (tmp_path / "results" / "records" / "sweep").glob("*.json")
@@ -155,7 +155,7 @@ def test_hydras_own_habit_is_the_same_planner_and_what_failed_is_said(tmp_path: 
     command = [sys.executable, "-m", "uora_bench", "-m", *words, *where]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment())
     assert done.returncode == 1, done.stderr
-    assert "1 of 2 cells are done, 1 failed" in done.stdout
+    assert "1 of 2 cells done, 1 failed" in done.stdout
     assert "not finite" in done.stdout
     found = records_by_status(tmp_path)
     assert sorted(found) == ["done", "failed"]
@@ -192,7 +192,7 @@ def test_a_cell_of_two_processes_is_stopped_and_killed_like_one(tmp_path: Path) 
         out, _ = launcher.communicate(timeout=120)
     assert launcher.returncode == 128 + signal.SIGINT
     assert "retry 1 of 1" in out
-    assert "0 of 1 cells are done, 1 are left" in out
+    assert "0 of 1 cell done, 1 left" in out
     assert not alive(second.pid)
     sweep(tmp_path, *words, "launcher.cpu_slots=2")
     (record,) = records_by_status(tmp_path).values()

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import shlex
 import statistics
 import subprocess
 import sys
@@ -244,7 +245,9 @@ def test_explain_names_cells_scores_rule_and_command(bench: Bench, monkeypatch: 
     assert f"records/quickstart/{made.cell_id}.json, epoch 2 of 1" in text
     assert "seed 0: missing" in text
     (line,) = [x.strip() for x in text.splitlines() if "uora-bench " in x and "seed=1" in x]
-    words = line.split()[1:]
+    *words, data, expected = shlex.split(line)[1:]
+    assert data == "data.root=<folder with glue/rte/, unless it was the Hub: the record does not say>"
+    assert expected == f"expect_cell_id={made.cell_id}"
     assert (
         expand.expand(words).items[0].cell.key
         == expand.expand(["backbone=minilm", "method=lora", "task=glue/rte", "seed=1"]).items[0].cell.key

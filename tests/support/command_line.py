@@ -21,6 +21,11 @@ def environment(root: Path) -> dict[str, str]:
     return {**kept, **fixed, "PYTHONPATH": str(root / "src"), "NETRC": os.devnull}
 
 
+def last_of_each(*words: str) -> list[str]:
+    """``words`` without those that a later one of the same key replaces: a command line takes a key once."""
+    return list({word.partition("=")[0]: word for word in words}.values())
+
+
 def start(folder: Path, root: Path, *words: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "uora_bench", *words]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}

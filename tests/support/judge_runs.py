@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.support.command_line import last_of_each
 from tests.support.judge_server import QUICK, Server
 from uora_bench.cli.main import main
 from uora_bench.mt_bench.judge import answers as answers_file
@@ -63,7 +64,7 @@ def judge(folder: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Call]:
 
     def call(server: Server | None, *words: str, place: Path = folder) -> tuple[int, str, str]:
         url = [] if server is None else [f"judge.base_url={server.url}"]
-        code = main(["mt-bench", "judge", str(place), *url, *QUICK, *words])
+        code = main(["mt-bench", "judge", str(place), *url, *last_of_each(*QUICK, *words)])
         out, err = capsys.readouterr()
         seen.extend((out, err))
         return code, out, err

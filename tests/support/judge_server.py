@@ -17,6 +17,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from tests.support.command_line import last_of_each
+
 QUICK = ("judge.model=judge", "judge.backoff=0.01", "judge.connect_timeout=2", "judge.timeout=5")
 
 # what to do with the n-th request (from 0): None answers it properly, a number is a status, text is the content of the
@@ -149,8 +151,7 @@ def start(folder: Path, server: Server, root: Path, *words: str) -> subprocess.P
         "judge",
         str(folder),
         f"judge.base_url={server.url}",
-        *QUICK,
-        *words,
+        *last_of_each(*QUICK, *words),
     ]
     env = {**os.environ, "PYTHONPATH": str(root / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.command_line import last_of_each
 from tests.support.records import changed, finished_record
 from uora_bench.grid import expand, preset, request
 from uora_bench.records.record import CellRecord, EpochScores, RuleScore
@@ -31,7 +32,7 @@ class Bench:
 
     def record(self, words: str, score: float, metric: str = "accuracy", **changes: object) -> CellRecord:
         """The record of the cell that ``words`` name, with ``score`` in its last epoch and a tenth more in its best."""
-        cell = expand.expand(["backbone=minilm", *words.split()]).items[0].cell
+        cell = expand.expand(last_of_each("backbone=minilm", *words.split())).items[0].cell
         assert cell is not None
         scores = {
             "last": RuleScore({"dev": {metric: score}}, 2, ""),

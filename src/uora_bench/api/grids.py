@@ -35,7 +35,7 @@ def run(*overrides: str, **values: Any) -> CellRecord:
     from uora_bench.util.signals import StopRequest
 
     launched.check_environment()
-    words = synonyms.canonical(words_of(overrides, values))
+    words = synonyms.canonical_once(words_of(overrides, values))
     composed = compose(words)
     if composed.settings.dry_run:
         raise UserError("dry_run=true prints and makes no record; use the command line for it")

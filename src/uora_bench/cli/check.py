@@ -93,7 +93,7 @@ def _findings(kind: str, name: str, words: Sequence[str], slow: bool, only: str)
         "backbone": entries.check_backbone,
         "experiment": entries.check_experiment,
     }
-    return tries[kind](name, synonyms.canonical(list(words)))
+    return tries[kind](name, synonyms.canonical_once(words))
 
 
 COMMAND = Command(

@@ -48,6 +48,9 @@ def run(act: Callable[[], int], resume: str, prints: bool = True) -> int:
     except KeyboardInterrupt:
         print(f"interrupted; {resume}", file=sys.stderr)
         return 130
+    except SystemExit as error:  # of somebody's plug-in or a library: its code 0 would look like success
+        _say(f"what was being run ended the program by itself (SystemExit {error.code}); nothing was finished")
+        return 1
     except Exception as error:  # noqa: BLE001 - whatever it is, it ends in one line
         if os.environ.get("UORA_DEBUG"):
             print(scrub(traceback.format_exc()), file=sys.stderr)

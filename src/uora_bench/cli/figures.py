@@ -6,19 +6,14 @@ from pathlib import Path
 
 from uora_bench.cli import keys
 from uora_bench.cli.parser import Command, Given
-from uora_bench.errors import UserError
 
 
 def _act(given: Given) -> int:
     from uora_bench.report import figures
     from uora_bench.theory import report as theory
 
-    names = given.every("experiment")
-    if len(names) > 1:
-        raise UserError(f"figures of one experiment or of all of them: {' '.join(names)}")
     results = Path(given.text("results.dir") or "results")
-    name = names[0] if names else None
-    return figures.command(name, given.flag("check"), results, keys.rule_of(given), (theory,))
+    return figures.command(given.text("experiment"), given.flag("check"), results, keys.rule_of(given), (theory,))
 
 
 COMMAND = Command(

@@ -45,8 +45,7 @@ def _names(what: str) -> Sequence[str]:
 
         return list(MODULES)
     if what == "synonyms":
-        rows = {**synonyms.KEYS, **{word: f"{key}={value}" for word, (key, value) in synonyms.FLAGS.items()}}
-        rows |= {word: " | ".join(key for key in keys.values() if key) for word, keys in synonyms.OF_METHOD.items()}
+        rows = synonyms.others()
         width = max(map(len, rows))
         return [f"{word:<{width}}  {key}" for word, key in sorted(rows.items())]
     if what == "plugins":

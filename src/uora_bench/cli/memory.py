@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from uora_bench.cli import keys
 from uora_bench.cli.parser import Command, Given
+from uora_bench.util.words import count
 
 
 def _act(given: Given) -> int:
+    from uora_bench.config import synonyms
     from uora_bench.config.compose import compose
     from uora_bench.training import memory
 
-    cell = compose(given.passed).cell
+    cell = compose(synonyms.canonical_once(given.passed)).cell
     found = memory.predict(cell)
-    of = f"{found.rows} × {found.tokens} tokens" if found.tokens else f"{found.rows} pictures"
+    of = f"{found.rows} × {count(found.tokens, 'token')}" if found.tokens else count(found.rows, "picture")
     print(f"{cell.label}: {found.peak / 1e9:.2f} GB at the peak of a training step, {of} in a forward pass")
     for name, size in (("model", found.model), ("optimizer state", found.optimizer), ("the step", found.step)):
         print(f"  {name:<16}{size / 1e9:8.2f} GB")

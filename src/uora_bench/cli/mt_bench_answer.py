@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from uora_bench.cli import keys
 from uora_bench.cli.parser import Command, Given, Key
 from uora_bench.errors import CellError
+from uora_bench.util.words import count
 
 if TYPE_CHECKING:
     from uora_bench.mt_bench import config, kept
@@ -44,10 +45,11 @@ def _run(request: config.AnswerRequest) -> None:
         subject.facts(settings),
     )
     output = Path(request.places["output"] or subject.source.folder / FILE_NAME)
-    count = f"{len(chosen)} questions" if len(chosen) == len(there) else f"{len(chosen)} of {len(there)} questions"
+    every = count(len(there), "question")
+    asked_for = every if len(chosen) == len(there) else f"{len(chosen)} of {every}"
     published = "" if len(there) == questions.PUBLISHED else f" (MT-Bench has {questions.PUBLISHED})"
     turns = "first turn only" if settings.turns == "1" else "both turns"
-    header = f"{subject.source.cell.label} [{subject.source.cell_id}]: {count}{published}, {turns}"
+    header = f"{subject.source.cell.label} [{subject.source.cell_id}]: {asked_for}{published}, {turns}"
     if request.dry_run:
         print(f"{header}\nwould write {output}{', which is there already' if output.exists() else ''}")
         return
@@ -108,7 +110,7 @@ def _answer(subject: Subject, settings: config.AnswerConfig, answers: kept.Kept)
     cut = [n for a in answers.answers.values() for n in a.generation["prompt_tokens_dropped"] if n]
     if cut:
         print(
-            f"{len(cut)} prompts were too long for the backbone and lost their earliest tokens ({sum(cut)} in all)",
+            f"{count(len(cut), 'prompt')} too long for the backbone: the earliest tokens are cut ({sum(cut)} in all)",
             file=sys.stderr,
         )
 

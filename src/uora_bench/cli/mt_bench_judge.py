@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from uora_bench.cli import keys
 from uora_bench.cli.parser import Command, Given, Key
 from uora_bench.errors import CellError, UserError
+from uora_bench.util.words import count
 
 if TYPE_CHECKING:
     from uora_bench.mt_bench.judge import config, plan, store
@@ -78,8 +79,9 @@ def _announce(
     there = sum(job.key in stored for job in jobs)
     turns = "first turn only" if settings.turns == "1" else "both turns"
     limit = f" (limit={request.limit})" if len(left) == request.limit else ""
-    print(f"{len({j.question_id for j in jobs})} questions, {turns}, judge {settings.model} at {settings.host or '–'}")
-    print(f"{len(jobs)} judgements: {there} stored, {len(left)} to ask for now{limit}")
+    questions = count(len({j.question_id for j in jobs}), "question")
+    print(f"{questions}, {turns}, judge {settings.model} at {settings.host or '–'}")
+    print(f"{count(len(jobs), 'judgement')}: {there} stored, {len(left)} to ask for now{limit}")
     if left:
         print(plan.estimate(left, settings))
     sys.stdout.flush()
@@ -122,8 +124,8 @@ def _ask(left: list[plan.JudgeCall], settings: config.JudgeConfig, kept: store.S
         raise outcome.fatal
     if outcome.failures:
         raise CellError(
-            f"{len(left) - outcome.judged} of {len(left)} judgements could not be had; give the same command again. "
-            f"The last trouble: {outcome.failures[-1]}"
+            f"{len(left) - outcome.judged} of {count(len(left), 'judgement')} could not be had; give the same command "
+            f"again. The last trouble: {outcome.failures[-1]}"
         )
 
 

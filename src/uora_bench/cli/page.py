@@ -21,7 +21,7 @@ COMMAND = Command(
     "page",
     "one HTML file of tables, figures and cells",
     _act,
-    keys=(replace(keys.RECORDED, shown="NAME[,NAME …]"), keys.RULE, keys.RESULTS),
+    keys=(replace(keys.RECORDED, shown="NAME[,NAME …]", many=True), keys.RULE, keys.RESULTS),
     about=("The file is <results.dir>/report/index.html and loads nothing. Its figures need the extra: figures.",),
     examples=("page", "page experiment=minilm_glue", "page rule=best_dev results.dir=elsewhere"),
 )

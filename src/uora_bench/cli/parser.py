@@ -19,8 +19,8 @@ from uora_bench.errors import UserError, nearest
 @dataclass(frozen=True)
 class Key:
     """One ``name=value``. ``name`` may end in ``*`` (``launcher.*``). ``shown``: what help writes behind the ``=``
-    where that is not the choices or the default. ``flag``: true or false, and ``--name`` alone is true. ``others``:
-    other names of it, as they are typed."""
+    where that is not the choices or the default. ``flag``: true or false, and ``--name`` alone is true. ``many``: it
+    may be given several values. ``others``: other names of it, as they are typed."""
 
     name: str
     help: str
@@ -28,6 +28,7 @@ class Key:
     choices: tuple[str, ...] = ()
     shown: str = ""
     flag: bool = False
+    many: bool = False
     others: tuple[str, ...] = ()
 
 
@@ -46,7 +47,7 @@ class Given:
         return [value for name, value in self.values if name == key]
 
     def text(self, key: str) -> str | None:
-        """The last value of ``key``, else its default; None for ``null`` and for nothing at all.
+        """The value of ``key``, else its default; None for ``null`` and for nothing at all.
 
         Raises:
             UserError: when it is not among the choices that ``key`` has.
@@ -98,9 +99,11 @@ class Command:
         """``words`` by this command's table.
 
         Raises:
-            UserError: for an unknown key, with the nearest one; a word too many or too few; an option without a value.
+            UserError: for an unknown key, with the nearest one; a key given two values; a word too many or too few; an
+                option without a value.
         """
         given = Given(self, [], [], [])
+        once: list[str] = []
         for word in _without_options(self, words):
             key, equals, value = word.partition("=")
             if value == "~" or value.startswith("~/"):  # the shell expands it only at the start of a word
@@ -110,6 +113,7 @@ class Command:
             if equals and known is not None and known in self.keys:
                 # one key may stand for many (judge.*): it keeps the name it was given
                 given.values.append((known.name if "*" not in known.name else key, value))
+                once += [] if known.many else ["=".join(given.values[-1])]
             elif self.most and (not equals or (known is None and Path(word).exists())):
                 given.names.append(word)
             elif self.passed:
@@ -118,6 +122,7 @@ class Command:
                 raise UserError(f"'{key}' is not of the form key=value{self._nearest(key)}")
             else:
                 raise UserError(f"unknown key '{key}'{self._nearest(key)}")
+        synonyms.check_once(once)
         if not self.least <= len(given.names) <= self.most:
             one = "one " if self.least == self.most == 1 else ""
             count = len(given.names)

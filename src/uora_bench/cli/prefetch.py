@@ -21,7 +21,7 @@ def _act(given: Given) -> int:
     check = (given.every("check") or ["false"])[-1]
     if check not in _CHECKS:
         raise UserError(f"check={check} must be true (names and sizes) or full (sha256){nearest(check, _CHECKS)}")
-    request = _needs(synonyms.canonical(given.passed))
+    request = _needs(synonyms.canonical_once(given.passed))
     return prefetch(request) if check == "false" else _report(request, check == "full")
 
 

@@ -21,7 +21,7 @@ def _act(given: Given) -> int:
     launched.check_environment()
     stop = StopRequest()
     stop.install()
-    words = synonyms.canonical(given.passed)  # as the record names them
+    words = synonyms.canonical_once(given.passed)  # as the record names them
     composed = compose(words)
     _ = composed.cell  # a mistake is one line
     if in_use := plugins.active():
@@ -33,6 +33,7 @@ def _act(given: Given) -> int:
         print(dry_run.describe(composed))
         exits.check_printed()
         return 0
+    print(f"{composed.cell.label}: loading", file=sys.stderr, flush=True)  # the libraries alone take seconds
     from uora_bench.execution.run import run_cell
 
     return run_cell(composed, words, stop, started).code

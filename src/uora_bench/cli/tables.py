@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 from uora_bench.cli import keys
 from uora_bench.cli.parser import Command, Given, Key
 from uora_bench.errors import UserError
+from uora_bench.util.words import count
 
 
 def _act(given: Given) -> int:
@@ -16,14 +18,16 @@ def _act(given: Given) -> int:
     from uora_bench.theory import report as theory
 
     results, rule = Path(given.text("results.dir") or "results"), keys.rule_of(given)
-    check, names = given.flag("check"), given.every("experiment")
-    if check and (names or given.passed):
+    check, name = given.flag("check"), given.text("experiment")
+    if check and (name or given.passed):
         raise UserError("check=true looks at all tables; leave the other words away")
-    if len(names) > 1:
-        raise UserError(f"one table at a time: {' '.join(names)}")
-    if names:
-        request = replace(requests.read_request(given.passed), experiment=names[0])
+    if name:
+        request = replace(requests.read_request(given.passed), experiment=name)
         table = write.make_table(request, results, write.published_library(), rule, (theory,))
+        if why := write.missing_records(table, results):
+            if not table.has_published:
+                raise UserError(f"{why}; run some cells first: uora-bench sweep experiment={name}")
+            print(f"{why}; the numbers are the published ones", file=sys.stderr)
         print(write.FORMATS[given.text("format") or "md"](table), end="", flush=True)
         return 0
     if given.every("format"):
@@ -35,14 +39,17 @@ def _act(given: Given) -> int:
         raise UserError(
             f"'{key}=' needs an experiment whose rows it chooses: tables experiment=NAME {key}=…{COMMAND.meant(key)}"
         )
+    contents, absent = write.table_files(results, rule, (theory,), own=not check)
     folder = results / "tables" if rule is None else results / "tables" / rule
-    contents = write.files(write.all_tables(results, rule, kinds=(theory,)), folder)
     if check:
         write.check(contents)
-        print(f"{len(contents)} files in {folder} are what the records give")
+        print(f"{count(len(contents), 'file')} in {folder}: all as the records give them")
         return 0
     write.write_files(contents)
-    print(f"{len(contents)} files in {folder}")
+    own = sum(path.parent.name == write.OWN for path in contents)
+    print(f"{count(len(contents), 'file')} in {folder}" + (f", {own} of them in {folder / write.OWN}" if own else ""))
+    if absent:
+        print(f"without records, and not written: {', '.join(absent)} (tables experiment=NAME shows published numbers)")
     return 0
 
 
@@ -54,8 +61,8 @@ COMMAND = Command(
     keys=(keys.RECORDED, FORMAT, keys.RULE, keys.CHECK, keys.RESULTS),
     passed=keys.CELL,
     about=(
-        "Without experiment all tables go into <results.dir>/tables; with it one goes to the screen, or the part of "
-        "it that other keys choose.",
+        "Without experiment all tables go into <results.dir>/tables, those of your own experiments into own/ below "
+        "it; with experiment one goes to the screen, or the part of it that other keys choose.",
     ),
     examples=(
         "tables",

@@ -7,6 +7,7 @@ from dataclasses import replace
 from uora_bench.cli import keys
 from uora_bench.cli.parser import Command, Given, Key
 from uora_bench.errors import UserError
+from uora_bench.util.words import count
 
 
 def _act(given: Given) -> int:
@@ -32,7 +33,7 @@ def _all(words: list[str]) -> int:
         except UserError as error:
             refused.append(f"{name}: {error}")
     if refused:
-        raise UserError(f"{len(refused)} experiments did not run; the first is {refused[0]}")
+        raise UserError(f"{count(len(refused), 'experiment')} did not run; the first is {refused[0]}")
     return max(codes)
 
 
@@ -91,6 +92,10 @@ COMMAND = Command(
         "all runs every experiment with its own values, list says what there is. Finished cells are not run again. "
         "Tables and figures: uora-bench tables, uora-bench figures.",
     ),
-    examples=("theory figure=1", "theory figure=1 beta=0.3 n=100 repetitions=50", "theory all data.root=<folder>"),
+    examples=(
+        "theory figure=1",
+        "theory figure=1 beta=0.3 n=100 experiment_name=theory_mine",
+        "theory all data.root=<folder>",
+    ),
     codes={1: "some cells failed", 75: "being run by another process"},
 )

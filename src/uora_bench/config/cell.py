@@ -22,7 +22,9 @@ from uora_bench.errors import UserError
 from uora_bench.util import weights
 from uora_bench.util.schema import build, convert, plain
 
+DEV_LOSS = "dev_loss"  # the role of the dev rows as rows to learn from, where their loss is asked for
 HELD_OUT = "held_out"  # the role of the rows kept out of the training set for a method's auxiliary step
+_SAMPLES = ("sample_train", "sample_dev", "sample_test")
 _LONGEST_NAME = 200  # bytes of an experiment's name: file systems take 255, and names of files are made of it
 _NOT_IN_WANDB, _LONGEST_IN_WANDB = "/\\#?%:", 128  # of a project's name, as wandb itself checks it
 # Trainer keys that change how the loop runs but not what it computes: in the record (provenance), not in the id.
@@ -67,7 +69,7 @@ class Splits:
     extra: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in self.extra.keys() & {"train", "dev", "test", HELD_OUT}:
+        for name in self.extra.keys() & {"train", "dev", "test", HELD_OUT, DEV_LOSS}:
             raise UserError(f"task.splits.extra must not name a split '{name}'; set task.splits.{name}")
 
 
@@ -138,6 +140,7 @@ class BackboneConfig:
     sha256: str | None = None  # of the weights that the name stands for, where it is known
     fresh: tuple[str, ...] = ()  # modules of the head that the weights lack (backbone=hf), beside the output layer
     weights_seen: bool = True  # false: there were no weights to look at, and fresh is a guess
+    converted_by: str | None = None  # the make target that writes its weights below the model cache
 
     @property
     def public_name(self) -> str:
@@ -209,12 +212,16 @@ class TrainerConfig:
     decay_head_biases: bool
     warmup_steps: Annotated[int, Ge(0)] | None
     evaluate: Literal["each_epoch", "last"]
-    sharding: Literal["none", "full"] = "none"  # run folders are older than this key, and the next
+    patience: Annotated[int, Ge(1)] | None = None  # run folders are older than this key, and the next
+    patience_every: Annotated[int, Ge(1)] | None = None
+    sharding: Literal["none", "full"] = "none"  # as above
     cpu_ops: Literal["auto", "library"] = "auto"
 
     def __post_init__(self) -> None:
         if len(self.betas) != 2 or not all(0 <= b < 1 for b in self.betas):
             raise UserError(f"trainer.betas={list(self.betas)} must be two numbers in [0, 1)")
+        if self.patience is None and self.patience_every is not None:
+            raise UserError("trainer.patience_every is of early stopping: set trainer.patience, or leave it null")
 
 
 @dataclass(frozen=True)
@@ -283,12 +290,17 @@ class Cell:
             ("decay_head_biases", False),
             ("warmup_steps", None),
             ("evaluate", "each_epoch"),
+            ("patience", None),
+            ("patience_every", None),
         ):
             if trainer[key] == always:
                 del trainer[key]
         task = plain(self.task)
         task["source"] = {k: task["source"][k] for k in ("benchmark", "dataset")}
-        for key, always in (("too_long", "error"), ("value_range", None)):  # as above
+        always_so = {"too_long": "error", "value_range": None, **dict.fromkeys(_SAMPLES)}  # as above
+        if not any(task["options"].get(key) for key in _SAMPLES):
+            always_so["sample_seed"] = task["options"].get("sample_seed")  # without effect then
+        for key, always in always_so.items():
             if task["options"].get(key) == always:
                 task["options"].pop(key, None)
         del task["metric"]["scale"]  # how a score is printed

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,14 @@ _OPEN, _PEFT = "method.fields.", "peft."
 _LABELS = {
     f"{group}.{key}" for group in ("method", "task", "backbone") for key in ("name", "version", "family", "kind")
 } | {"backbone.sha256"}
+_LISTS = ("target_modules", "columns")  # keys whose default is no list, and whose value may be one
+# keys of commands that work on many cells -> what to take for one cell
+_OF_GRIDS = {
+    "experiment": "uora-bench sweep experiment=… runs a grid, plan shows it, tables prints its scores; for one cell, "
+    "experiment_name=<name> chooses the folder of its record",
+    "launcher": "it is for uora-bench sweep and plan, which run many cells; one cell runs here",
+    "rule": "every record has the scores under all rules; uora-bench tables rule=… chooses one afterwards",
+}
 # Values of these keys are text as it stands: a cell_id such as 17175e3302008168 or a folder 2024 is no number.
 _TEXT = (
     "data.root",
@@ -132,6 +140,7 @@ def _recipe(asked: str | None, method: str, backbone: str) -> Mapping[str, Any]:
             "per_task": {},
         }
     recipe = group_files.read_yaml(path)
+    _check_recipe(recipe, path)
     made_for = str(recipe["name"]).split("/")[0]
     if recipe["name"] != "none" and made_for != method:
         raise UserError(
@@ -139,6 +148,22 @@ def _recipe(asked: str | None, method: str, backbone: str) -> Mapping[str, Any]:
             "recipe=none"
         )
     return recipe
+
+
+def _check_recipe(recipe: Mapping[str, Any], path: Path) -> None:
+    """Raise `UserError` for what the YAML of a recipe lacks."""
+    lacking = [key for key in ("name", "status", "note", "common", "per_task") if key not in recipe]
+    if lacking:
+        raise UserError(f"'{path}' has no '{lacking[0]}:', which every recipe needs")
+    per_task = recipe["per_task"] or {}
+    parts = [recipe["common"] or {}, *(per_task.values() if isinstance(per_task, dict) else [per_task])]
+    for part in parts:
+        entries = part.items() if isinstance(part, dict) else [(part, None)]
+        for key, entry in entries if part is not None else ():
+            if not isinstance(entry, dict) or not {"value", "source"} <= entry.keys():
+                raise UserError(
+                    f"'{path}': write each value of a recipe as key: {{value: …, source: …}}, unlike '{key}'"
+                )
 
 
 def _own_key(key: str, method: str, who: str) -> str:
@@ -192,15 +217,23 @@ def _parse_word(word: str, roots: tuple[Path, ...]) -> tuple[str, Any]:
     if override.package is not None:
         raise UserError(f"'{word}': a package (@…) has no place here; write {key}=…")
     if override.is_sweep_override():
-        raise UserError(
-            f"'{word}' is a grid, and this is one cell: give one value (quote a comma in text), or run the grid with -m"
-        )
+        raise UserError(_several(key, word.partition("=")[2]))
     if key in registry.GROUPS:
         return key, registry.check_choice(key, override.get_value_element_as_str().strip("'\""))
     value = override.value()
     if key in _TEXT and isinstance(value, (int, float)):
         value = word.split("=", 1)[1]
     return key, value
+
+
+def _several(key: str, text: str) -> str:
+    """What to say of ``key`` with several values, where there is to be one cell."""
+    if isinstance(_known_keys().get(key), list) or key.rpartition(".")[2] in _LISTS:
+        return f"'{key}={text}': a list has brackets around it: '{key}=[{text}]'"
+    return (
+        f"'{key}={text}' has several values, and this is one cell: give one of them, or run a cell with each by "
+        f"uora-bench sweep {key}={text} (a text with a comma in it needs quotes: {key}='\"a,b\"')"
+    )
 
 
 def read_override(word: str) -> Any:
@@ -217,7 +250,9 @@ def read_override(word: str) -> Any:
     if word in _known_keys():
         raise UserError(f"'{word}' needs a value: write {word}=…, see --help")
     if "=" not in word:
-        raise UserError(f"'{word}' is not of the form key=value{nearest(word, _known_keys())}")
+        raise UserError(
+            f"'{word}' is not of the form key=value{nearest(word, _known_keys(), synonyms=synonyms.others())}"
+        )
     try:
         return parser.parse_override(word)
     except ValueError as error:  # a number of more digits than Python reads
@@ -231,16 +266,25 @@ def read_override(word: str) -> Any:
         try:
             return parser.parse_override(f'{key}="{escaped}"')
         except HydraException:
-            raise UserError(f"unknown key '{key}'{nearest(key.lstrip('-'), _known_keys())}") from None
+            raise _unknown_key(key, _known_keys()) from None
+
+
+def _unknown_key(key: str, known: Iterable[str], who: str = "") -> UserError:
+    """The error for a ``key`` that is none of those ``known``; ``who`` stands before it."""
+    answer = _OF_GRIDS.get(key.partition(".")[0])
+    if answer is not None:
+        return UserError(f"{who}'{key}' is no key of one cell: {answer}")
+    return UserError(f"{who}unknown key '{key}'{nearest(key.lstrip('-'), known, synonyms=synonyms.others())}")
 
 
 def _tail(key: str) -> str:
-    return "" if key in registry.GROUPS else nearest(key, _known_keys())
+    return "" if key in registry.GROUPS else nearest(key, _known_keys(), synonyms=synonyms.others())
 
 
 @functools.cache
-def _known_keys() -> tuple[str, ...]:
-    return (*registry.GROUPS, *leaves(group_files.compose_groups({})))
+def _known_keys() -> Mapping[str, Any]:
+    """Every key of the default configuration, with its value there."""
+    return {**dict.fromkeys(registry.GROUPS), **leaves(group_files.compose_groups({}))}
 
 
 def _assign(config: dict[str, Any], key: str, value: Any, who: str) -> None:
@@ -262,9 +306,9 @@ def _assign(config: dict[str, Any], key: str, value: Any, who: str) -> None:
             # a whole optional mapping may be null (task.source.hub): say which one
             if node is None and ".".join(parents[: i + 1]) in leaves(config):
                 raise UserError(f"{who}'{key}' cannot be set: '{'.'.join(parents[: i + 1])}' is null")
-            raise UserError(f"{who}unknown key '{key}'{nearest(key, [*registry.GROUPS, *leaves(config)])}")
+            raise _unknown_key(key, [*registry.GROUPS, *leaves(config)], who)
     if last not in node:
-        raise UserError(f"{who}unknown key '{key}'{nearest(key, [*registry.GROUPS, *leaves(config)])}")
+        raise _unknown_key(key, [*registry.GROUPS, *leaves(config)], who)
     if isinstance(node[last], str) and isinstance(value, (int, float)):
         value = str(value)  # a name that looks like a number
     node[last] = value

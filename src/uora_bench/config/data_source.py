@@ -8,6 +8,7 @@ from typing import Any
 
 from uora_bench.util.schema import plain
 
+IMAGE_FOLDER = "imagefolder"  # the benchmark of tasks whose data.root is a folder of class folders
 OWN_ROWS = "own"  # the benchmark of tasks whose rows are the user's own files
 
 

@@ -8,9 +8,10 @@ import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
-from uora_bench.config.cell import BackboneConfig, Cell
+from uora_bench.config.cell import BackboneConfig, Cell, Settings
 from uora_bench.config.data_source import OWN_ROWS
 from uora_bench.config.metrics import check_metric
+from uora_bench.config.run_folders import start_folder
 from uora_bench.errors import ImpossiblePair, UserError, nearest
 
 
@@ -79,9 +80,22 @@ def check_pair(cell: Cell) -> None:
         )
 
 
+def check_places(settings: Settings) -> None:
+    """Raise `UserError` for a folder that is to be read and is not there."""
+    root = settings.data_root
+    if root is not None and not Path(root).is_dir():
+        what = "is no folder" if Path(root).exists() else "does not exist"
+        raise UserError(
+            f"data.root='{root}' {what}; name the folder that holds the data, leave the key (and UORA_DATA_DIR) away "
+            "to read from the Hub, or fill one with make prefetch"
+        )
+    if settings.init_from is not None:
+        start_folder(settings.init_from, Path(settings.runs_dir), settings.experiment_name)
+
+
 def check_is_somewhere(backbone: BackboneConfig) -> None:
     """Raise `UserError` for a backbone of the user's own whose folder is not named."""
-    if backbone.path is None and backbone.id is None and backbone.package is None:
+    if all(where is None for where in (backbone.path, backbone.id, backbone.package, backbone.converted_by)):
         raise UserError(f"backbone={backbone.name} is a model of your own: name its folder with backbone.path=<folder>")
 
 

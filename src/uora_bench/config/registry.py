@@ -38,6 +38,7 @@ _TASKS = {
     "instruct": "tasks.InstructOptions",
     "text_local": "own_rows.LocalTextOptions",
     "text_generate": "own_rows.TextGenerateOptions",
+    "prompted": "templates.PromptedOptions",
     "image_classification": "tasks.ImageClassificationOptions",
 }
 
@@ -94,6 +95,11 @@ def file_of(group: str, name: str) -> Path | None:
 def choices(group: str) -> list[str]:
     """Names that ``group=`` accepts, e.g. ``glue/rte``."""
     return sorted(files(group))
+
+
+def is_bundled(group: str, name: str) -> bool:
+    """Whether ``group=name`` comes with the package; else it is somebody's own, or nothing."""
+    return (configs_dir() / group / f"{name}.yaml").is_file()
 
 
 def check_choice(group: str, name: str) -> str:

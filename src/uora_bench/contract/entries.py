@@ -25,6 +25,7 @@ from uora_bench.execution.dry_run import describe
 from uora_bench.execution.run import run_cell
 from uora_bench.grid.expand import expand
 from uora_bench.util.signals import StopRequest
+from uora_bench.util.words import count
 
 TINY = {"encoder": "tiny/nli", "causal_lm": "tiny/restaurants", "vision": "tiny/digits"}  # kind of backbone -> task
 _ROWS = {"train": 256, "dev": 64}
@@ -51,7 +52,7 @@ def check_experiment(name: str, words: Sequence[str]) -> Iterator[Finding]:
     try:
         items = expand([f"experiment={name}", *words]).items
         planned = [(i, i.cell, i.settings) for i in items if i.cell is not None and i.settings is not None]
-        shown = [f"{len(planned)} cells", *dict.fromkeys(f"left out: {i.reason}" for i in items if i.cell is None)]
+        shown = [count(len(planned), "cell"), *dict.fromkeys(f"left out: {i.reason}" for i in items if i.cell is None)]
         yield Finding("composes", "ok", "; ".join(shown))
         for cell in {str((c.method, c.task, c.backbone, c.trainer)): c for _, c, _ in planned}.values():
             preflight(cell)
@@ -76,9 +77,11 @@ def absent(cell: Cell, settings: Settings) -> list[str]:
     return list(dict.fromkeys(map(str, [*rows, *models])))
 
 
-def _has_model(need: needs.Model, root: Path | None) -> bool:
+def _has_model(need: needs.Model | needs.ConvertedModel, root: Path | None) -> bool:
     from huggingface_hub import try_to_load_from_cache
 
+    if isinstance(need, needs.ConvertedModel):
+        return not need.problems(offline.Manifest.read(root or Path())) or offline.converted(need.name) is not None
     if root is not None and not offline.lacking(need.repo, need.revision, root):
         return True
     return isinstance(try_to_load_from_cache(need.repo, "config.json", revision=need.revision), str)

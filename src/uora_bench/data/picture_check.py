@@ -11,6 +11,7 @@ from uora_bench.data import images
 from uora_bench.errors import UserError
 from uora_bench.util import atomic
 from uora_bench.util.notes import note
+from uora_bench.util.words import count
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -33,10 +34,10 @@ def brightest(rows: Dataset, column: str, value_range: images.ValueRange | None,
     path = folder / f"{hashlib.sha256(json.dumps(known).encode()).hexdigest()[:32]}.json"
     try:
         return int(json.loads(path.read_text(encoding="utf-8"))["brightest"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass  # not decoded yet, or the file is cut
     if len(rows) >= _MANY:
-        note(f"{len(rows):,} pictures are decoded once, to know now whether one of them is broken")
+        note(f"{count(len(rows), 'picture')}: each is decoded once, to know now whether one is broken")
     found = 0
     for start in range(0, len(rows), _AT_A_TIME):
         part = rows.select(range(start, min(start + _AT_A_TIME, len(rows))))

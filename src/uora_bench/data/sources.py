@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from uora_bench.config.data_source import DataSource
+from uora_bench.config.data_source import IMAGE_FOLDER, DataSource
 from uora_bench.data import hub, image_folders, images, offline, own_rows
 from uora_bench.data.files import SUFFIXES, join_rows, read_rows
 from uora_bench.errors import UserError, nearest
@@ -26,7 +26,6 @@ from uora_bench.util.seeds import derive
 if TYPE_CHECKING:
     from datasets import Dataset
 
-IMAGE_FOLDER = "imagefolder"  # the benchmark of tasks whose data.root is a folder of class folders
 _SLICE = re.compile(r"^(?P<name>[^\[\]]+)(?:\[(?P<a>(?:\d+%?)?):(?P<b>(?:\d+%?)?)\])?$")
 
 
@@ -42,17 +41,17 @@ class Source:
             raise UserError(f"data.root='{self.root}' is not a folder; see the README for its layout")
         offline.use(self.root)
 
-    def load(self, source: DataSource, split: str) -> Dataset:
+    def load(self, source: DataSource, split: str, shuffle_seed: int | None = None) -> Dataset:
         """The rows of ``split``; ``name[a:b]`` takes a part of one (row numbers or percentages, as ``train[:80%]``),
-        ``a+b`` the rows of two.
+        ``a+b`` the rows of two. ``shuffle_seed``: a part is taken of the rows in random order, and keeps their old one.
 
         Raises:
             UserError: when neither the folder nor the Hub has it, naming the ways out; or for an empty part.
         """
-        parts = [self._part(source, name) for name in split.split("+")]
+        parts = [self._part(source, name, shuffle_seed) for name in split.split("+")]
         return join_rows(parts, f"the parts of split '{split}'")
 
-    def _part(self, source: DataSource, split: str) -> Dataset:
+    def _part(self, source: DataSource, split: str, shuffle_seed: int | None) -> Dataset:
         match = _SLICE.match(split)
         if match is None:
             raise UserError(f"split '{split}' is not of the form name or name[a:b], e.g. train[:80%]")
@@ -64,7 +63,12 @@ class Source:
             raise UserError(
                 f"split '{split}' of {source.benchmark}/{source.dataset} holds no rows ({len(rows)} in all)"
             )
-        return rows.select(range(start, stop))
+        if shuffle_seed is None:
+            return rows.select(range(start, stop))
+        import numpy as np
+
+        order = np.random.default_rng(derive(shuffle_seed, "parts")).permutation(len(rows))
+        return rows.select(np.sort(order[start:stop]))
 
     def _whole(self, source: DataSource, split: str) -> Dataset:
         if source.benchmark == "generated":

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from uora_bench.config.cell import Settings, build_method
 from uora_bench.config.options import MethodOptions
+from uora_bench.config.run_folders import start_folder
 from uora_bench.errors import UserError
 from uora_bench.execution.configuration import ADAPTER, HEAD, read_configuration
 from uora_bench.records.record import Sizes
@@ -100,19 +101,16 @@ def warm_start_file(settings: Settings, method: MethodOptions) -> Path | None:
     given = settings.init_from
     if given is None:
         return None
-    for folder in (Path(given), Path(settings.runs_dir) / settings.experiment_name / given):
-        if (folder / ADAPTER).is_file():
-            try:
-                configuration = read_configuration(folder)
-                configuration.check_file(ADAPTER)
-                check_same_update(build_method(configuration.values["method"]), method)
-            except UserError as error:
-                raise UserError(f"init_from: {error}") from None
-            return folder / ADAPTER
-    raise UserError(
-        f"init_from='{given}' is neither the run folder nor the cell_id (of experiment "
-        f"{settings.experiment_name}) of a finished cell: no {ADAPTER} there"
-    )
+    folder = start_folder(given, Path(settings.runs_dir), settings.experiment_name)
+    if not (folder / ADAPTER).is_file():
+        raise UserError(f"init_from='{given}': no {ADAPTER} in '{folder}', so it is no run folder of a finished cell")
+    try:
+        configuration = read_configuration(folder)
+        configuration.check_file(ADAPTER)
+        check_same_update(build_method(configuration.values["method"]), method)
+    except UserError as error:
+        raise UserError(f"init_from: {error}") from None
+    return folder / ADAPTER
 
 
 def check_same_update(source: MethodOptions, method: MethodOptions) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from uora_bench.config.compose import COMMAND_LINE, Composed, leaves
-from uora_bench.config.preflight import preflight
+from uora_bench.config.preflight import check_places, preflight
+from uora_bench.execution.artifacts import warm_start_file
 
 
 def describe(composed: Composed) -> str:
     """The resolved recipe with the source of every value, the target modules, and exact parameter counts."""
     cell = composed.cell
     preflight(cell)
+    check_places(composed.settings)
+    warm_start_file(composed.settings, cell.method)
     from uora_bench.methods import create_method
     from uora_bench.models import backbones
     from uora_bench.models.targets import find_targets

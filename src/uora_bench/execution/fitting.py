@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from uora_bench.config.cell import HELD_OUT, Cell
+from uora_bench.config.cell import DEV_LOSS, HELD_OUT, Cell
 from uora_bench.data import tokens
 from uora_bench.errors import UserError
 from uora_bench.execution import artifacts
@@ -69,6 +69,8 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
         wanted = {r: rows for r, rows in job.rows.items() if r != HELD_OUT or method.auxiliary() is not None}
         learnt = ("train", HELD_OUT)
         encoded = {role: task.encode(rows, loaded.processor, role in learnt) for role, rows in wanted.items()}
+        if cell.trainer.patience is not None:
+            encoded[DEV_LOSS] = task.encode(wanted["dev"], loaded.processor, training=True)
         empty = [role for role, split in encoded.items() if not len(split)]
         if empty:
             raise UserError(f"task.too_long=drop leaves no row of {empty[0]}; raise task.max_length")
@@ -124,7 +126,8 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
             provenance={
                 "backbone": loaded.origin,
                 "forward": method.forward_paths(),
-                "too_long": {role: split.too_long for role, split in encoded.items() if split.too_long},
+                "too_long": {role: encoded[role].too_long for role in wanted if encoded[role].too_long},
+                "stopped_early": history.stopped,
                 **({"cpu_ops": passes} if passes else {}),
                 **({"outputs": outputs} if outputs else {}),
                 **({"merge_check": merge_problem} if merge_problem else {}),
@@ -135,7 +138,10 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
         # the record is there, so the state to resume from is no longer needed; the best weights stay
         checkpoints.remove_states()
         if merge_problem and not sharded:
-            print(f"note: the merge check {merge_problem}; the scores are of the unmerged model", file=sys.stderr)
+            print(
+                f"note: the check that merging changes no logits {merge_problem}; the scores are of the unmerged model",
+                file=sys.stderr,
+            )
         return done
     finally:
         with watch.measure("record"):

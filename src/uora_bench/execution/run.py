@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from uora_bench.config.cell import HELD_OUT, Cell, fingerprint_of
 from uora_bench.config.compose import Composed
-from uora_bench.config.preflight import preflight
+from uora_bench.config.preflight import check_places, preflight
 from uora_bench.errors import Busy, CellError, Interrupted, UserError, failure_kind
 from uora_bench.execution import artifacts, fitting
 from uora_bench.execution.job import Job, is_main
@@ -61,6 +61,7 @@ def run_cell(composed: Composed, overrides: list[str], stop: StopRequest, starte
     started = time.perf_counter() if started is None else started
     cell, settings = composed.cell, composed.settings
     preflight(cell)
+    check_places(settings)
     from uora_bench.data import picture_check, sources
     from uora_bench.methods import create_method
     from uora_bench.models import backbones
@@ -89,6 +90,7 @@ def run_cell(composed: Composed, overrides: list[str], stop: StopRequest, starte
     cell_id = cell.cell_id(fingerprint_of(fingerprints))
     job = Job(cell, settings, composed, cell_id, fingerprints, rows, task, overrides, started, {}, watch)
     _check_expected(job)
+    job.check_secrets()
     if _already_done(job):
         return Ended(0, cell_id, job.record_folder)
     with watch.measure("import"):
@@ -177,7 +179,7 @@ def _lock(job: Job, held: ExitStack) -> None:
     # one beside the run folder (force=true empties the folder itself), one beside the record: either may be shared
     for path in (job.folder.with_suffix(".lock"), job.record_folder / f".{job.cell_id}.lock"):
         try:
-            held.enter_context(FileLock(path, timeout=0))
+            held.enter_context(FileLock(path, timeout=0.5))  # a plan that looks holds it for a moment
         except Timeout:
             raise Busy(
                 f"cell {job.cell_id} is being run by another process (lock '{path}'); wait for it, or stop it first"
@@ -199,7 +201,7 @@ def _run_locked(job: Job, method: Method, start_adapter: Path | None, stop: Stop
         finished = fitting.fit(job, method, start_adapter, stop)
     except (UserError, Interrupted):
         raise
-    except Exception as error:  # noqa: BLE001 - whatever it is, the cell failed and the record says why
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, the cell failed and the record says why
         return _fail(job, error)
     (job.folder / _FORCED).unlink(missing_ok=True)
     if finished is not None:
@@ -208,7 +210,7 @@ def _run_locked(job: Job, method: Method, start_adapter: Path | None, stop: Stop
     return 0
 
 
-def _fail(job: Job, error: Exception) -> int:
+def _fail(job: Job, error: Exception | SystemExit) -> int:
     reason = f"{type(error).__name__}: {error}" if not isinstance(error, CellError) else str(error)
     for folder in (job.settings.runs_dir, job.settings.results_dir, job.settings.data_root or ""):
         reason = reason.replace(str(Path(folder).absolute()), "…").replace(folder, "…") if folder else reason
@@ -242,16 +244,22 @@ def _is_full(error: BaseException | None) -> bool:
 
 
 def summary(record: CellRecord) -> str:
-    """One line with the score under every rule; which split served as what is part of it."""
+    """One line with the score under every rule, equal scores once; which split served as what is part of it."""
     metric = record.metric
-    parts = []
+    chosen: dict[str, list[tuple[str, int | None]]] = {}  # scores -> rule and epoch of those that have them
     for rule, result in record.scores.items():
-        for split, values in result.scores.items():
-            if metric.primary in values:
-                where = f", epoch {result.epoch}" if result.epoch is not None else ""
-                parts.append(
-                    f"{split} {metric.primary} {values[metric.primary] * metric.scale:.2f} (rule {rule}{where})"
-                )
+        shown = [
+            f"{split} {metric.primary} {values[metric.primary] * metric.scale:.2f}"
+            for split, values in result.scores.items()
+            if metric.primary in values
+        ]
+        if shown:
+            chosen.setdefault(", ".join(shown), []).append((rule, result.epoch))
+    parts = []
+    for scores, found in chosen.items():
+        epochs = list(dict.fromkeys(str(epoch) for _, epoch in found if epoch is not None))
+        where = f", epoch{'s' if len(epochs) > 1 else ''} {', '.join(epochs)}" if epochs else ""
+        parts.append(f"{scores} (rule{'s' if len(found) > 1 else ''} {', '.join(rule for rule, _ in found)}{where})")
     return f"{record.label} [{record.cell_id}]: {'; '.join(parts)}; dev = {record.splits['dev'].name}"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import netrc
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -83,13 +84,7 @@ def start(
     wish = os.environ.get("WANDB_MODE", "online")
     if config.name == "none" or wish == "disabled":
         return Tracker()
-    mode = config.mode
-    if mode == "auto":
-        mode = "online" if has_key() and wish == "online" else "offline"
-    elif mode == "online" and not has_key():
-        raise UserError(
-            "tracker.mode=online needs a key: run `wandb login`, or use tracker.mode=offline or tracker=none"
-        )
+    why = _why_offline(config.mode, wish)
     os.environ.setdefault("WANDB_SILENT", "true")
     import wandb
 
@@ -108,7 +103,7 @@ def start(
         bounds: dict[str, Any] = {"init_timeout": config.timeout, "finish_timeout": max(60.0, config.timeout)}
         return wandb.Settings(**bounds, silent=True, console="off", disable_git=True)
 
-    if mode == "online":
+    if why is None:
         try:
             resume: Any = "allow" if resumed else None
             return _Wandb(wandb.init(mode="online", resume=resume, settings=settings(), **arguments))
@@ -118,11 +113,32 @@ def start(
                 raise UserError(
                     f"W&B does not answer ({first}); use tracker.mode=auto, offline, or tracker=none"
                 ) from None
-            print(f"W&B does not answer ({first}); going on offline, `wandb sync` sends the run later", file=sys.stderr)
+            why = f"the server does not answer ({first})"
             wandb.teardown()  # the id is taken in this process otherwise
             for failed in (folder / "wandb").glob("run-*"):
                 shutil.rmtree(failed, ignore_errors=True)
+    runs = f"{shlex.quote(str(folder))}/wandb/offline-run-*"
+    print(f"W&B: going on offline, {why}; send the curves later: wandb sync --yes {runs}", file=sys.stderr)
     return _Wandb(wandb.init(mode="offline", settings=settings(), **arguments))
+
+
+def _why_offline(mode: str, wish: str) -> str | None:
+    """Why a run of ``tracker.mode`` is not even tried online (``wish``: of WANDB_MODE); None: it is.
+
+    Raises:
+        UserError: for ``online`` without a key.
+    """
+    if mode == "online":
+        if not has_key():
+            raise UserError(
+                "tracker.mode=online needs a key: run `wandb login`, or use tracker.mode=offline or tracker=none"
+            )
+        return None
+    if mode == "offline":
+        return "as tracker.mode=offline says"
+    if wish != "online":
+        return f"as WANDB_MODE={wish} says"
+    return None if has_key() else "as no key is configured (`wandb login` does it; tracker=none records no curves)"
 
 
 def has_key() -> bool:

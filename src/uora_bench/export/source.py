@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from uora_bench.config.cell import Cell, Settings
+from uora_bench.config.run_folders import cells_below, full_id
 from uora_bench.errors import UserError, nearest
 from uora_bench.execution.configuration import ADAPTER, CONFIGURATION, HEAD, Configuration, Native, read_configuration
 from uora_bench.records.record import CellRecord, find_record, record_path
@@ -90,7 +91,7 @@ class Source:
 
 
 def find_run(name: str, runs: str, experiment: str | None = None) -> Path:
-    """The run folder that ``name`` (a folder or a cell_id under ``<runs>/*/``) stands for.
+    """The run folder that ``name`` (a folder, or how a cell_id under ``<runs>/*/`` begins) stands for.
 
     Raises:
         UserError: when nothing fits, or several experiments have the cell.
@@ -102,24 +103,25 @@ def find_run(name: str, runs: str, experiment: str | None = None) -> Path:
         raise UserError(
             f"'{name}' is no folder, and there is no '{runs}' to look for a cell_id in; set runs.dir=<folder>"
         )
-    experiments = sorted(f.name for f in root.iterdir() if f.is_dir())
+    experiments = sorted(cells_below(root))
     if experiment is not None:
         if experiment not in experiments:
             raise UserError(f"experiment={experiment}: '{runs}' has no such{nearest(experiment, experiments)}")
         experiments = [experiment]
-    cells = {e: {f.name for f in (root / e).iterdir() if f.is_dir()} for e in experiments}
-    holders = [e for e in experiments if name in cells[e]]
+    cells = {e: cells_below(root / e) for e in experiments}
+    known = sorted({c for names in cells.values() for c in names})
+    found = full_id(name, known)
+    holders = [e for e in experiments if found in cells[e]]
     if len(holders) > 1:
         raise UserError(
-            f"cell {name} is in several experiments ({', '.join(holders)}); take one with experiment=<name>"
+            f"cell {found} is in several experiments ({', '.join(holders)}); take one with experiment=<name>"
         )
-    if not holders:
-        known = sorted({c for names in cells.values() for c in names})
+    if found is None:
         raise UserError(
             f"'{name}' is neither a run folder nor a cell_id under '{runs}'"
             f"{nearest(name, known) or ', which is empty; run a cell first, or set runs.dir=<folder>'}"
         )
-    return root / holders[0] / name
+    return root / holders[0] / found
 
 
 def read_source(folder: Path) -> Source:

@@ -14,6 +14,7 @@ from typing import Any
 
 from uora_bench.config.cell import Cell, key_of
 from uora_bench.config.compose import leaves
+from uora_bench.config.run_folders import start_name
 from uora_bench.errors import UserError
 from uora_bench.grid.expand import Planned
 from uora_bench.grid.model import Item, State
@@ -98,8 +99,10 @@ class Matcher:
         """The cell_id it starts from: "" when that is not known yet, None for a cell that starts afresh."""
         if planned.after is not None:
             return self.done.get(planned.after, "")
-        given = planned.settings.init_from if planned.settings is not None else None
-        return Path(given).name if given is not None else None
+        settings = planned.settings
+        if settings is None or settings.init_from is None:
+            return None
+        return start_name(settings.init_from, Path(settings.runs_dir), settings.experiment_name)
 
 
 class Comparison:

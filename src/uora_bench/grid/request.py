@@ -43,7 +43,7 @@ def read_request(words: list[str], launcher: str = "print") -> GridRequest:
     experiment: str | None = None
     options: dict[str, Any] = {}
     axes: dict[str, list[str]] = {}
-    for word in synonyms.canonical(words):
+    for word in synonyms.canonical_once(words):
         key, _, text = word.partition("=")
         if key in OWN or key.startswith("launcher."):
             if not text:

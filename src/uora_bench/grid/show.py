@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from uora_bench.grid.model import OPEN, Item, Plan, State
+from uora_bench.util.words import count
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -74,27 +75,33 @@ def totals(plan: Plan) -> list[str]:
     states = Counter(item.state for item in plan.items)
     order: tuple[State, ...] = ("done", "stale", "failed", "running", "queued", "todo", "skip")
     counts = " · ".join(f"{states[s]} {NAMES.get(s, s)}" for s in order if states[s])
-    lines = [f"{len(plan.items)} cells: {counts}"]
+    lines = [f"{count(len(plan.items), 'cell')}: {counts}"]
     open_items = [item for item in plan.items if item.state in OPEN]
     known = [item for item in open_items if item.seconds is not None]
     if known:
         total = sum(float(i.seconds or 0) * i.processes for i in known)  # GPU-hours, where the records are of GPUs
         hours = f"{total / 3600:.1f} device hours" if total >= 3600 else f"{duration(total)} on one device"
         unknown = len(open_items) - len(known)
-        more = f", and {unknown} cells without a like record" if unknown else ""
+        more = f", and {count(unknown, 'cell')} without a like record" if unknown else ""
         recorded = [i.memory_bytes for i in known if i.memory_bytes is not None and not i.memory_traced]
         largest = f"; the largest takes {memory(max(recorded))}" if recorded else ""
         lines.append(
-            f"to run: {len(open_items)} cells, {hours}{more}{largest}; "
+            f"to run: {count(len(open_items), 'cell')}, {hours}{more}{largest}; "
             f"estimated from {known[0].basis}" + (" and others" if len({i.basis for i in known}) > 1 else "")
         )
     elif open_items:
-        lines.append(f"to run: {len(open_items)} cells; no record of like cells to estimate their time from")
+        lines.append(f"to run: {count(len(open_items), 'cell')}; no record of like cells to estimate their time from")
     traced = [item.memory_bytes or 0 for item in open_items if item.memory_traced]
     if traced:
         most = memory(max(traced), True)
         lines.append(f"memory with ~ is that of a training step traced at the longest input, no record: {most} at most")
     return lines
+
+
+def duplicates(number: int) -> str:
+    """What to say of ``number`` rows that were left out."""
+    what = "is the same cell as one before and was" if number == 1 else "are the same cell as one before and were"
+    return f"{count(number, 'row')} {what} left out"
 
 
 def show(plan: Plan, notes: list[str], console: Console, note: str = "") -> None:

@@ -113,6 +113,7 @@ class Provenance:
     cpu_ops: dict[str, str] = field(default_factory=dict)  # operations replaced on a CPU
     outputs: dict[str, str] = field(default_factory=dict)  # split -> file beside the record with the texts written
     too_long: dict[str, int] = field(default_factory=dict)  # role -> rows that the option task.too_long cut or left out
+    stopped_early: int | None = None  # the optimizer step at which trainer.patience ended the run
     merge_check: str | None = None  # why the merged model was not compared, or how it differs
     failure: Failure | None = None
     judge: Judge | None = None  # of grades beside the record: added by reports, not in the file

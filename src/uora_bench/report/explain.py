@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from uora_bench.config.data_source import OWN_ROWS
+from uora_bench.config.data_source import IMAGE_FOLDER, OWN_ROWS
 from uora_bench.errors import UserError, nearest
 from uora_bench.grid.request import GridRequest
 from uora_bench.grid.table_spec import Rule, TableSpec
@@ -18,6 +18,7 @@ from uora_bench.report.collect import Run
 from uora_bench.report.kinds import RecordKind, owner
 from uora_bench.report.model import Entry, Row, Score, Table
 from uora_bench.report.notes import RULES
+from uora_bench.util.words import count
 
 
 def explain(words: list[str], results: Path, rule: Rule | None, kinds: Sequence[RecordKind] = ()) -> str:
@@ -38,6 +39,8 @@ def explain(words: list[str], results: Path, rule: Rule | None, kinds: Sequence[
     title = " · ".join(text for text in (name, block, row.label, label) if text)
     index, kind = labels.index(label), owner(name, kinds)
     column, entry = table.shown[index], row.shown[index]
+    if entry.published is None and (absent := write.missing_records(table, results)):
+        raise UserError(f"{absent}, and no number was published; run some cells: uora-bench sweep experiment={name}")
     if kind is not None:
         return "\n".join(kind.explain(title, column, entry, results))
     if column is table.average:
@@ -83,7 +86,7 @@ def _row(table: Table, given: str, block: str | None) -> tuple[str, Row]:
 def _entry(title: str, table: Table, column: Score, entry: Entry) -> list[str]:
     ours, digits = entry.ours, column.decimals + 2
     lines = [f"{title}: {_shown(ours.value, column.decimals)}",
-             f"  {ours.aggregate} of {ours.n} of {ours.planned} seeds; {column.metric} on {column.split} × "
+             f"  {ours.aggregate} of {ours.n} of {count(ours.planned, 'seed')}; {column.metric} on {column.split} × "
              f"{column.scale:g}"]  # fmt: skip
     if ours.value is not None:
         spread = "" if ours.std is None else f", standard deviation {ours.std:.{digits}f}"
@@ -109,7 +112,7 @@ def _average(title: str, table: Table, block: str, row: Row, average: Entry, own
     lines.append(f"  rule {table.rule}: {RULES[table.rule]}")
     for column, ours in averaged:
         words = shlex.join([table.name, row.label, column.label, *([block] if block else []), *own])
-        seeds = f"{ours.n} of {ours.planned} seeds"
+        seeds = f"{ours.n} of {count(ours.planned, 'seed')}"
         lines.append(f"  {column.label}: {_shown(ours.value, column.decimals + 2)} ({seeds}; explain {words})")
     if average.ours.by_seed:
         each = ", ".join(f"seed {seed}: {one:.{decimals + 2}f}" for seed, one in average.ours.by_seed.items())
@@ -148,8 +151,11 @@ def _cell(run: Run, number: Number, rule: str, column: Score) -> list[str]:
 
 def command(run: Run) -> str:
     """The command line that makes this cell, with the adapter it started from where it did. Folders of the machine it
-    was made on are named by what has to be in them, and ``expect_cell_id`` has the run refuse anything else."""
-    words = [*run.overrides, *(_folders(run.recorded, run.overrides) if run.recorded is not None else ())]
+    was made on are named by what has to be in them, and with the ``expect_cell_id`` of a recorded cell the run refuses
+    anything else."""
+    words = list(run.overrides)
+    if run.recorded is not None:
+        words += [*_folders(run.recorded, words), f"expect_cell_id={run.recorded.cell_id}"]
     origin = run.recorded.provenance.init_from if run.recorded is not None else None
     if origin and not any(word.startswith("init_from=") for word in words):
         words.append(f"init_from=runs/{run.record.experiment}/{origin}")
@@ -166,11 +172,13 @@ def _folders(record: CellRecord, said: Sequence[str]) -> list[str]:
         own = source["benchmark"] == OWN_ROWS  # one file, or what is in a folder of its own
         place = f"task.path=<{source['dataset']}" if own else f"data.root=<folder with {source['benchmark']}/"
         words.append(f"{place}: {files}>" if own else f"{place}{source['dataset']}/: {files}>")
-    elif source["benchmark"] == "imagefolder":
+    elif source["benchmark"] == IMAGE_FOLDER:
         words.append("data.root=<the folder of pictures>")
+    elif source["benchmark"] != "generated" and known.rows_from is None:  # an older record
+        where = f"{source['benchmark']}/{source['dataset']}/"
+        words.append(f"data.root=<folder with {where}, unless it was the Hub: the record does not say>")
     if record.cell.get("metric"):
         words.append(
             f"task.metric.name=<{record.metric.name.removeprefix('local/')}.py of sha256 {record.cell['metric']}>"
         )
-    words = [word for word in words if not any(w.startswith(word.split("=", 1)[0] + "=") for w in said)]
-    return [*words, f"expect_cell_id={record.cell_id}"] if words else []
+    return [word for word in words if not any(w.startswith(word.split("=", 1)[0] + "=") for w in said)]

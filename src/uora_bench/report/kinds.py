@@ -25,6 +25,9 @@ class RecordKind(Protocol):
     def names(self, results: Path) -> list[str]:
         """The folders of this kind that hold records."""
 
+    def is_bundled(self, name: str) -> bool:
+        """Whether the folder is that of an experiment of the package, rather than of a user's own."""
+
     def tables_of(self, name: str, results: Path, library: Library | None) -> list[Table]:
         """The tables of one folder."""
 

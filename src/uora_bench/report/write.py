@@ -10,11 +10,13 @@ from uora_bench.errors import UserError
 from uora_bench.grid import preset
 from uora_bench.grid.request import GridRequest
 from uora_bench.grid.table_spec import Rule
+from uora_bench.records.record import record_paths
 from uora_bench.report import collect, csv_file, latex, markdown, published, table
 from uora_bench.report.kinds import RecordKind, owner
 from uora_bench.report.model import Table
 from uora_bench.util import atomic
 
+OWN = "own"  # below tables/ and figures/: those of experiments that do not come with the package
 TRIALS = ("quickstart", "scratch")  # everybody's own: a table of them is there when asked for, and in no list
 FORMATS: dict[str, Callable[[Table], str]] = {"md": markdown.render, "csv": csv_file.render, "tex": latex.render}
 
@@ -48,16 +50,70 @@ def make_table(
     return table.build(collect.collect(request, results), library, rule)
 
 
+def is_bundled(name: str, kinds: Sequence[RecordKind] = ()) -> bool:
+    """Whether the folder of records ``name`` is that of an experiment of the package, rather than of a user's own."""
+    kind = owner(name, kinds)
+    return registry.is_bundled("experiment", name) if kind is None else kind.is_bundled(name)
+
+
 def all_tables(
     results: Path, rule: Rule | None = None, names: Iterable[str] | None = None, kinds: Sequence[RecordKind] = ()
 ) -> list[Table]:
-    """The tables of ``names``; where None all of `experiments`, and without a ``rule`` those of other ``kinds``."""
+    """The tables of ``names``; where None of all `experiments`, and without a ``rule`` those of other ``kinds``."""
     known = published_library()
-    wanted = experiments(results, kinds) if names is None else names
-    own = [make_table(GridRequest(name, "print"), results, known, rule) for name in wanted]
-    if names is not None or rule is not None:  # nothing was chosen by a rule where nothing was trained
-        return own
-    return own + [one for kind in kinds for name in kind.names(results) for one in kind.tables_of(name, results, known)]
+    found: list[Table] = []
+    for name in every_name(results, rule, kinds) if names is None else names:
+        kind = owner(name, kinds)
+        request = GridRequest(name, "print")
+        found += kind.tables_of(name, results, known) if kind else [make_table(request, results, known, rule)]
+    return found
+
+
+def every_name(results: Path, rule: Rule | None, kinds: Sequence[RecordKind] = ()) -> list[str]:
+    """`experiments`, and without a ``rule`` the folders of other ``kinds``."""
+    # nothing was chosen by a rule where nothing was trained
+    others = [name for kind in kinds for name in kind.names(results)] if rule is None else []
+    return [*experiments(results, kinds), *others]
+
+
+def table_files(
+    results: Path, rule: Rule | None = None, kinds: Sequence[RecordKind] = (), own: bool = True
+) -> tuple[dict[Path, str], list[str]]:
+    """All tables as `files` gives them, those of a user's ``own`` experiments in a folder `OWN` with a list of its own;
+    and the experiments that are left out, because they have neither records nor a file there already.
+
+    Raises:
+        UserError: when nothing is there.
+    """
+    folder = results / "tables" if rule is None else results / "tables" / rule
+    names, absent = list[str](), list[str]()
+    for name in every_name(results, rule, kinds):
+        there = record_paths(results / "records" / name) or (folder / f"{name}.md").is_file()
+        (names if there else absent).append(name)
+    if not names:
+        raise nothing_recorded(results)
+    bundled = [name for name in names if is_bundled(name, kinds)]
+    contents = files(all_tables(results, rule, bundled, kinds), folder) if bundled else {}
+    if own and (rest := [name for name in names if name not in bundled]):
+        contents |= files(all_tables(results, rule, rest, kinds), folder / OWN)
+    return contents, absent
+
+
+def nothing_recorded(results: Path) -> UserError:
+    """The error for a folder without any record."""
+    return UserError(
+        f"no records in '{results / 'records'}'; run a cell first (make run), or name another folder: results.dir=…"
+    )
+
+
+def missing_records(table: Table, results: Path) -> str:
+    """What to say of a table none of whose cells has a record; "" for any other."""
+    if any(run.status != "missing" for row in table.rows for run in row.runs):
+        return ""
+    name, place = table.name, results / "records"
+    if record_paths(place / name):
+        return f"the records of {name} in '{place}' are of other cells than these"
+    return f"no records of {name} in '{place}'"
 
 
 def files(tables: Iterable[Table], folder: Path) -> dict[Path, str]:

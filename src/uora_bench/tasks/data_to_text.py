@@ -6,6 +6,7 @@ Training is on pairs; evaluation groups the references of one meaning representa
 from __future__ import annotations
 
 import re
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
 from uora_bench.config.options.tasks import DataToTextOptions
@@ -34,6 +35,9 @@ class DataToText(Writes):
         self.check_columns(rows, *self.config.columns)
         for name in self.config.columns:
             self.check_texts(rows, name)
+
+    def items(self, rows: Dataset) -> list[Hashable]:
+        return list(rows[self.config.columns[0]])
 
     def texts(self, rows: Dataset) -> tuple[list[str], list[str]]:
         meaning, text = self.config.columns

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from uora_bench.config import synonyms
 from uora_bench.errors import UserError, nearest
 from uora_bench.theory import presets
 from uora_bench.theory.parameters import KINDS
@@ -70,6 +71,7 @@ def read_request(words: list[str]) -> TheoryRequest:
         UserError: for a word that cannot be read, an unknown experiment, key or value.
     """
     split = [_split(word) for word in words]
+    synonyms.check_once(words)
     chosen = [(key, text) for key, text in split if key in _CHOICES]
     if not chosen:
         raise UserError("say which experiment: figure=1, table=1 or experiment=NAME (uora-bench theory list)")

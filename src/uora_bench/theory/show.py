@@ -11,6 +11,7 @@ from uora_bench.theory.record import TheoryRecord
 from uora_bench.theory.request import TheoryRequest
 from uora_bench.theory.run import Outcome
 from uora_bench.util.schema import plain
+from uora_bench.util.words import count
 
 _SHOWN = 8  # values of x for which a line is printed
 
@@ -26,7 +27,7 @@ def plan(request: TheoryRequest) -> list[str]:
         values = " ".join(f"{k}={_text(v)}" for k, v in plain(cell.parameters).items() if v is not None)
         lines.append(f"  [{cell_id}] {cell.label} · seed {cell.seed} · {cell.repetitions} repetitions: {state}")
         lines.append(f"    {values}")
-    return [*lines, f"{len(request.cells)} cells; records in {request.folder}"]
+    return [*lines, f"{count(len(request.cells), 'cell')}; records in {request.folder}"]
 
 
 def lines(record: TheoryRecord, variant: str) -> list[str]:
@@ -78,9 +79,8 @@ def summary(request: TheoryRequest, outcome: Outcome) -> str:
     parts += [f"{outcome.failed} failed"] if outcome.failed else []
     parts += [f"{outcome.busy} with another process"] if outcome.busy else []
     again = " (force=true reruns)" if outcome.found and not outcome.computed else ""
-    line = (
-        f"{request.preset.name}: {', '.join(parts)} of {len(request.cells)} cells{again}; records in {request.folder}"
-    )
+    cells = count(len(request.cells), "cell")
+    line = f"{request.preset.name}: {', '.join(parts)} of {cells}{again}; records in {request.folder}"
     own = {presets.key_of(cell.canonical()) for cell in presets.expand(request.preset)}
     if request.experiment == f"{presets.PREFIX}{request.preset.name}" and any(
         presets.key_of(cell.canonical()) not in own for cell in request.cells

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from uora_bench.config.run_folders import start_name
 from uora_bench.errors import UserError
 from uora_bench.grid.launch import failure
 from uora_bench.grid.model import Item, Plan
@@ -95,7 +96,8 @@ class Running:
         """Start a child; an `Outcome` at once when it cannot be."""
         extra: list[str] = []
         given = [w.split("=", 1)[1] for w in self.item.overrides if w.startswith("init_from=")]
-        self.started_from = Path(given[-1]).name if given else None
+        runs, experiment = Path(self.plan.runs_dir), self.plan.experiment
+        self.started_from = start_name(given[-1], runs, experiment) if given else None
         if self.item.after is not None:
             self.started_from = finished(self.plan, self.item.after)
             if self.started_from is None:
@@ -103,6 +105,8 @@ class Running:
             extra.append(f"init_from={self.started_from}")
         if self.micro is not None:
             extra += [f"trainer.micro_batch_size={self.micro}", f"trainer.eval_batch_size={self.evaluation}"]
+        changed = {word.partition("=")[0] for word in extra}
+        words = [*(word for word in self.item.overrides if word.partition("=")[0] not in changed), *extra]
         launch = {"launcher": self.launcher, "shared": self.shared}
         retried = [a for a in self._attempts() if a.kind not in ("done", "interrupted")]
         facts = {**launch, "earlier_failures": [f"{a.kind}: {a.reason}" for a in retried[-5:]]}
@@ -114,11 +118,11 @@ class Running:
             launched.LAUNCH: json.dumps(facts),
             "PYTHONUNBUFFERED": "1",
         }
-        command = [sys.executable, _CHILD, str(os.getpid()), *self._command(), *self.item.overrides, *extra]
+        command = [sys.executable, _CHILD, str(os.getpid()), *self._command(), *words]
         lease = attempts.read_lease(self.attempts_folder, self.item.key)
         self.before = failure.stamp(self.plan, lease.cell_id if lease is not None else None)
         try:
-            self._spawn(command, environment, " ".join([*self.item.overrides, *extra]))
+            self._spawn(command, environment, " ".join(words))
         except OSError as error:  # a full disk, no more processes: this cell's failure, not the grid's
             return Outcome("failed", "crash", f"could not be started: {error}", time.monotonic() - self.begun)
         self.started, self.clock, self._ended, self.timed_out = _now(), time.monotonic(), None, False

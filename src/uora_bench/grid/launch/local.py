@@ -22,6 +22,7 @@ from uora_bench.grid.launch.attempt import Outcome, Policy, Running, finished
 from uora_bench.grid.launch.slots import Allocation, Slots, find
 from uora_bench.grid.model import Item, Plan
 from uora_bench.records import attempts
+from uora_bench.util.words import count
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -215,15 +216,15 @@ def _closing(plan: Plan, grid: _Queue, failed: list[tuple[Item, Outcome]], conso
     done = sum(item.state == "done" for item in plan.items) + grid.done
     skipped = len(plan.in_state("skip"))
     total = len(plan.items) - skipped
-    parts = [f"{done} of {total} cells are done"]
+    parts = [f"{done} of {count(total, 'cell')} done"]
     if failed:
         parts.append(f"{len(failed)} failed")
     if grid.stopped is not None:
-        parts.append(f"{total - done - len(failed)} are left")
+        parts.append(f"{total - done - len(failed)} left")
     say(f"{plan.experiment}: {', '.join(parts)}; records: {plan.records}")
     for item, outcome in failed:
         say(f"  failed: {item.label}: {outcome.reason} ({plan.folder / 'logs' / (item.key + '.log')})")
-    for line in offline_runs.lines(plan.folder):
+    for line in offline_runs.lines(plan):
         say(line)
 
 

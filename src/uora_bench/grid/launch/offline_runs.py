@@ -5,6 +5,10 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from uora_bench.grid.model import Plan
+from uora_bench.records import attempts
+from uora_bench.util.words import count
+
 
 def find(folder: Path) -> list[Path]:
     """The offline run folders below a grid's folder, oldest first: a resumed cell has one per start, all of one id, and
@@ -13,14 +17,19 @@ def find(folder: Path) -> list[Path]:
     return sorted(found, key=lambda p: p.name)
 
 
-def lines(folder: Path) -> list[str]:
-    """What to say of them: nothing, when there are none."""
-    runs = find(folder)
-    if not runs:
+def lines(plan: Plan) -> list[str]:
+    """What to say of those of the plan's own cells that have a tracker: nothing, when there are none."""
+    there = {p.parent.parent.name for p in find(plan.folder)}
+    leases = attempts.attempts_folder(Path(plan.runs_dir), plan.experiment)
+    cells = set[str]()
+    for item in plan.items:
+        if "tracker=none" not in item.overrides:
+            lease = attempts.read_lease(leases, item.key)
+            cells |= {cell_id for cell_id in (item.cell_id, lease and lease.cell_id) if cell_id in there}
+    if not cells:
         return []
-    cells = len({p.parent.parent.name for p in runs})
-    where = shlex.quote(str(folder))
+    which = "*" if cells == there else next(iter(cells)) if len(cells) == 1 else f"{{{','.join(sorted(cells))}}}"
     return [
-        f"W&B: {cells} run{'s' if cells > 1 else ''} recorded offline; send {'them' if cells > 1 else 'it'} with",
-        f"  wandb sync --yes {where}/*/wandb/offline-run-*",
+        f"W&B: {count(len(cells), 'run')} recorded offline; send {'them' if len(cells) > 1 else 'it'} with",
+        f"  wandb sync --yes {shlex.quote(str(plan.folder))}/{which}/wandb/offline-run-*",
     ]

@@ -246,10 +246,10 @@ def _place(request: GridRequest) -> tuple[Path, str]:
 
 
 def _plan(request: GridRequest, options: SlurmOptions | None, runs: Path, name: str) -> tuple[Plan, list[str]]:
-    from uora_bench.grid import build
+    from uora_bench.grid import build, show
 
     plan, cells = build.build(request, options.processes if options else None, queued(runs, name))
-    duplicates = f"{cells.duplicates} rows are the same cell as one before and were left out"
+    duplicates = show.duplicates(cells.duplicates)
     return plan, [duplicates] if cells.duplicates else []
 
 
@@ -304,7 +304,7 @@ def report(request: GridRequest, collect: bool, console: Console) -> int:
         for item in _lost(plan, jobs):
             _note(plan, item, jobs[item.key], ended.get(jobs[item.key].job))
         plan, _ = _plan(request, options, runs, name)
-        notes += offline_runs.lines(plan.folder)
+        notes += offline_runs.lines(plan)
     _show(plan, notes, console)
     if not collect:
         return 0

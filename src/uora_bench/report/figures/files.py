@@ -15,6 +15,7 @@ from uora_bench.report.figures import alpha, canvas, costs, curves, published, r
 from uora_bench.report.kinds import RecordKind, owner
 from uora_bench.report.model import Table
 from uora_bench.util import atomic
+from uora_bench.util.words import count
 
 _MODULES = (costs, curves, refreshes, alpha, published)
 
@@ -45,37 +46,42 @@ def command(
     Raises:
         UserError: for an unknown experiment, without matplotlib, and for a difference that ``check`` found.
     """
-    trained = write.experiments(results, kinds)
-    # nothing was chosen by a rule where nothing was trained
-    others = [one for kind in kinds for one in kind.names(results)] if rule is None else []
-    known = [*trained, *write.TRIALS, *others]
+    every = write.every_name(results, rule, kinds)
+    known = [*every, *write.TRIALS]
     if name is not None and name not in known:
         raise UserError(f"no experiment '{name}' with records{nearest(name, known)}")
     folder = results / "figures" if rule is None else results / "figures" / rule
-    found: list[FigureSpec] = []
+    found: list[tuple[Path, FigureSpec]] = []
     library = write.published_library()
-    for experiment in [name] if name else [*trained, *others]:
-        kind = owner(experiment, kinds)
+    for experiment in [name] if name else every:
+        bundled = write.is_bundled(experiment, kinds)
+        if check and not bundled:
+            continue
+        place, kind = folder if bundled else folder / write.OWN, owner(experiment, kinds)
         if kind is not None:
-            found += kind.figures_of(experiment, results)
+            found += [(place, spec) for spec in kind.figures_of(experiment, results)]
             continue
         collection = collect.collect(GridRequest(experiment, "print"), results)
         if any(run.status == "done" for run in collection.runs):
-            found += figure_specs(table.build(collection, library, rule), collection)
+            specs = figure_specs(table.build(collection, library, rule), collection)
+            found += [(place, spec) for spec in specs]
         elif name:
             raise UserError(f"'{name}' has no finished record in '{results / 'records'}'; run some of its cells first")
     if check:
         # the pictures are bytes of one version of matplotlib
-        expected = {folder / f"{spec.name}.{kind}": None for spec in found for kind in ("svg", "png")}
-        write.check({**expected, **{folder / f"{s.name}.csv": s.data for s in found}}, "figures", alone=name is None)
-        print(f"{len(found)} figures in {folder} are what the records give")
+        expected = {folder / f"{spec.name}.{kind}": None for _, spec in found for kind in ("svg", "png")}
+        data = {folder / f"{spec.name}.csv": spec.data for _, spec in found}
+        write.check({**expected, **data}, "figures", alone=name is None)
+        print(f"{count(len(found), 'figure')} in {folder}: all as the records give them")
         return 0
+    if not found and not any((results / "records").glob("*/*.json")):
+        raise write.nothing_recorded(results)
     if found:
         canvas.require()
-    for spec in found:
-        for path in _write(canvas.render(spec), folder):
+    for place, spec in found:
+        for path in _write(canvas.render(spec), place):
             print(f"{path} ({path.stat().st_size:,} bytes)", flush=True)
-    print(f"{len(found)} figures in {folder}")
+    print(f"{count(len(found), 'figure')} in {folder}")
     return 0
 
 

@@ -15,6 +15,7 @@ from uora_bench.grid.table_spec import Rule
 from uora_bench.report import write
 from uora_bench.report.kinds import RecordKind, owner
 from uora_bench.util import atomic
+from uora_bench.util.words import count
 
 NO_FIGURES = "No figures: matplotlib is not installed (pip install 'uora_bench[figures]')"
 
@@ -36,14 +37,16 @@ def command(wanted: list[str], results: Path, rule: Rule | None, kinds: Sequence
     if not figures:
         print(NO_FIGURES)
     size = len(page.html.encode("utf-8"))
-    print(f"{path}: {len(names)} experiments, {page.records} records, {page.figures} figures, {size / 1e6:.2f} MB")
+    counted = ((len(names), "experiment"), (page.records, "record"), (page.figures, "figure"))
+    what = ", ".join(count(number, noun) for number, noun in counted)
+    print(f"{path}: {what}, {size / 1e6:.2f} MB")
     return 0
 
 
 def _names(wanted: list[str], results: Path, kinds: Sequence[RecordKind]) -> list[str]:
     root = results / "records"
     if not any(root.glob("*/*.json")):
-        raise UserError(f"no records in '{root}'; run a cell first (make run), or name another folder: results.dir=…")
+        raise write.nothing_recorded(results)
     for name in wanted:
         if owner(name, kinds) is not None:
             raise UserError(f"the page has cells that were trained; '{name}' is in the tables and figures")

@@ -15,9 +15,9 @@ from uora_bench.report.model import Entry, Score, Table
 from uora_bench.report.published import Library
 from uora_bench.theory.presets import PREFIX
 from uora_bench.theory.report import figures, studies, tables
-from uora_bench.theory.report.studies import names, owns
+from uora_bench.theory.report.studies import is_bundled, names, owns
 
-__all__ = ["explain", "figures_of", "names", "owns", "table_of", "tables_of"]
+__all__ = ["explain", "figures_of", "is_bundled", "names", "owns", "table_of", "tables_of"]
 
 
 def tables_of(name: str, results: Path, library: Library | None) -> list[Table]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from uora_bench.config import registry
 from uora_bench.config.cell import MetricSpec
 from uora_bench.errors import UserError, nearest
 from uora_bench.records.record import record_paths
@@ -121,6 +122,11 @@ class Study:
 def owns(name: str | None) -> bool:
     """Whether a folder of records (or a table) of that name is of theory cells."""
     return name is not None and name.startswith(PREFIX)
+
+
+def is_bundled(name: str) -> bool:
+    """Whether the folder ``name`` is that of an experiment of the package."""
+    return registry.is_bundled("theory", name.removeprefix(PREFIX))
 
 
 def names(results: Path) -> list[str]:

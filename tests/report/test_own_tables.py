@@ -1,0 +1,80 @@
+"""Whose tables and figures are written where: those of the package's presets, and those of a user's own experiments."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.records import finished_record
+from uora_bench.cli.main import main
+from uora_bench.grid.expand import expand
+
+
+def record(results: Path, experiment: str, *words: str) -> None:
+    """A record of the first cell that ``words`` name, in the folder of ``experiment``."""
+    cell = next(item.cell for item in expand(list(words)).items if item.cell is not None)
+    finished_record(cell, cell.cell_id("data"), experiment).write(results / "records" / experiment)
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    record(tmp_path, "tiny_unadapted", "experiment=tiny_unadapted")
+    record(tmp_path, "mine", "method=lora", "task=tiny/nli")
+    return tmp_path
+
+
+def test_own_experiments_make_no_committed_table_stale(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = f"results.dir={results}"
+    assert main(["tables", where]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == f"8 files in {results}/tables, 4 of them in {results}/tables/own"
+    assert said[1].startswith("without records, and not written: alpha_lora_glue, lora_table2, ")
+    names = {path.relative_to(results / "tables").as_posix() for path in (results / "tables").rglob("*.*")}
+    kinds = ("md", "csv", "tex")
+    assert names == {
+        "README.md", "own/README.md", *(f"{n}.{k}" for n in ("tiny_unadapted", "own/mine") for k in kinds)
+    }  # fmt: skip
+    assert "mine" not in (results / "tables" / "README.md").read_text()
+    before = {path: path.read_bytes() for path in (results / "tables").glob("*.*")}
+    record(results, "another", "method=vera", "task=tiny/nli")
+    assert main(["tables", where, "check=true"]) == 0
+    assert main(["tables", where]) == 0
+    assert {path: path.read_bytes() for path in (results / "tables").glob("*.*")} == before
+
+
+def test_own_figures_have_a_folder_of_their_own(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = f"results.dir={results}"
+    assert main(["figures", "experiment=mine", where]) == 0
+    assert not list((results / "figures").glob("*.*"))
+    assert list((results / "figures" / "own").glob("mine_*.svg"))
+    assert main(["figures", "experiment=tiny_unadapted", where]) == 0
+    assert main(["figures", "check=true", where]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["tables"], "run a cell first"),
+        (["figures"], "run a cell first"),
+        (["page"], "run a cell first"),
+        (["tables", "experiment=minilm_glue"], "no records of minilm_glue in 'results/records'"),
+        (["explain", "minilm_glue", "LoRA", "MRPC"], "no records of minilm_glue in 'results/records'"),
+        (["figures", "experiment=minilm_glue"], "no finished record in 'results/records'"),
+    ],
+)
+def test_a_folder_without_records_is_one_line(
+    words: list[str], part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert part in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_published_numbers_are_shown_without_records(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tables", "experiment=vera_table2", f"results.dir={tmp_path}"]) == 0
+    out, err = capsys.readouterr()
+    assert err == f"no records of vera_table2 in '{tmp_path}/records'; the numbers are the published ones\n"
+    assert "94.8" in out
