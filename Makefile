@@ -59,7 +59,7 @@ sweep: install  ## run a grid; the same command goes on after anything: EXPERIME
 tables: install  ## results/tables from the records, published numbers beside them; RULE=last|best_dev|heldout_dev
 	$(PY) -m uora_bench tables $(if $(RULE),rule=$(RULE)) $(ARGS)
 
-figures: install  ## results/figures from the records: SVG, PNG and the plotted numbers
+figures: install  ## results/figures from the records: SVG, PDF and the plotted numbers
 	$(PY) -m uora_bench figures $(if $(RULE),rule=$(RULE)) $(ARGS)
 
 theory: install  ## the high-dimensional experiments of the α-LoRA paper, their tables and figures: ARGS='data.root=…'

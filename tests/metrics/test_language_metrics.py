@@ -84,7 +84,7 @@ def test_answers_are_found_as_the_collection_finds_them(name: str, text: str, an
 
 
 def test_choices_are_compared_plain_and_per_character() -> None:
-    rows = [([2.0, 3.0], (0, [1, 4])), ([2.0, np.inf], (0, [5])), ([1.0, 1.0], (1, [2, 2]))]
+    rows = [([2.0, 3.0], [0, 1, 4]), ([2.0, np.inf], [0, 5]), ([1.0, 1.0], [1, 2, 2])]
     assert scores("choices/likelihood", rows) == {"acc": 2 / 3, "acc_norm": 1 / 3}
 
 

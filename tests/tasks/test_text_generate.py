@@ -59,7 +59,7 @@ def test_the_likeliest_choice_is_that_of_each_sequence_alone(choices: str, model
     batch = task.collate(encoded, range(12), "dynamic")
     with torch.inference_mode():
         losses = task.predict(backbone, batch)
-    predicted = losses.argmin(dim=1).tolist()
+    predicted, _ = task.to_score(losses.numpy(), encoded.references[:12])
     prompts, _ = task.texts(parts["train"])
     for row in range(12):
         own = task.choices(parts["train"])[row]

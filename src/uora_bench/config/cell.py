@@ -415,6 +415,8 @@ class Settings:
     force: bool
     dry_run: bool
     expect_cell_id: str | None = None  # the cell that this call must turn out to be
+    predictions_keep: bool = True
+    predictions_max_mb: float = 20.0  # of the file beside the record, 10^6 bytes
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Settings:
@@ -428,8 +430,11 @@ class Settings:
             "force": bool,
             "dry_run": bool,
             "expect_cell_id": str | None,
+            "predictions.keep": bool,
+            "predictions.max_mb": Annotated[float, Gt(0)],
         }
-        given: dict[str, Any] = {"expect_cell_id": None}  # run folders are older than this key
+        # run folders are older than these keys
+        given: dict[str, Any] = {"expect_cell_id": None, "predictions.keep": True, "predictions.max_mb": 20.0}
         for key, value in config.items():
             given |= {f"{key}.{k}": v for k, v in value.items()} if isinstance(value, Mapping) else {key: value}
         for key in hints:

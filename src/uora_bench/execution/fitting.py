@@ -16,6 +16,7 @@ from uora_bench.execution.configuration import write_configuration
 from uora_bench.records.record import CellRecord, Counts, Timing, set_aside
 from uora_bench.records.selection import select_scores
 from uora_bench.training.checkpoint import FOLDER, Checkpoints
+from uora_bench.training.kept import KeptPredictions
 
 if TYPE_CHECKING:
     from uora_bench.execution.job import Job
@@ -101,7 +102,9 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
             if aside is not None:
                 print(f"note: the record that was there, and its files, are now in '{aside}'", file=sys.stderr)
             last = history.epochs[-1].epoch
-            outputs = artifacts.publish_outputs(folder, job.record_folder, job.cell_id, list(job.rows), last)
+            kept = KeptPredictions(folder, job.cell_id)
+            outputs = artifacts.publish_outputs(kept, job.record_folder, list(job.rows), last)
+            predictions = artifacts.publish_predictions(kept, job, encoded, history.epochs)
         seconds = _timing(setup, watch.totals, history.seconds)
         _, kind = peak_memory.peak_memory()
         peaks |= history.peaks
@@ -126,6 +129,7 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
             provenance={
                 "backbone": loaded.origin,
                 "forward": method.forward_paths(),
+                "predictions": predictions,
                 "too_long": {role: encoded[role].too_long for role in wanted if encoded[role].too_long},
                 "stopped_early": history.stopped,
                 **({"cpu_ops": passes} if passes else {}),
@@ -137,11 +141,14 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
         tracker.summary({f"{rule}/{task.metric.primary}": _primary(done, rule) for rule in done.scores})
         # the record is there, so the state to resume from is no longer needed; the best weights stay
         checkpoints.remove_states()
+        kept.remove()
         if merge_problem and not sharded:
             print(
                 f"note: the check that merging changes no logits {merge_problem}; the scores are of the unmerged model",
                 file=sys.stderr,
             )
+        if predictions.left_out and job.settings.predictions_keep:
+            print(f"note: predictions are not kept: {predictions.left_out}", file=sys.stderr)
         return done
     finally:
         with watch.measure("record"):

@@ -136,7 +136,9 @@ class CausalLM(Task):
         kind = Packed if "position_ids" in columns else Encoded
         too_long = sum(prompt is not pair[0] for prompt, pair in zip(fitted, pairs, strict=True))
         lengths = features["input_ids"].lengths
-        return kind(features, counted, lengths, {"input_ids": pad_id(processor)}, too_long=too_long)
+        # of sequences that hold several rows nothing is predicted
+        numbers = np.array([i for i, prompt in enumerate(fitted) if prompt is not None]) if kind is Encoded else None
+        return kind(features, counted, lengths, {"input_ids": pad_id(processor)}, too_long=too_long, rows=numbers)
 
     def _fitted(self, row: int, prompt: list[int], most: int, wanted: int) -> list[int] | None:
         """``prompt``; where it has more than ``most`` tokens, its end, with room for the ``wanted`` ones of its target

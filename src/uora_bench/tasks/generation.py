@@ -38,7 +38,12 @@ class Writes(CausalLM):
         kept = np.array([prompt is not None for prompt in fitted])
         too_long = sum(a is not b for a, b in zip(fitted, whole, strict=True))
         return replace(
-            made, features={"input_ids": ids}, references=references[kept], lengths=ids.lengths, too_long=too_long
+            made,
+            features={"input_ids": ids},
+            references=references[kept],
+            lengths=ids.lengths,
+            too_long=too_long,
+            rows=np.flatnonzero(kept),
         )
 
     def predict(self, model: torch.nn.Module, batch: Batch) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from uora_bench.config.options.templates import PromptedOptions
@@ -153,21 +154,26 @@ class Prompted(Templated):
         prompts = self.filled(rows)
         if self.config.choices:
             own = self.choices(rows)
-            right = [(i, [len(name) for name in names]) for i, names in zip(self._right(rows), own, strict=True)]
+            right = [[i, *map(len, names)] for i, names in zip(self._right(rows), own, strict=True)]
             return self.with_choices(prompts, own, right, processor)
         answers = self._answers(rows)
+        first = np.arange(len(rows))
         if self.config.group:
             grouped: dict[str, list[str]] = {}
-            for prompt, own_answers in zip(prompts, answers, strict=True):
+            starts = []
+            for row, (prompt, own_answers) in enumerate(zip(prompts, answers, strict=True)):
+                if prompt not in grouped:
+                    starts.append(row)
                 grouped.setdefault(prompt, []).extend(own_answers)
-            prompts, answers = list(grouped), list(grouped.values())
+            prompts, answers, first = list(grouped), list(grouped.values()), np.array(starts)
         references = np.empty(len(prompts), dtype=object)
         references[:] = answers
-        return self.to_continue(prompts, references, processor)
+        made = self.to_continue(prompts, references, processor)
+        return replace(made, rows=first if made.rows is None else first[made.rows])
 
     def to_score(self, predictions: np.ndarray, references: np.ndarray) -> tuple[Any, Any]:
         """Texts with lists of answers; or negative log-likelihoods with the right choice and the choices' lengths."""
-        return (predictions if self.config.choices else self.lines(predictions)), list(references)
+        return (list(predictions) if self.config.choices else self.lines(predictions)), list(references)
 
 
 def without_markup(text: str) -> str:

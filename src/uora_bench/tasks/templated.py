@@ -78,7 +78,8 @@ class Templated(Writes):
         lengths = np.max([column.lengths for column in features.values()], axis=0)
         references = np.empty(len(kept), dtype=object)
         references[:] = [right[row] for row in kept]
-        return Choices(features, references, lengths, {"input_ids": pad_id(processor)}, 0, too_long, np.array(before))
+        fill = {"input_ids": pad_id(processor)}
+        return Choices(features, references, lengths, fill, 0, too_long, np.array(before), rows=np.array(kept))
 
     def collate(self, encoded: Encoded, indices: Sequence[int] | np.ndarray, padding: str) -> Batch:
         """Of rows with choices: (n · choices, width) tensors, a row's choices one after the other; ``weight`` (n,

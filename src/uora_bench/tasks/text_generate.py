@@ -135,3 +135,7 @@ class TextGenerate(Templated):
         if self.config.choices:
             return predictions.argmin(axis=1), references.astype(int)
         return self.lines(predictions), list(references)
+
+    def to_keep(self, predictions: np.ndarray, references: np.ndarray) -> dict[str, Any]:
+        kept = super().to_keep(predictions, references)
+        return {**kept, "logits": -predictions} if self.config.choices else kept

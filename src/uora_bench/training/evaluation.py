@@ -5,13 +5,11 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from uora_bench.data import batching
 from uora_bench.errors import CellError
 from uora_bench.tasks.base import Encoded, Task
-from uora_bench.util import atomic
 
 FILL = -1  # after the end of a shorter prediction
 
@@ -112,18 +110,6 @@ def _joined(parts: list[np.ndarray]) -> np.ndarray:
         for p in parts
     ]
     return np.concatenate(padded)
-
-
-def outputs_file(folder: Path, role: str, epoch: int) -> Path:
-    """Where in the run folder the texts are that the model of ``epoch`` (from 1) wrote for a split."""
-    return folder / "outputs" / f"{role}.epoch{epoch}.txt"
-
-
-def keep_outputs(task: Task, folder: Path, role: str, epoch: int, predictions: np.ndarray) -> None:
-    """Write the texts that ``predictions`` are, where they are some, to `outputs_file`."""
-    lines = task.outputs(predictions)
-    if lines is not None:
-        atomic.write_text(outputs_file(folder, role, epoch), "".join(f"{line}\n" for line in lines))
 
 
 def split_scores(task: Task, predictions: np.ndarray, encoded: Encoded) -> dict[str, Any]:

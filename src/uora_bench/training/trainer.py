@@ -26,6 +26,7 @@ from uora_bench.training.auxiliary import AuxiliarySteps
 from uora_bench.training.checkpoint import Checkpoints
 from uora_bench.training.distributed import StopConsensus, put_back
 from uora_bench.training.history import History, Tracker
+from uora_bench.training.kept import KeptPredictions
 from uora_bench.util import timing
 from uora_bench.util.progress import Progress
 from uora_bench.util.schema import plain
@@ -82,6 +83,7 @@ class _Fit:
         self.cell, self.config, self.task, self.method, self.head = cell, cell.trainer, task, method, head
         self.splits, self.tracker, self.checkpoints, self.stop = splits, tracker, checkpoints, stop
         self.accelerator, self.consensus = accelerator, StopConsensus(stop, accelerator)
+        self.kept = KeptPredictions(checkpoints.folder.parent, checkpoints.cell_id)
         self.watch, self.history = timing.Stopwatch(), History()
         self.train_set = splits["train"]
         if not len(self.train_set):
@@ -115,8 +117,6 @@ class _Fit:
         self.running = torch.zeros(2, device=accelerator.device)  # sum of losses and of weights in this epoch
         self.window = torch.zeros(2, device=accelerator.device)  # the same since the last log
         self.auxiliary_window = torch.zeros(2, device=accelerator.device)  # the same of auxiliary batches
-
-    # --- the loop -------------------------------------------------------------------------------------------------
 
     def run(self) -> History:
         import torch
@@ -293,14 +293,15 @@ class _Fit:
                 if role == "dev":
                     halves = evaluation.half_scores(self.task, predictions, encoded)
                 if self.accelerator.is_main_process:
-                    folder = self.checkpoints.folder.parent
-                    evaluation.keep_outputs(self.task, folder, role, epoch + 1, predictions)
+                    self.kept.save(self.task, role, epoch + 1, predictions)
         self._peak("eval")
         snapshot = self.method.snapshot()
         if self.auxiliary is not None:
             snapshot["auxiliary_steps"] = self.auxiliary.done
         seconds = sum(self.watch.totals.get(k, 0.0) for k in ("train", "eval"))
         history.epochs.append(EpochScores(epoch + 1, history.steps, loss, scores, seconds, snapshot, halves))
+        if self.accelerator.is_main_process:
+            self.kept.remove_others(history.epochs, self.task.metric)
         shown = self._judge(epoch, scores["dev"]) if scored else "not evaluated"
         self.progress.note(loss=f"{loss:.4f}", dev=shown)
         self.progress.say(f"epoch {epoch + 1}: loss {loss:.4f}, dev {shown}, {seconds:.0f} s so far")
@@ -323,8 +324,6 @@ class _Fit:
             if self.accelerator.is_main_process:
                 self.checkpoints.save_best(self._weights())
         return f"{metric.primary} {score * metric.scale:.2f}"
-
-    # --- looks and checks -----------------------------------------------------------------------------------------
 
     def _log(self) -> None:
         loss = self._mean(self.window)
