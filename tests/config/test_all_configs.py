@@ -351,5 +351,6 @@ def test_every_backbone_says_all_that_a_user_may_set(name: str) -> None:
         "sha256",
         "fresh",
         "weights_seen",
+        "converted_by",
     }  # what a user may not set
-    assert set(file("backbone", name)) - {"sha256"} == said
+    assert set(file("backbone", name)) - {"sha256", "converted_by"} == said
