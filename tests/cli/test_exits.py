@@ -33,6 +33,7 @@ def refuse(number: int, path: str | None) -> Callable[[], NoReturn]:
         (errno.ELOOP, 2),
         (errno.ENOSPC, 1),
         (errno.EDQUOT, 1),
+        (errno.EFBIG, 1),  # ulimit -f
         (errno.EIO, 1),
         (errno.EPIPE, 1),  # of a child that died: no reader left on purpose
     ],

@@ -456,7 +456,7 @@ def test_without_matplotlib_one_line_names_the_extra_and_check_still_works(small
         (["experiment=minilm_glu"], "did you mean 'minilm_glue'"),
         (["experiment=vera_table2"], "no finished record"),
         (["experiment=minilm_glue", "format=svg,jpeg"], "no format 'jpeg'"),
-        (["experiment=minilm_glue", "experiment=vera_table2"], "figures of one experiment or of all"),
+        (["experiment=minilm_glue", "experiment=vera_table2"], "both set experiment; keep one of them"),
     ],
 )
 def test_mistakes_are_one_line(small, words, message, capsys):

@@ -5,8 +5,6 @@ A `Cell` says what defines the experiment; `Settings` says where and how this ca
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -16,10 +14,12 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from uora_bench.config import plugins
 from uora_bench.config.data_source import DataSource
+from uora_bench.config.ids import id_of, key_of
 from uora_bench.config.options import MethodOptions, TaskOptions
 from uora_bench.config.registry import method_options, task_options
 from uora_bench.errors import UserError
 from uora_bench.util import weights
+from uora_bench.util.inside import is_folder_name
 from uora_bench.util.schema import build, convert, plain
 
 DEV_LOSS = "dev_loss"  # the role of the dev rows as rows to learn from, where their loss is asked for
@@ -347,17 +347,6 @@ class Cell:
         return id_of(self.canonical(), fingerprint)
 
 
-def id_of(canonical: Mapping[str, Any], fingerprint: str) -> str:
-    """16 hex digits: the hash of what `Cell.canonical` says and the data's `fingerprint_of`."""
-    text = json.dumps([canonical, fingerprint], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def fingerprint_of(data: Mapping[str, str]) -> str:
-    """One fingerprint of the hashes of all splits, by role."""
-    return "/".join(f"{role}:{digest}" for role, digest in sorted(data.items()))
-
-
 def build_method(values: Mapping[str, Any]) -> MethodOptions:
     """The typed options of the method that ``values`` name; raises `UserError` as `schema.build`."""
     options = method_options(str(values["name"]))
@@ -374,15 +363,6 @@ def build_task(values: Mapping[str, Any]) -> TaskConfig:
         {**{k: v for k, v in values.items() if k in common}, "options": build(family, own, "task")},
         "task",
     )
-
-
-def key_of(canonical: Mapping[str, Any]) -> str:
-    """16 hex digits for `Cell.canonical` without what only a look at data, weights and method can tell: a grid is
-    planned, and its records are found again, by this name."""
-    late = ("init_from", "weights", "files", "micro_batch_size", "metric")
-    known = {k: v for k, v in canonical.items() if k not in late}
-    text = json.dumps(known, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -446,7 +426,7 @@ class Settings:
                 flat[path] = str(Path(str(flat[path])).expanduser())
         flat["tracker"] = build(TrackerConfig, config["tracker"], "tracker")
         name = str(flat["experiment_name"])
-        if not name or name != name.strip("./ ") or "/" in name or "\\" in name:
+        if not is_folder_name(name):
             raise UserError(f"experiment_name={name!r} must be a plain folder name, e.g. experiment_name=minilm_glue")
         if len(name.encode()) > _LONGEST_NAME:
             raise UserError(f"experiment_name has {len(name.encode())} bytes; a folder's name takes {_LONGEST_NAME}")

@@ -16,6 +16,7 @@ from typing import Any
 
 from uora_bench.config import registry
 from uora_bench.errors import UserError
+from uora_bench.util.yaml_text import parse_yaml
 
 NODES = ("method", "task", "backbone", "trainer", "tracker")  # groups that are a node of the configuration
 Choice = tuple[str, str]  # group, name
@@ -114,24 +115,6 @@ def _compose(overrides: list[str]) -> dict[str, Any]:
 
 
 @functools.cache
-def _loader() -> Any:
-    """PyYAML's safe loader, which by itself takes the last of two equal keys without a word."""
-    import yaml
-
-    base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-    class Loader(base):  # type: ignore[misc]
-        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-            names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-            twice = next((name for name in names if names.count(name) > 1), None)
-            if twice is not None:
-                raise yaml.constructor.ConstructorError(None, None, f"key '{twice}' is there twice", node.start_mark)
-            return super().construct_mapping(node, deep)
-
-    return Loader
-
-
-@functools.cache
 def read_yaml(path: Path) -> Mapping[str, Any]:
     """The mapping in a YAML file that composes nothing (a recipe, an experiment); not to be changed.
 
@@ -141,8 +124,8 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
     import yaml
 
     try:
-        content: Any = yaml.load(path.read_text(encoding="utf-8"), _loader())
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        content: Any = parse_yaml(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"'{path}' is not YAML: {' '.join(str(error).split())[:200]}") from None
     if not isinstance(content, dict):
         raise UserError(f"'{path}' holds no keys with values; see the files of configs/ for what it needs")

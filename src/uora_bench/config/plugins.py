@@ -24,6 +24,7 @@ from pathlib import Path
 
 from uora_bench.errors import UserError
 from uora_bench.util.hashes import files_sha256
+from uora_bench.util.yaml_text import parse_yaml
 
 VARIABLE = "UORA_BENCH_PLUGINS"
 HERE = "uora_plugins"  # the folder that needs no naming
@@ -143,7 +144,7 @@ def _info(folder: Path) -> tuple[str, str | None]:
     import yaml
 
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = parse_yaml(path.read_text(encoding="utf-8"))
         name, version = str(data.get("name", folder.name)), data.get("version")
     except (yaml.YAMLError, AttributeError, UnicodeDecodeError, RecursionError):
         raise UserError(f"'{path}' must be YAML with name: and version:") from None

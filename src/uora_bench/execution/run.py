@@ -5,7 +5,6 @@ This module owns the order and what happens when a step fails; each step's work 
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import sys
@@ -17,14 +16,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from uora_bench.config.cell import HELD_OUT, Cell, fingerprint_of
+from uora_bench.config.cell import HELD_OUT, Cell
 from uora_bench.config.compose import Composed
+from uora_bench.config.ids import fingerprint_of
 from uora_bench.config.preflight import check_places, preflight
 from uora_bench.errors import Busy, CellError, Interrupted, UserError, failure_kind
 from uora_bench.execution import artifacts, fitting
 from uora_bench.execution.job import Job, is_main
 from uora_bench.records import attempts, provenance
 from uora_bench.records.record import CellRecord, content_id, find_record, record_path
+from uora_bench.util.atomic import FULL
 from uora_bench.util.hashes import file_sha256
 from uora_bench.util.secrets import scrub
 from uora_bench.util.signals import StopRequest
@@ -215,7 +216,8 @@ def _fail(job: Job, error: Exception | SystemExit) -> int:
     for folder in (job.settings.runs_dir, job.settings.results_dir, job.settings.data_root or ""):
         reason = reason.replace(str(Path(folder).absolute()), "…").replace(folder, "…") if folder else reason
     if _is_full(error):
-        reason = f"the disk is full; make room below runs.dir and results.dir, and run the command again ({reason})"
+        what = "the disk is full, or takes no larger file (ulimit -f)"
+        reason = f"{what}; make room below runs.dir and results.dir, and run the command again ({reason})"
     reason = " ".join(scrub(reason).split())[:500]
     rank = os.environ.get("RANK", "0")
     print(f"the cell failed: {reason}" if is_main() else f"process {rank} failed: {reason}", file=sys.stderr)
@@ -237,7 +239,7 @@ def _fail(job: Job, error: Exception | SystemExit) -> int:
 def _is_full(error: BaseException | None) -> bool:
     """Whether ``error`` came of a disk without room."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(error, OSError) and error.errno in FULL:
             return True
         error = error.__cause__ or error.__context__
     return False
