@@ -53,6 +53,15 @@ def test_tl6_in_per_cent_of_lora_by_rank(rank, percent):
     assert round(100 * tl6 / lora, 1) == percent
 
 
+@pytest.mark.parametrize(("layers", "percent"), [(32, "12.51"), (24, "13.55")])
+def test_tl6_in_per_cent_of_lora_by_the_number_of_layers(layers, percent):
+    found = [shape for shape in shapes("llama2_7b", QKV) if shape.layer < layers]
+    assert len(found) == 3 * layers
+    tl6, lora = (make_method("tied_lora", rank=8, variant=v, **FUSED).count(found, {}) for v in ("tl6", "lora"))
+    assert tl6 / lora == pytest.approx(1 / layers + 3 / (4 * 8) + 1 / (4 * 4096))
+    assert f"{100 * tl6 / lora:.2f}" == percent
+
+
 @pytest.mark.parametrize("name", EXAMPLES)
 @pytest.mark.parametrize("column", range(len(COLUMNS)))
 def test_the_worked_examples(name, column):
