@@ -59,11 +59,13 @@ def file(group: str, name: str) -> dict[str, Any]:
 
 
 def kind_of(task: str) -> str:
-    """The kind of backbone that a task wants: said in its file, or in the family's that it starts from."""
+    """The kind of backbone that a task wants: said in its file, or in one that it starts from."""
     own = yaml.safe_load((CONFIGS / "task" / f"{task}.yaml").read_text("utf-8"))
-    parts = [d.removesuffix("@_here_") for d in own["defaults"] if str(d).endswith("@_here_")]
-    families = [yaml.safe_load((CONFIGS / f"{p.lstrip('/')}.yaml").read_text("utf-8")) for p in parts]
-    return next(c["kind"] for c in (own, *families) if "kind" in c)
+    if "kind" in own:
+        return str(own["kind"])
+    parts = [d for d in own.get("defaults", []) if str(d).endswith("@_here_")]
+    kinds = [kind_of(part.removesuffix("@_here_").removeprefix("/task/")) for part in parts]
+    return next((kind for kind in kinds if kind), "")
 
 
 KIND = {name: file("backbone", name)["kind"] for name in BACKBONES}
