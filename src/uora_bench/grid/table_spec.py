@@ -72,7 +72,8 @@ class Paper:
 @dataclass(frozen=True)
 class TableSpec:
     """``table:`` of an experiment. ``average``: a last column with the mean over the columns, for rows that have all of
-    them; ``about``: what holds for the whole table, lines above it."""
+    them; ``about``: what holds for the whole table, lines above it; ``comparability``: by id of a rule of what may not
+    be compared (`uora_bench.report.comparability`) what follows, ``note`` where it is not named."""
 
     rule: Rule = "last"
     aggregate: Aggregate = "mean"
@@ -85,3 +86,4 @@ class TableSpec:
     average: bool = False
     reference: str | None = None  # label of the row that all others are compared with, below the table
     decimals: int = 2
+    comparability: dict[str, Literal["note", "split", "refuse"]] = field(default_factory=dict)

@@ -38,6 +38,7 @@ class Run:
     recorded: CellRecord | None = None
     overrides: tuple[str, ...] = ()  # the command line of the cell
     cell_id: str | None = None  # None: nothing was recorded yet
+    folder: Path | None = None  # of the record
 
     @property
     def record(self) -> CellRecord:
@@ -108,7 +109,9 @@ def collect(request: GridRequest, results: Path) -> Collection:
 def with_record(run: Run, record: CellRecord, folder: Path) -> Run:
     """``run`` with its record, and with the grades that lie beside it in ``folder``."""
     graded = grades.graded(record, folder) if record.status == "done" else record
-    return replace(run, status=record.status, reason=record.reason or "", recorded=graded, cell_id=record.cell_id)
+    return replace(
+        run, status=record.status, reason=record.reason or "", recorded=graded, cell_id=record.cell_id, folder=folder
+    )
 
 
 def run_of(record: CellRecord, row: dict[str, Any], folder: Path) -> Run:
