@@ -46,6 +46,7 @@ def build(collection: Collection, library: Library | None, rule: Rule | None = N
     ]
     if not blocks:
         raise UserError(f"the table of '{experiment.name}' has no row: `table:` fits no cell of the grid")
+    labels = {row.label for row in spec.rows} | {row.label for block in blocks for row in block.rows}
     table = Table(
         experiment.name,
         experiment.title or f"Records of {experiment.name}",
@@ -55,7 +56,9 @@ def build(collection: Collection, library: Library | None, rule: Rule | None = N
         tuple(blocks),
         notes=tuple(maker.footnotes),
         orphans=collection.orphans,
-        comparisons=tuple(one for one in (_comparisons(block, columns, spec) for block in blocks) if one is not None),
+        comparisons=tuple(
+            one for one in (_comparisons(block, columns, spec, rule, labels) for block in blocks) if one is not None
+        ),
         average=maker.average,
     )
     if experiment.published and table.has_published:
@@ -245,14 +248,16 @@ class _Maker:
         return tuple(self.footnotes.setdefault(text, len(self.footnotes)) for text in texts)
 
 
-def _comparisons(block: Block, columns: Sequence[Score], spec: TableSpec) -> AgainstReference | None:
+def _comparisons(
+    block: Block, columns: Sequence[Score], spec: TableSpec, rule: Rule, labels: set[str]
+) -> AgainstReference | None:
     reference = spec.reference
     if reference is None:
         return None
     rows = {row.label: row for row in block.rows}
     if reference not in rows:
-        if any(row.label == reference for row in spec.rows):
-            return None  # the grid was narrowed to other rows
+        if reference in labels:
+            return None  # it is in another block, or the grid was narrowed to other rows
         raise UserError(f"the table's reference '{reference}' is no row of it{nearest(reference, rows)}")
     if len({column.higher_is_better for column in columns}) > 1:
         raise UserError("a table with a reference row needs columns of one direction: higher or lower is better")
@@ -260,4 +265,22 @@ def _comparisons(block: Block, columns: Sequence[Score], spec: TableSpec) -> Aga
         label: {c.label: p.ours.by_seed for c, p in zip(columns, row.entries, strict=True)}
         for label, row in rows.items()
     }
-    return row_comparison.compare_rows(block.label, reference, scores, columns[0].higher_is_better)
+    higher, margin = columns[0].higher_is_better, spec.margin.points if spec.margin is not None else None
+    of_items = {
+        label: {c.label: _item_scores(p.ours, c, rule) for c, p in zip(columns, row.entries, strict=True)}
+        for label, row in rows.items()
+    }
+    found = row_comparison.compare_rows(block.label, reference, scores, higher)
+    return replace(found, items=row_comparison.compare_items(reference, of_items, higher, margin), margin=margin)
+
+
+def _item_scores(number: Number, column: Score, rule: Rule) -> dict[int, dict[int, float]]:
+    """By seed the score of every item, in the unit of the column: of accuracy alone, whose mean over items it is, and
+    under rules that choose one epoch."""
+    made: dict[int, dict[int, float]] = {}
+    for run in number.runs if column.metric == "accuracy" and rule != "heldout_dev" else ():
+        for part in comparability.kept_predictions(run):
+            if part.split == column.split and part.epoch == run.record.scores[rule].epoch:
+                right = (part.prediction == part.reference) * column.scale
+                made[run.seed] = dict(zip(part.item.tolist(), right.tolist(), strict=True))
+    return made
