@@ -214,7 +214,7 @@ def test_part_of_the_data_and_rows_kept_away_are_footnotes(bench: Bench) -> None
     found = bench.table()
     notes = " ".join(found.notes[i] for i in entry(found, "lora", "rte").notes)
     assert "train[:100]" in notes
-    assert "0.25 of the training set" in notes
+    assert "0.25 of it kept from the adapter" in notes
 
 
 def test_an_average_needs_every_column(bench: Bench) -> None:

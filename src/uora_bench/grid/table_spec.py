@@ -7,7 +7,11 @@ seed makes rows, and seeds are put together in every entry. Without `table:` the
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Gt
+
+from uora_bench.errors import UserError
 
 Rule = Literal["last", "best_dev", "heldout_dev"]
 Aggregate = Literal["mean", "median"]
@@ -70,9 +74,19 @@ class Paper:
 
 
 @dataclass(frozen=True)
+class Margin:
+    """δ, declared before the results: the largest difference from the row ``reference`` that does not matter, in the
+    unit of the table (points)."""
+
+    points: Annotated[float, Gt(0)]
+    reference: str
+
+
+@dataclass(frozen=True)
 class TableSpec:
     """``table:`` of an experiment. ``average``: a last column with the mean over the columns, for rows that have all of
-    them; ``about``: what holds for the whole table, lines above it."""
+    them; ``about``: what holds for the whole table, lines above it; ``comparability``: by id of a rule of what may not
+    be compared (`uora_bench.report.comparability`) what follows, ``note`` where it is not named."""
 
     rule: Rule = "last"
     aggregate: Aggregate = "mean"
@@ -85,3 +99,13 @@ class TableSpec:
     average: bool = False
     reference: str | None = None  # label of the row that all others are compared with, below the table
     decimals: int = 2
+    margin: Margin | None = None
+    comparability: dict[str, Literal["note", "split", "refuse"]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.margin is None or self.reference == self.margin.reference:
+            return
+        if self.reference is not None:
+            of = f"table.margin.reference='{self.margin.reference}' and table.reference='{self.reference}'"
+            raise UserError(f"{of} must be one row")
+        object.__setattr__(self, "reference", self.margin.reference)

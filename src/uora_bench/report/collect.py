@@ -39,6 +39,7 @@ class Run:
     recorded: CellRecord | None = None
     overrides: tuple[str, ...] = ()  # the command line of the cell
     cell_id: str | None = None  # None: nothing was recorded yet
+    folder: Path | None = None  # of the record
 
     @property
     def record(self) -> CellRecord:
@@ -117,6 +118,7 @@ def with_record(run: Run, record: CellRecord, folder: Path) -> Run:
         reason=record.reason or "",
         recorded=grades.graded(record, folder) if done else record,
         cell_id=record.cell_id,
+        folder=folder,
     )
 
 

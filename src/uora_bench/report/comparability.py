@@ -1,15 +1,263 @@
-"""What has to be known to compare seconds and memory of finished cells."""
+"""The rules of what may not be compared, each with an id (`docs/comparability.md` has a known case of every one).
+
+A rule looks at the finished cells of one column (``UC12``, ``UC13``: of one row in it). A preset says by id what
+follows: ``note``, the default, a footnote at the numbers that differ from most; ``split``, the rows go to blocks of
+their own, within which nothing differs; ``refuse``, there is no table.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from uora_bench.errors import UserError, nearest
+from uora_bench.records.predictions import EpochPredictions, read_predictions, why_no_predictions
 from uora_bench.report.collect import Run
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_TRIVIAL = 0.99  # of the trivial predictor's loss: a training loss above that has learnt nothing
+Facts = dict[str, str]  # what has to be equal -> its value, for people; what is not known is not in it
+Row = TypeVar("Row")
+
+
+class Rule(NamedTuple):
+    """``facts`` of a finished cell have to be the same in all rows of a column; of a table of ``plain`` runs they need
+    no word even where a published number stands beside."""
+
+    id: str
+    title: str
+    facts: Callable[[Run], Facts]
+    plain: str | None = None
+
+
+def _seen(run: Run) -> Facts:
+    trainer = run.record.cell["trainer"]
+    most = trainer.get("max_steps")
+    return {"": f"trained for {trainer['epochs']} epochs" if most is None else f"trained for {most} steps"}
+
+
+def _start(run: Run) -> Facts:
+    return {"": "started from the adapter of another cell" if run.record.cell.get("init_from") else _COLD}
+
+
+def _training_rows(run: Run) -> Facts:
+    cell = run.record.cell
+    share, train = cell["trainer"].get("holdout"), cell["task"]["splits"]["train"]
+    kept = f", {share:g} of it kept from the adapter" if share else ""
+    return {"": _WHOLE if not share and "[" not in train else f"trained on {train}{kept}"}
+
+
+def _prompt_loss(run: Run) -> Facts:
+    counted = run.record.cell["task"]["options"].get("loss_on_prompt")
+    return {} if counted is None else {"": f"loss {'on' if counted else 'not on'} the prompt"}
+
+
+def _precision(run: Run) -> Facts:
+    backbone, computed = run.record.cell["backbone"], run.record.precision
+    stored = backbone.get("quantisation") or backbone.get("dtype")
+    return {} if computed is None else {"": f"computed in {computed}, weights kept in {stored or 'the same'}"}
+
+
+def _metric(run: Run) -> Facts:
+    task, script = run.record.cell["task"], run.record.cell.get("metric")
+    version = f"scored by version {task.get('version')} of {run.record.metric.name}"
+    return {"": version + (f" (sha256 {script[:12]})" if script else "")}
+
+
+def _plugins(run: Run) -> Facts:
+    plugins = run.record.cell.get("plugins") or {}
+    return {name: f"plug-in {name} of sha256 {digest[:12]}" for name, digest in plugins.items()}
+
+
+def _rows_scored(run: Run) -> Facts:
+    return {role: f"scored on other rows of {role} ({d[:8]})" for role, d in _scored(run).items()}
+
+
+def _scored(run: Run) -> Mapping[str, str]:
+    return {k: v for k, v in run.record.provenance.data.items() if k not in ("train", "held_out")}
+
+
+_COLD, _WHOLE = "started from the pretrained weights", "trained on the whole training set"
+DIFFER = (
+    Rule("UC01", "epochs or steps seen", _seen),
+    Rule("UC04", "warm or cold start", _start, _COLD),
+    Rule("UC05", "training rows", _training_rows, _WHOLE),
+    Rule("UC06", "loss on the prompt", _prompt_loss),
+    Rule("UC07", "precision", _precision),
+    Rule("UC09", "version of the metric", _metric),
+    Rule("UC10", "source of a plug-in", _plugins),
+    Rule("UC15", "rows scored", _rows_scored),
+)
+# id -> what it is about: of every rule that a preset may name
+TITLES = {rule.id: rule.title for rule in DIFFER} | {
+    "UC03": "selection rule",
+    "UC08": "hardware, for seconds and memory",
+    "UC11": "predictions missing",
+    "UC12": "a row that did not learn",
+    "UC13": "a score below the majority class",
+    "UC14": "an average over columns with unlike numbers of seeds",
+}
+
+
+def check_levels(levels: Mapping[str, str]) -> None:
+    """Raise `UserError` for ``table.comparability`` with an unknown id, or a split by what tells no two rows apart."""
+    for rule, level in levels.items():
+        if rule not in TITLES:
+            raise UserError(f"table.comparability: no rule '{rule}'{nearest(rule, TITLES)} (docs/comparability.md)")
+        if level == "split" and rule not in {one.id for one in DIFFER}:
+            raise UserError(f"table.comparability.{rule}: '{TITLES[rule]}' splits no rows; note or refuse")
+
+
+def found(levels: Mapping[str, str], rule: str, text: str) -> str:
+    """``text`` with the id of its ``rule``; raises `UserError` where the preset refuses such a table."""
+    if levels.get(rule) == "refuse":
+        raise UserError(f"this table is refused by rule {rule} ({TITLES[rule]}): {text} (docs/comparability.md)")
+    return f"{rule}: {text}"
+
+
+def split_rows(
+    rows: Sequence[tuple[Row, list[Run]]], levels: Mapping[str, str]
+) -> list[tuple[str, list[tuple[Row, list[Run]]]]]:
+    """``rows`` (with their cells) in groups that differ in no rule that the preset splits by, each with the words that
+    tell it from the others; one group without words where nothing differs."""
+    rules = [rule for rule in DIFFER if levels.get(rule.id) == "split"]
+    groups: list[tuple[dict[tuple[str, str, str], str], list[tuple[Row, list[Run]]]]] = []
+    for row in rows:
+        own = {(rule.id, run.task, key): text for rule in rules for run in _done(row[1])
+               for key, text in rule.facts(run).items()}  # fmt: skip
+        for known, members in groups:
+            if all(known.get(key, text) == text for key, text in own.items()):
+                known.update(own)
+                members.append(row)
+                break
+        else:
+            groups.append((dict(own), [row]))
+    if len(groups) < 2:
+        return [("", list(rows))]
+    shared = set.intersection(*(set(known.items()) for known, _ in groups))
+    named = [dict.fromkeys(f"{key[0]}: {text}" for key, text in known.items() if (key, text) not in shared)
+             for known, _ in groups]  # fmt: skip
+    return [("; ".join(words), members) for words, (_, members) in zip(named, groups, strict=True)]
+
+
+def differences(entries: Sequence[Sequence[Run]], levels: Mapping[str, str]) -> list[list[str]]:
+    """For each row of one column (its cells) what `DIFFER` finds: in what most rows do not agree with it, and what is
+    no plain run.
+
+    Raises:
+        UserError: for rows that differ in what the preset refuses.
+    """
+    texts: list[list[str]] = [[] for _ in entries]
+    for rule in DIFFER:
+        facts = [_facts(rule, runs) for runs in entries]
+        for key in dict.fromkeys(key for own in facts for key in own):
+            counts = Counter(text for own in facts for text in own.get(key, ()))
+            usual = max(counts, key=lambda text: (counts[text], text == rule.plain))
+            for own, into in zip(facts, texts, strict=True):
+                odd = [text for text in own.get(key, ()) if text not in (usual, rule.plain)]
+                if odd and len(counts) > 1:
+                    into.append(found(levels, rule.id, f"{', '.join(odd)}; most rows: {usual}"))
+                elif len(counts) > 1 and usual not in own.get(key, (usual,)):
+                    into.append(found(levels, rule.id, f"{', '.join(own[key])}; most rows: {usual}"))
+                elif rule.plain is not None and own.get(key, {rule.plain: None}) != {rule.plain: None}:
+                    into.append(f"{rule.id}: {', '.join(own[key])}")
+    return texts
+
+
+def _facts(rule: Rule, runs: Iterable[Run]) -> dict[str, dict[str, None]]:
+    """By key the values that the cells of one row have."""
+    own: dict[str, dict[str, None]] = {}
+    for run in _done(runs):
+        for key, text in rule.facts(run).items():
+            own.setdefault(key, {})[text] = None
+    return own
+
+
+def _done(runs: Iterable[Run]) -> list[Run]:
+    return [run for run in runs if run.status == "done"]
+
+
+# --- one row ---------------------------------------------------------------------------------------------------------
+
+
+def faults(runs: Iterable[Run], split: str, metric: str, scale: float, by_seed: Mapping[int, float],
+           levels: Mapping[str, str]) -> list[str]:  # fmt: skip
+    """What is wrong with the cells of one row in one column: they did not learn (``UC12``), or a class that is always
+    named scores as much (``UC13``). ``by_seed``: their scores times ``scale``."""
+    texts = []
+    stuck, below = [], []
+    for run in _done(runs):
+        loss, trivial = run.record.epochs[-1].train_loss, _trivial_loss(run)
+        if trivial is not None and loss >= _TRIVIAL * trivial:
+            stuck.append(f"seed {run.seed}: {loss:.3f}")
+        share = majority(run, split) if metric == "accuracy" else None
+        if share is not None and by_seed.get(run.seed, math.inf) <= share * scale:
+            below.append(run.seed)
+    if stuck:
+        text = "did not learn: the last training loss is that of a model that knows only how frequent the classes are"
+        texts.append(found(levels, "UC12", f"{text} ({', '.join(stuck)})"))
+    if below:
+        text = f"no better than always the most frequent class (seeds {', '.join(map(str, below))})"
+        texts.append(found(levels, "UC13", text))
+    return texts
+
+
+def majority(run: Run, split: str) -> float | None:
+    """The share of the most frequent class among the right answers of ``split``; None where they are not kept, or are
+    no classes."""
+    references = _classes(run, split)
+    return None if references is None else max(Counter(references.tolist()).values()) / len(references)
+
+
+def _trivial_loss(run: Run) -> float | None:
+    """The cross-entropy, in nats, of always predicting the shares of the classes; None where there are no classes."""
+    references = _classes(run, "dev")
+    if references is not None:
+        shares = [count / len(references) for count in Counter(references.tolist()).values()]
+        return -sum(share * math.log(share) for share in shares)
+    labels = run.record.cell["task"]["options"].get("labels") or run.record.provenance.settled.get("labels")
+    return math.log(len(labels)) if labels else None
+
+
+def _classes(run: Run, split: str) -> np.ndarray | None:
+    """The right classes of the items of ``split``, where predictions are kept and are chosen among classes."""
+    kept = next((part for part in kept_predictions(run) if part.split == split), None)
+    return None if kept is None or kept.logits is None else kept.reference
+
+
+def kept_predictions(run: Run) -> list[EpochPredictions]:
+    """The predictions beside the record of a finished cell, read once; none where it has none."""
+    if run.folder is None or run.status != "done" or why_no_predictions(run.record):
+        return []
+    key = run.folder, run.record.cell_id, run.record.provenance.predictions
+    if key not in _READ:
+        _READ[key] = read_predictions(run.record, run.folder)
+    return _READ[key]
+
+
+_READ: dict[object, list[EpochPredictions]] = {}
+
+
+# --- the whole table -------------------------------------------------------------------------------------------------
+
+
+def without_predictions(runs: Iterable[Run]) -> str:
+    """How many of the finished cells have no predictions, and why; "" where all have."""
+    done = _done(runs)
+    reasons = Counter(why for run in done if (why := why_no_predictions(run.record)))
+    if not reasons:
+        return ""
+    total = sum(reasons.values())
+    return f"{total} of {len(done)} cells have no predictions ({'; '.join(reasons)}): nothing can be said over items"
 
 
 def clock(runs: Iterable[Run]) -> str:
     """Whether seconds can be compared at all."""
-    runs = [run for run in runs if run.status == "done"]
+    runs = _done(runs)
     launches = [run.record.provenance.launch for run in runs]
     shared = sum(launch is not None and launch.shared for launch in launches)
     unknown = sum(launch is None for launch in launches)
@@ -30,11 +278,8 @@ def clock(runs: Iterable[Run]) -> str:
 
 
 def _machines(runs: Iterable[Run]) -> set[str]:
-    found = set()
-    for run in runs:
-        hardware = run.record.provenance.hardware
-        found.add(str(hardware.gpus or hardware.processor or "unknown"))
-    return found
+    hardware = [run.record.provenance.hardware for run in runs]
+    return {str(one.gpus or one.processor or "unknown") for one in hardware}
 
 
 KINDS = {
@@ -43,9 +288,14 @@ KINDS = {
 }
 
 
+def memory_kinds(runs: Iterable[Run]) -> list[str]:
+    """What was measured as peak memory, by its keys in records."""
+    return sorted({run.record.peak_memory_kind or "" for run in _done(runs)} - {""})
+
+
 def memory(runs: Iterable[Run]) -> str:
-    """What was measured as peak memory."""
-    kinds = sorted({run.record.peak_memory_kind or "" for run in runs if run.status == "done"} - {""})
+    """What was measured as peak memory, for people."""
+    kinds = memory_kinds(runs)
     if len(kinds) > 1:
         return f"Memory was measured in several ways ({', '.join(kinds)}): it is not to be compared."
     return f"Peak of {KINDS.get(kinds[0], kinds[0])}." if kinds else ""

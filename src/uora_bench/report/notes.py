@@ -28,14 +28,6 @@ def ours(number: Number, split: str, spec: TableSpec) -> list[str]:
         if run.status != "done":
             continue
         cell = run.record.cell
-        train = cell["task"]["splits"]["train"]
-        if "[" in train:
-            found[f"ours: trained on {train}"] = None
-        if cell["trainer"].get("holdout"):
-            share = cell["trainer"]["holdout"]
-            found[f"ours: {share:g} of the training set was kept from the adapter"] = None
-        if cell.get("init_from"):
-            found["ours: started from the adapter of another cell"] = None
         too_long = run.record.provenance.too_long
         if too_long:
             done = {"drop": "left out", "truncate": "cut"}[cell["task"]["options"]["too_long"]]
@@ -73,13 +65,13 @@ def _about(run: Run, when: dict[str, object]) -> bool:
 def about(table: Table, collection: Collection) -> tuple[str, ...]:
     """The lines above the table: rule, split, seeds, statistics, and how the paper came to its numbers."""
     entries = [entry for row in table.rows for entry in row.entries]
+    levels = table.spec.comparability
     lines = [f"Selection rule `{table.rule}`: {RULES[table.rule]}."]
     splits: dict[str, list[str]] = {}
     for column in table.columns:
         splits.setdefault(_split(column.split, column.task, collection.runs), []).append(column.label)
     named = [split if len(splits) == 1 else f"{split}: {', '.join(labels)}" for split, labels in splits.items()]
     lines.append(f"Scored on {'; '.join(named)}.")
-    lines += _different_data(table)
     lines += _unverified_data(table)
     done, planned = sum(p.ours.n for p in entries), sum(p.ours.planned for p in entries)
     lines.append(
@@ -91,19 +83,26 @@ def about(table: Table, collection: Collection) -> tuple[str, ...]:
         lines.append(f"{unscored} of the missing ones are of finished cells that have no such score under this rule.")
     lines += _published(table)
     if table.average is not None:
-        lines.append(f"Avg: mean over the columns, for rows that have all of them{_unlike_seeds(table)}.")
+        lines.append("Avg: mean over the columns, for rows that have all of them.")
+        lines += _unlike_seeds(table)
     if done:
         finished = [run for row in table.rows for run in row.runs if run.status == "done"]
         lines.append(
             "Costs: the largest number of parameters, bytes and memory, and the median seconds of training and "
             "evaluation, over the tasks that every row with results has."
         )
-        lines += [text for text in (comparability.clock(finished), comparability.memory(finished)) if text]
+        clock, memory = comparability.clock(finished), comparability.memory(finished)
+        if len(comparability.memory_kinds(finished)) > 1:
+            memory = comparability.found(levels, "UC08", memory)
+        lines += [text for text in (clock and comparability.found(levels, "UC08", clock), memory) if text]
+        lines += _classes(table)
+        without = comparability.without_predictions(finished)
+        lines += [f"{comparability.found(levels, 'UC11', without)}."] if without else []
         lines.append(_marks(table))
     return (*lines, *(" ".join(text.split()) for text in table.spec.about))
 
 
-def _unlike_seeds(table: Table) -> str:
+def _unlike_seeds(table: Table) -> list[str]:
     """What is to be known of averages over columns of different numbers of seeds."""
     counts = {
         entry.ours.n
@@ -112,7 +111,8 @@ def _unlike_seeds(table: Table) -> str:
         for column, entry in zip(table.columns, row.entries, strict=True)
         if column.averaged
     }
-    return f"; the columns have from {min(counts)} to {max(counts)} seeds" if len(counts) > 1 else ""
+    text = f"the columns of an average have from {min(counts, default=0)} to {max(counts, default=0)} seeds"
+    return [f"{comparability.found(table.spec.comparability, 'UC14', text)}."] if len(counts) > 1 else []
 
 
 def _published(table: Table) -> list[str]:
@@ -120,7 +120,8 @@ def _published(table: Table) -> list[str]:
         return []
     lines = [f"Published ({table.paper}): {protocol_of(table.spec.paper)}. Δ: ours minus published."]
     if table.spec.paper.rule not in (None, table.rule):
-        lines.append("**The two rules differ**: Δ holds that difference too.")
+        text = "**The two rules differ**: Δ holds that difference too."
+        lines.append(comparability.found(table.spec.comparability, "UC03", text))
     return lines
 
 
@@ -161,15 +162,15 @@ def _families(table: Table, block: Block) -> list[tuple[int, int]]:
     return [(rows, pairs) for rows, pairs in found if rows > 1]
 
 
-def _different_data(table: Table) -> list[str]:
-    """A line for every column whose cells were not scored on the same rows."""
-    lines = []
+def _classes(table: Table) -> list[str]:
+    """What the most frequent class alone would score, where predictions say which answers are right."""
+    found = []
     for i, column in enumerate(table.columns):
-        runs = [run for row in table.rows for run in row.entries[i].ours.runs]
-        prints = {run.record.provenance.data.get(column.split) for run in runs if run.status == "done"}
-        if len(prints - {None}) > 1:
-            lines.append(f"**{column.label}: its cells were scored on {len(prints)} different sets of rows.**")
-    return lines
+        runs = [run for row in table.rows for run in row.entries[i].ours.runs if column.metric == "accuracy"]
+        share = next((m for run in runs if (m := comparability.majority(run, column.split)) is not None), None)
+        if share is not None:
+            found.append(f"{column.label} {share * column.scale:.{column.decimals}f}")
+    return [f"Always the most frequent class: {', '.join(found)}."] if found else []
 
 
 def _unverified_data(table: Table) -> list[str]:

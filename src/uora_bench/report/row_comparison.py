@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from uora_bench.report import stats
+from uora_bench.report import items, stats
 from uora_bench.report.bootstrap import MINIMUM_SEEDS, Interval, bootstrap, probability_of_improvement
+from uora_bench.report.items import Crossed
 from uora_bench.report.stats import LEVEL, Comparison
 
 MISSING = "–"
-TEXT = ("row", "columns", "verdict")  # headings of a sheet whose columns are words, not numbers
+TEXT = ("row", "column", "columns", "verdict")  # headings of a sheet whose columns are words, not numbers
 Scores = Mapping[str, Mapping[int, float]]  # column -> seed -> score
 
 
@@ -64,18 +65,58 @@ class Sheet:
 
 
 @dataclass(frozen=True)
+class ItemLine:
+    """A row against the reference in one column, over items and seeds: scores in the table's unit. ``p_items``: of the
+    trained models (McNemar's mid-p for one seed, else the permutation over items); ``p``: over items and seeds; both
+    after Holm's correction."""
+
+    row: str
+    column: str
+    found: Crossed
+    p_items: float
+    p: float
+    verdict: str = ""
+
+    def texts(self, decimals: int) -> tuple[str, ...]:
+        """The line as text: row, column, items × seeds, difference, both p, verdict."""
+        size = f"{self.found.items} × {self.found.seeds}"
+        ends = shown(self.found.interval(0.95), decimals)
+        return (self.row, self.column, size, ends, f"{self.p_items:.3f}", f"{self.p:.3f}", self.verdict)
+
+
+@dataclass(frozen=True)
 class AgainstReference:
     """``lines``: against ``reference``, one family for Holm's correction. ``wholes``: over the columns in which every
-    row that has enough seeds anywhere has them."""
+    row that has enough seeds anywhere has them. ``items``: of the rows and columns whose predictions are kept."""
 
     block: str
     reference: str
     lines: tuple[Line, ...]
     columns: tuple[str, ...]
     wholes: tuple[Whole, ...]
+    items: tuple[ItemLine, ...] = ()
+    margin: float | None = None
 
     def sheets(self, decimals: int) -> list[Sheet]:
         """The comparisons, and each row over the columns, as text."""
+        return [*self._over_seeds(decimals), *self._over_items(decimals)]
+
+    def _over_items(self, decimals: int) -> list[Sheet]:
+        if not self.items:
+            return []
+        block = f" ({self.block})" if self.block else ""
+        caption = (
+            f"Against **{self.reference}**{block}, item by item, with 95 % intervals over items and seeds. *p items*: "
+            "would other test items show a difference between these trained models? *p both*: would other items and "
+            f"other seeds? Each after Holm's correction over {len(self.items)} comparisons; verdicts are of *p both*"
+        )
+        if self.margin is not None:
+            caption += f", and of two one-sided 5 % tests against the preset's margin of {self.margin:g} points"
+        heading = ("row", "column", "items × seeds", "difference", "p items", "p both", "verdict")
+        name = "-".join([*re.findall("[A-Za-z0-9]+", self.block), "items"])
+        return [Sheet(f"{caption}.", name, heading, tuple(line.texts(decimals) for line in self.items))]
+
+    def _over_seeds(self, decimals: int) -> list[Sheet]:
         tested = [line for line in self.lines if line.comparison is not None]
         if not tested:
             few = f"No row has {MINIMUM_SEEDS} seeds in common with {self.reference}: nothing is compared."
@@ -148,3 +189,38 @@ def _common(scores: Mapping[str, Scores]) -> tuple[str, ...]:
 
 def _interval(own: Scores, kind: str) -> Interval:
     return bootstrap(own, kind, generator=np.random.default_rng(0))  # type: ignore[arg-type]
+
+
+ItemScores = Mapping[int, Mapping[int, float]]  # seed -> item -> score in the table's unit
+
+
+def compare_items(
+    reference: str,
+    scores: Mapping[str, Mapping[str, ItemScores]],
+    higher_is_better: bool,
+    margin: float | None,
+) -> tuple[ItemLine, ...]:
+    """Every row of ``scores`` (row -> column -> item scores) against the row ``reference`` on the items and seeds that
+    both have, one family."""
+    lines = []
+    for row, columns in scores.items():
+        for column, own in columns.items() if row != reference else ():
+            theirs = scores.get(reference, {}).get(column, {})
+            seeds = sorted(own.keys() & theirs.keys())
+            shared = set.intersection(*(set(of[s]) for of in (own, theirs) for s in seeds)) if seeds else set()
+            if len(shared) < 2:
+                continue
+            order = sorted(shared)
+            first, second = (np.array([[of[s][i] for i in order] for s in seeds]) for of in (own, theirs))
+            right = len(seeds) == 1 and len(np.unique(np.concatenate([first, second]))) <= 2
+            top = max(first.max(), second.max())
+            p_items = (
+                items.mcnemar(first[0] == top, second[0] == top)[1] if right else items.permutation(first - second)
+            )
+            found = items.crossed(first - second)
+            lines.append(ItemLine(row, column, found, p_items, found.p))
+    families = (stats.holm([line.p_items for line in lines]), stats.holm([line.p for line in lines]))
+    return tuple(
+        replace(line, p_items=p_items, p=p, verdict=items.verdict(line.found, p, margin, higher_is_better))
+        for line, p_items, p in zip(lines, *families, strict=True)
+    )

@@ -16,7 +16,7 @@ from uora_bench.config.metrics import AUTO
 from uora_bench.errors import UserError, nearest
 from uora_bench.grid import preset
 from uora_bench.grid.table_spec import BlockSpec, Column, RowSpec, Rule, TableSpec
-from uora_bench.report import aggregate, notes, row_comparison, stats
+from uora_bench.report import aggregate, comparability, notes, row_comparison, stats
 from uora_bench.report.aggregate import Number
 from uora_bench.report.collect import Collection, Run
 from uora_bench.report.model import Block, Entry, Row, Score, Table
@@ -37,14 +37,17 @@ def build(collection: Collection, library: Library | None, rule: Rule | None = N
     known: Sequence[Published] = ()
     if experiment.published is not None and library is not None:
         known = library.table(experiment.published.paper, experiment.published.table)
+    comparability.check_levels(spec.comparability)
     maker = _Maker(spec, rule, columns, _average_column(spec, columns), known)
     blocks = [
-        Block(named.label, rows)
+        Block(" · ".join(filter(None, (named.label, words))), maker.rows(named, grouped))
         for named in _blocks(collection, spec)
-        if (rows := maker.rows(named, [run for run in collection.runs if _matches(run, named.when)]))
+        for words, grouped in maker.groups([run for run in collection.runs if _matches(run, named.when)])
+        if grouped
     ]
     if not blocks:
         raise UserError(f"the table of '{experiment.name}' has no row: `table:` fits no cell of the grid")
+    labels = {row.label for row in spec.rows} | {row.label for block in blocks for row in block.rows}
     table = Table(
         experiment.name,
         experiment.title or f"Records of {experiment.name}",
@@ -54,7 +57,9 @@ def build(collection: Collection, library: Library | None, rule: Rule | None = N
         tuple(blocks),
         notes=tuple(maker.footnotes),
         orphans=collection.orphans,
-        comparisons=tuple(one for one in (_comparisons(block, columns, spec) for block in blocks) if one is not None),
+        comparisons=tuple(
+            one for one in (_comparisons(block, columns, spec, rule, labels) for block in blocks) if one is not None
+        ),
         average=maker.average,
     )
     if experiment.published and table.has_published:
@@ -155,19 +160,38 @@ class _Maker:
     known: Sequence[Published]
     footnotes: dict[str, int] = field(default_factory=dict)
 
-    def rows(self, block: BlockSpec, runs: Sequence[Run]) -> tuple[Row, ...]:
+    def groups(self, runs: Sequence[Run]) -> list[tuple[str, list[tuple[RowSpec, list[Run]]]]]:
+        """The rows of a block with their cells, apart where the preset splits by a rule of what may not be compared."""
+        tasks = {column.task for column in self.columns}
+        rows = [(named, [run for run in own if run.task in tasks]) for named, own in _grouped(runs, self.spec)]
+        return comparability.split_rows(rows, self.spec.comparability)
+
+    def rows(self, block: BlockSpec, grouped: Sequence[tuple[RowSpec, list[Run]]]) -> tuple[Row, ...]:
         """Those of one block, with the marks that survive the statistics."""
-        grouped = list(_grouped(runs, self.spec))
         # costs are of the tasks that every row with results has, so that rows compare
         tasks = {column.task for column in self.columns}
         done = [{run.task for run in own if run.status == "done"} & tasks for _, own in grouped]
         shared = set.intersection(tasks, *filter(None, done)) or tasks
         rows = [self._row(named, own, block, shared) for named, own in grouped]
         for i in range(len(self.columns)):
-            rows = self._marked(rows, i, [i])
+            rows = self._marked(self._compared(rows, i), i, [i])
         if self.average is not None and self.average.higher_is_better and len(self.columns) > 1:
             rows = self._marked(rows, -1, [i for i, column in enumerate(self.columns) if column.averaged])
         return tuple(rows)
+
+    def _compared(self, rows: Sequence[Row], at: int) -> list[Row]:
+        """``rows`` with what is to be known to compare their entries of column ``at``."""
+        levels, column, found = self.spec.comparability, self.columns[at], list(rows)
+        texts = comparability.differences([row.entries[at].ours.runs for row in rows], levels)
+        for n, (row, own) in enumerate(zip(rows, texts, strict=True)):
+            number = row.entries[at].ours
+            of = (column.split, column.metric, column.scale)
+            noted = self._noted([*own, *comparability.faults(number.runs, *of, number.by_seed, levels)])
+            if noted:
+                entries = list(row.entries)
+                entries[at] = replace(entries[at], notes=(*entries[at].notes, *noted))
+                found[n] = replace(row, entries=tuple(entries))
+        return found
 
     def _marked(self, rows: Sequence[Row], at: int, of: Sequence[int]) -> list[Row]:
         """``rows`` with the marks that the scores of columns ``of`` allow, put at entry ``at`` (−1: the average)."""
@@ -227,14 +251,16 @@ class _Maker:
         return tuple(self.footnotes.setdefault(text, len(self.footnotes)) for text in texts)
 
 
-def _comparisons(block: Block, columns: Sequence[Score], spec: TableSpec) -> AgainstReference | None:
+def _comparisons(
+    block: Block, columns: Sequence[Score], spec: TableSpec, rule: Rule, labels: set[str]
+) -> AgainstReference | None:
     reference = spec.reference
     if reference is None:
         return None
     rows = {row.label: row for row in block.rows}
     if reference not in rows:
-        if any(row.label == reference for row in spec.rows):
-            return None  # the grid was narrowed to other rows
+        if reference in labels:
+            return None  # it is in another block, or the grid was narrowed to other rows
         raise UserError(f"the table's reference '{reference}' is no row of it{nearest(reference, rows)}")
     if len({column.higher_is_better for column in columns}) > 1:
         raise UserError("a table with a reference row needs columns of one direction: higher or lower is better")
@@ -242,4 +268,22 @@ def _comparisons(block: Block, columns: Sequence[Score], spec: TableSpec) -> Aga
         label: {c.label: p.ours.by_seed for c, p in zip(columns, row.entries, strict=True)}
         for label, row in rows.items()
     }
-    return row_comparison.compare_rows(block.label, reference, scores, columns[0].higher_is_better)
+    higher, margin = columns[0].higher_is_better, spec.margin.points if spec.margin is not None else None
+    of_items = {
+        label: {c.label: _item_scores(p.ours, c, rule) for c, p in zip(columns, row.entries, strict=True)}
+        for label, row in rows.items()
+    }
+    found = row_comparison.compare_rows(block.label, reference, scores, higher)
+    return replace(found, items=row_comparison.compare_items(reference, of_items, higher, margin), margin=margin)
+
+
+def _item_scores(number: Number, column: Score, rule: Rule) -> dict[int, dict[int, float]]:
+    """By seed the score of every item, in the unit of the column: of accuracy alone, whose mean over items it is, and
+    under rules that choose one epoch."""
+    made: dict[int, dict[int, float]] = {}
+    for run in number.runs if column.metric == "accuracy" and rule != "heldout_dev" else ():
+        for part in comparability.kept_predictions(run):
+            if part.split == column.split and part.epoch == run.record.scores[rule].epoch:
+                right = (part.prediction == part.reference) * column.scale
+                made[run.seed] = dict(zip(part.item.tolist(), right.tolist(), strict=True))
+    return made

@@ -1,0 +1,103 @@
+"""Rows compared item by item in a table: from the predictions beside records to the verdicts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.support.command_line import environment
+from tests.support.table_bench import Bench
+from uora_bench.errors import UserError
+from uora_bench.records.predictions import EpochPredictions, predictions_path, write_predictions
+from uora_bench.report import markdown
+from uora_bench.report.items import crossed, mcnemar
+
+COUNT = 400
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    return Bench(tmp_path, monkeypatch)
+
+
+def kept(bench: Bench, method: str, seed: int, right: np.ndarray, item: np.ndarray | None = None) -> None:
+    """A record of ``method`` whose last epoch has these items ``right``; its best epoch has all of them wrong."""
+    answers = np.arange(len(right)) % 2
+    item = np.arange(len(right), dtype=np.uint64) if item is None else item
+    parts = [
+        EpochPredictions("dev", epoch, item, np.where(hits, answers, 1 - answers), answers)
+        for epoch, hits in ((1, np.zeros(len(right), dtype=bool)), (2, right))
+    ]
+    made = bench.record(f"method={method} task=glue/rte seed={seed}", float(right.mean()))
+    folder = bench.results / "records" / "quickstart"
+    file = write_predictions(predictions_path(folder, made.cell_id), parts, 10**6)
+    replace(made, provenance=replace(made.provenance, predictions=file)).write(folder)
+
+
+def preset(bench: Bench, seeds: list[int], **table: Any) -> None:
+    bench.preset(axes={"method": ["lora", "uora", "vera"], "task": ["glue/rte"], "seed": seeds}, table=table)
+
+
+def test_five_verdicts_of_one_table_over_items_and_seeds(bench: Bench) -> None:
+    draws = np.random.default_rng(0)
+    easy = draws.random(COUNT)
+    rows = {
+        "lora": [easy < 0.8 for _ in range(3)],
+        "uora": [np.roll(easy < 0.8, 0) ^ (np.arange(COUNT) == seed) for seed in range(3)],  # a single other item
+        "vera": [easy < 0.5 for _ in range(3)],
+    }
+    for method, own in rows.items():
+        for seed, right in enumerate(own):
+            kept(bench, method, seed, right)
+    preset(bench, [0, 1, 2], margin={"points": 1.0, "reference": "lora"})
+    (found,) = bench.table().comparisons
+    lines = {line.row: line for line in found.items}
+    assert lines["uora"].verdict == "equivalent within 1"
+    assert lines["vera"].verdict == "worse"
+    expected = crossed((np.array(rows["vera"]).astype(float) - np.array(rows["lora"])) * 100)
+    assert lines["vera"].found == expected
+    assert lines["vera"].p == pytest.approx(min(1.0, 2 * expected.p))
+    text = markdown.render(bench.table())
+    assert "| vera | rte | 400 × 3 |" in text
+    assert "verdicts are of *p both*, and of two one-sided 5 % tests against the preset's margin of 1 points." in text
+    assert any(sheet.label == "items" for sheet in found.sheets(2))
+    assert bench.table(rule="best_dev").comparisons[0].items[0].found.mean == 0.0  # another epoch's predictions
+
+
+def test_one_seed_is_mcnemars_and_items_are_matched_by_what_they_are(bench: Bench) -> None:
+    a, b = np.arange(COUNT) % 4 != 0, np.arange(COUNT) % 5 != 0
+    order = np.random.default_rng(1).permutation(COUNT)
+    kept(bench, "lora", 0, a)
+    kept(bench, "uora", 0, b[order], order.astype(np.uint64))
+    kept(bench, "vera", 0, b[:50])  # some of the items
+    preset(bench, [0], reference="lora")
+    lines = {line.row: line for line in bench.table().comparisons[0].items}
+    assert lines["uora"].p_items == pytest.approx(min(1.0, 2 * mcnemar(b, a)[1]))
+    assert lines["uora"].found.items == COUNT
+    assert lines["vera"].found.items == 50
+
+
+def test_without_predictions_nothing_is_said_over_items_and_scipy_is_not_imported(bench: Bench, root: Path) -> None:
+    for method in ("lora", "uora"):
+        bench.record(f"method={method} task=glue/rte seed=0", 0.5)
+    preset(bench, [0], reference="lora")
+    assert bench.table().comparisons[0].items == ()
+    code = (
+        "import sys; from uora_bench.cli.main import main; main(['tables', 'experiment=minilm_glue']); "
+        "print([m for m in ('scipy.stats', 'pyarrow') if m in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment(root), cwd=root, capture_output=True, text=True)
+    assert done.stderr.strip() == "[]"
+
+
+def test_a_margin_names_the_reference_row_and_no_other(bench: Bench) -> None:
+    with pytest.raises(UserError, match="must be one row"):
+        preset(bench, [0], reference="uora", margin={"points": 1.0, "reference": "lora"})
+    with pytest.raises(UserError, match="must be above 0"):
+        preset(bench, [0], margin={"points": 0.0, "reference": "lora"})

@@ -1,0 +1,105 @@
+"""Tests over items against known values and scipy's own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from uora_bench.report.items import Crossed, crossed, mcnemar, permutation, two_way_bootstrap, verdict
+
+
+def columns(both: int, first: int, second: int, none: int) -> tuple[np.ndarray, np.ndarray]:
+    a = np.repeat([True, True, False, False], [both, first, second, none])
+    b = np.repeat([True, False, True, False], [both, first, second, none])
+    return a, b
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "exact", "mid"),
+    [  # worked by hand: 2 · Σ C(n, k) / 2^n, and half of the observed term on each side less
+        (1, 7, 2 * (1 + 8) / 256, 2 * (1 + 8) / 256 - 8 / 256),
+        (7, 1, 2 * (1 + 8) / 256, 2 * (1 + 8) / 256 - 8 / 256),
+        (0, 5, 2 / 32, 1 / 32),
+        (3, 3, 1.0, 1 - 20 / 64 / 2),
+        (0, 0, 1.0, 1.0),
+    ],
+)
+def test_mcnemar_has_the_values_worked_by_hand(first: int, second: int, exact: float, mid: float) -> None:
+    assert mcnemar(*columns(50, first, second, 10)) == pytest.approx((exact, mid))
+
+
+def test_mcnemar_of_the_textbook() -> None:
+    # Agresti, Categorical Data Analysis (1990), approval ratings: 150 and 86 changed; the exact p is 3.7e-05
+    exact, mid = mcnemar(*columns(794, 150, 86, 570))
+    assert exact == pytest.approx(3.716e-05, rel=1e-3)
+    assert mid < exact
+
+
+def test_one_seed_is_the_paired_t_test_of_scipy() -> None:
+    values = np.random.default_rng(1).normal(0.1, 1, (1, 40))
+    found, known = crossed(values), stats.ttest_1samp(values[0], 0)
+    assert found.p == pytest.approx(known.pvalue)
+    interval = known.confidence_interval(0.95)
+    assert (found.interval(0.95).low, found.interval(0.95).high) == pytest.approx((interval.low, interval.high))
+
+
+def test_where_only_seeds_differ_it_is_the_t_test_over_seeds_and_where_only_items_differ_that_over_items() -> None:
+    spread = np.random.default_rng(2).normal(0.2, 1, 6)
+    over_seeds = crossed(np.repeat(spread[:, None], 50, axis=1))
+    assert over_seeds.p == pytest.approx(stats.ttest_1samp(spread, 0).pvalue)
+    over_items = crossed(np.repeat(spread[None], 4, axis=0))
+    assert over_items.p == pytest.approx(stats.ttest_1samp(spread, 0).pvalue)
+    assert crossed(np.zeros((3, 9))).p == 1.0
+    assert crossed(np.ones((3, 9))).p == 0.0
+
+
+def test_the_mean_squares_are_those_of_a_table_worked_by_hand() -> None:
+    # rows 1 3 / 2 8: mean 3.5, MS_seed = 2 · ((2 − 3.5)² + (5 − 3.5)²) = 9, MS_item = 2 · 2 · 2² = 16, MS_rest = 4
+    found = crossed(np.array([[1.0, 3.0], [2.0, 8.0]]))
+    assert found.mean == 3.5
+    assert found.error == pytest.approx(np.sqrt((9 + 16 - 4) / 4))
+    assert found.freedom == pytest.approx(21**2 / (81 + 256 + 16))
+
+
+def test_the_permutation_is_exact_for_few_items_and_close_to_mcnemar_for_many() -> None:
+    few = np.array([[0.0, 1, 1, 1, -1, 0, 1, 1]])
+    assert permutation(few) == pytest.approx(mcnemar(*columns(2, 5, 1, 0))[0])
+    a, b = columns(300, 60, 35, 100)
+    many = (a.astype(float) - b)[None]
+    assert permutation(many) == pytest.approx(mcnemar(a, b)[0], abs=0.01)
+    assert permutation(many) == permutation(many)
+    assert permutation(np.zeros((2, 5))) == 1.0
+
+
+def test_the_bootstrap_of_a_mean_is_close_to_the_crossed_interval() -> None:
+    draws = np.random.default_rng(3)
+    answers = draws.integers(0, 2, 400)
+    rows = [[np.where(draws.random(400) < right, answers, 1 - answers) for _ in range(5)] for right in (0.8, 0.7)]
+    exact = crossed(np.array([(x == answers) * 1.0 - (y == answers) for x, y in zip(*rows, strict=True)])).interval(
+        0.95
+    )
+    found = two_way_bootstrap(*rows, answers, lambda p, r: float((p == r).mean()))
+    assert found.point == pytest.approx(exact.point)
+    assert 0.9 < (found.high - found.low) / (exact.high - exact.low) < 2  # the rest counts twice and more in it
+    assert found.low < found.point < found.high
+    texts = [[[str(v) for v in own] for own in row] for row in rows]
+    same = two_way_bootstrap(
+        *texts, [str(v) for v in answers], lambda p, r: float(np.mean([x == y for x, y in zip(p, r, strict=True)]))
+    )
+    assert same.point == pytest.approx(found.point)
+
+
+@pytest.mark.parametrize(
+    ("mean", "p", "margin", "expected"),
+    [
+        (0.0, 0.9, 1.0, "equivalent within 1"), (0.3, 0.01, 1.0, "equivalent within 1"),
+        (0.9, 0.2, 1.0, "not inferior within 1"),
+        (2.0, 0.01, 1.0, "better"), (-2.0, 0.01, 1.0, "worse"), (-0.9, 0.2, 1.0, "cannot tell"),
+        (0.0, 0.9, None, "cannot tell"), (2.0, 0.01, None, "better"),
+    ],
+)  # fmt: skip
+def test_the_five_verdicts(mean: float, p: float, margin: float | None, expected: str) -> None:
+    found = Crossed(mean, 0.3, 100.0, 3, 100)
+    assert verdict(found, p, margin, True) == expected
+    assert verdict(Crossed(-mean, 0.3, 100.0, 3, 100), p, margin, False) == expected
