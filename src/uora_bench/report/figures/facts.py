@@ -44,10 +44,10 @@ def numbered(rows: Iterable[Mapping[str, Any]]) -> dict[str, tuple[int, str]]:
 
 
 def short_name(label: str) -> str:
-    """``label`` without the groups of its keys, without the rest of long hashes, at most 32 letters."""
+    """``label`` without the groups of its keys, without the rest of long hashes, at most 44 letters."""
     text = re.sub(r"\b(?:trainer|method|task|backbone)\.", "", label)
     text = re.sub(r"\b([0-9a-f]{7})[0-9a-f]{5,}\b", r"\1…", text)
-    return text if len(text) <= 32 else f"{text[:31]}…"
+    return text if len(text) <= 44 else f"{text[:43]}…"
 
 
 def method_of(run: Run) -> str:
