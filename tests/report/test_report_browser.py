@@ -19,9 +19,10 @@ from tests.support import chromium
 from tests.support import made_up_report as made_up
 from tests.support.chromium import Browser
 from uora_bench.grid.table_spec import Column
-from uora_bench.report import table
+from uora_bench.report import table, write
 from uora_bench.report.page import render
 from uora_bench.report.published import Library
+from uora_bench.theory import report as theory
 
 pytestmark = pytest.mark.slow
 
@@ -273,7 +274,7 @@ CUT = """(() => {
   return found;
 })()"""
 # of every table with an average: whether its label and average are in sight before anybody scrolls
-SEEN = """[...document.querySelectorAll('table.sortable')].map((table) => [table.tHead.rows[0].cells[0],
+SEEN = """[...document.querySelectorAll('table.sortable:has(.average)')].map((table) => [table.tHead.rows[0].cells[0],
   table.querySelector('thead .average')].map((h) => { h.scrollIntoView({ block: 'center', inline: 'nearest' });
     table.parentElement.scrollLeft = 0; const b = h.getBoundingClientRect();
     const middle = document.elementFromPoint(b.x + b.width / 2, b.y + b.height / 2);
@@ -386,15 +387,27 @@ def test_without_a_script_the_tables_are_there(browser: Browser, page: str) -> N
 
 
 def test_the_page_of_the_committed_records_works(browser: Browser, root: Path, tmp_path: Path) -> None:
-    names = ["minilm_glue", "tiny_e2e"]
+    names = write.experiments(root / "results", (theory,))
     path = tmp_path / "index.html"
-    path.write_text(render.build(names, root / "results", None, None, False, "").html, encoding="utf-8")
-    for width in WIDTHS:
+    made = render.build(names, root / "results", write.published_library(), None, True, "")
+    path.write_text(made.html, encoding="utf-8")
+    assert path.stat().st_size < 3e6
+    for width in (420, 1280, 1400, 1920, 2560):
+        browser.dark(width == 1400)
         browser.open(path.as_uri(), width)
         assert fits(browser)
+        assert width == 420 or all(all(both) for both in browser.do(SEEN))
+    browser.do("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    drawn = "[...document.querySelectorAll('figure img')].filter((i) => i.complete && i.naturalWidth > 0).length"
+    browser.until(f"{drawn} === {made.figures}")
+    for width in (420, 1280):
+        browser.resize(width)
+        assert browser.do(CUT) == []
         ids = browser.do("Object.keys(DATA.cells)")
-        assert len(ids) == sum(len(list((root / "results/records" / name).glob("*.json"))) for name in names)
+        assert len(ids) == made.records
         for one in ids[:: max(1, len(ids) // 12)]:
             browser.do(f"location.hash = '#cell/{one}'")
             browser.until(f"document.getElementById('view').innerText.includes('{one}')")
             assert fits(browser), one
+        browser.do("location.hash = ''")
+        browser.until("document.getElementById('view').hidden")

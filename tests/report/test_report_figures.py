@@ -322,10 +322,10 @@ def test_no_adapter_at_all_has_a_place_on_the_logarithmic_axis(drawn):
 
 def test_names_are_short_and_a_legend_fits_its_figure():
     long = f"uora method.rank=256 trainer.lr_adapter=0.03 plug-in {'0a1b' * 16}"
-    assert facts.short_name(long) == "uora rank=256 lr_adapter=0.03 p…"
+    assert facts.short_name(long) == "uora rank=256 lr_adapter=0.03 plug-in 0a1b0…"
     assert facts.short_name(f"mine {'0a1b' * 16}") == "mine 0a1b0a1…"
     labels = [facts.short_name(long)] * 24
-    assert canvas.legend_columns(canvas.WIDTH, labels) == 3
+    assert canvas.legend_columns(canvas.WIDTH, labels) == 2
     assert canvas.legend_columns(4.4, labels) == 1
     assert canvas.legend_columns(canvas.WIDTH, ["a"]) == 1
 

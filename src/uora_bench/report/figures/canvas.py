@@ -105,8 +105,8 @@ def _finished(svg: str) -> str:
         for kind in ("fill", "stroke")
         if f"{kind}: {light}" in svg
     ]
-    text = f'text:not([style*="fill:"]) {{fill: {style.DARK[style.BLACK]}}}'
-    rules = "\n".join(["@media (prefers-color-scheme: dark) {", text, *used, "}"])
+    unsaid = f"svg {{fill: {style.DARK[style.BLACK]}}}"  # black is what an SVG need not say
+    rules = "\n".join(["@media (prefers-color-scheme: dark) {", unsaid, *used, "}"])
     return svg.replace("<defs>\n", f"<style>{rules}</style>\n<defs>\n", 1)
 
 

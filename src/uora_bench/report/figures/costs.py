@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 from uora_bench.report import aggregate, comparability
-from uora_bench.report.aggregate import Costs
 from uora_bench.report.figure_spec import FigureSpec
 from uora_bench.report.figures import facts, scatter
+from uora_bench.report.figures.scatter import CostKind
 from uora_bench.report.model import Block, Table
-
-
-class CostKind(NamedTuple):
-    """One kind of cost: its name in the file, in words and on the axis, how it is read, and the axis's unit (the CSV
-    has the record's own)."""
-
-    name: str
-    words: str
-    axis: str
-    of: Callable[[Costs], float | None]
-    unit: float = 1.0
-
 
 KINDS = (
     CostKind("parameters", "adapter parameters", "adapter parameters", lambda c: c.parameters),

@@ -43,11 +43,11 @@ def numbered(rows: Iterable[Mapping[str, Any]]) -> dict[str, tuple[int, str]]:
     return {label: (n, short_name(label)) for n, label in enumerate(grouped(rows, "row"), start=1)}
 
 
-def short_name(label: str) -> str:
-    """``label`` without the groups of its keys, without the rest of long hashes, at most 32 letters."""
+def short_name(label: str, most: int = 44) -> str:
+    """``label`` without the groups of its keys, without the rest of long hashes, at most ``most`` letters."""
     text = re.sub(r"\b(?:trainer|method|task|backbone)\.", "", label)
     text = re.sub(r"\b([0-9a-f]{7})[0-9a-f]{5,}\b", r"\1…", text)
-    return text if len(text) <= 32 else f"{text[:31]}…"
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def method_of(run: Run) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
+from uora_bench.report.aggregate import Costs
 from uora_bench.report.figures import canvas, facts
 from uora_bench.report.figures.style import ACCENT, BLACK, DOTS, FRONT, GREY
 from uora_bench.report.model import Score
@@ -15,18 +16,18 @@ _REACHES = (4.5, 9.0, 13.0, 18.0)  # points between a point's middle and that of
 _SIDES = ((0.75, -0.75), (-0.75, 0.75), (0.75, 0.75), (-0.75, -0.75), (1, 0), (-1, 0), (0, 1), (0, -1))
 
 
-class Axis(Protocol):
-    """The kind of cost: its name, what stands at the axis, and its unit."""
+class CostKind(NamedTuple):
+    """One kind of cost: its name in the file, in words and on the axis, how it is read, and the axis's unit (the CSV
+    has the record's own)."""
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def axis(self) -> str: ...
-    @property
-    def unit(self) -> float: ...
+    name: str
+    words: str
+    axis: str
+    of: Callable[[Costs], float | None]
+    unit: float = 1.0
 
 
-def draw(kind: Axis, panels: Mapping[str, facts.Rows], columns: Mapping[str, Score]) -> Any:
+def draw(kind: CostKind, panels: Mapping[str, facts.Rows], columns: Mapping[str, Score]) -> Any:
     """The figure: a panel per column; a key below says which row has which number."""
     numbers = facts.numbered(point for points in panels.values() for point in points)
     key = [f"{n}  {name}" for n, name in numbers.values()]
@@ -44,7 +45,7 @@ def draw(kind: Axis, panels: Mapping[str, facts.Rows], columns: Mapping[str, Sco
     return figure
 
 
-def _panel(ax: Any, kind: Axis, points: facts.Rows, column: Score) -> list[float]:
+def _panel(ax: Any, kind: CostKind, points: facts.Rows, column: Score) -> list[float]:
     """Draw ``points``; returns where they are on the axis of costs."""
     costs = [p["cost"] / kind.unit for p in points]
     positive = [cost for cost in costs if cost > 0]

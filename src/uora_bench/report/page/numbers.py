@@ -11,7 +11,7 @@ from typing import Any
 
 from uora_bench.report.boxes import COSTS, Line, lines
 from uora_bench.report.collect import Run
-from uora_bench.report.figures.facts import method_of
+from uora_bench.report.figures.facts import method_of, short_name
 from uora_bench.report.model import Entry, Row, Score, Table
 from uora_bench.report.notes import protocol_of
 from uora_bench.report.page import pareto
@@ -85,7 +85,7 @@ class Numbers:
             self.ours[names[-1]] = {**common, **known}
             printed.append(self._theirs(entry, table) if row.has_published else None)
         return Group(
-            row.label,
+            short_name(row.label, 160),
             tuple(dict.fromkeys(method_of(run) for run in row.runs)),
             " ".join(sorted(settings)),
             {line.name: line for line in lines(table, row)},

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from uora_bench.report.figures.canvas import short
 from uora_bench.report.figures.costs import on_front
+from uora_bench.report.figures.facts import short_name
 from uora_bench.report.model import Block, Score, Table
 
 WIDTH, HEIGHT = 480.0, 250.0
@@ -82,7 +83,14 @@ def _drawn(column: Score, found: Sequence[tuple[float, float, str, str]]) -> Plo
     across = across if len(across) > 1 else [(x(cost), short(cost)) for cost in sorted(set(costs)) if cost > 0]
     front = on_front([(cost, score) for cost, score, *_ in found], column.higher_is_better)
     dots = tuple(
-        Dot(x(cost), y(score), f"{row}: {score:.{column.decimals}f} with {cost:,.0f} parameters", number, best, row)
+        Dot(
+            x(cost),
+            y(score),
+            f"{short_name(row)}: {score:.{column.decimals}f} with {cost:,.0f} parameters",
+            number,
+            best,
+            short_name(row, 24),
+        )
         for (cost, score, row, number), best in zip(found, front, strict=True)
     )
     steps = sorted((dot.x, dot.y) for dot in dots if dot.front)
@@ -114,15 +122,14 @@ def _named(dots: Sequence[Dot], lower: bool) -> tuple[Dot, ...]:
     taken = [(dot.x - 4, dot.y - 4, dot.x + 4, dot.y + 4) for dot in dots]
     found = []
     for dot in dots:
-        name = dot.name if len(dot.name) <= 24 else f"{dot.name[:23]}…"
-        width, below = _LETTER * len(name), -_LINE if lower else _LINE
+        width, below = _LETTER * len(dot.name), -_LINE if lower else _LINE
         places = [(x, y) for y in (dot.y + below, dot.y - below, dot.y) for x in (dot.x + 7, dot.x - 7 - width)]
         boxes = [
             (x, y - 6, x + width, y + 6) for x, y in places if x > LEFT and x + width < WIDTH and 6 < y < BOTTOM - 7
         ]
         free = [box for box in boxes if not any(_cross(box, other) for other in taken)] if dot.front else []
         taken += free[:1]
-        found.append(replace(dot, name=name, at=(free[0][0], free[0][1] + 10)) if free else replace(dot, name=""))
+        found.append(replace(dot, at=(free[0][0], free[0][1] + 10)) if free else replace(dot, name=""))
     return tuple(found)
 
 
