@@ -206,3 +206,22 @@ def test_the_id_holds_the_name_of_the_file_and_no_path(tmp_path: Path) -> None:
     assert cells[0].key == cells[1].key == cells[2].key
     assert str(tmp_path) not in str(cells[0].canonical())
     assert cells[0].label == "lora · text/local (a.csv) · tiny_roberta · seed 0"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\n\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_line_ends_blank_lines_and_a_byte_order_mark_change_nothing(end: str, mark: str, tmp_path: Path) -> None:
+    lines = ["text,label", *(f"text {i},{'ab'[i % 2]}" for i in range(20))]
+    for name, text in (("plain.csv", "\n".join(lines) + "\n"), ("odd.csv", mark + end.join(lines) + end)):
+        (tmp_path / name).write_bytes(text.encode())
+    plain, odd = (loaded(tmp_path / name)[1] for name in ("plain.csv", "odd.csv"))
+    assert {role: fingerprint(part) for role, part in odd.items()} == {r: fingerprint(p) for r, p in plain.items()}
+
+
+@pytest.mark.slow
+def test_ten_thousand_classes_are_split_in_their_shares(tmp_path: Path) -> None:
+    rows = [{"text": f"text {i}", "label": f"c{i // 3}"} for i in range(30_000)]
+    task, parts = loaded(own_files.write(tmp_path / "many.csv", rows))
+    assert len(task.classes) == 10_000
+    assert {role: len(part) for role, part in parts.items()} == {"train": 24_000, "dev": 3_000, "test": 3_000}
+    assert len(set(parts["train"]["label"])) == 10_000, "what is scored was learnt"

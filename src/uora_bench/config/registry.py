@@ -145,8 +145,8 @@ def only_subclass(kind: str, name: str, base: type[T]) -> type[T]:
 
 
 def describe_model(values: Mapping[str, Any], kind: str, data_root: str | None) -> dict[str, Any]:
-    """What `uora_bench.models.any_model.describe` says of the model that ``values`` name. It imports torch: only the
-    model itself can say which modules it has."""
+    """What `uora_bench.models.any_model.describe` says of the model that ``values`` name. It imports torch for
+    a model that is not known yet: only the model itself can say which modules it has."""
     module = importlib.import_module("uora_bench.models.any_model")
     described: dict[str, Any] = module.describe(values, kind, data_root)
     return described

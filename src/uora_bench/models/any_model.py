@@ -16,8 +16,8 @@ from typing import Any, Literal, cast
 from uora_bench.config.cell import BackboneConfig, TargetModule, TargetModulesConfig
 from uora_bench.data import offline
 from uora_bench.errors import UserError
-from uora_bench.models import backbones, kinds
-from uora_bench.util.schema import plain
+from uora_bench.models import backbones, kinds, known_models
+from uora_bench.util.schema import build, plain
 
 Kind = Literal["encoder", "causal_lm", "vision"]
 _HEADS = {
@@ -115,6 +115,21 @@ def _asked(path: str | None, repo: str | None, revision: str, wanted: Kind) -> B
 @functools.lru_cache(maxsize=64)  # a grid asks for one model a thousand times
 def _look(path: str | None, repo: str | None, revision: str, wanted: Kind, told: str, *state: object) -> Found:
     """What the model says of itself. ``told``: what the library is to be told; ``state``: what its folder holds."""
+    if path is None:
+        return _build(path, repo, revision, wanted, told)
+    kept = known_models.file_of(Path(path), wanted, _stored_names(path, json.loads(told)))
+    before = None if kept is None else known_models.read_answer(kept)
+    try:
+        return build(Found, before or {}, "a model that is known")
+    except UserError:  # it is not, or the file is damaged
+        found = _build(path, repo, revision, wanted, told)
+    if kept is not None:
+        known_models.write_answer(kept, plain(found))
+    return found
+
+
+def _build(path: str | None, repo: str | None, revision: str, wanted: Kind, told: str) -> Found:
+    """What the model says of itself once it is built."""
     import torch
     import transformers
 
@@ -197,8 +212,6 @@ def _find_head(model: Any, stored: frozenset[str] | None) -> tuple[tuple[str, ..
 def _stored_names(place: str, arguments: Mapping[str, Any]) -> frozenset[str] | None:
     """The names of the tensors in the weight files; None where they are not to be seen (and a run would fetch them, or
     say what is wrong with them)."""
-    from safetensors import SafetensorError, safe_open
-
     files = sorted(Path(place).glob("*.safetensors")) if Path(place).is_dir() else []
     try:
         if not Path(place).is_dir():
@@ -209,12 +222,8 @@ def _stored_names(place: str, arguments: Mapping[str, Any]) -> frozenset[str] | 
             files = [] if single is None else [single]
             if not files and not arguments["local_files_only"]:
                 return _names_on_the_hub(place, str(arguments["revision"]))
-        names: set[str] = set()
-        for file in files:
-            with safe_open(str(file), "pt") as opened:
-                names |= set(opened.keys())
-        return frozenset(names) or None
-    except (OSError, SafetensorError, ValueError, KeyError):
+        return known_models.read_stored_names(files) or None
+    except (OSError, ValueError, KeyError):
         return None
 
 
