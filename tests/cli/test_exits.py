@@ -33,6 +33,7 @@ def refuse(number: int, path: str | None) -> Callable[[], NoReturn]:
         (errno.ELOOP, 2),
         (errno.ENOSPC, 1),
         (errno.EDQUOT, 1),
+        (errno.EFBIG, 1),  # ulimit -f
         (errno.EIO, 1),
         (errno.EPIPE, 1),  # of a child that died: no reader left on purpose
     ],
@@ -42,6 +43,15 @@ def test_what_the_system_refuses_is_one_line(number: int, code: int, capsys: pyt
     said = capsys.readouterr().err
     assert len(said.splitlines()) == 1
     assert "/some/where" in said or number in (errno.EIO, errno.EPIPE)
+
+
+@pytest.mark.parametrize("code", [0, None, 3])
+def test_a_plug_in_that_ends_the_program_is_no_success(code: int | None, capsys: pytest.CaptureFixture[str]) -> None:
+    def act() -> NoReturn:
+        raise SystemExit(code)
+
+    assert exits.run(act, "") == 1
+    assert f"ended the program by itself (SystemExit {code})" in capsys.readouterr().err
 
 
 def test_a_working_directory_that_is_gone_is_said(

@@ -221,7 +221,8 @@ BASE = ("method=uora", "task=glue/rte", "recipe=none")
         ("data.root=/x",), ("results.dir=/x",), ("runs.dir=/x",), ("tracker=none",), ("tracker.project=x",),
         ("experiment_name=x",), ("force=true",), ("trainer.micro_batch_size=2",), ("trainer.eval_batch_size=2",),
         ("trainer.gradient_checkpointing=true",), ("trainer.checkpoint_every=5",), ("trainer.log_every=5",),
-        ("expect_cell_id=x",), ("task.source.hub.revision=abc",), ("seed=0",),
+        ("expect_cell_id=x",), ("predictions.keep=false",), ("predictions.max_mb=1",),
+        ("task.source.hub.revision=abc",), ("seed=0",),
     ],
 )  # fmt: skip
 def test_where_and_how_a_cell_runs_is_not_in_the_id(words: tuple[str, ...]) -> None:

@@ -13,7 +13,7 @@ import yaml
 
 from tests.support.presets import NAMES, keys, of
 from uora_bench.config import compose
-from uora_bench.config.cell import key_of
+from uora_bench.config.ids import key_of
 from uora_bench.execution.dry_run import describe
 from uora_bench.grid import expand as grids
 from uora_bench.grid import preset, request

@@ -1,18 +1,17 @@
 """The presets of configs/experiment/ against the tables that they rerun: rows, tasks, seeds, parameter counts, starts.
 
-The published rows are read from ``papers/reference_results.csv``; every row of a table is either one of ours (`ROWS`)
+The published rows are read from ``results/paper``; every row of a table is either one of ours (`ROWS`)
 or named as not covered (`NOT_HERE`), and nothing else is in a preset but what `ADDED` lists and its note names.
 """
 
 from __future__ import annotations
 
-import csv
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.paths import PAPERS, PUBLISHED
 from tests.support.presets import NAMES, cell_of, key, keys, note, of
 from tests.support.published_rows import (
     BACKBONES,
@@ -24,6 +23,7 @@ from tests.support.published_rows import (
     RELEASED,
     ROWS,
     SEEDS,
+    printed_rows,
     task_of,
 )
 from uora_bench.config import compose
@@ -76,23 +76,23 @@ COUNTS_DIFFER = {
 }
 
 
-def table(shared: Path, name: str) -> list[dict[str, str]]:
+def table(name: str) -> list[dict[str, str]]:
     """The rows of the published table of a preset, without means over tasks."""
     published = preset.load_experiment(name).published
     assert published is not None
-    with (shared / "papers" / "reference_results.csv").open(encoding="utf-8", newline="") as file:
-        rows = [r for r in csv.DictReader(file) if (r["paper"], r["table"]) == (published.paper, published.table)]
-    return [r for r in rows if r["task"] != "Avg"]
+    rows = [row for path in sorted(PUBLISHED.glob("*.csv")) for row in printed_rows(path)]
+    wanted = (published.paper, published.table)
+    return [r for r in rows if (r["paper"], r["table"]) == wanted and r["task"] != "Avg"]
 
 
 def seeds(words: str, name: str) -> set[str]:
     return {key(f"{words} seed={seed}") for seed in range(SEEDS[name][0])}
 
 
-def wanted(shared: Path, name: str) -> set[str]:
+def wanted(name: str) -> set[str]:
     """The keys of the cells of every published row that is one of ours."""
     found: set[str] = set()
-    for r in table(shared, name):
+    for r in table(name):
         words = ROWS[name].get((r["method"], r["backbone"]))
         if words is not None:
             found |= seeds(f"{words} backbone={BACKBONES[r['backbone']]} task={task_of(r['task'])}", name)
@@ -103,8 +103,8 @@ def wanted(shared: Path, name: str) -> set[str]:
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_a_preset_has_the_rows_of_its_table_and_no_other(name: str, shared: Path) -> None:
-    expected, added = wanted(shared, name), set()
+def test_a_preset_has_the_rows_of_its_table_and_no_other(name: str) -> None:
+    expected, added = wanted(name), set()
     for words, said in ADDED.get(name, {}).items():
         added |= seeds(words, name)
         assert said in note(name)
@@ -114,8 +114,8 @@ def test_a_preset_has_the_rows_of_its_table_and_no_other(name: str, shared: Path
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_every_row_of_the_table_is_ours_or_named_as_not_covered(name: str, shared: Path) -> None:
-    rows = {(r["method"], r["backbone"]) for r in table(shared, name)}
+def test_every_row_of_the_table_is_ours_or_named_as_not_covered(name: str) -> None:
+    rows = {(r["method"], r["backbone"]) for r in table(name)}
     assert rows >= set(ROWS[name])
     left, missing = rows - set(ROWS[name]), NOT_HERE.get(name, {})
     for method, backbone in left:
@@ -141,13 +141,10 @@ def test_a_number_of_seeds_that_is_not_printed_is_in_the_note(name: str, said: s
 
 
 @pytest.mark.parametrize("name", [n for n, (_, source) in SEEDS.items() if not isinstance(source, str)])
-def test_seeds_are_as_many_as_the_paper_ran(name: str, shared: Path) -> None:
+def test_seeds_are_as_many_as_the_paper_ran(name: str) -> None:
     number, source = SEEDS[name]
-    with (shared / "papers" / "hyperparameters.csv").open(encoding="utf-8", newline="") as file:
-        printed = {
-            r["value"] for r in csv.DictReader(file)
-            if (r["paper"], r["backbone"], r["task"], r["param"]) == (*source, "seeds")
-        }  # fmt: skip
+    rows = printed_rows(PAPERS / "hyperparameters.csv")
+    printed = {r["value"] for r in rows if (r["paper"], r["backbone"], r["task"], r["param"]) == (*source, "seeds")}
     assert {int(re.match(r"\d+", value)[0]) for value in printed} == {number}  # type: ignore[index]
 
 
@@ -173,8 +170,8 @@ def as_printed(number: int, printed: str) -> str:
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_rows_train_as_many_parameters_as_the_table_prints(name: str, shared: Path) -> None:
-    printed = {(r["method"], r["backbone"]): (r["trainable_params"], r["task"]) for r in table(shared, name)}
+def test_rows_train_as_many_parameters_as_the_table_prints(name: str) -> None:
+    printed = {(r["method"], r["backbone"]): (r["trainable_params"], r["task"]) for r in table(name)}
     for row, words in ROWS[name].items():
         text, task = printed[row]
         text = text.removesuffix(" + classifier")
@@ -251,31 +248,31 @@ def test_uoras_presets_pair_it_with_vera_and_lora_on_veras_cells(name: str) -> N
      ("uora_e2e", "GPT-2 (E2E)", "gpt2_medium"), ("uora_e2e", "GPT-2 (E2E)", "gpt2_large")],
 )  # fmt: skip
 def test_uora_trains_about_as_many_times_fewer_parameters_than_lora_as_claimed(
-    name: str, task: str, backbone: str, shared: Path
+    name: str, task: str, backbone: str
 ) -> None:
-    (claim,) = [r for r in table(shared, name) if r["backbone"] == task]
+    (claim,) = [r for r in table(name) if r["backbone"] == task]
     assert claim["metric"] == "times fewer trainable parameters than LoRA"
     (uora,), (lora,) = adapter(name, "uora", backbone), adapter(name, "lora", backbone)
     assert lora / uora == pytest.approx(float(claim["value"]), rel=0.02)
     assert f"{claim['value']} times fewer than LoRA" in note(name)
 
 
-def test_tied_lora_has_the_papers_ranks_and_counts(shared: Path) -> None:
+def test_tied_lora_has_the_papers_ranks_and_counts() -> None:
     items = [item for item in of("tied_lora").items if item.cell is not None]
-    with (shared / "papers" / "hyperparameters.csv").open(encoding="utf-8", newline="") as file:
-        rows = {r["param"]: r["value"] for r in csv.DictReader(file) if r["paper"] == "Tied-LoRA"}
+    settings = printed_rows(PAPERS / "hyperparameters.csv")
+    rows = {r["param"]: r["value"] for r in settings if r["paper"] == "Tied-LoRA"}
     ranks = [int(r) for r in rows["ranks tried"].split(", ")]
     grids = {(item.cell.method.variant, item.cell.method.rank) for item in items if item.cell}
     variants = ("lora", "vera", *(f"tl{n}" for n in range(1, 7)))
     assert grids == {(variant, rank) for variant in variants for rank in ranks}
     counts = {v: count(cell_of(f"method=tied_lora backbone=llama2_7b task=instruct/alpaca method.variant={v}"))
               for v in ("lora", "tl5", "tl6")}  # fmt: skip
-    printed = {r["method"]: r for r in table(shared, "tied_lora") if r["task"] == "parameter count"}
+    printed = {r["method"]: r for r in table("tied_lora") if r["task"] == "parameter count"}
     assert counts["lora"] == float(printed["LoRA r=8"]["value"])
     assert as_printed(counts["lora"], "4.2M") == printed["LoRA r=8"]["trainable_params"]
     assert counts["tl5"] == float(printed["Tied-LoRA TL5 r=8"]["value"])
     assert str(counts["tl6"]) == printed["Tied-LoRA TL6 r=8"]["trainable_params"]
-    for task in {r["task"].split()[0] for r in table(shared, "tied_lora")} - {"parameter"}:
+    for task in {r["task"].split()[0] for r in table("tied_lora")} - {"parameter"}:
         assert task in note("tied_lora")  # trained there, no task here
 
 

@@ -166,6 +166,7 @@ def test_the_command_line_names_folders(
     [
         ("import nothing_of_this_name\n", "cannot be imported: ModuleNotFoundError"),
         ("def broken(:\n", "cannot be imported: SyntaxError"),
+        ("raise SystemExit(0)\n", "cannot be imported: SystemExit: 0"),
         ("x = 1\n", "must define exactly one MethodOptions, it defines 0"),
     ],
 )
@@ -174,6 +175,37 @@ def test_a_file_that_does_not_work_is_named_in_one_line(text: str, said: str, tm
     write(folder, methods__mine_dot_py=text)
     with pytest.raises(UserError, match=said):
         compose(["method=mine"])
+
+
+_RECIPE = "name: mine\nstatus: own\nnote: n\n"
+
+
+@pytest.mark.parametrize(
+    ("group", "text", "said"),
+    [
+        ("task", "a: \xe9\n", "is not YAML: .*utf-8"),
+        ("method", "a:\n\tb: 1\n", "is not YAML"),
+        ("backbone", "!!python/object/apply:os.system ['true']\n", "is not YAML"),
+        ("task", "- 1\n", "holds no keys with values"),
+        ("trainer", "", "holds no keys with values"),
+        ("task", "family: text_classification\n", "has no 'name:', which every task needs"),
+        ("backbone", "name: x\nkind: encoder\ntarget_modules: 4\n", "has no 'target_modules.modules:'"),
+        ("method", "name: " + "[" * 500 + "]" * 500, "does not compose"),
+        ("task", "defaults: 3\nname: x\n", "does not compose: Invalid defaults list"),
+        ("recipe", "name: x\n", "has no 'status:', which every recipe needs"),
+        ("recipe", _RECIPE + "common: 3\nper_task: null\n", "write each value of a recipe as key"),
+        ("recipe", _RECIPE + "common: {method.rank: 4}\nper_task: null\n", "unlike 'method.rank'"),
+        ("recipe", _RECIPE + "note: other\ncommon: null\nper_task: null\n", "key 'note' is there twice"),
+    ],
+)
+def test_a_yaml_that_does_not_work_is_named_in_one_line(group: str, text: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "uora_plugins" / "configs" / group / "mine.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(text, encoding="latin-1")
+    words = {"method": "lora", "task": "tiny/nli", "backbone": "tiny_roberta", group: "mine"}
+    with pytest.raises(UserError, match=said) as error:
+        compose([f"{key}={value}" for key, value in words.items()])
+    assert "\n" not in str(error.value)
 
 
 def test_name_and_version_of_a_folder_may_be_said_in_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

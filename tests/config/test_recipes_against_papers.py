@@ -1,23 +1,21 @@
 """The recipes hold the settings that the papers (and the code they released) print, row by row.
 
-The printed values are read from the collected table of the papers (``papers/hyperparameters.csv``). A last test says of
+The printed values are read from the collected table of the papers (``tests/data/papers``). A last test says of
 every row of that table whether it is compared, and if not, why.
 """
 
 from __future__ import annotations
 
 import copy
-import csv
 import math
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.support.paths import ROOT
-from tests.support.published_rows import COMMON, TASKS
+from tests.support.paths import PAPERS, ROOT
+from tests.support.published_rows import COMMON, TASKS, printed_rows
 
 RECIPES = ROOT / "configs" / "recipe"
 ALL_RECIPES = sorted(p.relative_to(RECIPES).with_suffix("").as_posix() for p in RECIPES.rglob("*.yaml"))
@@ -133,9 +131,8 @@ def read(name: str) -> dict[str, Any]:
     return yaml.safe_load((RECIPES / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
-def table(shared: Path) -> list[dict[str, str]]:
-    with (shared / "papers" / "hyperparameters.csv").open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+def table() -> list[dict[str, str]]:
+    return printed_rows(PAPERS / "hyperparameters.csv")
 
 
 def value_of(param: str, text: str) -> Any:
@@ -148,10 +145,10 @@ def value_of(param: str, text: str) -> Any:
     return float(number[0])
 
 
-def printed(shared: Path, paper: str, method: str, backbone: str) -> dict[tuple[str, str], Any]:
+def printed(paper: str, method: str, backbone: str) -> dict[tuple[str, str], Any]:
     """(task, recipe key) -> printed value; rows for all of a benchmark go to each task, batch is per GPU times GPUs
     times accumulation. Keys that the method or the backbone lacks (no head, nothing but the head) are left out."""
-    rows = [r for r in table(shared) if (r["paper"], r["backbone"]) == (paper, backbone)]
+    rows = [r for r in table() if (r["paper"], r["backbone"]) == (paper, backbone)]
     rows = [r for r in rows if r["method"] in (method, "all")]
     everywhere = {r["param"]: r["value"] for r in rows if r["task"].startswith(EVERYWHERE)}
     without = "adapter" if method == "Head" else "head" if backbone.startswith(("GPT-2", "LLaMA")) else "nothing"
@@ -185,17 +182,17 @@ def mismatches(recipe: dict[str, Any], values: dict[tuple[str, str], Any], sourc
 
 
 @pytest.mark.parametrize("name", PRINTED)
-def test_recipe_holds_every_printed_setting(name: str, shared: Path) -> None:
+def test_recipe_holds_every_printed_setting(name: str) -> None:
     rows, source, expected = PRINTED[name]
-    values = printed(shared, *rows)
+    values = printed(*rows)
     assert mismatches(read(name), values, source) == []
     assert len(values) == expected
 
 
 @pytest.mark.parametrize("name", PRINTED)
-def test_comparison_notices_every_single_deviation(name: str, shared: Path) -> None:
+def test_comparison_notices_every_single_deviation(name: str) -> None:
     rows, source, _ = PRINTED[name]
-    values, recipe = printed(shared, *rows), read(name)
+    values, recipe = printed(*rows), read(name)
     for place, value in values.items():
         wrong = values | {place: value * 2 if isinstance(value, float) and value else "something else"}
         assert len(mismatches(recipe, wrong, source)) == 1, place
@@ -206,26 +203,26 @@ def test_comparison_notices_every_single_deviation(name: str, shared: Path) -> N
         assert f"{task} {key}: source 'own' is not {source}" in mismatches(relabelled, values, source)
 
 
-def test_the_released_e2e_script_differs_from_the_table_in_the_length_penalty_alone(shared: Path) -> None:
-    values = printed(shared, "LoRA", "LoRA (released script)", "GPT-2 medium")
+def test_the_released_e2e_script_differs_from_the_table_in_the_length_penalty_alone() -> None:
+    values = printed("LoRA", "LoRA (released script)", "GPT-2 medium")
     assert len(values) == 16
     found = mismatches(read("lora/gpt2_medium"), values, "")
     assert found == ["e2e task.length_penalty: printed 0.8, recipe 0.9"]
 
 
-def test_tied_lora_on_llama2_is_of_the_ranks_and_the_layout_that_are_known(shared: Path) -> None:
-    rows = {r["param"]: r["value"] for r in table(shared) if r["paper"] == "Tied-LoRA"}
+def test_tied_lora_on_llama2_is_of_the_ranks_and_the_layout_that_are_known() -> None:
+    rows = {r["param"]: r["value"] for r in table() if r["paper"] == "Tied-LoRA"}
     recipe = read("tied_lora/llama2_7b")["common"]
     assert str(recipe["method.rank"]["value"]) in rows["ranks tried"].split(", ")
     assert (rows["target"], rows["lora_alpha"]) == ("fused query-key-value projection", "equal to the rank, so scale 1")
     assert (recipe["method.layout"]["value"], recipe["method.target_modules"]["value"]) == ("fused", ["q", "k", "v"])
 
 
-def test_every_row_of_the_table_is_compared_or_says_why_not(shared: Path) -> None:
+def test_every_row_of_the_table_is_compared_or_says_why_not() -> None:
     compared = {rows for rows, _, _ in PRINTED.values()}
     assert not compared & set(NO_RECIPE)
     left = {"UORA", "Tied-LoRA", "VB-LoRA (secondary)", "PEFT library"}  # nothing printed, or no method of the suite
-    for r in table(shared):
+    for r in table():
         if r["paper"] in left:
             continue
         group = (r["paper"], r["method"], r["backbone"])
@@ -233,7 +230,7 @@ def test_every_row_of_the_table_is_compared_or_says_why_not(shared: Path) -> Non
         if group in compared and r["task"] not in NO_TASK:
             assert r["task"] in TASKS or r["task"].startswith(EVERYWHERE), r
             assert (r["param"] in KEYS) + (r["param"] in BATCH) + (r["param"] in NOT_A_KEY) == 1, r["param"]
-    assert {r["param"] for r in table(shared)} >= NOT_A_KEY
+    assert {r["param"] for r in table()} >= NOT_A_KEY
 
 
 @pytest.mark.parametrize("name", ALL_RECIPES)

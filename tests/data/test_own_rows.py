@@ -65,6 +65,7 @@ def test_another_encoding_and_separator(tmp_path: Path) -> None:
         ("a.csv.gz", b"text,label\n", "cannot read .*[Nn]ot a gzip"),
         ("a.json", b'[{"text": 1}, 2]', "element 1 .from 0. of its array is no object"),
         ("a.json", b'[{"text": ', "cannot read"),
+        ("a.json", b"[" * 100_000, "nested too deeply"),
         ("a.jsonl", b'{"label": 1}\n{"label": "x"}\n', r"Column\(/label\) changed from number to string in row 1"),
         ("a.jsonl", b'{"a": 1, "a": 2}\n', "cannot read"),
         ("a.parquet", b"PAR1", "cannot read"),
@@ -76,6 +77,13 @@ def test_what_is_wrong_with_a_file_is_one_line(name: str, data: bytes, message: 
     with pytest.raises(UserError, match=message.replace("(line", r"\(line").replace("3);", r"3\);")) as error:
         own_rows.read_table(tmp_path / name)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("encoding", ["punycode", "undefined", "rot13", "none-such"])
+def test_an_encoding_that_is_none_of_texts_is_one_line(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"text,label\nx,1\n")
+    with pytest.raises(UserError, match=f"{encoding}.*utf-8"):
+        own_rows.read_table(tmp_path / "a.csv", encoding)
 
 
 def test_a_field_that_is_too_long_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,6 +34,31 @@ def mine(tmp_path: Path) -> Path:
     return Path(shutil.copytree(BUNDLED, tmp_path / "mine"))
 
 
+def test_a_secret_that_is_a_word_of_the_record_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_TOKEN", "accuracy")  # hidden, the score would have no name
+    assert main([*SHORT]) == 2
+    assert "text of the record's 'cell'" in capsys.readouterr().err
+    monkeypatch.setenv("HF_TOKEN", "hf_of_nobody")
+    assert main([*SHORT, "experiment_name=by-hf_of_nobody"]) == 2
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_a_metric_that_ends_the_program_leaves_a_failed_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "uora_plugins" / "metrics").mkdir(parents=True)
+    (tmp_path / "uora_plugins" / "metrics" / "ends.py").write_text(
+        "def compute(predictions, references):\n    raise SystemExit(0)\n"
+    )
+    assert main([*SHORT, "task.metric.name=ends", "task.metric.primary=n"]) == 1
+    (path,) = tmp_path.glob("results/records/scratch/*.json")
+    assert read_record(path).reason == "SystemExit: 0"
+
+
 def cell_of(*words: str):
     return compose([*SHORT, *words]).cell
 

@@ -40,7 +40,8 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 
 def outcome(folder: Path) -> dict[str, object]:
-    """What must not depend on interruptions: every epoch's scores, the method's report, the bytes of the weights."""
+    """What must not depend on interruptions: every epoch's scores, the method's report, the bytes of the weights
+    and of the predictions."""
     (path,) = (folder / "results" / "records" / "resume").glob("*.json")
     record = json.loads(path.read_text())
     assert record["status"] == "done"
@@ -49,7 +50,12 @@ def outcome(folder: Path) -> dict[str, object]:
         n: hashlib.sha256((run / n).read_bytes()).hexdigest() for n in ("adapter.safetensors", "head.safetensors")
     }
     epochs = [{k: e[k] for k in ("epoch", "step", "train_loss", "scores", "halves")} for e in record["epochs"]]
-    return {"epochs": epochs, "scores": record["scores"], "method": record["method"], "files": digest}
+    predictions = record["provenance"]["predictions"]
+    beside = path.with_suffix(".predictions.parquet")
+    assert hashlib.sha256(beside.read_bytes()).hexdigest() == predictions["sha256"]
+    assert not (run / "predictions").exists()
+    found = {"epochs": epochs, "scores": record["scores"], "method": record["method"], "files": digest}
+    return {**found, "predictions": predictions}
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +79,7 @@ def undisturbed(tmp_path_factory):
         ("checkpoint", 2),  # half of a checkpoint written
         ("checkpoint", 4),
         ("adapter", 1),  # everything trained, nothing saved
+        ("predictions", 2),  # of the last epoch, those of the first being there
         ("record", 1),
     ],
 )

@@ -75,6 +75,14 @@ def test_online_without_a_key_is_the_users_mistake(tmp_path, monkeypatch):
         trackers.start(TrackerConfig("wandb", mode="online"), "id", "label", "experiment", {}, tmp_path)
 
 
+def test_what_wandb_refuses_is_the_users_mistake_before_training(tmp_path, monkeypatch):
+    (tmp_path / "netrc").write_bytes(b"machine \xe9 login x password y\n")  # not UTF-8: it holds no key of ours
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("WANDB_MODE", "foo")
+    with pytest.raises(UserError, match=r"W&B does not start: .*WANDB_… variables"):
+        trackers.start(TrackerConfig("wandb"), "id", "label", "experiment", {}, tmp_path)
+
+
 @pytest.mark.parametrize(("name", "mode"), [("none", None), ("wandb", "disabled")])
 def test_no_tracker_writes_nothing(name, mode, tmp_path, monkeypatch):
     if mode:

@@ -12,6 +12,7 @@ import sys
 import pytest
 
 from tests.support.paths import ROOT
+from uora_bench.records.frame import load_predictions
 
 TELLER = str(ROOT / "tests" / "support" / "teller.py")
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
@@ -46,7 +47,8 @@ def outcome(folder):
     run_folder = folder / "runs" / "scratch" / record["cell_id"]
     files = {n: hashlib.sha256((run_folder / f"{n}.safetensors").read_bytes()).hexdigest() for n in ("adapter", "head")}
     epochs = [{k: v for k, v in e.items() if k != "seconds"} for e in record["epochs"]]
-    return {"epochs": epochs, "files": files, **{k: record[k] for k in ("status", "scores", "method", "processes")}}
+    same = {k: record[k] for k in ("status", "scores", "method", "processes")}
+    return {"epochs": epochs, "files": files, "predictions": record["provenance"]["predictions"], **same}
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +67,11 @@ def test_two_processes_train_like_one(words, undisturbed, tmp_path):
     for a, b in zip(one["epochs"], two["epochs"], strict=True):
         assert b["train_loss"] == pytest.approx(a["train_loss"], rel=1e-5)
         assert b["scores"]["dev"]["accuracy"] == pytest.approx(a["scores"]["dev"]["accuracy"], abs=1 / 51 + 1e-9)
+    folders = (tmp_path / "one", tmp_path / "two" if words else undisturbed)
+    ours, theirs = (load_predictions(f / "records" / "scratch") for f in folders)
+    assert theirs[["item", "reference", "split"]].equals(ours[["item", "reference", "split"]])
+    assert len(ours) == 51 * ours.epoch.nunique()
+    assert (ours.prediction != theirs.prediction).mean() <= 1 / 51 + 1e-9
     assert one["method"]["refreshes"] > 0
     assert two["method"] == one["method"]
 

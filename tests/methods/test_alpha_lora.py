@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
+from tests.support.paths import ORACLES
 from uora_bench.config.cell import HELD_OUT
 from uora_bench.config.compose import compose
 from uora_bench.contract.models import inject, make_method, roberta, tokens
@@ -30,8 +31,8 @@ from uora_bench.util.signals import StopRequest
 
 
 @pytest.fixture(scope="module")
-def trace(shared):
-    folder = shared / "oracles" / "alpha_lora"
+def trace():
+    folder = ORACLES / "alpha_lora"
     return json.loads((folder / "T5.json").read_text()), load_file(folder / "T5.safetensors")
 
 

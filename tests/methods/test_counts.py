@@ -29,6 +29,7 @@ VECTORS = {
     ("qwen2_5_7b", LINEAR): {256: 1_440_768},
     ("qwen2_5_0_5b", QWEN): {256: 159_744},
     ("smollm_360m", SMOLLM): {256: 186_368},
+    ("smollm2_135m", LINEAR): {256: 209_280},
     ("tiny_llama", LINEAR): {64: 5_376, 256: 10_752},
     ("vit_base", QV): {8: 18_624, 16: 18_816, 32: 19_200, 64: 19_968, 128: 21_504, 256: 24_576, 1024: 43_008},
     ("tiny_vit", QV): {64: 1_280, 256: 2_816},
@@ -47,6 +48,8 @@ LORA = {
     ("qwen2_5_7b", LINEAR): {8: 20_185_088},
     ("qwen2_5_0_5b", QWEN): {8: 1_646_592},
     ("smollm_360m", SMOLLM): {8: 2_621_440},
+    ("smollm2_135m", ("q", "k", "v")): {8: 645_120},
+    ("smollm2_135m", LINEAR): {8: 2_442_240},
     ("tiny_llama", LINEAR): {8: 55_296},
     ("vit_base", QV): {8: 294_912},
     ("vit_large", QV): {8: 786_432},
@@ -74,6 +77,12 @@ LAYOUTS = {
     ("qwen2_5_0_5b", LINEAR): (168, {128, 896, 4864}, 549_888, 304_128),
     ("smollm_360m", SMOLLM): (128, {320, 960, 2560}, 32 * (1280 + 1920 + 2 * 3520), 32 * (320 + 2 * 960 + 2560)),
     ("smollm_360m", LINEAR): (224, {320, 960, 2560}, 542_720, 276_480),
+    ("smollm2_135m", LINEAR): (
+        210,
+        {192, 576, 1536},
+        30 * (2 * 1152 + 2 * 768 + 3 * 2112),
+        30 * (3 * 576 + 2 * 192 + 2 * 1536),
+    ),
     ("tiny_llama", LINEAR): (28, {48, 96, 256}, 4 * (2 * 192 + 2 * 144 + 3 * 352), 4 * (3 * 96 + 2 * 48 + 2 * 256)),
 }
 DEFAULTS = {**{k: v for k, v in LAYOUTS if v == QV}, "qwen2_5_0_5b": QWEN, "smollm_360m": SMOLLM}
@@ -81,7 +90,7 @@ DEFAULTS = {**{k: v for k, v in LAYOUTS if v == QV}, "qwen2_5_0_5b": QWEN, "smol
 SIZES = {
     "roberta_base": 1246, "roberta_large": 3554, "gpt2_medium": 3548, "gpt2_large": 7740, "llama2_7b": 67384,
     "llama_7b": 67384, "llama2_13b": 130159, "llama_13b": 130159, "llama3_8b": 80303, "qwen2_5_7b": 76156,
-    "qwen2_5_0_5b": 4940, "smollm_360m": 3618, "vit_base": 858, "vit_large": 3033, "minilm": 227,
+    "qwen2_5_0_5b": 4940, "smollm_360m": 3618, "smollm2_135m": 1345, "vit_base": 858, "vit_large": 3033, "minilm": 227,
 }  # fmt: skip
 
 
@@ -146,7 +155,15 @@ def test_the_default_targets_are_the_published_ones(name, kinds):
 
 
 @pytest.mark.parametrize(
-    ("name", "heads"), [("llama3_8b", 8), ("qwen2_5_7b", 4), ("qwen2_5_0_5b", 2), ("smollm_360m", 5), ("tiny_llama", 2)]
+    ("name", "heads"),
+    [
+        ("llama3_8b", 8),
+        ("qwen2_5_7b", 4),
+        ("qwen2_5_0_5b", 2),
+        ("smollm_360m", 5),
+        ("smollm2_135m", 3),
+        ("tiny_llama", 2),
+    ],
 )
 def test_grouped_queries_make_keys_and_values_narrow(name, heads):
     config = skeleton(name).config
@@ -155,7 +172,7 @@ def test_grouped_queries_make_keys_and_values_narrow(name, heads):
     assert config.num_key_value_heads == heads
 
 
-@pytest.mark.parametrize("name", ["qwen2_5_0_5b", "smollm_360m", "tiny_llama"])
+@pytest.mark.parametrize("name", ["qwen2_5_0_5b", "smollm_360m", "smollm2_135m", "tiny_llama"])
 def test_a_tied_output_layer_is_one_matrix_with_the_embedding(name):
     model = skeleton(name)
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight

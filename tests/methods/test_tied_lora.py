@@ -53,6 +53,28 @@ def test_tl6_in_per_cent_of_lora_by_rank(rank, percent):
     assert round(100 * tl6 / lora, 1) == percent
 
 
+@pytest.mark.parametrize(("blocks", "percent"), [(32, 12.506), (24, 13.548)])
+@pytest.mark.parametrize("rank", [2, 8, 128])
+def test_tl6_is_the_closed_form_part_of_lora(blocks, percent, rank):
+    width = 4096
+    found = [shape for shape in shapes("llama2_7b", QKV) if shape.layer < blocks]
+    tl6, lora = (make_method("tied_lora", rank=rank, variant=v, **FUSED).count(found, {}) for v in ("tl6", "lora"))
+    assert tl6 / lora == pytest.approx(1 / blocks + 3 / (4 * rank) + 1 / (4 * width), rel=1e-12)
+    if rank == 8:
+        assert round(100 * tl6 / lora, 3) == percent
+
+
+def test_counts_where_keys_and_values_are_narrower():
+    # A: r in, B: r of each projection's outputs, u and v of every block: r and the outputs
+    found = shapes("smollm2_135m", QKV)
+    tl6, tl5, lora = (make_method("tied_lora", variant=v, **FUSED).count(found, {}) for v in ("tl6", "tl5", "lora"))
+    outputs = 576 + 192 + 192
+    assert tl6 == 8 * (576 + outputs) + 30 * (8 + outputs) == 41_328
+    assert tl5 == 8 * (576 + outputs) == 12_288
+    assert lora == 30 * 8 * (576 + outputs) == 368_640
+    assert trained_after_injection(make_method("tied_lora", variant="tl6", **FUSED), "smollm2_135m", QKV) == tl6
+
+
 @pytest.mark.parametrize("name", EXAMPLES)
 @pytest.mark.parametrize("column", range(len(COLUMNS)))
 def test_the_worked_examples(name, column):

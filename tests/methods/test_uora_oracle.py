@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
+from tests.support.paths import ORACLES
 from uora_bench.contract.models import inject, labelled, make_method, roberta
 
 KEY = 3  # from which the authors' code drew the pair in both traces
 
 
 @pytest.fixture(scope="module")
-def trace(shared):
-    folder = shared / "oracles" / "uora"
+def trace():
+    folder = ORACLES / "uora"
     return json.loads((folder / "tau005_k1.json").read_text()), load_file(folder / "tau005_k1.safetensors")
 
 
@@ -61,7 +61,7 @@ def test_authors_placement_meets_the_trace(trace):
 
 def test_with_accumulated_gradients_the_first_forward_pass_of_a_step_refreshes():
     """The authors' layer on `roberta`, two batches to a step and k = 2: 14 steps, 51 refreshes."""
-    facts = json.loads((Path(__file__).parent / "data" / "uora_authors_accumulated.json").read_text())
+    facts = json.loads((ORACLES / "uora" / "accumulated.json").read_text())
     model = roberta().train()
     options = {name: facts[name] for name in ("rank", "tau", "k", "alpha", "projection_seed")}
     method = make_method("uora", timing="authors", **options)

@@ -91,12 +91,15 @@ def test_a_metric_in_a_folder_scores_texts(here: Path) -> None:
 def test_values_are_kept_as_a_record_can_hold_them() -> None:
     metric = MetricSpec("mine", "f1")
     found = {"f1": np.float32(0.5), "each": np.array([1.0, 2.0]), "std": float("nan"), "odd": object}
+    found |= {"text": "\ud800", "\ud800": 1.0, 3: 1.0, "many": 10**5000}
     scores = metrics.checked_scores(metric, found)
-    assert scores.pop("absent").keys() == {"std", "odd"}
+    assert scores.pop("absent").keys() == {"std", "odd", "text", "\\ud800", "3", "many"}
     assert json.dumps(scores) == '{"f1": 0.5, "each": [1.0, 2.0]}'
+    with pytest.raises(CellError, match="mine gave 1e\\+308 for 'f1'"):
+        metrics.checked_scores(replace(metric, scale=100.0), {"f1": 1e308})
     with pytest.raises(CellError, match="mine gave nan for 'std'"):
         metrics.checked_scores(replace(metric, primary="std"), found)
-    with pytest.raises(UserError, match="gave no number 'each'; those it gave: f1, std"):
+    with pytest.raises(UserError, match=r"gave no number 'each'; those it gave: f1, std, .*3"):
         metrics.checked_scores(replace(metric, primary="each"), found)
     with pytest.raises(UserError, match="gave a list, not values by name"):
         metrics.checked_scores(metric, [1.0])
@@ -109,6 +112,15 @@ def test_a_plug_in_brings_a_metric(here: Path, monkeypatch: pytest.MonkeyPatch) 
     (folder / "empty.py").write_text("")
     monkeypatch.setenv(plugins.VARIABLE, "")
     assert metrics.load_metric("near").compute(predictions=[1, 2], references=[1, 2]) == {"n": 2}
+    (folder / "sorts.py").write_text(
+        "def compute(predictions, references):\n    references[:] = 0\n    return {'n': 1}\n"
+    )
+    references = np.array([1, 2])
+    metrics.load_metric("sorts").compute(predictions=np.array([1, 2]), references=references)
+    assert references.tolist() == [1, 2]
+    (folder / "ends.py").write_text("raise SystemExit(0)\n")
+    with pytest.raises(UserError, match=r"ends\.py cannot be imported: SystemExit: 0"):
+        metrics.load_metric("ends")
     with pytest.raises(UserError, match=r"metrics/empty.py of plug-in 'uora_plugins' has no function compute"):
         metrics.load_metric("empty")
     with pytest.raises(UserError, match=r"no metric 'nera' built in, in a plug-in.*did you mean 'near'"):

@@ -37,10 +37,10 @@ def fake_java(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> Non
 
 
 @pytest.mark.slow  # ten seconds of a free core, most of them for reading the paraphrase table
-def test_the_official_meteor_to_the_fourth_decimal(java, shared, monkeypatch, tmp_path):
+def test_the_official_meteor_to_the_fourth_decimal(java, monkeypatch, tmp_path):
     monkeypatch.setenv("LC_ALL", "C")  # a locale without é
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    system, references, official = oracle(shared)
+    system, references, official = oracle()
     scores = e2e_scores(system, references)
     assert f"{scores['meteor']:.4f}" == f"{official['official_default']['METEOR']:.4f}"
     assert tuple(scores) == ("bleu", "nist", "meteor", "rouge_l", "cider")
@@ -133,7 +133,7 @@ def java_tokens(jar: Path, lines: list[str], folder: Path) -> list[list[str]]:
 @pytest.mark.slow  # where the extra e2e is installed
 def test_tokens_against_java(java, shared, tmp_path):
     jar = java[1].parents[1] / "tokenizer" / "stanford-corenlp-3.4.1.jar"
-    system, references, _ = oracle(shared)
+    system, references, _ = oracle()
     groups = (system, *references, *grouped(shared, "validation"), *grouped(shared, "test"))
     lines = [line for group in groups for line in group]
     assert len(lines) > 9000

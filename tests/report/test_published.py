@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from tests.support.paths import ROOT
-from tests.support.scripts import script
 from uora_bench.errors import UserError
 from uora_bench.report import published
 from uora_bench.report.published import Library
@@ -131,17 +130,11 @@ def test_an_unknown_table_names_the_nearest(tmp_path: Path) -> None:
 # --- results/paper --------------------------------------------------------------------------------------------------
 
 
-def test_the_files_are_what_the_script_makes_of_the_collected_list(shared: Path) -> None:
-    made = script("published").files(shared / "papers" / "reference_results.csv")
-    there = {path.name: path.read_text("utf-8") for path in PAPER.glob("*.csv")}
-    assert set(made) == set(there)
-    changed = sorted(name for name in made if made[name] != there[name])
-    assert changed == [], "run scripts/published.py; the files are not edited by hand"
-
-
-def test_the_script_refuses_what_the_loader_refuses(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="has no source"):
-        script("published").files(write(tmp_path, GOOD.replace("arXiv 1", "")))
+@pytest.mark.parametrize("path", sorted(PAPER.glob("*.csv")), ids=lambda path: path.stem)
+def test_a_file_holds_the_numbers_of_one_paper_and_is_named_for_it(path: Path) -> None:
+    (paper,) = {number.paper for number in published.read_published_file(path)}
+    assert path.stem == re.sub(r"[^a-z0-9]+", "_", paper.removesuffix(" (secondary)").lower())
+    assert "\r" not in path.read_bytes().decode("utf-8")
 
 
 def test_the_page_lists_every_file_with_the_count_of_its_numbers() -> None:

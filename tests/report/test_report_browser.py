@@ -1,4 +1,5 @@
-"""The report page in a real Chromium, at two widths: sorting, filters, what stands behind a number, pages of cells.
+"""The report page in a real Chromium, from 420 to 2560 pixels, light and dark: nothing is cut; sorting, filters, what
+stands behind a number, pages of cells.
 
 CI must have the browser, which is installed from Debian's packages where we are root; elsewhere these tests are
 skipped, with the reason, where it is missing.
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,12 +18,15 @@ import pytest
 from tests.support import chromium
 from tests.support import made_up_report as made_up
 from tests.support.chromium import Browser
+from uora_bench.grid.table_spec import Column
+from uora_bench.report import table
 from uora_bench.report.page import render
+from uora_bench.report.published import Library
 
 pytestmark = pytest.mark.slow
 
 REQUIRED = bool(os.environ.get("CI"))
-WIDTHS = (1280, 400)
+WIDTHS = (1280, 420)
 LABELS = (
     "[...document.querySelectorAll('table.sortable tbody:not([hidden])')].map((b) => b.rows[0].cells[0].textContent)"
 )
@@ -71,7 +76,7 @@ def quiet(browser: Browser) -> Iterator[None]:
 
 def heading(text: str) -> str:
     """A selector of the button in the heading ``text``."""
-    names = ["method", "", "adapter parameters", "adapter size", "seconds", "peak memory", "NLI", "NLI (best)", "Avg"]
+    names = ["method", "", "parameters", "size", "time", "memory", "NLI", "NLI (best)", "Avg"]
     return f"table.sortable thead th:nth-child({names.index(text) + 1}) button"
 
 
@@ -103,12 +108,12 @@ def test_a_heading_sorts_by_our_numbers_and_rows_stay_whole(browser: Browser, pa
     browser.click(heading("NLI"))
     assert direction(browser, "NLI") == "ascending"
     assert browser.do(LABELS) == ["LoRA <r=8>", "VeRA", "UORA", "head only"]
-    browser.click(heading("adapter parameters"))
+    browser.click(heading("parameters"))
     assert direction(browser, "NLI") is None
     assert browser.do(LABELS) == ["UORA", "LoRA <r=8>", "VeRA", "head only"]  # 40, 300, 2,000: by number, not by text
     assert set(browser.do(LINES)) == lines
     for _ in range(2):
-        browser.click(heading("adapter parameters"))
+        browser.click(heading("parameters"))
     assert browser.do(LABELS) == AS_WRITTEN
     browser.do(f"document.querySelector({json.dumps(heading('method'))}).focus()")
     browser.press("Enter")
@@ -127,6 +132,7 @@ def test_rows_are_filtered_by_words_and_by_method(browser: Browser, page: str) -
     browser.do("document.querySelector('form.filter .words').select()")
     browser.press(" ")
     browser.until(f"{LABELS}.length === 4")
+    browser.do("document.querySelector('.choose').open = true")
     for method in ("vera", "head_only"):
         browser.click(f"form.filter input[value={method}]")
     assert browser.do(LABELS) == ["VeRA", "head only"]
@@ -134,11 +140,28 @@ def test_rows_are_filtered_by_words_and_by_method(browser: Browser, page: str) -
     assert browser.do(LABELS) == ["VeRA", "head only"]
     browser.click("form.filter input[value=vera]")
     assert browser.do(LABELS) == ["head only"]
+    browser.click("form.filter input[value=head_only]")
+    for words, left in {"parameters<=300 nli>80": ["UORA"], "NLI(best) < 80": ["LoRA <r=8>"], "none>1": []}.items():
+        browser.do(f"document.querySelector('form.filter .words').value = {json.dumps(words)}")
+        browser.do("document.querySelector('form.filter').dispatchEvent(new Event('input'))")
+        assert browser.do(LABELS) == left
+
+
+def test_columns_are_left_out_in_every_line(browser: Browser, page: str) -> None:
+    browser.open(page)
+    shown = (
+        "[...document.querySelectorAll('table.sortable tr')].map((r) => [...r.cells].filter((c) => !c.hidden).length)"
+    )
+    before = browser.do(shown)
+    browser.do("document.querySelector('.choose').open = true")
+    browser.click("form.filter input[value='NLI (best)']")
+    assert browser.do(shown) == [count - 1 for count in before]
+    assert "NLI (best)" not in browser.do("document.querySelector('table.sortable thead').innerText")
 
 
 def test_a_number_shows_its_provenance_to_mouse_and_keyboard(browser: Browser, page: str) -> None:
     browser.open(page)
-    browser.point('[data-number="made_up/0.1.0"]')
+    browser.point('td [data-number="made_up/0.1.0"]')
     browser.until("!document.getElementById('tip').hidden")
     told = browser.do("document.getElementById('tip').innerText")
     for part in (
@@ -167,7 +190,7 @@ def test_a_number_shows_its_provenance_to_mouse_and_keyboard(browser: Browser, p
 @pytest.mark.parametrize("width", WIDTHS)
 def test_a_click_leads_to_the_cells_and_to_the_page_of_one(browser: Browser, page: str, width: int) -> None:
     browser.open(page, width)
-    browser.click('[data-number="made_up/0.1.0"]')
+    browser.click('td [data-number="made_up/0.1.0"]')
     browser.until("location.hash.startsWith('#number/') && document.title.startsWith('VeRA · NLI')")
     assert browser.do("document.querySelectorAll('#view table tbody tr').length") == 3
     assert "99.5" in browser.do("document.querySelector('#view .theirs-box').innerText")
@@ -189,7 +212,7 @@ def whole(browser: Browser) -> None:
     for part in (
         "uora-bench method=vera task=tiny/nli seed=0 'task.splits.train=train[:64]'",
         "0.815 (× 100: 81.50)", "0.865 (× 100: 86.50)", "0.805 (× 100: 80.50)",  # the three rules
-        "2,000", "1,000,000,000 B", "321.5", "1.25e-7", "bfloat16", "2.99.0", "Made-up CPU", "feedfacecafebeef",
+        "2,000", "1 GB (1,000,000,000 B)", "321.5", "1.25e-7", "bfloat16", "2.99.0", "Made-up CPU", "feedfacecafebeef",
         "arXiv 2310.11454v2 Table 8", "layer.1", "0123456789abcdef0123456789abcdef01234567", "with uncommitted changes",
         made_up.NASTY,
     ):  # fmt: skip
@@ -227,17 +250,94 @@ def test_addresses_open_cells_and_unknown_ones_say_so(browser: Browser, page: st
     assert browser.do("document.getElementById('missing-made_up').open")
 
 
+# every cell of every table that the reader cannot bring into sight whole, or whose text does not fit into it
+CUT = """(() => {
+  const found = [];
+  for (const box of document.querySelectorAll('.scroll')) {
+    const table = box.querySelector('table');
+    if (!table || !box.offsetParent) continue;
+    for (const cell of table.querySelectorAll('th, td')) {
+      const stuck = (e) => getComputedStyle(e).position === 'sticky';
+      const line = [...cell.parentElement.cells];
+      const label = table.tHead.rows[0].cells[0];
+      const left = stuck(label) && label.cellIndex !== cell.cellIndex && cell.tagName !== 'TH' ? label.offsetWidth : 0;
+      cell.scrollIntoView({ block: 'center', inline: 'center', behavior: 'instant' });
+      const [c, b] = [cell.getBoundingClientRect(), box.getBoundingClientRect()];
+      const middle = document.elementFromPoint(c.x + c.width / 2, c.y + Math.min(c.height / 2, 12));
+      const inside = c.left >= b.left + (stuck(cell) ? 0 : left) - 1 && c.right <= b.right + 1;
+      if (!inside || !cell.contains(middle) || cell.scrollWidth > cell.clientWidth + 1)
+        found.push(`${box.getAttribute('aria-label')}: ${cell.textContent.trim()} (${line.indexOf(cell)})`);
+    }
+    box.scrollLeft = 0;
+  }
+  return found;
+})()"""
+# of every table with an average: whether its label and average are in sight before anybody scrolls
+SEEN = """[...document.querySelectorAll('table.sortable')].map((table) => [table.tHead.rows[0].cells[0],
+  table.querySelector('thead .average')].map((h) => { h.scrollIntoView({ block: 'center', inline: 'nearest' });
+    table.parentElement.scrollLeft = 0; const b = h.getBoundingClientRect();
+    const middle = document.elementFromPoint(b.x + b.width / 2, b.y + b.height / 2);
+    return b.left >= 0 && b.right <= innerWidth && h.contains(middle); }))"""
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of a page whose table has nine columns, published numbers and an average."""
+    folder = tmp_path_factory.mktemp("wide")
+    one, collection = made_up.make(folder)
+    spec = collection.experiment.table
+    assert spec is not None
+    columns = tuple(Column("tiny/nli", f"STS-B ({n}k)", published={"task": "NLI"}) for n in range(9))
+    collection = replace(collection, experiment=replace(collection.experiment, table=replace(spec, columns=columns)))
+    path = folder / "index.html"
+    library = Library([p.published for row in one.rows for p in row.entries if p.published is not None])
+    made = table.build(collection, library), collection
+    path.write_text(render.assemble([made], folder, False, "").html, encoding="utf-8")
+    return path.as_uri()
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [420, 1280, 1400, 1920, 2560])
+def test_no_column_is_cut_and_the_average_is_in_sight(
+    browser: Browser, page: str, wide: str, width: int, dark: bool
+) -> None:
+    browser.dark(dark)
+    for address in (page, wide):
+        browser.open(address, width)
+        assert fits(browser)
+        if width >= 1280:
+            assert browser.do(SEEN) == [[True, True]]
+        browser.do("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+        assert browser.do(CUT) == []
+        assert fits(browser)
+    if width >= 1400:  # all nine at once
+        assert browser.do("(() => { const b = document.querySelector('table.sortable').parentElement;"
+                          " return b.scrollWidth <= b.clientWidth; })()")  # fmt: skip
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_text_has_contrast_enough(browser: Browser, page: str, dark: bool) -> None:
+    browser.dark(dark)
+    browser.open(page)
+    for foreground in ("--ink", "--faint", "--link", "--theirs", "--bad"):
+        for background in ("--paper", "--theirs-back" if foreground == "--theirs" else "--raised"):
+            assert browser.do(CONTRAST % (foreground, background)) >= 4.5, (foreground, background)
+
+
+CONTRAST = """((names) => {
+  const light = (name) => { const hex = getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+    return [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16) / 255)
+      .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
+      .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0); };
+  const [a, b] = names.map(light).sort((x, y) => y - x);
+  return (a + 0.05) / (b + 0.05);
+})(['%s', '%s'])"""
+
+
 @pytest.mark.parametrize("width", WIDTHS)
-def test_every_page_fits_its_window_and_can_be_printed(browser: Browser, page: str, width: int) -> None:
+def test_every_view_fits_its_window_and_can_be_printed(browser: Browser, page: str, width: int) -> None:
     browser.open(page, width)
-    assert fits(browser)
-    browser.do("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
-    assert fits(browser)
-    light = browser.do("getComputedStyle(document.body).backgroundColor")
-    browser.dark()
-    assert browser.do("getComputedStyle(document.body).backgroundColor") != light
-    printed = browser.send("Page.printToPDF")["data"]
-    assert len(printed) > 10_000
+    assert len(browser.send("Page.printToPDF")["data"]) > 10_000
     for address in browser.do(
         "[...Object.keys(DATA.numbers).map((n) => '#number/' + encodeURIComponent(n)),"
         " ...Object.keys(DATA.cells).map((n) => '#cell/' + n)]"
@@ -246,6 +346,32 @@ def test_every_page_fits_its_window_and_can_be_printed(browser: Browser, page: s
         browser.until("!document.getElementById('view').hidden")
         browser.do("document.querySelectorAll('#view details').forEach((d) => { d.open = true; })")
         assert fits(browser), address
+
+
+def test_points_of_the_plot_and_folded_notes_are_reached_by_keyboard(browser: Browser, page: str) -> None:
+    browser.open(page)
+    browser.do("document.querySelector('.pareto a').focus()")
+    browser.press("Tab")
+    browser.until("!document.getElementById('tip').hidden")
+    assert "VeRA · Avg" in browser.do("document.getElementById('tip').innerText")
+    browser.press("Enter")
+    browser.until("location.hash === '#number/made_up%2F0.1.avg' && !document.getElementById('view').hidden")
+    browser.do("history.back()")
+    browser.until("document.getElementById('view').hidden")
+    assert browser.do("document.activeElement.getAttribute('aria-label')") == "VeRA: 82.50 with 2,000 parameters"
+    assert not browser.do("document.querySelector('.notes').open")
+    browser.click("td sup a")
+    browser.until("document.querySelector('.notes').open")
+
+
+def test_every_control_has_a_name(browser: Browser, page: str) -> None:
+    browser.open(page)
+    browser.do("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    nodes = browser.send("Accessibility.getFullAXTree")["nodes"]
+    roles = {"link", "button", "searchbox", "checkbox", "image", "region", "DisclosureTriangle", "columnheader"}
+    found = [n for n in nodes if not n["ignored"] and n["role"]["value"] in roles]
+    assert {n["role"]["value"] for n in found} >= {"link", "button", "searchbox", "checkbox", "region"}
+    assert [n for n in found if not n.get("name", {}).get("value", "").strip()] == []
 
 
 def test_without_a_script_the_tables_are_there(browser: Browser, page: str) -> None:

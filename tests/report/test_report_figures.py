@@ -6,9 +6,11 @@ import csv
 import io
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
+import zlib
 from xml.etree import ElementTree
 
 import pytest
@@ -20,7 +22,7 @@ from uora_bench.errors import UserError
 from uora_bench.grid.request import GridRequest
 from uora_bench.records.record import EpochScores
 from uora_bench.report import collect, figures, table, write
-from uora_bench.report.figures import canvas, files, scatter, style
+from uora_bench.report.figures import canvas, facts, files
 from uora_bench.report.figures.slots import Slot
 
 
@@ -167,7 +169,7 @@ def test_records_of_the_end_only_are_a_single_point(tmp_path):
     found = [row for row in rows(spec.data) if row["panel"] == "cumulative"]
     assert {(row["epoch"], row["read_from"]) for row in found} == {(str(EPOCHS), "method")}
     assert "single point" in spec.caption
-    assert canvas.render(spec).png.startswith(b"\x89PNG")
+    assert canvas.render(spec, ["png"])["png"].startswith(b"\x89PNG")
 
 
 def test_long_runs_of_alpha_draw_some_epochs_with_the_first_and_the_last(tmp_path):
@@ -196,11 +198,11 @@ def test_one_row_has_no_front_and_one_epoch_no_curve(tmp_path):
 
     made_up(tmp_path, "minilm_glue", lambda c: c.task.name == "glue/rte" and c.method.name == "lora", short)
     assert sketched(tmp_path) == {}
-    assert figures.rendered_figures(*built(tmp_path)) == []
+    assert figures.drawn_figures(*built(tmp_path), tmp_path) == []
 
 
 def test_without_a_finished_record_nothing_is_drawn(tmp_path):
-    assert figures.rendered_figures(*built(tmp_path)) == []
+    assert figures.drawn_figures(*built(tmp_path), tmp_path) == []
 
 
 # --- beside published numbers -----------------------------------------------------------------------------------------
@@ -230,71 +232,100 @@ def test_published_numbers_stand_beside_ours_and_are_not_mixed(beside):
         assert theirs["source"]
         assert not theirs["cell_ids"]
         assert ours["row"] == theirs["row"]
-    svg = canvas.render(spec).svg
-    assert {"ours", "published"} <= texts(svg)
+    assert {"ours", "published"} <= texts(canvas.render(spec)["svg"])
 
 
 def test_without_published_numbers_there_are_no_such_bars(beside):
     assert not any(n.endswith("published") for n in sketched(beside, "vera_table2", None))
 
 
-def test_a_look_does_not_change_when_records_come_in(results, tmp_path):
-    made_up(tmp_path, "minilm_glue", lambda cell: three_seeds(cell) and getattr(cell.method, "tau", None) == 0)
-    few, many = (style.looks(built(folder)[0].blocks[0]) for folder in (tmp_path, results))
-    assert few == many
-
-
 # --- pictures ---------------------------------------------------------------------------------------------------------
+
+FORMATS = ("svg", "pdf", "png")
 
 
 @pytest.fixture(scope="module")
 def drawn(results):
-    return {rendered.name: rendered for rendered in figures.rendered_figures(*built(results))}
+    return {name: canvas.render(spec, FORMATS) for name, spec in sketched(results).items()}
+
+
+def positions(svg, path):
+    """The middles of the markers of a panel's points, as they stand in the SVG, in the order of drawing."""
+    ns = "{http://www.w3.org/2000/svg}"
+    axes = next(e for e in ElementTree.fromstring(svg).iter(f"{ns}g") if e.get("id") == path)
+    lines = [g for g in axes.findall(f"{ns}g") if (g.get("id") or "").startswith("line2d")]
+    marks = [use for group in lines for use in group.iter(f"{ns}use") if "stroke-width: 0.9" in use.get("style", "")]
+    return [(float(use.get("x")), float(use.get("y"))) for use in marks]
 
 
 def test_the_same_records_give_the_same_bytes_whatever_matplotlibrc_says(results, drawn):
     import matplotlib
 
-    with matplotlib.rc_context({"font.size": 20, "svg.fonttype": "path", "svg.hashsalt": None}):
-        again = {rendered.name: rendered for rendered in figures.rendered_figures(*built(results))}
+    with matplotlib.rc_context({"font.size": 20, "svg.fonttype": "path", "svg.hashsalt": None, "pdf.fonttype": 3}):
+        again = {name: canvas.render(spec, FORMATS) for name, spec in sketched(results).items()}
         assert matplotlib.rcParams["font.size"] == 20  # what the caller set is back
-    assert {n: (d.svg, d.png, d.data) for n, d in again.items()} == {
-        n: (d.svg, d.png, d.data) for n, d in drawn.items()
-    }
+    assert again == drawn
 
 
-def test_pictures_are_small_and_their_text_is_text_without_a_date(drawn):
-    for rendered in drawn.values():
-        assert max(len(rendered.svg.encode()), len(rendered.png), len(rendered.data.encode())) < 150_000
-        assert rendered.png.startswith(b"\x89PNG")
-        assert "dc:date" not in rendered.svg
-        assert "MRPC" in {text.split(":")[0] for text in texts(rendered.svg)}
-    assert {"UORA (τ 1e-3)", "LoRA", "Pareto front"} <= texts(drawn["minilm_glue_pareto_parameters"].svg)
+def test_text_is_text_in_svg_and_pdf_and_nothing_has_a_date(drawn):
+    for found in drawn.values():
+        assert b"dc:date" not in found["svg"]
+        assert "MRPC" in {text.split(":")[0] for text in texts(found["svg"])}
+        assert b"/FontFile2" in found["pdf"]  # TrueType: what is written can be searched and edited
+        assert b"CreationDate" not in found["pdf"]
+        assert found["png"].startswith(b"\x89PNG")
+    names = texts(drawn["minilm_glue_pareto_parameters"]["svg"])
+    assert {"4  UORA (τ 1e-3)", "10  LoRA", "Pareto front"} <= names
+    assert {"4", "10"} <= names  # beside their points
+
+
+def test_a_finished_grid_adds_at_most_100_kB_to_the_repository(results, drawn):
+    compressed = sum(len(zlib.compress(found["svg"])) for found in drawn.values())
+    compressed += sum(len(zlib.compress(spec.data.encode())) for spec in sketched(results).values())
+    assert compressed < 100_000
+
+
+def test_every_point_stands_where_its_numbers_are(results, drawn):
+    found = rows(sketched(results)["minilm_glue_pareto_parameters"].data)
+    own = [row for row in found if row["panel"] == "MRPC"]
+    at = positions(drawn["minilm_glue_pareto_parameters"]["svg"], "axes_1")
+    assert len(at) == len(own)
+    for (x, y), row in zip(at, own, strict=True):
+        for (other_x, other_y), other in zip(at, own, strict=True):
+            assert (x == other_x) == (row["cost"] == other["cost"])
+            if float(row["score"]) > float(other["score"]) + 0.2:  # a tenth of a point is as much as the file holds
+                assert y < other_y
+
+
+def test_many_rows_have_a_panel_each_and_few_share_one(results, drawn, tmp_path):
+    many = texts(drawn["minilm_glue_curves"]["svg"])
+    assert {"UORA (τ 1e-3)", "MRPC", "epoch"} <= many
+    assert drawn["minilm_glue_curves"]["svg"].count(b'id="axes_') == 13 * 2
+    made_up(tmp_path, "minilm_glue", lambda c: c.task.name == "glue/rte" and c.method.name in ("lora", "vera"))
+    few = canvas.render(sketched(tmp_path)["minilm_glue_curves"])["svg"]
+    assert few.count(b'id="axes_') == 1
+
+
+def test_a_dark_screen_has_colours_of_its_own(drawn):
+    for found in drawn.values():
+        svg = found["svg"].decode()
+        rules = svg[svg.index("<style>") : svg.index("</style>")]
+        assert rules.startswith("<style>@media (prefers-color-scheme: dark)")
+        body = svg[svg.index("</style>") :]
+        for light in set(re.findall(r"(?:fill|stroke): #[0-9a-f]{6}", body)):
+            assert f'[style*="{light}"]' in rules, light
 
 
 def test_no_adapter_at_all_has_a_place_on_the_logarithmic_axis(drawn):
-    assert {"0", "10k", "1M"} <= texts(drawn["minilm_glue_pareto_parameters"].svg)
+    assert {"0", "10k", "1M"} <= texts(drawn["minilm_glue_pareto_parameters"]["svg"])
 
 
-def test_ids_differ_between_figures_so_that_one_page_can_hold_them(drawn):
-    def ids(name):
-        svg = ElementTree.fromstring(drawn[name].svg)
-        defined = [e for e in svg.iter() if e.tag.endswith("defs")]
-        return {child.get("id") for one in defined for child in one.iter() if child.get("id")}
-
-    assert ids("minilm_glue_pareto_seconds")  # the same markers as in the other
-    assert not ids("minilm_glue_pareto_seconds") & ids("minilm_glue_pareto_memory")
-
-
-def test_only_points_that_would_cover_each_other_move_aside():
-    shifts = scatter.apart([7680.0, 7680.0, 7680.0, 4992.0], [80.0, 80.5, 60.0, 80.2], [1.0, 1.0, 0.0, 1.0])
-    assert shifts[0] < 0 < shifts[1]
-    assert shifts[2:] == [0.0, 0.0]
-
-
-def test_a_legend_fits_its_figure():
-    labels = ["uora rank=256 trainer.lr_adapter=0.03 trainer.lr_head=0.002"] * 24
-    assert canvas.legend_columns(canvas.WIDTH, labels) == 2
+def test_names_are_short_and_a_legend_fits_its_figure():
+    long = f"uora method.rank=256 trainer.lr_adapter=0.03 plug-in {'0a1b' * 16}"
+    assert facts.short_name(long) == "uora rank=256 lr_adapter=0.03 p…"
+    assert facts.short_name(f"mine {'0a1b' * 16}") == "mine 0a1b0a1…"
+    labels = [facts.short_name(long)] * 24
+    assert canvas.legend_columns(canvas.WIDTH, labels) == 3
     assert canvas.legend_columns(4.4, labels) == 1
     assert canvas.legend_columns(canvas.WIDTH, ["a"]) == 1
 
@@ -349,15 +380,39 @@ def small(tmp_path):
     return tmp_path
 
 
-def test_the_command_writes_three_files_a_figure_and_says_so(small, capsys):
+def test_the_command_draws_what_is_not_there_or_shows_something_else(small, capsys):
+    def names():
+        return {p.name: p.read_bytes() for p in (small / "figures").iterdir()}
+
     assert figures.command("minilm_glue", False, small) == 0
-    written = sorted(p.name for p in (small / "figures").iterdir())
-    assert written == sorted(f"{name}.{kind}" for name in sketched(small) for kind in ("svg", "png", "csv"))
-    printed = capsys.readouterr().out
-    assert all(name in printed for name in written)
-    assert (small / "figures" / "minilm_glue_curves.csv").read_text("utf-8") == sketched(small)[
-        "minilm_glue_curves"
-    ].data
+    first = names()
+    assert set(first) == {f"{name}.{kind}" for name in sketched(small) for kind in ("svg", "pdf", "csv")}
+    assert "4 figures" in capsys.readouterr().out
+    (small / "figures" / "minilm_glue_curves.pdf").unlink()
+    (small / "figures" / "minilm_glue_pareto_memory.svg").write_text("old")
+    figures.command("minilm_glue", False, small)
+    assert names() == first
+    said = capsys.readouterr().out
+    assert "4 figures" in said
+    assert "2 drawn, the others showed the same" in said
+    assert said.count(" bytes)") == 3  # the one that was missing; the old one in both formats
+    figures.command("minilm_glue", False, small, formats=["png"])
+    assert set(names()) - set(first) == {f"{name}.png" for name in sketched(small)}
+    capsys.readouterr()
+    figures.command("minilm_glue", False, small, force=True)
+    assert "4 drawn" in capsys.readouterr().out
+
+
+def test_one_more_cell_redraws_what_it_is_in_and_nothing_else(small, capsys):
+    figures.command(None, False, small)
+    capsys.readouterr()
+    made_up(small, "minilm_holdout", lambda c: True)
+    figures.command(None, False, small)
+    drawn_names = {
+        line.split("/")[-1].split(" ")[0] for line in capsys.readouterr().out.splitlines() if "bytes)" in line
+    }
+    assert drawn_names
+    assert all(name.startswith("minilm_holdout_") for name in drawn_names)
 
 
 def test_check_sees_changed_missing_and_left_over_files(small, capsys):
@@ -369,11 +424,14 @@ def test_check_sees_changed_missing_and_left_over_files(small, capsys):
         figures.command(None, True, small)
     assert figures.command("minilm_glue", True, small) == 0  # of one experiment, others may be there
     (folder / "old.svg").unlink()
-    picture = (folder / "minilm_glue_curves.png").read_bytes()
-    (folder / "minilm_glue_curves.png").unlink()
-    with pytest.raises(UserError, match="make figures"):
-        figures.command(None, True, small)
-    (folder / "minilm_glue_curves.png").write_bytes(picture)
+    (folder / "minilm_glue_curves.pdf").unlink()
+    assert figures.command(None, True, small) == 0  # a PDF is there for whom it is asked for
+    picture = (folder / "minilm_glue_curves.svg").read_text("utf-8")
+    for bad in ("", picture.replace("</dc:identifier>", "0</dc:identifier>")):
+        (folder / "minilm_glue_curves.svg").write_text(bad, encoding="utf-8")
+        with pytest.raises(UserError, match=r"minilm_glue_curves\.svg.*make figures"):
+            figures.command(None, True, small)
+    (folder / "minilm_glue_curves.svg").write_text(picture, encoding="utf-8")
     with (folder / "minilm_glue_curves.csv").open("a") as file:
         file.write("x")
     with pytest.raises(UserError, match=r"minilm_glue_curves\.csv"):
@@ -385,7 +443,7 @@ def test_without_matplotlib_one_line_names_the_extra_and_check_still_works(small
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert figures.command(None, True, small) == 0
     with pytest.raises(UserError, match="figures") as caught:
-        figures.command(None, False, small)
+        figures.command(None, False, small, force=True)
     assert "\n" not in str(caught.value)
     assert ".[figures]" in str(caught.value)
 
@@ -397,7 +455,8 @@ def test_without_matplotlib_one_line_names_the_extra_and_check_still_works(small
         (["--chek"], "did you mean 'check'"),
         (["experiment=minilm_glu"], "did you mean 'minilm_glue'"),
         (["experiment=vera_table2"], "no finished record"),
-        (["experiment=minilm_glue", "experiment=vera_table2"], "figures of one experiment or of all"),
+        (["experiment=minilm_glue", "format=svg,jpeg"], "no format 'jpeg'"),
+        (["experiment=minilm_glue", "experiment=vera_table2"], "both set experiment; keep one of them"),
     ],
 )
 def test_mistakes_are_one_line(small, words, message, capsys):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import math
 import os
 import re
 import subprocess
@@ -14,8 +15,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -25,7 +26,9 @@ from uora_bench.grid.table_spec import Column, RowSpec, TableSpec
 from uora_bench.records.record import RuleScore
 from uora_bench.report import explain, figures, page, table
 from uora_bench.report.collect import Collection
-from uora_bench.report.page import cells, render
+from uora_bench.report.figure_spec import FigureSpec
+from uora_bench.report.model import Block
+from uora_bench.report.page import cells, pareto, render
 from uora_bench.report.page import data as page_data
 
 EMPTY = {"meta", "link", "input", "img", "br", "hr"}  # elements without an end
@@ -206,9 +209,9 @@ def test_every_link_inside_the_page_leads_somewhere(read: Reader, data: dict[str
     ids = [a["id"] for _, a, _ in read.elements if "id" in a]
     assert len(ids) == len(set(ids))
     inside = [a["href"][1:] for t, a, _ in read.elements if t == "a" and a["href"].startswith("#")]
+    known = {*ids, *(f"cell/{k}" for k in data["cells"]), *(f"number/{quote(k, safe='')}" for k in data["numbers"])}
     assert inside
-    for target in inside:
-        assert target in ids or target.removeprefix("cell/") in data["cells"], target
+    assert set(inside) <= known
     assert {a["data-number"] for _, a, _ in read.elements if "data-number" in a} == set(data["numbers"])
 
 
@@ -235,14 +238,73 @@ def test_mistakes_are_named(results: Path, html: str, tmp_path: Path, without_ma
 
 
 def test_figures_are_inside_with_their_data(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn = SimpleNamespace(name="front", title="A front <1>", caption="Score.", data="a,b\n1,2\n", svg="<svg/>")
-    monkeypatch.setattr(figures, "rendered_figures", lambda one, collection: [drawn])
-    read = Reader(render.assemble([made_up.make(results)], results, True, "").html)
-    (image,) = [a for t, a, _ in read.elements if t == "img"]
-    assert image["src"] == "data:image/svg+xml;base64,PHN2Zy8+"
-    assert image["alt"] == "A front <1>. Score."
-    (link,) = [a for t, a, _ in read.elements if a.get("download")]
-    assert (link["download"], link["href"]) == ("front.csv", "data:text/csv;base64,YSxiCjEsMgo=")
+    spec = FigureSpec("front", "A front <1>", "Score.", "a,b\n1,2\n", lambda: None)
+    monkeypatch.setattr(figures, "drawn_figures", lambda one, collection, folder: [(spec, "<svg/>")])
+    html = render.assemble([made_up.make(results)], results, True, "").html
+    elements = Reader(html).elements
+    assert [a["alt"] for t, a, _ in elements if t == "img"] == ["A front <1>. Score."]
+    assert [a["download"] for t, a, _ in elements if a.get("download")] == ["front.csv"]
+    assert data_of(html)["figures"] == {"front": {"svg": "<svg/>", "csv": "a,b\n1,2\n"}}
+
+
+def test_the_page_opens_with_what_was_compared_and_the_verdicts(results: Path) -> None:
+    _, collection = made_up.make(results)
+    spec = replace(
+        collection.experiment.table or TableSpec(), reference="LoRA <r=8>", columns=(Column("tiny/nli", "NLI"),)
+    )
+    collection = replace(collection, experiment=replace(collection.experiment, table=spec))
+    read = Reader(render.assemble([(table.build(collection, None), collection)], results, False, "").html)
+    (card,) = read.texts("article", "card")
+    assert "4 rows on 1 task, 7 of 12 cells done, 1 failed" in card
+    assert "Against LoRA <r=8>, paired by seed: too few pairs to tell: VeRA" in card
+    assert "too few seeds: UORA; head only" in card
+    assert [t for t, a, _ in read.elements if t in ("section", "figure", "details")][:2] == ["section", "figure"]
+
+
+def test_experiments_without_a_record_are_one_line(results: Path, html: str) -> None:
+    one, collection = made_up.make(results)
+    bare = replace(
+        collection, runs=tuple(replace(run, recorded=None, status="missing", reason="") for run in collection.runs)
+    )
+    empty = replace(table.build(bare, None), name="later")
+    read = Reader(render.assemble([(one, collection), (empty, bare)], results, False, "").html)
+    assert [a["data-experiment"] for t, a, _ in read.elements if "data-experiment" in a] == [made_up.NAME]
+    assert "Planned, not run: later (12 cells)." in read.texts("p")
+    assert not [text for text in Reader(html).texts("p") if text.startswith("Planned")]
+
+
+def points(read: Reader) -> dict[str, tuple[float, float, bool]]:
+    """The points of the Pareto plot by what is said of them: where they are, and whether they are on the front."""
+    links = [a["aria-label"] for t, a, _ in read.elements if t == "a" and "aria-label" in a]
+    circles = [a for t, a, _ in read.elements if t == "circle"]
+    return {
+        name: (float(a["cx"]), float(a["cy"]), a.get("class") == "best") for name, a in zip(links, circles, strict=True)
+    }
+
+
+def test_the_pareto_plot_has_every_row_where_its_numbers_are(read: Reader, tmp_path: Path) -> None:
+    found = points(read)
+    assert set(found) == {
+        "LoRA <r=8>: 72.00 with 300 parameters", "VeRA: 82.50 with 2,000 parameters", "UORA: 91.00 with 40 parameters"
+    }  # fmt: skip
+    lora, vera, uora = (next(v for k, v in found.items() if k.startswith(name)) for name in ("LoRA", "VeRA", "UORA"))
+    assert [lora[2], vera[2], uora[2]] == [False, False, True]
+    # logarithmic across, linear up
+    assert (lora[0] - uora[0]) / (vera[0] - uora[0]) == pytest.approx(
+        math.log(300 / 40) / math.log(2000 / 40), abs=0.01
+    )
+    assert (lora[1] - vera[1]) / (lora[1] - uora[1]) == pytest.approx((82.5 - 72) / (91 - 72), abs=0.01)
+
+
+def test_points_of_one_cost_and_score_share_their_place(tmp_path: Path) -> None:
+    one, _ = made_up.make(tmp_path)
+    rows = tuple(replace(row, costs=replace(row.costs, parameters=0)) for row in one.rows if row.costs.parameters)
+    twin = replace(rows[0], label="twin")
+    plot = pareto.plot(one, Block("", (*rows, twin)), [["a"] * 3] * 4)
+    assert plot is not None
+    first, *_, last = plot.dots
+    assert (first.x, first.y) == (last.x, last.y)
+    assert ("0" in [text for _, text in plot.across], len({dot.x for dot in plot.dots})) == (True, 1)
 
 
 def test_what_is_in_no_row_has_a_page_too(tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.support.paths import ROOT
+from tests.support.paths import ORACLES, PAPERS, ROOT
 
 FILES = sorted((ROOT / "tests").rglob("*.py"))
+FACTS = ROOT / "tests" / "data"
 CONTRACT = sorted((ROOT / "src" / "uora_bench" / "contract").glob("*.py"))
 
 
@@ -108,3 +109,18 @@ def test_a_silent_pass_is_found() -> None:
     assert silent("def test_a(x):\n    if x:\n        return\n    assert x\n") == [3]
     assert silent("@check(make=BOTH)\ndef a(x):\n    if x:\n        return\n    ensure(x, '')\n") == [4]
     assert silent("def test_a(x):\n    def f():\n        return 1\n    assert f()\n") == []
+
+
+def test_every_file_of_facts_has_its_source_and_licence() -> None:
+    page = (FACTS / "README.md").read_text("utf-8")
+    rows = [line.split("|")[1:-1] for line in page.splitlines() if line.startswith("| `")]
+    assert all(len(row) == 4 and all(cell.strip() for cell in row) for row in rows)
+    listed = [name for row in rows for name in re.findall(r"`([^`]+)`", row[0])]
+    files = [path for folder in (ORACLES, PAPERS) for path in folder.rglob("*") if path.is_file()]
+    assert sorted(listed) == sorted(path.relative_to(FACTS).as_posix() for path in files)
+    assert sum(path.stat().st_size for path in files) < 1_000_000
+
+
+def test_only_the_real_data_sets_are_taken_from_the_shared_folder() -> None:
+    taken = {one for path in FILES for one in re.findall(r"""shared ?/ ?["'](\w+)""", path.read_text("utf-8"))}
+    assert taken == {"data"}

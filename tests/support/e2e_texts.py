@@ -7,10 +7,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tests.support.paths import ORACLES
 
-def oracle(shared: Path) -> tuple[list[str], list[list[str]], dict[str, Any]]:
+
+def oracle() -> tuple[list[str], list[list[str]], dict[str, Any]]:
     """A system's texts, their references, and the official scores."""
-    folder = shared / "oracles" / "e2e_metrics"
+    folder = ORACLES / "e2e_metrics"
     system = (folder / "system.txt").read_text("utf-8").splitlines()
     groups = (folder / "references.txt").read_text("utf-8").strip().split("\n\n")
     return system, [g.split("\n") for g in groups], json.loads((folder / "scores.json").read_text("utf-8"))

@@ -33,6 +33,7 @@ def arm(place: str, nth: int, words: list[str]) -> None:
     from uora_bench.records.record import CellRecord
     from uora_bench.tasks import task_class
     from uora_bench.training import trainer
+    from uora_bench.training.kept import KeptPredictions
 
     family = task_class(compose(words).values["task"]["family"])
 
@@ -54,6 +55,8 @@ def arm(place: str, nth: int, words: list[str]) -> None:
         torch.save = at_call(nth, torch_save, half_written)
     elif place == "adapter":
         safetensors.torch.save_file = at_call(nth, safetensors.torch.save_file, lambda *a, **k: die())
+    elif place == "predictions":
+        KeptPredictions.save = at_call(nth, KeptPredictions.save, lambda *a: die())
     elif place == "record":
         CellRecord.write = at_call(nth, CellRecord.write, lambda *a: die())
     else:

@@ -1,4 +1,4 @@
-"""Where the checkout is, and the shared folder beside it."""
+"""Where the checkout is, the facts that tests compare with, and the folder of real data sets."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+# their sources and licences: tests/data/README.md
+ORACLES = ROOT / "tests" / "data" / "oracles"
+PAPERS = ROOT / "tests" / "data" / "papers"
+PUBLISHED = ROOT / "results" / "paper"
 
 
 def shared_folder() -> Path:
-    """The folder of oracles, papers and data: beside the checkout, or where ``UORA_SHARED_DIR`` says."""
+    """The folder whose ``data`` holds real data sets: beside the checkout, or where ``UORA_SHARED_DIR`` says."""
     return Path(os.environ.get("UORA_SHARED_DIR", ROOT.parent / "shared"))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import re
+from pathlib import Path
 
 COMMON = "any task of the backbone"
 TASKS = {
@@ -91,6 +93,12 @@ SEEDS: dict[str, tuple[int, tuple[str, str, str] | str]] = {
     "tied_lora": (1, "are unknown (recipe tied_lora/llama2_7b"),
     "alpha_lora_glue": (3, ("alpha-LoRA", "RoBERTa-base", "GLUE (six tasks incl. QQP)")),
 }
+
+
+def printed_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a table of published settings or numbers, by the names of its columns."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def task_of(printed: str) -> str:

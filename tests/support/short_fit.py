@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from uora_bench.config.cell import HELD_OUT
+from uora_bench.config.cell import DEV_LOSS, HELD_OUT
 from uora_bench.config.compose import compose
 from uora_bench.contract.models import inject, roberta
 from uora_bench.execution.trackers import Tracker
@@ -59,6 +59,8 @@ def short_fit(tmp_path, method_name="uora", model_changes=None, method_options=N
             rows.append({"step": step, **values})
 
     splits = {"train": encoded(40, 0), "dev": encoded(21, 1), HELD_OUT: encoded(16, 2)}
+    if cell.trainer.patience is not None:
+        splits[DEV_LOSS] = splits["dev"]
     history = trainer.fit(
         cell, model, head, method, task, splits, Rows(), Checkpoints(tmp_path, ID), Accelerator(cpu=True), StopRequest()
     )  # fmt: skip

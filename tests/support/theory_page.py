@@ -1,11 +1,12 @@
-"""Reads the markdown tables of the theory page, `<shared>/papers/alpha_lora_theory.md`: the tests' oracle."""
+"""Reads the markdown tables of the theory page, `tests/data/papers/alpha_lora_theory.md`: the tests' oracle."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
+
+from tests.support.paths import PAPERS
 
 # a printed number, with the typographic minus as well
 NUMBER = re.compile(r"[-−+]?\d+(?:\.\d+)?(?:e[-−]?\d+)?")
@@ -38,19 +39,19 @@ def simulated(text: str) -> Printed:
     return Printed(value, error)
 
 
-def section(shared: Path, title: str) -> str:
+def section(title: str) -> str:
     """The text from the heading that begins with ``title`` (as ``4.2``) to the next heading."""
-    text = (shared / "papers" / "alpha_lora_theory.md").read_text("utf-8")
+    text = (PAPERS / "alpha_lora_theory.md").read_text("utf-8")
     found = re.search(rf"^#+ {re.escape(title)} .*?(?=^#+ |\Z)", text, re.M | re.S)
     assert found, f"the theory page has no section {title}"
     return found[0]
 
 
 @cache
-def tables(shared: Path, title: str) -> list[list[dict[str, str]]]:
+def tables(title: str) -> list[list[dict[str, str]]]:
     """The tables of a section: rows as {column: cell}. A column without a name has the name of its number."""
     found = []
-    for block in re.findall(r"^\|.*\n\|-.*\n(?:^\|.*\|\n)+", section(shared, title) + "\n", re.M):
+    for block in re.findall(r"^\|.*\n\|-.*\n(?:^\|.*\|\n)+", section(title) + "\n", re.M):
         lines = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in block.splitlines()]
         head = [name or str(i) for i, name in enumerate(lines[0])]
         assert len(set(head)) == len(head), head

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 from tests.support.theory_page import number, tables
@@ -15,21 +13,21 @@ NAMES = [f"O{i}" for i in range(1, 17)]
 FOUR = 5e-5 + 1e-6  # four printed decimals, and the tolerance
 
 
-def row_of(shared: Path, name: str) -> dict[str, str]:
-    (found,) = [row for row in tables(shared, "4.1")[0] if row["id"] == name]
+def row_of(name: str) -> dict[str, str]:
+    (found,) = [row for row in tables("4.1")[0] if row["id"] == name]
     return found
 
 
-def setting_of(shared: Path, name: str) -> Setting:
-    row = row_of(shared, name)
+def setting_of(name: str) -> Setting:
+    row = row_of(name)
     assert list(row)[1:9] == ["N", "n", "p", "μ", "μ_⊥", "β", "γ̃", "γ"]
     return Setting(*(number(row[key]) for key in list(row)[1:9]))
 
 
-def alphas_of(shared: Path, name: str) -> tuple[list[dict[str, str]], np.ndarray]:
+def alphas_of(name: str) -> tuple[list[dict[str, str]], np.ndarray]:
     """The four rows of a setting in table 4.2 and their α; α* is printed short, so it is computed."""
-    setting = setting_of(shared, name)
-    rows = [row for row in tables(shared, "4.2")[0] if row["id"] == name]
+    setting = setting_of(name)
+    rows = [row for row in tables("4.2")[0] if row["id"] == name]
     best = classification.optimal_alpha(setting, classification.ridge_source(setting))
     alphas = [best if "α*" in row["α"] else number(row["α"]) for row in rows]
     printed = [number(row["α"].replace("α*", "")) for row in rows]

@@ -35,6 +35,14 @@ FAMILIES = {
         "method=alpha_lora", "task.augmentation=crop_flip", "method.alpha_every=2", "trainer.max_steps=20",
         "trainer.eval_batch_size=64",
     ],
+    "tiny/answers": [
+        "method=tied_lora", "task.sample_train=96", "task.sample_dev=40", "task.splits.test=null",
+        "task.max_new_tokens=8", "task.stop=[a]", "trainer.eval_batch_size=8",
+    ],
+    "tiny/choices": [
+        "method=lora", "task.splits.train=train[:96]", "task.splits.dev=validation[:40]", "task.splits.test=null",
+        "trainer.eval_batch_size=8", "trainer.patience=2", "trainer.patience_every=2",
+    ],
 }  # fmt: skip
 # of rows that `run` writes
 OWN = {"text/local": own_files.reviews(120), "text/generate": own_files.quiz(80)}
@@ -45,7 +53,7 @@ FAMILIES["text/generate"] = [
     "method=vera", "method.rank=8", "backbone=tiny_gpt2", "task.max_length=64", "task.choices=options",
     "trainer.eval_batch_size=4",
 ]  # fmt: skip
-EXAMPLES = {"tiny/restaurants": 96, "tiny/instruct": 96}
+WRITES = ("tiny/restaurants", "tiny/answers")  # their texts lie beside the record
 
 
 def run(folder: Path, task: str, *before: str, launcher: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
@@ -89,9 +97,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return folder
 
 
-@pytest.mark.parametrize(
-    "task", [f if f == "tiny/restaurants" else pytest.param(f, marks=pytest.mark.slow) for f in FAMILIES]
-)
+@pytest.mark.parametrize("task", [f if f == WRITES[0] else pytest.param(f, marks=pytest.mark.slow) for f in FAMILIES])
 def test_a_cell_that_was_killed_ends_as_if_nothing_had_happened(task: str, undisturbed: Any, tmp_path: Path) -> None:
     expected = outcome(undisturbed(task))
     steps = expected["epochs"][-1]["step"]
@@ -115,14 +121,21 @@ def test_what_was_generated_lies_beside_the_record_in_the_order_of_the_meanings(
     assert len(text.splitlines()) == len(meanings)
 
 
-@pytest.mark.parametrize("task", [t for t in FAMILIES if t not in ("tiny/digits", *OWN)])
+@pytest.mark.parametrize("task", ["tiny/restaurants", "tiny/instruct", "tiny/choices"])
 def test_a_family_without_such_texts_names_none(task: str, undisturbed: Any) -> None:
     named = record(undisturbed(task))["provenance"].get("outputs")
-    assert (named is not None) == (task == "tiny/restaurants")
+    assert (named is not None) == (task in WRITES)
 
 
 @pytest.mark.parametrize(
-    ("task", "form"), [("tiny/restaurants", "peft"), ("tiny/instruct", "merged"), ("tiny/digits", "merged")]
+    ("task", "form"),
+    [
+        ("tiny/restaurants", "peft"),
+        ("tiny/instruct", "merged"),
+        ("tiny/digits", "merged"),
+        pytest.param("tiny/answers", "merged", marks=pytest.mark.slow),
+        pytest.param("tiny/choices", "peft", marks=pytest.mark.slow),
+    ],
 )
 def test_an_export_is_loaded_by_the_code_on_its_card(task: str, form: str, undisturbed: Any, tmp_path: Path) -> None:
     folder = undisturbed(task)

@@ -58,7 +58,8 @@ def test_the_likeliest_choice_is_that_of_each_sequence_alone(choices: str, model
     encoded = task.encode(parts["train"], tokenizer)
     batch = task.collate(encoded, range(12), "dynamic")
     with torch.inference_mode():
-        predicted = task.predict(backbone, batch).tolist()
+        losses = task.predict(backbone, batch)
+    predicted, _ = task.to_score(losses.numpy(), encoded.references[:12])
     prompts, _ = task.texts(parts["train"])
     for row in range(12):
         own = task.choices(parts["train"])[row]
@@ -74,8 +75,8 @@ def test_the_likeliest_choice_is_that_of_each_sequence_alone(choices: str, model
         best = max(range(len(own)), key=likelihoods.__getitem__)
         assert predicted[row] == best
         assert own[encoded.references[row]] == parts["train"]["answer"][row]
-    scores = task.score(encoded.references, encoded.references)
-    assert scores == {"accuracy": 1.0}
+    share = sum(a == b for a, b in zip(predicted, encoded.references, strict=False)) / 12
+    assert task.score(losses.numpy(), encoded.references[:12]) == {"accuracy": share}
 
 
 def test_what_is_written_is_scored_against_the_answer(model: Any, tmp_path: Path) -> None:

@@ -143,6 +143,10 @@ def test_what_is_missing_is_counted(tmp_path: Path, capsys: pytest.CaptureFixtur
         ([{"text": "x", "label": v} for v in ("1.5", "x")], ["task.target=regression"], "label 'x' is no number"),
         ([{"text": "x", "label": v} for v in "ppqq"], ["task.labels=[p,r]"], "task.labels lacks: 'q'"),
         ([{"text": "x", "label": v} for v in "pq" * 2], ["task.split.dev=0.01"], "too few to draw dev from"),
+        ([{"text": "x", "label": v} for v in ("pos", "Pos ") * 4], [], "'Pos ' and 'pos' of a.csv differ in spelling"),
+        ([{"text": "x", "label": v} for v in ("caf\u00e9", "cafe\u0301") * 4], [], "differ in spelling alone"),
+        ([{"text": "x", "label": v} for v in ("01", "1") * 4], [], "labels '01' and '1' of a.csv differ in spelling"),
+        ([{"text": "x", "label": v} for v in ("9" * 5000, "1") * 4], [], "2 numbers without a fraction"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_the_labels_is_one_line(
@@ -151,6 +155,19 @@ def test_what_is_wrong_with_the_labels_is_one_line(
     with pytest.raises(UserError, match=message) as error:
         loaded(own_files.write(tmp_path / "a.csv", rows), *words)
     assert "\n" not in str(error.value)
+
+
+def test_what_differs_little_but_is_another_class_is_one(tmp_path: Path) -> None:
+    assert loaded(labelled(tmp_path / "a.csv", ["-1", "+1"]))[0].classes == ("-1", "+1")
+    assert loaded(labelled(tmp_path / "b.csv", ["C++", "C", "C#"]))[0].classes == ("C", "C#", "C++")
+    assert loaded(labelled(tmp_path / "c.csv", ["us", "US"]), "task.labels=[us,US]")[0].classes == ("us", "US")
+
+
+@pytest.mark.parametrize("value", [["x"], 3.5, {"a": 1}])
+def test_a_text_column_that_holds_other_things_is_refused(value: Any, tmp_path: Path) -> None:
+    path = own_files.write(tmp_path / "a.jsonl", [{"text": value, "label": v} for v in "pq" * 4])
+    with pytest.raises(UserError, match=r"column 'text' must hold text, it holds .*row 0 \(from 0\)"):
+        loaded(path, "task.columns=[text]")
 
 
 def test_a_label_that_training_lacks_is_refused(tmp_path: Path) -> None:

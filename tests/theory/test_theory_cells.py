@@ -48,8 +48,8 @@ def test_every_kind_has_a_preset() -> None:
     assert {presets.load_preset(name).kind for name in PRESETS} == set(KINDS)
 
 
-def test_figure_1_is_the_papers(shared: Path) -> None:
-    rows = {row["id"]: list(row.values())[1:9] for row in tables(shared, "4.1")[0]}
+def test_figure_1_is_the_papers() -> None:
+    rows = {row["id"]: list(row.values())[1:9] for row in tables("4.1")[0]}
     wanted = {**{f"O{i}": ("accuracy_alpha", i - 1) for i in (1, 2, 3)},
               **{f"O{i}": ("accuracy_alpha_p_400", i - 4) for i in (4, 5, 6)},
               **{f"O{i}": ("oracle", i - 7) for i in range(7, 17)}}  # fmt: skip

@@ -71,7 +71,7 @@ def test_a_figure_runs_once_and_is_tabulated_and_drawn(run: Run, tmp_path: Path)
     assert drawn.returncode == 0, drawn.stderr
     assert {p.suffix for p in (tmp_path / "results" / "figures" / "own").glob("theory_mine.*")} == {
         ".svg",
-        ".png",
+        ".pdf",
         ".csv",
     }
     assert run("figures", "experiment=theory_mine", "check=true", command=()).returncode == 0

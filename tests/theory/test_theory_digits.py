@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,8 +25,8 @@ def near(values: np.ndarray, printed: float, error: float, rounding: float, what
     assert abs(own.mean() - printed) <= limit, (what, own.mean(), printed, limit)
 
 
-def compare(shared: Path, table: int, index: int, draws: int, seed: int) -> None:
-    row = tables(shared, "8.3")[table][index]
+def compare(table: int, index: int, draws: int, seed: int) -> None:
+    row = tables("8.3")[table][index]
     pairs = [tuple(map(int, pair)) for pair in re.findall(r"\((\d),(\d)\)", row["source→target"])]
     assert tuple(pairs) == digits.TRANSFERS[index]
     found = digits.transfer(*digits.TRANSFERS[index], 20, PENALTIES[table], 1.0, draws, 10, seed)
@@ -47,14 +46,14 @@ def compare(shared: Path, table: int, index: int, draws: int, seed: int) -> None
 
 
 @pytest.mark.parametrize(("table", "index"), ROWS)
-def test_the_printed_tables(table: int, index: int, shared: Path) -> None:
-    compare(shared, table, index, 12, 0)
+def test_the_printed_tables(table: int, index: int) -> None:
+    compare(table, index, 12, 0)
 
 
 @pytest.mark.slow  # as many draws as printed
 @pytest.mark.parametrize(("table", "index"), ROWS)
-def test_the_printed_tables_at_their_draws(table: int, index: int, shared: Path) -> None:
-    compare(shared, table, index, 40, 1)
+def test_the_printed_tables_at_their_draws(table: int, index: int) -> None:
+    compare(table, index, 40, 1)
 
 
 def test_the_patterns_the_page_reports() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,11 +17,11 @@ from uora_bench.theory.settings import Setting
 SIX = 5e-7 + 1e-6  # six printed decimals, and the tolerance
 
 
-def test_the_page_has_the_rows_these_tests_are_about(shared: Path) -> None:
-    assert [row["id"] for row in tables(shared, "4.1")[0]] == NAMES
-    assert [row["id"] for row in tables(shared, "4.2")[0]] == [name for name in NAMES for _ in range(4)]
-    assert [row["id"] for row in tables(shared, "4.3")[0]] == NAMES
-    assert len(tables(shared, "4.4")[0]) == 5
+def test_the_page_has_the_rows_these_tests_are_about() -> None:
+    assert [row["id"] for row in tables("4.1")[0]] == NAMES
+    assert [row["id"] for row in tables("4.2")[0]] == [name for name in NAMES for _ in range(4)]
+    assert [row["id"] for row in tables("4.3")[0]] == NAMES
+    assert len(tables("4.4")[0]) == 5
 
 
 def test_check_values_of_the_fixed_point() -> None:
@@ -40,8 +39,8 @@ def test_check_values_of_the_fixed_point() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_optimal_and_worst_alpha(name: str, shared: Path) -> None:
-    row, setting = row_of(shared, name), setting_of(shared, name)
+def test_optimal_and_worst_alpha(name: str) -> None:
+    row, setting = row_of(name), setting_of(name)
     right = classification.ridge_source(setting)
     released = classification.ridge_source(setting, "released")
     assert classification.worst_alpha(setting, right) == pytest.approx(number(row["ᾱ"]), abs=SIX, rel=0)
@@ -51,9 +50,9 @@ def test_optimal_and_worst_alpha(name: str, shared: Path) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_accuracy_mean_and_second_moment(name: str, shared: Path) -> None:
-    setting = setting_of(shared, name)
-    rows, alphas = alphas_of(shared, name)
+def test_accuracy_mean_and_second_moment(name: str) -> None:
+    setting = setting_of(name)
+    rows, alphas = alphas_of(name)
     source = classification.ridge_source(setting)
     mean, second = classification.moments(setting, source, alphas)
     hits = classification.accuracy(setting, source, alphas)
@@ -62,9 +61,9 @@ def test_accuracy_mean_and_second_moment(name: str, shared: Path) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_released_codes_accuracy(name: str, shared: Path) -> None:
-    setting = setting_of(shared, name)
-    rows, alphas = alphas_of(shared, name)
+def test_the_released_codes_accuracy(name: str) -> None:
+    setting = setting_of(name)
+    rows, alphas = alphas_of(name)
     found = classification.accuracy(setting, classification.ridge_source(setting, "released"), alphas)
     words = [row["accuracy, code formula"] for row in rows]
     printed = [np.nan if word == "NaN" else number(word) for word in words]
@@ -72,9 +71,9 @@ def test_the_released_codes_accuracy(name: str, shared: Path) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_source_vector(name: str, shared: Path) -> None:
-    (row,) = [row for row in tables(shared, "4.3")[0] if row["id"] == name]
-    setting = setting_of(shared, name)
+def test_the_source_vector(name: str) -> None:
+    (row,) = [row for row in tables("4.3")[0] if row["id"] == name]
+    setting = setting_of(name)
     source = classification.ridge_source(setting)
     found = {
         "m̃ theory": classification.source_mean(setting),
@@ -87,8 +86,8 @@ def test_the_source_vector(name: str, shared: Path) -> None:
 
 
 @pytest.mark.parametrize("index", range(5))
-def test_arbitrary_sources(index: int, shared: Path) -> None:
-    row = tables(shared, "4.4")[0][index]
+def test_arbitrary_sources(index: int) -> None:
+    row = tables("4.4")[0][index]
     setting, source = arbitrary(row)
     best = classification.optimal_alpha(setting, source)
     found: dict[str, Any] = {
@@ -103,8 +102,8 @@ def test_arbitrary_sources(index: int, shared: Path) -> None:
         assert value == pytest.approx(number(row[column]), abs=FOUR, rel=0), column
 
 
-def test_the_arbitrary_source_curves(shared: Path) -> None:
-    curves = tables(shared, "3.7")[0]
+def test_the_arbitrary_source_curves() -> None:
+    curves = tables("3.7")[0]
     assert len(curves) == 4
     for row in curves:
         eta, *printed = (number(cell) for cell in row.values())
@@ -113,8 +112,8 @@ def test_the_arbitrary_source_curves(shared: Path) -> None:
         np.testing.assert_allclose(found, printed, atol=SIX, rtol=0)
 
 
-def test_the_ridge_source_curves_in_both_variants(shared: Path) -> None:
-    curves = tables(shared, "3.7")[1]
+def test_the_ridge_source_curves_in_both_variants() -> None:
+    curves = tables("3.7")[1]
     assert len(curves) == 4
     for row in curves:
         eta, *pairs = (numbers(cell) for cell in row.values())
@@ -124,8 +123,8 @@ def test_the_ridge_source_curves_in_both_variants(shared: Path) -> None:
             np.testing.assert_allclose(found, [pair[column] for pair in pairs], atol=FOUR, rtol=0)
 
 
-def test_the_sweep_over_gamma(shared: Path) -> None:
-    words = "γ=" + section(shared, "4.5").split("theory / simulated:\n", 1)[1].split("(p = 100", 1)[0]
+def test_the_sweep_over_gamma() -> None:
+    words = "γ=" + section("4.5").split("theory / simulated:\n", 1)[1].split("(p = 100", 1)[0]
     rows = [numbers(part)[:2] for part in words.replace("γ=γ=", "γ=").replace(";\n", "; ").split("; ")]
     assert [row[0] for row in rows] == [1e-6, 1e-3, 0.1, 1, 10, 1000]
     setting = Setting(1000, 200, 100, 1, 1.5, 0.3, 1, np.array([row[0] for row in rows]))
@@ -137,17 +136,17 @@ RISKS = [((1000, 100, 100, 0.01), 1.9756), ((1000, 50, 100, 0.1), 0.7126), ((500
 
 
 @pytest.mark.parametrize(("sizes", "printed"), RISKS)
-def test_the_risk_of_target_only_training(sizes: tuple[float, ...], printed: float, shared: Path) -> None:
+def test_the_risk_of_target_only_training(sizes: tuple[float, ...], printed: float) -> None:
     N, n, p, gamma = sizes
-    assert f"({N},{n},{p},{gamma}) {printed}" in section(shared, "4.5")
+    assert f"({N},{n},{p},{gamma}) {printed}" in section("4.5")
     setting = Setting(N, n, p, 1.5, 1, 0.8, 1, gamma)
     found = classification.risk(setting, classification.ridge_source(setting), 0)
     assert found == pytest.approx(printed, abs=FOUR, rel=0)
 
 
 @pytest.mark.parametrize("p", [50, 100, 200, 400, 800])
-def test_fixed_ratios_have_one_limit(p: int, shared: Path) -> None:
-    assert "theory for p ≥ 100: 0.6603 at α=0, 0.7094 at α=1, 0.7107 at α*=0.7808" in section(shared, "4.6")
+def test_fixed_ratios_have_one_limit(p: int) -> None:
+    assert "theory for p ≥ 100: 0.6603 at α=0, 0.7094 at α=1, 0.7107 at α*=0.7808" in section("4.6")
     setting = Setting(p, p // 4, p, 1, 1, 0.8, 0.5, 1)  # p=50: n=12, which is not a quarter
     source = classification.ridge_source(setting)
     best = classification.optimal_alpha(setting, source)
@@ -158,8 +157,8 @@ def test_fixed_ratios_have_one_limit(p: int, shared: Path) -> None:
     np.testing.assert_allclose(found, printed, atol=FOUR, rtol=0)
 
 
-def test_the_source_alone_and_the_limit_of_much_penalty(shared: Path) -> None:
-    assert "source-only 0.6831, α* at γ=1 0.6813, at γ=10 0.6864, γ→∞ 0.6885" in section(shared, "3.5")
+def test_the_source_alone_and_the_limit_of_much_penalty() -> None:
+    assert "source-only 0.6831, α* at γ=1 0.6813, at γ=10 0.6864, γ→∞ 0.6885" in section("3.5")
     setting = Setting(5000, 40, 400, 1, 0.7, 0.5, 1, np.array([1, 10, 1e7]))
     source = classification.ridge_source(setting)
     np.testing.assert_allclose(classification.best_accuracy(setting, source), [0.6813, 0.6864, 0.6885], atol=FOUR)
@@ -167,17 +166,17 @@ def test_the_source_alone_and_the_limit_of_much_penalty(shared: Path) -> None:
     assert classification.source_accuracy(source) > classification.best_accuracy(setting, source)[0]
 
 
-def test_the_annotations_of_figure_1_are_the_released_formulas(shared: Path) -> None:
-    assert "α* = 1.64, 4.13, 7.53; ᾱ = −1.41, −0.56, −0.31" in section(shared, "5.")
+def test_the_annotations_of_figure_1_are_the_released_formulas() -> None:
+    assert "α* = 1.64, 4.13, 7.53; ᾱ = −1.41, −0.56, −0.31" in section("5.")
     setting = Setting(5000, 40, 1000, 0.8, 0.8, np.array([0.2, 0.5, 0.9]), 5, 0.1)
     released = classification.ridge_source(setting, "released")
     np.testing.assert_allclose(classification.optimal_alpha(setting, released), [1.64, 4.13, 7.53], atol=0.005)
     np.testing.assert_allclose(classification.worst_alpha(setting, released), [-1.41, -0.56, -0.31], atol=0.005)
 
 
-def test_the_codes_own_second_moment_of_the_source_is_the_corrected_one(shared: Path) -> None:
+def test_the_codes_own_second_moment_of_the_source_is_the_corrected_one() -> None:
     # the page says so: mean² + W is what the ridge source gives on a fresh source point, and so its accuracy there
-    setting = setting_of(shared, "O14")
+    setting = setting_of("O14")
     source = classification.ridge_source(setting)
     own = Setting(setting.n, setting.N, setting.p, 1, 0, 1, 1, setting.gamma_pre, setting.mu**2)  # trained as a target
     mean, second = classification.moments(own, Source(0.0, 0.0), 0)

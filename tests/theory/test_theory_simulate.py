@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,9 +30,9 @@ def agrees(values: np.ndarray, printed: Printed, what: str) -> None:
     assert abs(values.mean() - printed.value) <= 4 * error + printed.rounding, (what, values.mean(), error, printed)
 
 
-def compare(shared: Path, name: str, repetitions: int, seed: int, draw: simulation.Draw = simulation.law) -> None:
-    rows, alphas = alphas_of(shared, name)
-    setting = setting_of(shared, name)
+def compare(name: str, repetitions: int, seed: int, draw: simulation.Draw = simulation.law) -> None:
+    rows, alphas = alphas_of(name)
+    setting = setting_of(name)
     found = simulation.simulate(setting, alphas, repetitions, seed, draw=draw)
     for i, row in enumerate(rows):
         agrees(found.accuracy[:, i], simulated(row["accuracy, simulated"]), f"{name} accuracy {row['α']}")
@@ -41,7 +40,7 @@ def compare(shared: Path, name: str, repetitions: int, seed: int, draw: simulati
         agrees(found.second_moment[:, i], simulated(row["ν simulated"]), f"{name} ν {row['α']}")
         error = simulation.standard_error(found.accuracy[:, i])
         assert abs(found.accuracy[:, i].mean() - number(row["accuracy, theory"])) <= 4 * error + 0.002
-    (row,) = [row for row in tables(shared, "4.3")[0] if row["id"] == name]
+    (row,) = [row for row in tables("4.3")[0] if row["id"] == name]
     agrees(found.source_mean / setting.beta, simulated(row["m̃ simulated"]), f"{name} m̃")
     agrees(found.source_norm2, simulated(row["W simulated"]), f"{name} W")
     alone = number(row["source-only accuracy Φ(βm̃/√W)"])
@@ -49,26 +48,26 @@ def compare(shared: Path, name: str, repetitions: int, seed: int, draw: simulati
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_printed_simulations(name: str, shared: Path) -> None:
-    compare(shared, name, 150, 1)
+def test_the_printed_simulations(name: str) -> None:
+    compare(name, 150, 1)
 
 
 @pytest.mark.slow  # a minute: as many repetitions as printed
 @pytest.mark.parametrize("name", NAMES)
-def test_the_printed_simulations_at_their_repetitions(name: str, shared: Path) -> None:
-    (row,) = [row for row in tables(shared, "4.1")[0] if row["id"] == name]
-    compare(shared, name, int(number(row["reps"])), 2)
+def test_the_printed_simulations_at_their_repetitions(name: str) -> None:
+    (row,) = [row for row in tables("4.1")[0] if row["id"] == name]
+    compare(name, int(number(row["reps"])), 2)
 
 
 @pytest.mark.slow  # source sets drawn as data: N × p normals each
 @pytest.mark.parametrize("name", ["O2", "O9", "O12", "O14", "O15"])
-def test_the_printed_simulations_with_drawn_source_sets(name: str, shared: Path) -> None:
-    compare(shared, name, 60, 3, draw=PLAIN.data)
+def test_the_printed_simulations_with_drawn_source_sets(name: str) -> None:
+    compare(name, 60, 3, draw=PLAIN.data)
 
 
 @pytest.mark.parametrize("index", range(5))
-def test_printed_simulations_with_arbitrary_sources(index: int, shared: Path) -> None:
-    row = tables(shared, "4.4")[0][index]
+def test_printed_simulations_with_arbitrary_sources(index: int) -> None:
+    row = tables("4.4")[0][index]
     setting, source = arbitrary(row)
     columns = {"acc α=0": 0.0, "acc α=1": 1.0, "acc α*": classification.optimal_alpha(setting, source)}
     found = simulation.simulate(setting, list(columns.values()), 80, 5, source)
@@ -117,9 +116,9 @@ def counted(accuracy: np.ndarray, points: int) -> np.ndarray:
     return np.random.default_rng(1).binomial(points, accuracy) / points
 
 
-def test_folding_as_printed(shared: Path) -> None:
-    assert "averages 0.5193 ± 0.0010 instead of\n0.5004 ± 0.0017 (unfolded)" in section(shared, "4.6")
-    setting = setting_of(shared, "O5")
+def test_folding_as_printed() -> None:
+    assert "averages 0.5193 ± 0.0010 instead of\n0.5004 ± 0.0017 (unfolded)" in section("4.6")
+    setting = setting_of("O5")
     worst = classification.worst_alpha(setting, classification.ridge_source(setting))
     found = simulation.simulate(setting, [worst, 1], 400, 10)
     points = 20 * int(setting.n)
@@ -243,8 +242,8 @@ def test_alpha_zero_does_not_see_the_source() -> None:
     assert np.all(one.accuracy[:, 1] != other.accuracy[:, 1])
 
 
-def test_decision_values_follow_the_normal_law_of_the_formulas(shared: Path) -> None:
-    setting = setting_of(shared, "O8")
+def test_decision_values_follow_the_normal_law_of_the_formulas() -> None:
+    setting = setting_of("O8")
     labels, values = simulation.decision_values(setting, [0.1, 1, 10], 4000, 3)
     assert (labels.sum(), values.shape) == (0, (3, 4000))
     source = classification.ridge_source(setting)

@@ -12,7 +12,7 @@ WHOLE = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "127.
 
 @pytest.fixture(autouse=True)
 def _no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (*WHOLE, "LOCAL_WORLD_SIZE", launched.LAUNCH):
+    for name in (*WHOLE, "LOCAL_WORLD_SIZE", launched.LAUNCH, launched.ITEM):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -38,6 +38,8 @@ def test_one_process_and_what_torchrun_sets_are_fine(given: dict[str, str], monk
     [
         ({"WORLD_SIZE": "abc"}, "WORLD_SIZE='abc' must be a number"),
         ({"RANK": ""}, "RANK='' must be a number"),
+        ({launched.ITEM: "../../x"}, "UORA_ITEM='../../x' is no key"),
+        ({launched.LAUNCH: "[" * 100_000}, "UORA_LAUNCH is not a JSON object"),
         ({"LOCAL_RANK": "-1"}, "LOCAL_RANK='-1' must be a number"),
         ({"WORLD_SIZE": "9" * 30}, "must be a number"),
         ({"LOCAL_RANK": "0"}, "without WORLD_SIZE, RANK, MASTER_ADDR, MASTER_PORT"),

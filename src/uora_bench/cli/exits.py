@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 from uora_bench.errors import Busy, CellError, Interrupted, UserError
 from uora_bench.util import streams
+from uora_bench.util.atomic import FULL
 from uora_bench.util.secrets import scrub
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 AGAIN = "run the command again"
 # what the system says of a path that somebody chose: their mistake, and what to do about it
 _OF_PATHS = {
@@ -48,11 +48,14 @@ def run(act: Callable[[], int], resume: str, prints: bool = True) -> int:
     except KeyboardInterrupt:
         print(f"interrupted; {resume}", file=sys.stderr)
         return 130
+    except SystemExit as error:  # of somebody's plug-in or a library: its code 0 would look like success
+        _say(f"what was being run ended the program by itself (SystemExit {error.code}); nothing was finished")
+        return 1
     except Exception as error:  # noqa: BLE001 - whatever it is, it ends in one line
         if os.environ.get("UORA_DEBUG"):
             print(scrub(traceback.format_exc()), file=sys.stderr)
             return 1
-        if isinstance(error, OSError) and error.errno in (*_OF_PATHS, *_FULL):
+        if isinstance(error, OSError) and error.errno in (*_OF_PATHS, *FULL):
             return _system(error)
         _say(f"{type(error).__name__}: {_line(error)} (UORA_DEBUG=1 shows where)")
         return 1
@@ -71,8 +74,9 @@ def _system(error: OSError) -> int:
     path = f" '{os.fsdecode(error.filename)}'" if isinstance(error.filename, (str, bytes)) else ""
     if len(path) > 200:
         path = f"{path[:100]}…{path[-60:]}"
-    if error.errno in _FULL:
-        _say(f"the disk is full{':' if path else ''}{path}: {error.strerror}; make room, then {AGAIN}")
+    if error.errno in FULL:
+        what = "the disk is full, or takes no larger file"
+        _say(f"{what}{':' if path else ''}{path}: {error.strerror}; make room, then {AGAIN}")
         return 1
     if not path and error.errno == errno.ENOENT:
         _say("the working directory is gone; change to a folder that exists")

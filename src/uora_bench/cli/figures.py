@@ -1,11 +1,11 @@
-"""``uora-bench figures``: results/figures from the records: SVG, PNG and the plotted numbers."""
+"""``uora-bench figures``: results/figures from the records: SVG, PDF and the plotted numbers."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from uora_bench.cli import keys
-from uora_bench.cli.parser import Command, Given
+from uora_bench.cli.parser import Command, Given, Key
 
 
 def _act(given: Given) -> int:
@@ -13,15 +13,19 @@ def _act(given: Given) -> int:
     from uora_bench.theory import report as theory
 
     results = Path(given.text("results.dir") or "results")
-    return figures.command(given.text("experiment"), given.flag("check"), results, keys.rule_of(given), (theory,))
+    rule, formats = keys.rule_of(given), (given.text("format") or "svg,pdf").split(",")
+    return figures.command(
+        given.text("experiment"), given.flag("check"), results, rule, (theory,), formats, given.flag("force")
+    )
 
 
+FORMAT = Key("format", "of svg, pdf and png; an SVG there is always", "svg,pdf", shown="KIND[,KIND …]")
 COMMAND = Command(
     "figures",
     "figures of the records (needs the extra: figures)",
     _act,
-    keys=(keys.RECORDED, keys.RULE, keys.CHECK, keys.RESULTS),
-    about=("check=true compares the CSV files alone: the pictures depend on matplotlib's version.",),
-    examples=("figures", "figures experiment=minilm_glue", "figures check=true"),
+    keys=(keys.RECORDED, keys.RULE, FORMAT, keys.FORCE, keys.CHECK, keys.RESULTS),
+    about=("Drawn is what shows something else than before (force=true: everything). check=true needs no matplotlib.",),
+    examples=("figures", "figures experiment=minilm_glue", "figures format=png", "figures check=true"),
     codes={1: "something could not be drawn"},
 )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 KEYS = (
     Key("status", "how submitted cells stand, from any shell that has Slurm's commands", flag=True),
     Key("collect", "what became of submitted cells, kept as records of failures", flag=True),
+    Key("watch", "show it anew every few seconds while cells run, here or elsewhere", flag=True),
     Key("memory", "trace a training step of every row for the memory it takes", flag=True),
 )
 ABOUT = (
@@ -51,10 +52,12 @@ def act(given: Given, launcher: str = "print") -> int:
     from uora_bench.config.preflight import check_places
     from uora_bench.grid import build, request, show
 
-    status, collect, trace = (given.flag(key) for key in ("status", "collect", "memory"))
+    status, collect, watched, trace = (given.flag(key) for key in ("status", "collect", "watch", "memory"))
     wanted = request.read_request(given.passed, launcher)
     if trace and (status or collect or wanted.launcher != "print"):
         raise UserError("memory=true traces before anything runs; give it without a launcher, status and collect")
+    if watched and (status or collect or trace or wanted.launcher != "print"):
+        raise UserError("watch=true looks at what another shell or Slurm runs; give it alone, without a launcher")
     if wanted.options and wanted.launcher == "print":
         raise UserError(f"launcher.{next(iter(wanted.options))} needs launcher=local or launcher=slurm")
     console = Console(soft_wrap=False, width=None if sys.stdout.isatty() else 140)
@@ -62,6 +65,11 @@ def act(given: Given, launcher: str = "print") -> int:
         from uora_bench.grid.launch import slurm
 
         return slurm.report(wanted, collect, console)
+    if watched:
+        from uora_bench.grid import watch
+
+        watch.watch(lambda: build.beside_slurm(wanted)[0], console)
+        return 0
     if wanted.launcher == "slurm":
         from uora_bench.grid.launch import slurm
 
@@ -106,6 +114,7 @@ COMMAND = Command(
     examples=(
         "plan experiment=vera_table2 task=glue/rte seed=0,1",
         "plan experiment=quickstart memory=true",
+        "plan experiment=quickstart watch=true",
         "plan experiment=quickstart collect=true",
     ),
     codes=CODES,

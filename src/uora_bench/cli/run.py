@@ -33,6 +33,7 @@ def _act(given: Given) -> int:
         print(dry_run.describe(composed))
         exits.check_printed()
         return 0
+    print(f"{composed.cell.label}: loading", file=sys.stderr, flush=True)  # the libraries alone take seconds
     from uora_bench.execution.run import run_cell
 
     return run_cell(composed, words, stop, started).code

@@ -5,8 +5,6 @@ A `Cell` says what defines the experiment; `Settings` says where and how this ca
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -16,13 +14,17 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from uora_bench.config import plugins
 from uora_bench.config.data_source import DataSource
+from uora_bench.config.ids import id_of, key_of
 from uora_bench.config.options import MethodOptions, TaskOptions
 from uora_bench.config.registry import method_options, task_options
 from uora_bench.errors import UserError
 from uora_bench.util import weights
+from uora_bench.util.inside import is_folder_name
 from uora_bench.util.schema import build, convert, plain
 
+DEV_LOSS = "dev_loss"  # the role of the dev rows as rows to learn from, where their loss is asked for
 HELD_OUT = "held_out"  # the role of the rows kept out of the training set for a method's auxiliary step
+_SAMPLES = ("sample_train", "sample_dev", "sample_test")
 _LONGEST_NAME = 200  # bytes of an experiment's name: file systems take 255, and names of files are made of it
 _NOT_IN_WANDB, _LONGEST_IN_WANDB = "/\\#?%:", 128  # of a project's name, as wandb itself checks it
 # Trainer keys that change how the loop runs but not what it computes: in the record (provenance), not in the id.
@@ -67,7 +69,7 @@ class Splits:
     extra: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in self.extra.keys() & {"train", "dev", "test", HELD_OUT}:
+        for name in self.extra.keys() & {"train", "dev", "test", HELD_OUT, DEV_LOSS}:
             raise UserError(f"task.splits.extra must not name a split '{name}'; set task.splits.{name}")
 
 
@@ -138,6 +140,7 @@ class BackboneConfig:
     sha256: str | None = None  # of the weights that the name stands for, where it is known
     fresh: tuple[str, ...] = ()  # modules of the head that the weights lack (backbone=hf), beside the output layer
     weights_seen: bool = True  # false: there were no weights to look at, and fresh is a guess
+    converted_by: str | None = None  # the make target that writes its weights below the model cache
 
     @property
     def public_name(self) -> str:
@@ -209,12 +212,16 @@ class TrainerConfig:
     decay_head_biases: bool
     warmup_steps: Annotated[int, Ge(0)] | None
     evaluate: Literal["each_epoch", "last"]
-    sharding: Literal["none", "full"] = "none"  # run folders are older than this key, and the next
+    patience: Annotated[int, Ge(1)] | None = None  # run folders are older than this key, and the next
+    patience_every: Annotated[int, Ge(1)] | None = None
+    sharding: Literal["none", "full"] = "none"  # as above
     cpu_ops: Literal["auto", "library"] = "auto"
 
     def __post_init__(self) -> None:
         if len(self.betas) != 2 or not all(0 <= b < 1 for b in self.betas):
             raise UserError(f"trainer.betas={list(self.betas)} must be two numbers in [0, 1)")
+        if self.patience is None and self.patience_every is not None:
+            raise UserError("trainer.patience_every is of early stopping: set trainer.patience, or leave it null")
 
 
 @dataclass(frozen=True)
@@ -283,12 +290,17 @@ class Cell:
             ("decay_head_biases", False),
             ("warmup_steps", None),
             ("evaluate", "each_epoch"),
+            ("patience", None),
+            ("patience_every", None),
         ):
             if trainer[key] == always:
                 del trainer[key]
         task = plain(self.task)
         task["source"] = {k: task["source"][k] for k in ("benchmark", "dataset")}
-        for key, always in (("too_long", "error"), ("value_range", None)):  # as above
+        always_so = {"too_long": "error", "value_range": None, **dict.fromkeys(_SAMPLES)}  # as above
+        if not any(task["options"].get(key) for key in _SAMPLES):
+            always_so["sample_seed"] = task["options"].get("sample_seed")  # without effect then
+        for key, always in always_so.items():
             if task["options"].get(key) == always:
                 task["options"].pop(key, None)
         del task["metric"]["scale"]  # how a score is printed
@@ -335,17 +347,6 @@ class Cell:
         return id_of(self.canonical(), fingerprint)
 
 
-def id_of(canonical: Mapping[str, Any], fingerprint: str) -> str:
-    """16 hex digits: the hash of what `Cell.canonical` says and the data's `fingerprint_of`."""
-    text = json.dumps([canonical, fingerprint], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def fingerprint_of(data: Mapping[str, str]) -> str:
-    """One fingerprint of the hashes of all splits, by role."""
-    return "/".join(f"{role}:{digest}" for role, digest in sorted(data.items()))
-
-
 def build_method(values: Mapping[str, Any]) -> MethodOptions:
     """The typed options of the method that ``values`` name; raises `UserError` as `schema.build`."""
     options = method_options(str(values["name"]))
@@ -362,15 +363,6 @@ def build_task(values: Mapping[str, Any]) -> TaskConfig:
         {**{k: v for k, v in values.items() if k in common}, "options": build(family, own, "task")},
         "task",
     )
-
-
-def key_of(canonical: Mapping[str, Any]) -> str:
-    """16 hex digits for `Cell.canonical` without what only a look at data, weights and method can tell: a grid is
-    planned, and its records are found again, by this name."""
-    late = ("init_from", "weights", "files", "micro_batch_size", "metric")
-    known = {k: v for k, v in canonical.items() if k not in late}
-    text = json.dumps(known, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -403,6 +395,8 @@ class Settings:
     force: bool
     dry_run: bool
     expect_cell_id: str | None = None  # the cell that this call must turn out to be
+    predictions_keep: bool = True
+    predictions_max_mb: float = 20.0  # of the file beside the record, 10^6 bytes
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Settings:
@@ -416,8 +410,11 @@ class Settings:
             "force": bool,
             "dry_run": bool,
             "expect_cell_id": str | None,
+            "predictions.keep": bool,
+            "predictions.max_mb": Annotated[float, Gt(0)],
         }
-        given: dict[str, Any] = {"expect_cell_id": None}  # run folders are older than this key
+        # run folders are older than these keys
+        given: dict[str, Any] = {"expect_cell_id": None, "predictions.keep": True, "predictions.max_mb": 20.0}
         for key, value in config.items():
             given |= {f"{key}.{k}": v for k, v in value.items()} if isinstance(value, Mapping) else {key: value}
         for key in hints:
@@ -431,7 +428,7 @@ class Settings:
                 flat[path] = str(Path(str(flat[path])).expanduser())
         flat["tracker"] = build(TrackerConfig, config["tracker"], "tracker")
         name = str(flat["experiment_name"])
-        if not name or name != name.strip("./ ") or "/" in name or "\\" in name:
+        if not is_folder_name(name):
             raise UserError(f"experiment_name={name!r} must be a plain folder name, e.g. experiment_name=minilm_glue")
         if len(name.encode()) > _LONGEST_NAME:
             raise UserError(f"experiment_name has {len(name.encode())} bytes; a folder's name takes {_LONGEST_NAME}")

@@ -140,6 +140,7 @@ def _recipe(asked: str | None, method: str, backbone: str) -> Mapping[str, Any]:
             "per_task": {},
         }
     recipe = group_files.read_yaml(path)
+    _check_recipe(recipe, path)
     made_for = str(recipe["name"]).split("/")[0]
     if recipe["name"] != "none" and made_for != method:
         raise UserError(
@@ -147,6 +148,22 @@ def _recipe(asked: str | None, method: str, backbone: str) -> Mapping[str, Any]:
             "recipe=none"
         )
     return recipe
+
+
+def _check_recipe(recipe: Mapping[str, Any], path: Path) -> None:
+    """Raise `UserError` for what the YAML of a recipe lacks."""
+    lacking = [key for key in ("name", "status", "note", "common", "per_task") if key not in recipe]
+    if lacking:
+        raise UserError(f"'{path}' has no '{lacking[0]}:', which every recipe needs")
+    per_task = recipe["per_task"] or {}
+    parts = [recipe["common"] or {}, *(per_task.values() if isinstance(per_task, dict) else [per_task])]
+    for part in parts:
+        entries = part.items() if isinstance(part, dict) else [(part, None)]
+        for key, entry in entries if part is not None else ():
+            if not isinstance(entry, dict) or not {"value", "source"} <= entry.keys():
+                raise UserError(
+                    f"'{path}': write each value of a recipe as key: {{value: …, source: …}}, unlike '{key}'"
+                )
 
 
 def _own_key(key: str, method: str, who: str) -> str:

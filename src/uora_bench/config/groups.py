@@ -16,9 +16,16 @@ from typing import Any
 
 from uora_bench.config import registry
 from uora_bench.errors import UserError
+from uora_bench.util.yaml_text import parse_yaml
 
 NODES = ("method", "task", "backbone", "trainer", "tracker")  # groups that are a node of the configuration
 Choice = tuple[str, str]  # group, name
+# what is looked at before the dataclasses say what else is wrong with a file
+_NEEDED = {
+    "method": ("name",),
+    "task": ("name", "family", "kind", "source"),
+    "backbone": ("name", "kind", "target_modules"),
+}
 _MANY = "many"  # the package of all choices in one composition
 _OVERRIDE = "override /backbone@_global_.backbone"  # how a task's file says which backbone it takes
 Node = dict[str, Any]
@@ -57,10 +64,26 @@ def prepare(choices: Iterable[Mapping[str, str]]) -> Mapping[Choice, Node]:
                 wanted.setdefault(choice, f"{choice[0]}_{len(wanted)}")
     if not wanted:
         return nodes
+    for group, name in wanted:
+        _check_yaml(group, name)
     config = _compose([f"+{group}@{_MANY}.{key}='{name}'" for (group, name), key in wanted.items()])
     for (group, name), key in wanted.items():
-        nodes[group, name] = config[_MANY][key]
+        node = config[_MANY][key]
+        lacking = [part for part in _NEEDED.get(group, ()) if not isinstance(node, dict) or part not in node]
+        if group == "backbone" and not lacking and not isinstance(node["target_modules"], dict):
+            lacking = ["target_modules.modules"]
+        if lacking:
+            raise UserError(f"'{registry.path_of(group, name)}' has no '{lacking[0]}:', which every {group} needs")
+        nodes[group, name] = node
     return nodes
+
+
+def _check_yaml(group: str, name: str) -> None:
+    """Raise `UserError` where the file of a choice is of a plug-in and no mapping in YAML; Hydra's errors name no
+    remedy, and the package's own files are read by tests."""
+    path = registry.file_of(group, name)
+    if path is not None and not path.is_relative_to(registry.configs_dir()):
+        read_yaml(path)
 
 
 def _backbone_of(task: str) -> str:
@@ -75,6 +98,7 @@ def _state() -> State:
 
 
 def _compose(overrides: list[str]) -> dict[str, Any]:
+    import yaml
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.errors import HydraException
@@ -86,8 +110,8 @@ def _compose(overrides: list[str]) -> dict[str, Any]:
             mine = ",".join(f"'file://{root}'" for root in registry.roots()[1:])
             config = hydra_compose("config", overrides=[*overrides, *([f"hydra.searchpath=[{mine}]"] if mine else [])])
         return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(f"the configuration does not compose: {str(error).splitlines()[0]}") from None
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"the configuration does not compose: {' '.join(str(error).split())[:300]}") from None
 
 
 @functools.cache
@@ -95,13 +119,14 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
     """The mapping in a YAML file that composes nothing (a recipe, an experiment); not to be changed.
 
     Raises:
-        UserError: for a file that is not YAML.
+        UserError: for a file that is not YAML, holds no mapping, or a key twice.
     """
     import yaml
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        content: Mapping[str, Any] = yaml.load(path.read_text(encoding="utf-8"), loader)
-    except yaml.YAMLError as error:
+        content: Any = parse_yaml(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"'{path}' is not YAML: {' '.join(str(error).split())[:200]}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"'{path}' holds no keys with values; see the files of configs/ for what it needs")
     return content

@@ -23,6 +23,14 @@ SCORES: dict[str, tuple[str, ...]] = {
     "text/classes": ("accuracy", "macro_f1"),
     "text/regression": ("pearson", "spearmanr", "mse"),
     "text/choices": ("accuracy",),
+    "qa/squad": ("exact_match", "f1"),
+    "math/gsm8k": ("exact_match", "exact_match_last"),
+    "answers/number": ("accuracy",),
+    "answers/letter": ("accuracy",),
+    "answers/word": ("accuracy",),
+    "choices/likelihood": ("acc", "acc_norm"),
+    "summarisation/rouge": ("rouge_1", "rouge_2", "rouge_l", "rouge_1_best", "rouge_2_best", "rouge_l_best"),
+    "translation/corpus": ("bleu", "chrf"),  # and sacrebleu's signature, which is a text
     "text/generation": ("exact_match", "f1", "rouge_l", "bleu", "chrf"),
 }
 AUTO = "text/auto"  # one of text/…, by what is to be predicted; its primary value ``auto`` is then the first

@@ -24,6 +24,7 @@ from pathlib import Path
 
 from uora_bench.errors import UserError
 from uora_bench.util.hashes import files_sha256
+from uora_bench.util.yaml_text import parse_yaml
 
 VARIABLE = "UORA_BENCH_PLUGINS"
 HERE = "uora_plugins"  # the folder that needs no naming
@@ -75,7 +76,7 @@ class Plugin:
             return importlib.import_module(f"{self.package}.{kind}.{name}")
         except UserError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
             raise UserError(f"plug-in '{self.name}': {kind}/{name}.py cannot be imported: {reason}") from error
 
@@ -143,9 +144,9 @@ def _info(folder: Path) -> tuple[str, str | None]:
     import yaml
 
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = parse_yaml(path.read_text(encoding="utf-8"))
         name, version = str(data.get("name", folder.name)), data.get("version")
-    except (yaml.YAMLError, AttributeError, UnicodeDecodeError):
+    except (yaml.YAMLError, AttributeError, UnicodeDecodeError, RecursionError):
         raise UserError(f"'{path}' must be YAML with name: and version:") from None
     return name, None if version is None else str(version)
 

@@ -95,7 +95,7 @@ def check_places(settings: Settings) -> None:
 
 def check_is_somewhere(backbone: BackboneConfig) -> None:
     """Raise `UserError` for a backbone of the user's own whose folder is not named."""
-    if backbone.path is None and backbone.id is None and backbone.package is None:
+    if all(where is None for where in (backbone.path, backbone.id, backbone.package, backbone.converted_by)):
         raise UserError(f"backbone={backbone.name} is a model of your own: name its folder with backbone.path=<folder>")
 
 

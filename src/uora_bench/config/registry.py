@@ -38,6 +38,7 @@ _TASKS = {
     "instruct": "tasks.InstructOptions",
     "text_local": "own_rows.LocalTextOptions",
     "text_generate": "own_rows.TextGenerateOptions",
+    "prompted": "templates.PromptedOptions",
     "image_classification": "tasks.ImageClassificationOptions",
 }
 

@@ -36,6 +36,7 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "trainer.cpu_ops": ("passes",),
     "trainer.checkpoint_every": ("save_steps", "checkpoint_every"),
     "trainer.log_every": ("logging_steps", "log_every"),
+    "trainer.patience": ("early_stopping_patience", "patience"),
     "trainer.evaluate": ("eval_strategy", "evaluation_strategy"),
     "method.target_modules": ("target_modules", "targets", "method.targets"),
     "method.forward": ("method.kernel",),
@@ -61,6 +62,7 @@ NOTES: Mapping[str, str] = {
     "trainer.lr_adapter": "of the adapter; the head's is `trainer.lr_head`",
     "trainer.weight_decay_adapter": "of the adapter; the head's is `trainer.weight_decay_head`",
     "trainer.lr_scheduler": "`constant_with_warmup` is `constant`",
+    "trainer.patience": "early stopping by the dev loss; `trainer.patience_every`: steps between two looks",
     "trainer.precision": "`bf16` is `bfloat16`, `fp16` is `float16`, `fp32` is `float32`",
     "method.forward": "`plain` is `factored`, `composed` is `merged_weight`, `apart` is `delta_weight`",
     "method.target_modules": "`all-linear` and the backbone's own names (`query`, `q_proj`), as PEFT matches them",
@@ -89,6 +91,9 @@ OF_METHOD: Mapping[str, Mapping[str, str | None]] = {
 _GPU = "a GPU is used where there is one; CUDA_VISIBLE_DEVICES chooses it, and CUDA_VISIBLE_DEVICES= leaves the CPU"
 _CONFIG = "the files are those of configs/; choose them with method= task= backbone= recipe=, or --help"
 _RULES = "every epoch is scored and the record holds all selection rules; choose one afterwards: tables rule=best_dev"
+_PATIENCE = (
+    "trainer.patience=10 ends training after 10 looks without a lower dev loss, trainer.patience_every=200 steps"
+)
 _ACCUMULATION = "trainer.batch_size is global; set trainer.micro_batch_size to what one forward pass takes"
 _OPTIMIZER = "the optimizer is AdamW, set by trainer.betas=[…,…] trainer.eps trainer.weight_decay_adapter"
 _PROCESSES = "start with torchrun --nproc_per_node N -m uora_bench …, or in a grid launcher.processes=N"
@@ -101,8 +106,8 @@ ANSWERS: Mapping[str, str] = {
     "hydra": "what Hydra itself does is not set here; folders are runs.dir= and results.dir=",
     **dict.fromkeys(("cfg", "info", "resolve"), "dry_run=true shows the resolved configuration"),
     **dict.fromkeys(("gradient_accumulation_steps", "grad_accum", "accumulation_steps"), _ACCUMULATION),
-    **dict.fromkeys(("early_stopping", "early_stopping_patience", "load_best_model_at_end",
-                     "metric_for_best_model"), _RULES),
+    "early_stopping": _PATIENCE,
+    **dict.fromkeys(("load_best_model_at_end", "metric_for_best_model"), _RULES),
     **dict.fromkeys(("load_in_4bit", "bits", "use_4bit"), "backbone.quantisation=nf4"),
     "load_in_8bit": "there are 4 bits: backbone.quantisation=nf4",
     **dict.fromkeys(("deepspeed", "fsdp", "zero_stage"), _SHARDING),

@@ -77,9 +77,11 @@ def absent(cell: Cell, settings: Settings) -> list[str]:
     return list(dict.fromkeys(map(str, [*rows, *models])))
 
 
-def _has_model(need: needs.Model, root: Path | None) -> bool:
+def _has_model(need: needs.Model | needs.ConvertedModel, root: Path | None) -> bool:
     from huggingface_hub import try_to_load_from_cache
 
+    if isinstance(need, needs.ConvertedModel):
+        return not need.problems(offline.Manifest.read(root or Path())) or offline.converted(need.name) is not None
     if root is not None and not offline.lacking(need.repo, need.revision, root):
         return True
     return isinstance(try_to_load_from_cache(need.repo, "config.json", revision=need.revision), str)

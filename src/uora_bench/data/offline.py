@@ -1,8 +1,8 @@
 """One folder for nodes without a network: the manifest of what was fetched into it, and the models taken from it.
 
-``<data.root>`` holds rows (`uora_bench.data.sources`), models in ``hub/`` (the Hub's own cache layout) and
-``manifest.json``, which names every file with size, sha256 and where it came from. `uora_bench.data.prefetch` writes
-it; cells only read it.
+``<data.root>`` holds rows (`uora_bench.data.sources`), models in ``hub/`` (the Hub's own cache layout) and in
+``converted/`` (a folder each), and ``manifest.json``, which names every file with size, sha256 and where it came from.
+`uora_bench.data.prefetch` writes it; cells only read it.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from uora_bench.util.schema import build, plain
 SCHEMA = 1
 MANIFEST = "manifest.json"
 CACHE = "hub"  # of models, below the root
+CONVERTED = "converted"  # of models whose weights were made on a machine, below the root and below HF_HOME
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _ENVIRONMENT = object()  # nobody has named the root: the environment may
 _root: Any = _ENVIRONMENT
@@ -117,9 +118,28 @@ def use(root: Path | str | None) -> None:
 def cache() -> Path | None:
     """The folder of models of this process: ``hub/`` in the root given by `use`, else in ``UORA_DATA_DIR``; None where
     there is none."""
-    root = os.environ.get("UORA_DATA_DIR") if _root is _ENVIRONMENT else _root
-    folder = None if not root else Path(root) / CACHE
+    root = _data_root()
+    folder = None if root is None else root / CACHE
     return folder if folder is not None and folder.is_dir() else None
+
+
+def home() -> Path:
+    """The folder of converted models in the cache of the Hub's libraries (``HF_HOME``)."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HOME) / CONVERTED
+
+
+def converted(name: str) -> Path | None:
+    """The folder of the converted model ``name``: below the root given by `use`, else in `home`; None: in neither."""
+    root = _data_root()
+    folders = [*([] if root is None else [root / CONVERTED]), home()]
+    return next((folder / name for folder in folders if (folder / name).is_dir()), None)
+
+
+def _data_root() -> Path | None:
+    root = os.environ.get("UORA_DATA_DIR") if _root is _ENVIRONMENT else _root
+    return Path(root) if root else None
 
 
 def lacking(repo: str, revision: str, root: Path, manifest: Manifest | None = None, full: bool = False) -> list[str]:

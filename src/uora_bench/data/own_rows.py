@@ -134,6 +134,10 @@ def _decoded(path: Path, encoding: str) -> str:
             f"'{path}' is not {encoding}: byte 0x{data[error.start]:02x} at position {error.start} (line {line}); say "
             f"what it is written in, task.encoding={hint}"
         ) from None
+    except UnicodeError as error:  # of encodings that are none of texts, such as punycode
+        raise UserError(
+            f"'{path}' is not {encoding}: {error}; say what it is written in, task.encoding=utf-8"
+        ) from None
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
         raise UserError(
@@ -199,7 +203,10 @@ def _lines(text: str) -> str:
     """JSON lines: the text itself, or a JSON array as lines."""
     if not text.lstrip().startswith("["):
         return text
-    rows = json.loads(text)
+    try:
+        rows = json.loads(text)
+    except RecursionError:
+        raise ValueError("its lists or objects are nested too deeply") from None
     wrong = next((i for i, row in enumerate(rows) if not isinstance(row, dict)), None)
     if wrong is not None:
         raise ValueError(f"element {wrong} (from 0) of its array is no object with a key for each column")

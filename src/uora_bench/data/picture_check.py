@@ -34,7 +34,7 @@ def brightest(rows: Dataset, column: str, value_range: images.ValueRange | None,
     path = folder / f"{hashlib.sha256(json.dumps(known).encode()).hexdigest()[:32]}.json"
     try:
         return int(json.loads(path.read_text(encoding="utf-8"))["brightest"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass  # not decoded yet, or the file is cut
     if len(rows) >= _MANY:
         note(f"{count(len(rows), 'picture')}: each is decoded once, to know now whether one is broken")

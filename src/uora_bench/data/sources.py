@@ -11,7 +11,8 @@ import importlib
 import json
 import pkgutil
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from uora_bench.util.hashes import file_sha256
 from uora_bench.util.seeds import derive
 
 if TYPE_CHECKING:
+    import numpy as np
     from datasets import Dataset
 
 _SLICE = re.compile(r"^(?P<name>[^\[\]]+)(?:\[(?P<a>(?:\d+%?)?):(?P<b>(?:\d+%?)?)\])?$")
@@ -41,17 +43,17 @@ class Source:
             raise UserError(f"data.root='{self.root}' is not a folder; see the README for its layout")
         offline.use(self.root)
 
-    def load(self, source: DataSource, split: str) -> Dataset:
+    def load(self, source: DataSource, split: str, shuffle_seed: int | None = None) -> Dataset:
         """The rows of ``split``; ``name[a:b]`` takes a part of one (row numbers or percentages, as ``train[:80%]``),
-        ``a+b`` the rows of two.
+        ``a+b`` the rows of two. ``shuffle_seed``: a part is taken of the rows in random order, and keeps their old one.
 
         Raises:
             UserError: when neither the folder nor the Hub has it, naming the ways out; or for an empty part.
         """
-        parts = [self._part(source, name) for name in split.split("+")]
+        parts = [self._part(source, name, shuffle_seed) for name in split.split("+")]
         return join_rows(parts, f"the parts of split '{split}'")
 
-    def _part(self, source: DataSource, split: str) -> Dataset:
+    def _part(self, source: DataSource, split: str, shuffle_seed: int | None) -> Dataset:
         match = _SLICE.match(split)
         if match is None:
             raise UserError(f"split '{split}' is not of the form name or name[a:b], e.g. train[:80%]")
@@ -63,7 +65,12 @@ class Source:
             raise UserError(
                 f"split '{split}' of {source.benchmark}/{source.dataset} holds no rows ({len(rows)} in all)"
             )
-        return rows.select(range(start, stop))
+        if shuffle_seed is None:
+            return rows.select(range(start, stop))
+        import numpy as np
+
+        order = np.random.default_rng(derive(shuffle_seed, "parts")).permutation(len(rows))
+        return rows.select(np.sort(order[start:stop]))
 
     def _whole(self, source: DataSource, split: str) -> Dataset:
         if source.benchmark == "generated":
@@ -168,15 +175,36 @@ def hold_out(rows: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
 def fingerprint(rows: Dataset) -> str:
     """A hash of the rows' content (every column but ``idx``), the same for every file format and place."""
     digest = hashlib.sha256()
+    for name, content in _contents(rows):
+        values = json.dumps(content, default=_plain, ensure_ascii=True, separators=(",", ":"))
+        digest.update(f"{name}={values};".encode())
+    return digest.hexdigest()[:16]
+
+
+def row_ids(rows: Dataset) -> np.ndarray:
+    """Of each row a number (n,) uint64 that no other row has: a hash of its content (every column but ``idx``) and of
+    how many rows before it have the same. The same row has the same number in every file and among any other rows."""
+    import numpy as np
+
+    names, columns = zip(*_contents(rows), strict=True)
+    seen: Counter[str] = Counter()
+    ids = []
+    for row in zip(*columns, strict=True):
+        text = json.dumps([names, row], default=_plain, ensure_ascii=True, separators=(",", ":"))
+        digest = hashlib.sha256(f"{seen[text]}:{text}".encode())
+        seen[text] += 1
+        ids.append(int.from_bytes(digest.digest()[:8], "big"))
+    return np.array(ids, dtype=np.uint64)
+
+
+def _contents(rows: Dataset) -> Iterator[tuple[str, list[Any]]]:
+    """(name, values) of every column but ``idx``; a picture is the hash of its bytes, wherever they are and whatever
+    the file is called."""
     arrow = rows.with_format("arrow")
     for name in sorted(rows.column_names):
         if name != "idx":
             pictures = images.is_picture(arrow.data.schema.field(name).type)
-            # a picture is its bytes, wherever they are and whatever the file is called
-            content = images.hashes(rows, name) if pictures else arrow.select_columns([name])[:][name].to_pylist()
-            values = json.dumps(content, default=_plain, ensure_ascii=True, separators=(",", ":"))
-            digest.update(f"{name}={values};".encode())
-    return digest.hexdigest()[:16]
+            yield name, images.hashes(rows, name) if pictures else arrow.select_columns([name])[:][name].to_pylist()
 
 
 def _generator(name: str) -> Any:

@@ -10,15 +10,20 @@ from typing import TYPE_CHECKING, Any
 from uora_bench.config.cell import Settings, build_method
 from uora_bench.config.options import MethodOptions
 from uora_bench.config.run_folders import start_folder
+from uora_bench.data import sources
 from uora_bench.errors import UserError
 from uora_bench.execution.configuration import ADAPTER, HEAD, read_configuration
-from uora_bench.records.record import Sizes
-from uora_bench.training.evaluation import outputs_file
+from uora_bench.records.predictions import EpochPredictions, predictions_path, write_predictions
+from uora_bench.records.provenance import PredictionsFile
+from uora_bench.records.record import EpochScores, Sizes
+from uora_bench.records.selection import kept_epochs
+from uora_bench.training.kept import KeptPredictions
 from uora_bench.util import atomic
 
 if TYPE_CHECKING:
+    from uora_bench.execution.job import Job
     from uora_bench.methods.base import Method
-    from uora_bench.tasks.base import Task
+    from uora_bench.tasks.base import Encoded, Task
 
 # Relative to the largest logit. float32 gives about 1e-6; half precision rounds W + ΔW once more.
 _MERGE_TOLERANCE = {"float32": 1e-3, "float64": 1e-3, "float16": 2e-2, "bfloat16": 5e-2}
@@ -80,16 +85,40 @@ def save_weights(folder: Path, method: Method, head: Mapping[str, Any], warm: bo
     return Sizes(shipped, (folder / ADAPTER).stat().st_size, (folder / HEAD).stat().st_size)
 
 
-def publish_outputs(folder: Path, records: Path, cell_id: str, roles: Sequence[str], epoch: int) -> dict[str, str]:
+def publish_outputs(kept: KeptPredictions, records: Path, roles: Sequence[str], epoch: int) -> dict[str, str]:
     """Copy what the model of ``epoch`` wrote (texts to be scored) from the run folder to beside the record; returns
     ``{role: file name}`` of what there was."""
-    named = {}
+    named, cell_id = {}, kept.cell_id
     for role in roles:
-        source = outputs_file(folder, role, epoch)
+        source = kept.texts(role, epoch)
         if source.is_file():
             named[role] = f"{cell_id}.{role}.txt"
             atomic.write_text(records / named[role], source.read_text(encoding="utf-8"))
     return named
+
+
+def publish_predictions(
+    kept: KeptPredictions, job: Job, encoded: Mapping[str, Encoded], epochs: Sequence[EpochScores]
+) -> PredictionsFile:
+    """Write the predictions of the epochs that the selection rules choose beside the record; returns what the record
+    says of the file. What cannot be kept costs no finished training: it is left out, with the reason."""
+    settings, task = job.settings, job.task
+    if not settings.predictions_keep:
+        return PredictionsFile(left_out="predictions.keep=false")
+    parts = []
+    try:
+        for epoch, role in kept_epochs(epochs, task.metric):
+            rows, split = job.rows[role], encoded[role]
+            ids = sources.row_ids(rows)
+            if split.rows is None and len(split) != len(rows):
+                raise UserError(f"the family of task={job.cell.task.name} does not say which row each item is of")
+            items = ids if split.rows is None else ids[split.rows]
+            columns = task.to_keep(kept.load(role, epoch), split.references)
+            parts.append(EpochPredictions(role, epoch, items, **columns))
+        path = predictions_path(job.record_folder, job.cell_id)
+        return write_predictions(path, parts, round(settings.predictions_max_mb * 1e6))
+    except UserError as error:
+        return PredictionsFile(left_out=str(error))
 
 
 def warm_start_file(settings: Settings, method: MethodOptions) -> Path | None:

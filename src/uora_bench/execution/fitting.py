@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from uora_bench.config.cell import HELD_OUT, Cell
+from uora_bench.config.cell import DEV_LOSS, HELD_OUT, Cell
 from uora_bench.data import tokens
 from uora_bench.errors import UserError
 from uora_bench.execution import artifacts
@@ -16,6 +16,7 @@ from uora_bench.execution.configuration import write_configuration
 from uora_bench.records.record import CellRecord, Counts, Timing, set_aside
 from uora_bench.records.selection import select_scores
 from uora_bench.training.checkpoint import FOLDER, Checkpoints
+from uora_bench.training.kept import KeptPredictions
 
 if TYPE_CHECKING:
     from uora_bench.execution.job import Job
@@ -69,6 +70,8 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
         wanted = {r: rows for r, rows in job.rows.items() if r != HELD_OUT or method.auxiliary() is not None}
         learnt = ("train", HELD_OUT)
         encoded = {role: task.encode(rows, loaded.processor, role in learnt) for role, rows in wanted.items()}
+        if cell.trainer.patience is not None:
+            encoded[DEV_LOSS] = task.encode(wanted["dev"], loaded.processor, training=True)
         empty = [role for role, split in encoded.items() if not len(split)]
         if empty:
             raise UserError(f"task.too_long=drop leaves no row of {empty[0]}; raise task.max_length")
@@ -99,7 +102,9 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
             if aside is not None:
                 print(f"note: the record that was there, and its files, are now in '{aside}'", file=sys.stderr)
             last = history.epochs[-1].epoch
-            outputs = artifacts.publish_outputs(folder, job.record_folder, job.cell_id, list(job.rows), last)
+            kept = KeptPredictions(folder, job.cell_id)
+            outputs = artifacts.publish_outputs(kept, job.record_folder, list(job.rows), last)
+            predictions = artifacts.publish_predictions(kept, job, encoded, history.epochs)
         seconds = _timing(setup, watch.totals, history.seconds)
         _, kind = peak_memory.peak_memory()
         peaks |= history.peaks
@@ -124,7 +129,9 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
             provenance={
                 "backbone": loaded.origin,
                 "forward": method.forward_paths(),
-                "too_long": {role: split.too_long for role, split in encoded.items() if split.too_long},
+                "predictions": predictions,
+                "too_long": {role: encoded[role].too_long for role in wanted if encoded[role].too_long},
+                "stopped_early": history.stopped,
                 **({"cpu_ops": passes} if passes else {}),
                 **({"outputs": outputs} if outputs else {}),
                 **({"merge_check": merge_problem} if merge_problem else {}),
@@ -134,11 +141,14 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
         tracker.summary({f"{rule}/{task.metric.primary}": _primary(done, rule) for rule in done.scores})
         # the record is there, so the state to resume from is no longer needed; the best weights stay
         checkpoints.remove_states()
+        kept.remove()
         if merge_problem and not sharded:
             print(
                 f"note: the check that merging changes no logits {merge_problem}; the scores are of the unmerged model",
                 file=sys.stderr,
             )
+        if predictions.left_out and job.settings.predictions_keep:
+            print(f"note: predictions are not kept: {predictions.left_out}", file=sys.stderr)
         return done
     finally:
         with watch.measure("record"):

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 from uora_bench.config import plugins
 from uora_bench.config.cell import HELD_OUT, Cell, Settings
 from uora_bench.config.compose import Composed
+from uora_bench.errors import UserError
 from uora_bench.records import provenance
 from uora_bench.records.provenance import Provenance
-from uora_bench.records.record import SCHEMA, CellRecord, Split
+from uora_bench.records.record import SCHEMA, CellRecord, Split, record_data
 from uora_bench.util.schema import build, plain
+from uora_bench.util.secrets import scrub
 from uora_bench.util.timing import Stopwatch
 
 if TYPE_CHECKING:
@@ -49,6 +51,16 @@ class Job:
     def values(self) -> dict[str, Any]:
         """The resolved configuration with what the data settled: with it, the model can be made without the data."""
         return {**self.composed.values, "task": {**self.composed.values["task"], **self.task.settled}}
+
+    def check_secrets(self) -> None:
+        """Raise `UserError` where a secret is also a word of what defines the cell: hidden, it spoils the record."""
+        data = record_data(self.record("failed", reason="-"))
+        for part in ("experiment", "cell", "metric", "splits", "recipe", "sources"):
+            if scrub(data[part]) != data[part]:
+                raise UserError(
+                    f"a token or password (HF_TOKEN, WANDB_API_KEY, the login of HF_ENDPOINT or of a proxy) is also "
+                    f"text of the record's '{part}', and would be hidden there; unset it, or choose another name"
+                )
 
     def record(self, status: Any, **values: Any) -> CellRecord:
         known = {

@@ -5,7 +5,6 @@ This module owns the order and what happens when a step fails; each step's work 
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import sys
@@ -17,14 +16,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from uora_bench.config.cell import HELD_OUT, Cell, fingerprint_of
+from uora_bench.config.cell import HELD_OUT, Cell
 from uora_bench.config.compose import Composed
+from uora_bench.config.ids import fingerprint_of
 from uora_bench.config.preflight import check_places, preflight
 from uora_bench.errors import Busy, CellError, Interrupted, UserError, failure_kind
 from uora_bench.execution import artifacts, fitting
 from uora_bench.execution.job import Job, is_main
 from uora_bench.records import attempts, provenance
 from uora_bench.records.record import CellRecord, content_id, find_record, record_path
+from uora_bench.util.atomic import FULL
 from uora_bench.util.hashes import file_sha256
 from uora_bench.util.secrets import scrub
 from uora_bench.util.signals import StopRequest
@@ -90,6 +91,7 @@ def run_cell(composed: Composed, overrides: list[str], stop: StopRequest, starte
     cell_id = cell.cell_id(fingerprint_of(fingerprints))
     job = Job(cell, settings, composed, cell_id, fingerprints, rows, task, overrides, started, {}, watch)
     _check_expected(job)
+    job.check_secrets()
     if _already_done(job):
         return Ended(0, cell_id, job.record_folder)
     with watch.measure("import"):
@@ -178,7 +180,7 @@ def _lock(job: Job, held: ExitStack) -> None:
     # one beside the run folder (force=true empties the folder itself), one beside the record: either may be shared
     for path in (job.folder.with_suffix(".lock"), job.record_folder / f".{job.cell_id}.lock"):
         try:
-            held.enter_context(FileLock(path, timeout=0))
+            held.enter_context(FileLock(path, timeout=0.5))  # a plan that looks holds it for a moment
         except Timeout:
             raise Busy(
                 f"cell {job.cell_id} is being run by another process (lock '{path}'); wait for it, or stop it first"
@@ -200,7 +202,7 @@ def _run_locked(job: Job, method: Method, start_adapter: Path | None, stop: Stop
         finished = fitting.fit(job, method, start_adapter, stop)
     except (UserError, Interrupted):
         raise
-    except Exception as error:  # noqa: BLE001 - whatever it is, the cell failed and the record says why
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, the cell failed and the record says why
         return _fail(job, error)
     (job.folder / _FORCED).unlink(missing_ok=True)
     if finished is not None:
@@ -209,12 +211,13 @@ def _run_locked(job: Job, method: Method, start_adapter: Path | None, stop: Stop
     return 0
 
 
-def _fail(job: Job, error: Exception) -> int:
+def _fail(job: Job, error: Exception | SystemExit) -> int:
     reason = f"{type(error).__name__}: {error}" if not isinstance(error, CellError) else str(error)
     for folder in (job.settings.runs_dir, job.settings.results_dir, job.settings.data_root or ""):
         reason = reason.replace(str(Path(folder).absolute()), "…").replace(folder, "…") if folder else reason
     if _is_full(error):
-        reason = f"the disk is full; make room below runs.dir and results.dir, and run the command again ({reason})"
+        what = "the disk is full, or takes no larger file (ulimit -f)"
+        reason = f"{what}; make room below runs.dir and results.dir, and run the command again ({reason})"
     reason = " ".join(scrub(reason).split())[:500]
     rank = os.environ.get("RANK", "0")
     print(f"the cell failed: {reason}" if is_main() else f"process {rank} failed: {reason}", file=sys.stderr)
@@ -236,7 +239,7 @@ def _fail(job: Job, error: Exception) -> int:
 def _is_full(error: BaseException | None) -> bool:
     """Whether ``error`` came of a disk without room."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(error, OSError) and error.errno in FULL:
             return True
         error = error.__cause__ or error.__context__
     return False

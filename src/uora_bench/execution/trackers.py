@@ -79,7 +79,8 @@ def start(
     ``resumed`` continues the run of that id on the server; otherwise a new run takes its place.
 
     Raises:
-        UserError: for ``tracker.mode=online`` without a key, or when the server does not answer in ``tracker.timeout``.
+        UserError: for ``tracker.mode=online`` without a key, or when the server does not answer in ``tracker.timeout``;
+            when W&B does not start offline either.
     """
     wish = os.environ.get("WANDB_MODE", "online")
     if config.name == "none" or wish == "disabled":
@@ -119,7 +120,11 @@ def start(
                 shutil.rmtree(failed, ignore_errors=True)
     runs = f"{shlex.quote(str(folder))}/wandb/offline-run-*"
     print(f"W&B: going on offline, {why}; send the curves later: wandb sync --yes {runs}", file=sys.stderr)
-    return _Wandb(wandb.init(mode="offline", settings=settings(), **arguments))
+    try:
+        return _Wandb(wandb.init(mode="offline", settings=settings(), **arguments))
+    except Exception as error:  # noqa: BLE001 - pydantic's, of a WANDB_… variable with an odd value, and others
+        said = " ".join(str(error).split())[:200]
+        raise UserError(f"W&B does not start: {said}; correct its WANDB_… variables, or use tracker=none") from None
 
 
 def _why_offline(mode: str, wish: str) -> str | None:
@@ -148,5 +153,5 @@ def has_key() -> bool:
     host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").split("//")[-1].split("/")[0]
     try:
         return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
+    except (OSError, netrc.NetrcParseError, UnicodeDecodeError):
         return False

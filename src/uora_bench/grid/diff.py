@@ -1,6 +1,6 @@
 """A grid against what is there: which cells are done, stale, failed, running, or to do.
 
-A cell is found again by `cell.key_of` what its record says it was. Nothing is hashed or loaded but local data files.
+A cell is found again by `ids.key_of` what its record says it was. Nothing is hashed or loaded but local data files.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from uora_bench.config.cell import Cell, key_of
+from uora_bench.config.cell import Cell
 from uora_bench.config.compose import leaves
+from uora_bench.config.ids import key_of
 from uora_bench.config.run_folders import start_name
 from uora_bench.errors import UserError
 from uora_bench.grid.expand import Planned
@@ -29,7 +30,7 @@ _SETTING = (("method.options.", "method."), ("task.options.", "task."))
 
 @dataclass(frozen=True)
 class Found:
-    """A record in the eyes of a plan. ``key``: of the cell that it is of (`cell.key_of`)."""
+    """A record in the eyes of a plan. ``key``: of the cell that it is of (`ids.key_of`)."""
 
     record: CellRecord
     key: str

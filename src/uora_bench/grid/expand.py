@@ -15,8 +15,9 @@ from typing import Any
 
 from uora_bench.config import groups as group_files
 from uora_bench.config import registry
-from uora_bench.config.cell import Cell, Settings, key_of
+from uora_bench.config.cell import Cell, Settings
 from uora_bench.config.compose import compose
+from uora_bench.config.ids import key_of
 from uora_bench.config.preflight import preflight
 from uora_bench.errors import ImpossiblePair, UserError
 from uora_bench.grid import preset

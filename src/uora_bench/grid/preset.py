@@ -15,7 +15,9 @@ from typing import Any
 from uora_bench.config import compose, registry, synonyms
 from uora_bench.errors import UserError, nearest
 from uora_bench.grid.table_spec import TableSpec
+from uora_bench.util.inside import is_folder_name
 from uora_bench.util.schema import build
+from uora_bench.util.yaml_text import parse_yaml
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,8 @@ def load_experiment(name: str) -> Experiment:
     if not path.is_file():
         raise UserError(f"experiment={name}: there is no such file{nearest(path.stem, registry.choices('experiment'))}")
     experiment = _load(path, path.stat().st_mtime_ns)
-    if not experiment.name.strip("./ ") or "/" in experiment.name:
-        raise UserError(f"'{path}' says name: {experiment.name}; it must be a plain folder name, as my_grid")
+    if not is_folder_name(experiment.name):
+        raise UserError(f"'{path}' says name: {experiment.name!r}; it must be a plain folder name, as my_grid")
     if experiment.name in registry.choices("experiment"):
         raise UserError(f"'{path}' says name: {experiment.name}, which is a preset's; give it a name of its own")
     return experiment
@@ -98,7 +100,7 @@ def _load(path: Path, changed: int) -> Experiment:
     import yaml
 
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = parse_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"'{path}' is not YAML: {' '.join(str(error).split())[:200]}") from None
     for part in _OF_CELLS & data.keys() if isinstance(data, dict) else ():

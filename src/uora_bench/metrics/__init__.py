@@ -6,6 +6,7 @@ which costs seconds; it is imported only for a metric that is not built in. docs
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
@@ -45,8 +46,8 @@ def load_metric(name: str) -> Metric:
 
     That is a file (``./my_metric.py``), a folder with a file of its own name (``./my_metric``), or a metric of the Hub
     (``accuracy``), which without a network must be in the cache of `evaluate`. A built-in metric gives plain floats
-    under the keys ``SCORES[name]``; that of "e2e/e2e" leaves out a METEOR it cannot have and names the reason under
-    ``absent``.
+    under the keys ``SCORES[name]``, that of translations sacrebleu's ``signature`` too; that of "e2e/e2e" leaves out a
+    METEOR it cannot have and names the reason under ``absent``.
 
     Raises:
         UserError: there is no such metric, it cannot be loaded, or it wants more than predictions and references.
@@ -72,9 +73,33 @@ def load_metric(name: str) -> Metric:
 
         made = {"classes": text.class_scores, "choices": text.choice_scores, "regression": text.regression_scores}
         return BuiltIn({**made, "generation": text.generation_scores}[task])
-    from uora_bench.metrics.vision import accuracy
+    if family == "choices":
+        from uora_bench.metrics.choices import likelihood_choice_scores
 
-    return BuiltIn(accuracy)
+        return BuiltIn(likelihood_choice_scores)
+    if family == "summarisation":
+        from uora_bench.metrics.summaries import rouge_scores
+
+        return BuiltIn(rouge_scores)
+    if family == "translation":
+        from uora_bench.metrics.translation import translation_scores
+
+        return BuiltIn(translation_scores)
+    if family == "vision":
+        from uora_bench.metrics.vision import accuracy
+
+        return BuiltIn(accuracy)
+    from uora_bench.metrics import answers
+
+    return BuiltIn(
+        {
+            "qa/squad": answers.squad_scores,
+            "math/gsm8k": answers.gsm8k_scores,
+            "answers/number": answers.number_scores,
+            "answers/letter": answers.letter_scores,
+            "answers/word": answers.word_scores,
+        }[name]
+    )
 
 
 def _of_plugin(plugin: plugins.Plugin, name: str) -> Metric:
@@ -84,7 +109,12 @@ def _of_plugin(plugin: plugins.Plugin, name: str) -> Metric:
             f"task.metric.name: metrics/{name}.py of plug-in '{plugin.name}' has no function "
             "compute(predictions, references)"
         )
-    return BuiltIn(lambda predictions, references: compute(predictions=predictions, references=references))
+
+    def scores(predictions: Any, references: Any) -> Any:
+        # copies: the references are those of all epochs, and a function of somebody else's may sort them in place
+        return compute(predictions=copy.deepcopy(predictions), references=copy.deepcopy(references))
+
+    return BuiltIn(scores)
 
 
 def _foreign(name: str) -> Metric:
@@ -99,7 +129,7 @@ def _foreign(name: str) -> Metric:
     options: dict[str, Any] = {"keep_in_memory": True, "experiment_id": uuid.uuid4().hex, "seed": 0}
     try:
         metric = evaluate.load(name if script is None else str(script), **options)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if script is None and isinstance(error, FileNotFoundError):
             ours = [p.stem for plugin in plugins.active() for p in (plugin.folder / "metrics").glob("[!_]*.py")]
             near = nearest(name, ours) if ours else ""
@@ -129,24 +159,35 @@ def checked_scores(metric: MetricSpec, found: Any) -> dict[str, Any]:
         raise UserError(f"task.metric.name: '{metric.name}' gave a {type(found).__name__}, not values by name")
     values = {name: value.tolist() if hasattr(value, "tolist") else value for name, value in found.items()}  # of numpy
     known = values.get("absent")
-    absent: dict[str, str] = dict(known) if isinstance(known, Mapping) else {}
+    absent: dict[str, str] = (
+        {_printable(k): _printable(v) for k, v in known.items()} if isinstance(known, Mapping) else {}
+    )
     primary = values.get(metric.primary)
-    if isinstance(primary, float) and not math.isfinite(primary):
+    if isinstance(primary, float) and not math.isfinite(primary * metric.scale):
         raise CellError(f"task.metric.primary: {metric.name} gave {primary} for '{metric.primary}'")
     if not _is_number(primary):
         reason = f" ({absent[metric.primary]})" if metric.primary in absent else ""
-        numbers = ", ".join(name for name, value in values.items() if _is_number(value)) or "none"
+        numbers = ", ".join(_printable(n) for n, value in values.items() if _is_number(value)) or "none"
         raise UserError(
             f"task.metric.primary: {metric.name} gave no number '{metric.primary}'{reason}; those it gave: {numbers}"
         )
     scores: dict[str, Any] = {}
     for name, value in values.items():
         try:
-            json.dumps(value, allow_nan=False)
+            json.dumps([name, value], allow_nan=False, ensure_ascii=False).encode()
+            if not isinstance(name, str):
+                raise TypeError
             scores[name] = value
-        except (TypeError, ValueError):
-            absent[name] = f"no value that a record can hold: {value}"[:200]
+        except (TypeError, ValueError):  # not JSON, or text that is not Unicode
+            absent[_printable(name)] = f"no value that a record can hold: {_printable(value)}"
     return {**scores, "absent": absent} if absent else scores
+
+
+def _printable(value: Any) -> str:
+    try:
+        return str(value).encode("utf-8", "backslashreplace").decode()[:150]
+    except ValueError:
+        return "a number of too many digits"
 
 
 def _is_number(value: Any) -> bool:

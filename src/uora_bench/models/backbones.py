@@ -183,6 +183,14 @@ def locate(backbone: BackboneConfig) -> tuple[str, dict[str, Any]]:
     folder = package_folder.folder(backbone.package)
     if folder is not None:
         return str(folder), {"local_files_only": True}
+    if backbone.converted_by is not None:
+        made = offline.converted(backbone.name)
+        if made is None:
+            raise UserError(
+                f"backbone={backbone.name} is not on this machine (no folder '{offline.home() / backbone.name}'): "
+                f"`make {backbone.converted_by}` brings it; or name a copy of it with backbone.path=<folder>"
+            )
+        return str(made), {"local_files_only": True}
     if backbone.id is None:
         raise UserError(
             f"backbone={backbone.name} is part of the package {backbone.package}, which lacks it; reinstall"
@@ -289,11 +297,12 @@ def _origin(backbone: BackboneConfig, place: str, arguments: dict[str, Any]) -> 
         origin["fresh"] = list(backbone.fresh)
     if place != backbone.id or "revision" not in arguments:
         origin["weights_sha256"] = found = _hash_weights(Path(place))
-        if backbone.path is not None:
+        if backbone.path is not None or backbone.converted_by is not None:
             origin["files_sha256"] = files_sha256(backbone)
-        elif backbone.sha256 is not None and found != backbone.sha256:
+        if backbone.path is None and backbone.sha256 is not None and found != backbone.sha256:
+            where = f"the package {backbone.package}" if backbone.converted_by is None else f"'{place}'"
             raise UserError(
-                f"backbone={backbone.name}: the package {backbone.package} has other weights (sha256 {found[:12]}…) "
+                f"backbone={backbone.name}: {where} has other weights (sha256 {found[:12]}…) "
                 f"than the name stands for ({backbone.sha256[:12]}…); name their folder with backbone.path=<folder>"
             )
         return origin

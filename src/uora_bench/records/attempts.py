@@ -15,9 +15,9 @@ from typing import Any
 
 from uora_bench.errors import UserError
 from uora_bench.util import atomic
+from uora_bench.util.launched import ITEM as ITEM  # environment: the key of the item that a cell is run for
 from uora_bench.util.schema import build, plain
 
-ITEM = "UORA_ITEM"  # environment: the key of the item that a cell is run for
 PROCESSES = "UORA_PROCESSES"  # environment: how many processes a launcher means to have started for it
 
 
@@ -99,5 +99,5 @@ def is_locked(runs: Path, experiment: str, cell_id: str) -> bool:
 def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None

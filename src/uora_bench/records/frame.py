@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from uora_bench.config.compose import leaves
 from uora_bench.errors import UserError
+from uora_bench.records.predictions import read_predictions
 from uora_bench.records.record import CellRecord, read_records, record_paths
 
 if TYPE_CHECKING:
@@ -49,10 +50,33 @@ def load_epochs(folder: str | Path = "results") -> pandas.DataFrame:
     return pandas.DataFrame(rows)
 
 
+def load_predictions(folder: str | Path = "results") -> pandas.DataFrame:
+    """One row per cell × epoch × split × item, for the epochs that the selection rules choose: ``prediction`` and
+    ``reference`` as the metric was given them, ``logits`` (a list, None where there are none). ``item`` is the same
+    for the same row whatever cell it was scored in. Cells without predictions have no row.
+
+    Arguments and errors as those of `load_records`; a `UserError` too for a file that is not the one its record names.
+    """
+    import pandas
+
+    frames = []
+    for path, record in _found(Path(folder)):
+        for part in read_predictions(record, path):
+            columns = {k: v for k, v in vars(part).items() if k != "logits"}
+            logits = [None] * len(part.item) if part.logits is None else list(part.logits)
+            frames.append(pandas.DataFrame({**_names(record), **columns, "logits": logits}))
+    return pandas.concat(frames, ignore_index=True) if frames else pandas.DataFrame()
+
+
 def _read(folder: Path) -> list[CellRecord]:
+    return [record for _, record in _found(folder)]
+
+
+def _found(folder: Path) -> list[tuple[Path, CellRecord]]:
+    """(folder, record) of every record below ``folder``."""
     root = folder / "records" if (folder / "records").is_dir() else folder
     folders = [root, *sorted(p for p in root.glob("*") if p.is_dir() and not p.name.startswith("theory_"))]
-    found = [record for one in folders if record_paths(one) for record in read_records(one)]
+    found = [(one, record) for one in folders if record_paths(one) for record in read_records(one)]
     if not found:
         raise UserError(f"there is no record in '{folder}'; run a cell first, or name another folder")
     return found

@@ -222,7 +222,7 @@ def _write(move: _Move, beside: Iterable[Path]) -> None:
 
 
 def _with_new_id(path: Path, raw: bytes, names: Mapping[str, str]) -> bytes:
-    if path.suffix == ".txt":  # what a model wrote, which names no cell
+    if path.suffix in (".txt", ".parquet"):  # what a model wrote or predicted, which names no cell
         return raw
     packed = path.suffix == ".gz"
     text = gzip.decompress(raw) if packed else raw

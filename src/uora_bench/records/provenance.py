@@ -83,6 +83,16 @@ class Judge:
 
 
 @dataclass(frozen=True)
+class PredictionsFile:
+    """The predictions of every item (`uora_bench.records.predictions`). ``left_out``: why the file, or a column of it,
+    is not there."""
+
+    sha256: str | None = None  # of the file; None: there is none
+    size: int | None = None  # bytes
+    left_out: str | None = None
+
+
+@dataclass(frozen=True)
 class PluginSource:
     """A plug-in that had a part in a cell. ``sha256``: of its Python files."""
 
@@ -112,7 +122,9 @@ class Provenance:
     forward: dict[str, int] = field(default_factory=dict)  # path of the forward pass -> number of wrapped maps
     cpu_ops: dict[str, str] = field(default_factory=dict)  # operations replaced on a CPU
     outputs: dict[str, str] = field(default_factory=dict)  # split -> file beside the record with the texts written
+    predictions: PredictionsFile | None = None  # None: the record is older than the field
     too_long: dict[str, int] = field(default_factory=dict)  # role -> rows that the option task.too_long cut or left out
+    stopped_early: int | None = None  # the optimizer step at which trainer.patience ended the run
     merge_check: str | None = None  # why the merged model was not compared, or how it differs
     failure: Failure | None = None
     judge: Judge | None = None  # of grades beside the record: added by reports, not in the file

@@ -15,7 +15,8 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from uora_bench.config.cell import MetricSpec, fingerprint_of, id_of
+from uora_bench.config.cell import MetricSpec
+from uora_bench.config.ids import fingerprint_of, id_of
 from uora_bench.errors import UserError
 from uora_bench.records import checks
 from uora_bench.records.provenance import Provenance

@@ -1,6 +1,6 @@
 """Which record belongs to which cell of a grid: the first step of every table, figure and page.
 
-A cell of the grid is found by `cell.key_of`, as `plan` finds it, so that a record made with other settings is never
+A cell of the grid is found by `ids.key_of`, as `plan` finds it, so that a record made with other settings is never
 taken for it. Nothing is hashed, loaded or looked for outside ``results/``.
 """
 
@@ -19,6 +19,7 @@ from uora_bench.grid.preset import Experiment
 from uora_bench.grid.request import GridRequest
 from uora_bench.records.record import CellRecord, read_records, record_paths
 from uora_bench.report import grades
+from uora_bench.util.inside import is_folder_name
 
 _NOT_SCIENCE = ("experiment_name", "data.root", "results.dir", "runs.dir", "tracker", "force", "dry_run")
 
@@ -77,7 +78,7 @@ def collect(request: GridRequest, results: Path) -> Collection:
     name = request.experiment or given
     own = preset.is_file(name)
     folder = results / "records" / (given or (preset.load_experiment(name).name if own else name))
-    if folder.parent != results / "records":
+    if not is_folder_name(folder.name) or folder.parent != results / "records":
         raise UserError(f"experiment={name!r} must be a plain folder name, e.g. experiment=minilm_glue")
     records = diff.Records(read_records(folder))
     if not own and name not in registry.choices("experiment"):

@@ -11,6 +11,7 @@ from uora_bench.config.data_source import IMAGE_FOLDER, OWN_ROWS
 from uora_bench.errors import UserError, nearest
 from uora_bench.grid.request import GridRequest
 from uora_bench.grid.table_spec import Rule, TableSpec
+from uora_bench.records.predictions import why_no_predictions
 from uora_bench.records.record import CellRecord
 from uora_bench.report import write
 from uora_bench.report.aggregate import Number
@@ -144,6 +145,7 @@ def _cell(run: Run, number: Number, rule: str, column: Score) -> list[str]:
         changed = " with uncommitted changes" if known.git.dirty else ""
         lines += [
             f"    record results/records/{record.experiment}/{record.cell_id}.json{epoch}",
+            *([f"    no predictions: {why}"] if (why := why_no_predictions(record)) else []),
             f"    made {known.finished or '?'} by commit {(known.git.commit or '?')[:12]}{changed} on {where}",
         ]
     return [*lines, f"    {command(run)}"]

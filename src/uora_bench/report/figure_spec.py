@@ -1,11 +1,14 @@
-"""A figure before it is drawn, its numbers and words (`FigureSpec`), and after (`RenderedFigure`)."""
+"""A figure before it is drawn: its numbers, its words, and how it is drawn."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+DRAWING = 2  # to be raised where figures are drawn otherwise: all of them are then drawn anew
 
 
 @dataclass(frozen=True)
@@ -20,13 +23,10 @@ class FigureSpec:
     data: str
     draw: Callable[[], Any]
 
-
-@dataclass(frozen=True)
-class RenderedFigure(FigureSpec):
-    """A `FigureSpec` with its pictures."""
-
-    svg: str
-    png: bytes
+    @property
+    def digest(self) -> str:
+        """Of all that the picture shows; a picture that holds it need not be drawn again."""
+        return hashlib.sha256(f"{DRAWING}\n{self.title}\n{self.data}".encode()).hexdigest()[:32]
 
 
 def stem(*blocks: str) -> str:

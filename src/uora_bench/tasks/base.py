@@ -35,7 +35,8 @@ class Encoded:
 
     ``features`` may be given as lists of lists; they are held as `Ragged`. ``pad_values`` names what a model input is
     padded with where that is not 0. ``new_tokens``: up to how many tokens the model adds to each. ``too_long``: of how
-    many rows the prompt was, and was cut or left out.
+    many rows the prompt was, and was cut or left out. ``rows`` (n,): the number of the row that each example is of, the
+    first where it is of several; None: every row is one example, in their order.
     """
 
     features: Mapping[str, Ragged]
@@ -44,6 +45,7 @@ class Encoded:
     pad_values: Mapping[str, int] = field(default_factory=dict)
     new_tokens: int = 0
     too_long: int = 0
+    rows: np.ndarray | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         held = {k: v if isinstance(v, Ragged) else Ragged.of(v) for k, v in self.features.items()}
@@ -178,7 +180,7 @@ class Task(ABC):
 
     @abstractmethod
     def predict(self, model: torch.nn.Module, batch: Batch) -> Tensor:
-        """One prediction per example, on the model's device."""
+        """One prediction per example, on the model's device: what `to_score` makes the metric's columns of."""
 
     def outputs(self, predictions: np.ndarray) -> list[str] | None:
         """The predictions as lines of text, to be kept as a file beside the record; None: they are only numbers."""
@@ -193,6 +195,12 @@ class Task(ABC):
         """The predictions and references as the metric is given them."""
         return predictions, references
 
+    def to_keep(self, predictions: np.ndarray, references: np.ndarray) -> dict[str, Any]:
+        """What is kept of every example beside the record, as columns (n,): ``prediction`` and ``reference`` as the
+        metric is given them, and ``logits`` (n, classes) where a prediction is chosen by them."""
+        given, wanted = self.to_score(predictions, references)
+        return {"prediction": given, "reference": wanted}
+
     def score(self, predictions: np.ndarray, references: np.ndarray, **options: Any) -> dict[str, Any]:
         """Every value of the metric, ``metric.primary`` among them; ``options`` are for its ``compute``. What could not
         be had is named with the reason under ``absent``: ``{value: reason}``. Raises `metrics.checked_scores`' errors.
@@ -203,3 +211,19 @@ class Task(ABC):
     def primary(self, predictions: np.ndarray, references: np.ndarray) -> float:
         """The primary value alone, where that is cheaper than all."""
         return float(self.score(predictions, references)[self.metric.primary])
+
+
+def likeliest(predictions: np.ndarray) -> np.ndarray:
+    """The number (n,) of the largest of logits (n, classes); numbers (n,) are predictions themselves."""
+    return predictions.argmax(axis=1) if predictions.ndim == 2 else predictions
+
+
+class Chooses(Task):
+    """A task whose `predict` gives logits (n, classes), or predictions (n,) themselves."""
+
+    def to_score(self, predictions: np.ndarray, references: np.ndarray) -> tuple[Any, Any]:
+        return likeliest(predictions), references
+
+    def to_keep(self, predictions: np.ndarray, references: np.ndarray) -> dict[str, Any]:
+        kept = super().to_keep(predictions, references)
+        return {**kept, "logits": predictions} if predictions.ndim == 2 else kept

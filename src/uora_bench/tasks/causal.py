@@ -6,15 +6,17 @@ the other begins does not depend on the tokenizer's merges.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from uora_bench.config.cell import TaskConfig
 from uora_bench.config.options.tasks import CausalOptions
 from uora_bench.data.ragged import Ragged
 from uora_bench.errors import UserError
 from uora_bench.models.heads import HeadSpec
 from uora_bench.tasks.base import Batch, Encoded, Task
+from uora_bench.util.seeds import derive
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,6 +47,10 @@ class CausalLM(Task):
 
     config: CausalOptions
 
+    def __init__(self, config: TaskConfig) -> None:
+        super().__init__(config)
+        self._drawn: dict[str, int] | None = None  # how many items `sample` left of a split; None: it was not asked yet
+
     def texts(self, rows: Dataset) -> tuple[list[str], list[str]]:
         """The prompts and the targets of ``rows``."""
         raise TypeError(f"{type(self).__name__} defines no texts")
@@ -57,6 +63,39 @@ class CausalLM(Task):
     @property
     def head(self) -> HeadSpec:
         return HeadSpec("AutoModelForCausalLM", {})
+
+    # --- rows -----------------------------------------------------------------------------------------------------
+
+    def items(self, rows: Dataset) -> list[Hashable]:
+        """What is scored as one: rows of the same item stay together when some are drawn. Every row is its own."""
+        return list(range(len(rows)))
+
+    def sample(self, rows: Mapping[str, Dataset], seed: int) -> dict[str, Dataset]:
+        """``rows`` with the splits cut to ``sample_<role>`` items, drawn with ``sample_seed`` and not with the cell's
+        ``seed``, in their old order."""
+        import numpy as np
+
+        drawn: dict[str, Dataset] = {}
+        self._drawn = {}
+        for role, split in rows.items():
+            count, keys = self.config.sampled(role), self.items(split)
+            known = list(dict.fromkeys(keys))
+            if count is not None and count < len(known):
+                order = np.random.default_rng(derive(self.config.sample_seed, f"sample {role}")).permutation(len(known))
+                chosen = {known[i] for i in order[:count]}
+                split = split.select([i for i, key in enumerate(keys) if key in chosen])
+                self._drawn[role] = count
+            drawn[role] = split
+        return drawn
+
+    def whole_name(self, role: str) -> str:
+        """The name of the split before any of it is drawn."""
+        return super().split_name(role)
+
+    def split_name(self, role: str) -> str:
+        name = self.whole_name(role)
+        count = self.config.sampled(role) if self._drawn is None else self._drawn.get(role)
+        return name if count is None else f"a random {count} of {name} (sample seed {self.config.sample_seed})"
 
     # --- rows to tokens -------------------------------------------------------------------------------------------
 
@@ -97,7 +136,9 @@ class CausalLM(Task):
         kind = Packed if "position_ids" in columns else Encoded
         too_long = sum(prompt is not pair[0] for prompt, pair in zip(fitted, pairs, strict=True))
         lengths = features["input_ids"].lengths
-        return kind(features, counted, lengths, {"input_ids": pad_id(processor)}, too_long=too_long)
+        # of sequences that hold several rows nothing is predicted
+        numbers = np.array([i for i, prompt in enumerate(fitted) if prompt is not None]) if kind is Encoded else None
+        return kind(features, counted, lengths, {"input_ids": pad_id(processor)}, too_long=too_long, rows=numbers)
 
     def _fitted(self, row: int, prompt: list[int], most: int, wanted: int) -> list[int] | None:
         """``prompt``; where it has more than ``most`` tokens, its end, with room for the ``wanted`` ones of its target
@@ -188,6 +229,9 @@ class CausalLM(Task):
         import torch.nn.functional as F
 
         inputs = {k: batch[k] for k in ("input_ids", "attention_mask", "position_ids") if k in batch}
+        if getattr(getattr(model, "module", model), "takes_targets", False):  # uora_bench.training.cpu_llama
+            losses: Tensor = model(**inputs, use_cache=False, targets=batch["labels"], smoothing=smoothing)
+            return losses
         logits = model(**inputs, use_cache=False).logits[:, :-1]
         logits = logits if logits.dtype.itemsize >= 4 else logits.float()
         return F.cross_entropy(

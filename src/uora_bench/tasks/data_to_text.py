@@ -6,6 +6,8 @@ Training is on pairs; evaluation groups the references of one meaning representa
 from __future__ import annotations
 
 import re
+from collections.abc import Hashable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from uora_bench.config.options.tasks import DataToTextOptions
@@ -35,6 +37,9 @@ class DataToText(Writes):
         for name in self.config.columns:
             self.check_texts(rows, name)
 
+    def items(self, rows: Dataset) -> list[Hashable]:
+        return list(rows[self.config.columns[0]])
+
     def texts(self, rows: Dataset) -> tuple[list[str], list[str]]:
         meaning, text = self.config.columns
         return [self.prompt(m) for m in rows[meaning]], [f" {t}" for t in rows[text]]
@@ -61,11 +66,15 @@ class DataToText(Writes):
         self.check(rows)
         meaning, text = self.config.columns
         grouped: dict[str, list[str]] = {}
-        for row_meaning, row_text in zip(rows[meaning], rows[text], strict=True):
+        first = []
+        for row, (row_meaning, row_text) in enumerate(zip(rows[meaning], rows[text], strict=True)):
+            if row_meaning not in grouped:
+                first.append(row)
             grouped.setdefault(row_meaning, []).append(row_text)
         references = np.empty(len(grouped), dtype=object)
         references[:] = list(grouped.values())
-        return self.to_continue([self.prompt(m) for m in grouped], references, processor)
+        made = self.to_continue([self.prompt(m) for m in grouped], references, processor)
+        return replace(made, rows=np.array(first)[slice(None) if made.rows is None else made.rows])
 
     def to_score(self, predictions: np.ndarray, references: np.ndarray) -> tuple[list[str], list[list[str]]]:
         return self.lines(predictions), list(references)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 class Writes(CausalLM):
     """A `CausalLM` whose predictions are texts. Options: ``beams``, ``max_new_tokens``, and where a task has them
-    ``length_penalty`` and ``no_repeat_ngram``."""
+    ``length_penalty``, ``no_repeat_ngram`` and ``stop`` (texts that end what is written, and are no part of it)."""
 
     config: Any
 
@@ -38,7 +38,12 @@ class Writes(CausalLM):
         kept = np.array([prompt is not None for prompt in fitted])
         too_long = sum(a is not b for a, b in zip(fitted, whole, strict=True))
         return replace(
-            made, features={"input_ids": ids}, references=references[kept], lengths=ids.lengths, too_long=too_long
+            made,
+            features={"input_ids": ids},
+            references=references[kept],
+            lengths=ids.lengths,
+            too_long=too_long,
+            rows=np.flatnonzero(kept),
         )
 
     def predict(self, model: torch.nn.Module, batch: Batch) -> Tensor:
@@ -54,6 +59,7 @@ class Writes(CausalLM):
             max_new_tokens=config.max_new_tokens,
             do_sample=False,
             eos_token_id=self.processor.eos_token_id,
+            stopping_criteria=self._stopping(batch["input_ids"].shape[1]),
             pad_token_id=self.processor.eos_token_id,  # everything from the first one on is cut off below
         )
         tokens: Tensor = made[:, batch["input_ids"].shape[1] :]
@@ -64,9 +70,31 @@ class Writes(CausalLM):
         return self.lines(predictions)
 
     def lines(self, predictions: np.ndarray) -> list[str]:
-        """One line of text for each prompt, in the order of the references."""
+        """One line of text for each prompt, in the order of the references: up to the first of ``stop``."""
         texts = self.processor.batch_decode([[t for t in row if t >= 0] for row in predictions.tolist()])
+        for stop in getattr(self.config, "stop", ()):
+            texts = [text.split(stop, 1)[0] for text in texts]
         return [" ".join(text.split()) for text in texts]
+
+    def _stopping(self, start: int) -> list[Any]:
+        """Ends a text where a stop text is in it, so that a batch is not written on to its last token; of beams, whose
+        better ones may still come, nothing is ended."""
+        stops = tuple(getattr(self.config, "stop", ()))
+        if not stops or self.config.beams > 1:
+            return []
+        import torch
+        from transformers import StoppingCriteria
+
+        processor = self.processor
+        tail = max(len(stop.encode()) for stop in stops) + 4  # a token is a byte at least; some are parts of one letter
+
+        class AtStop(StoppingCriteria):
+            def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
+                texts = processor.batch_decode(input_ids[:, max(start, input_ids.shape[1] - tail) :])
+                ended = [any(stop in text for stop in stops) for text in texts]
+                return torch.tensor(ended, device=input_ids.device)
+
+        return [AtStop()]
 
 
 def _no_repeat(size: int, start: int) -> list[Any]:

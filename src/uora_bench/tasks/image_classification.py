@@ -13,7 +13,7 @@ from uora_bench.data import images, picture_check
 from uora_bench.errors import UserError
 from uora_bench.models.heads import HeadSpec
 from uora_bench.tasks import labels
-from uora_bench.tasks.base import Batch, Encoded, Task
+from uora_bench.tasks.base import Batch, Chooses, Encoded
 from uora_bench.util.seeds import derive
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Pictures(Encoded):
     loader: images.Loader
 
 
-class ImageClassification(Task):
+class ImageClassification(Chooses):
     """Cross-entropy over the classes, mean over pictures; the prediction is the likeliest class."""
 
     Config = ImageClassificationOptions
@@ -155,7 +155,7 @@ class ImageClassification(Task):
         return (each * batch["weight"]).sum(), batch["weight"].sum()
 
     def predict(self, model: torch.nn.Module, batch: Batch) -> Tensor:
-        return self._logits(model, batch).argmax(dim=-1)
+        return self._logits(model, batch)
 
     @staticmethod
     def _logits(model: torch.nn.Module, batch: Batch) -> Tensor:

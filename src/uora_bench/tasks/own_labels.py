@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 Target = Literal["auto", "classes", "regression"]
-_INTEGER, _NUMBER = re.compile(r"[+-]?\d+"), re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+# more digits are no number that anybody counts with, and Python would not turn them into one
+_INTEGER, _NUMBER = re.compile(r"[+-]?\d{1,300}"), re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _FEW = 20  # so many distinct floats without a fraction may be codes of classes
 
 
@@ -82,10 +84,13 @@ def codes_of(parts: Mapping[str, Part], column: str, given: Sequence[str], task:
     of its names, they are taken as they stand.
 
     Raises:
-        UserError: for fewer than two, a label that ``given`` or the training split lacks.
+        UserError: for fewer than two, two that differ in spelling alone and are not ``given``, a label that ``given``
+            or the training split lacks.
     """
     train = parts["train"]
     found = set(names(train.rows, column))
+    if not given:
+        _check_spelling(found, train.name, task)
     classes = tuple(given) or _declared(train.rows, column) or tuple(sorted(found, key=_order(found)))
     numbered = tuple(str(code) for code in range(len(given)))
     if found <= set(numbered) and found.isdisjoint(classes):
@@ -105,6 +110,21 @@ def codes_of(parts: Mapping[str, Part], column: str, given: Sequence[str], task:
                 f"'{unknown[0]}'{' …' if len(unknown) > 1 else ''}{nearest(unknown[0], classes)}"
             )
     return {name: code for code, name in enumerate(classes)}
+
+
+def _check_spelling(found: set[str], name: str, task: str) -> None:
+    """Raise `UserError` where two names are most likely one class: they differ in case, blanks, the form of an accented
+    letter, or zeros before a number."""
+    seen: dict[str, str] = {}
+    for label in sorted(found):
+        alike = " ".join(unicodedata.normalize("NFKC", label).casefold().split())
+        alike = str(int(alike)) if _INTEGER.fullmatch(alike) else alike
+        other = seen.setdefault(alike, label)
+        if other != label:
+            raise UserError(
+                f"{task}: the labels {other[:40]!r} and {label[:40]!r} of {name} differ in spelling alone; write them "
+                "alike, or name all classes with task.labels=[…] where they are two"
+            )
 
 
 def check_each_twice(rows: Dataset, column: str, name: str, task: str) -> None:

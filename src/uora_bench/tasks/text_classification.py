@@ -9,7 +9,7 @@ from uora_bench.config.cell import TaskConfig
 from uora_bench.config.options.tasks import TextClassificationOptions
 from uora_bench.models.heads import HeadSpec
 from uora_bench.tasks import labels
-from uora_bench.tasks.base import Batch, Encoded, Task
+from uora_bench.tasks.base import Batch, Chooses, Encoded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PAD_MULTIPLE = 8
 
 
-class TextClassification(Task):
+class TextClassification(Chooses):
     """Cross-entropy over the classes, or mean squared error for a regression; mean over examples."""
 
     Config: ClassVar[type[TextClassificationOptions]] = TextClassificationOptions
@@ -97,8 +97,9 @@ class TextClassification(Task):
         return (each * batch["weight"]).sum(), batch["weight"].sum()
 
     def predict(self, model: torch.nn.Module, batch: Batch) -> Tensor:
+        """(n, classes) logits, or (n,) the numbers of a regression."""
         logits = self._logits(model, batch)
-        return logits.squeeze(-1) if self.is_regression else logits.argmax(dim=-1)
+        return logits.squeeze(-1) if self.is_regression else logits
 
     @staticmethod
     def _logits(model: torch.nn.Module, batch: Batch) -> Tensor:

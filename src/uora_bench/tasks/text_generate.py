@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from uora_bench.config.cell import TaskConfig
 from uora_bench.config.metrics import settled
 from uora_bench.config.options.own_rows import TextGenerateOptions
-from uora_bench.data.ragged import Ragged
 from uora_bench.errors import UserError, nearest
-from uora_bench.tasks.base import Batch, Encoded
-from uora_bench.tasks.causal import IGNORED, PAD_MULTIPLE, pad_id
-from uora_bench.tasks.generation import Writes
+from uora_bench.tasks.base import Encoded
 from uora_bench.tasks.own_rows import Part, Plan, note_leaks
+from uora_bench.tasks.templated import Templated
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
     from datasets import Dataset
-    from torch import Tensor
 
     from uora_bench.data.sources import Source
 
 
-@dataclass(frozen=True)
-class Choices(Encoded):
-    """Rows to be scored by their choices: ``features["c"]`` are prompt, choice ``c`` and end of text, without tokens
-    where a row has fewer; ``prompts`` (n,) is the number of tokens before a choice; references are right choices."""
-
-    prompts: np.ndarray | None = None
-
-
-class TextGenerate(Writes):
-    """Loss on the answer alone. Scored by the text that is written, or, with ``task.choices``, by whether the right
+class TextGenerate(Templated):
+    """Scored by the text that is written, or, with ``task.choices``, by whether the right
     choice is the likeliest: the one with the highest probability of its tokens and the end of text, unnormalised."""
 
     Config = TextGenerateOptions
@@ -51,7 +37,7 @@ class TextGenerate(Writes):
     def roles(self) -> tuple[str, ...]:
         return Plan(self.spec).roles
 
-    def split_name(self, role: str) -> str:
+    def whole_name(self, role: str) -> str:
         return self._names.get(role) or Plan(self.spec).name(role)
 
     def splits(self, source: Source) -> dict[str, Dataset]:
@@ -106,13 +92,6 @@ class TextGenerate(Writes):
         contents = ["\0".join(row) for row in zip(*columns, answers, strict=True)]
         return contents, [a.strip() for a in answers] if fixed else [""] * len(answers)
 
-    def choices(self, rows: Dataset) -> list[tuple[str, ...]]:
-        """The choices of each row; empty where answers are written."""
-        named = self.config.choices
-        if isinstance(named, str):
-            return [tuple(text.strip() for text in own or () if text) for own in rows[named]]
-        return [named] * len(rows)
-
     def _check_choices(self, part: Part) -> None:
         if not self.config.choices:
             return
@@ -133,16 +112,7 @@ class TextGenerate(Writes):
     # --- tokens ---------------------------------------------------------------------------------------------------
 
     def texts(self, rows: Dataset) -> tuple[list[str], list[str]]:
-        columns = {name: rows[name] for name in self.config.columns}
-        prompts = [
-            self.config.prompt(dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)
-        ]
-        return prompts, [self._target(answer) for answer in rows[self.config.answer]]
-
-    def _target(self, answer: str) -> str:
-        ends = self.config.pieces[-1]
-        spaced = ends[1] is None and ends[0][-1:].isspace()
-        return answer.strip() if spaced else f" {answer.strip()}"
+        return self.filled(rows), [self.config.target(answer) for answer in rows[self.config.answer]]
 
     def encode(self, rows: Dataset, processor: Any, training: bool = False) -> Encoded:
         """Pairs to learn from; or, to be scored, each row's prompt with its answer, or with its choices."""
@@ -151,84 +121,21 @@ class TextGenerate(Writes):
         if training:
             return super().encode(rows, processor, training)
         self.check(rows)
+        prompts, answers = self.filled(rows), [answer.strip() for answer in rows[self.config.answer]]
         if self.config.choices:
-            return self._with_choices(rows, processor)
+            own = self.choices(rows)
+            right = [names.index(answer) for names, answer in zip(own, answers, strict=True)]
+            return self.with_choices(prompts, own, right, processor)
         references = np.empty(len(rows), dtype=object)
-        references[:] = [answer.strip() for answer in rows[self.config.answer]]
-        return self.to_continue(self.texts(rows)[0], references, processor)
-
-    def _with_choices(self, rows: Dataset, processor: Any) -> Choices:
-        import numpy as np
-
-        self.processor = processor
-        room, own = self.config.max_length, self.choices(rows)
-        count = max(len(names) for names in own)
-        prompts, _ = self.texts(rows)
-        flat = [(i, self._target(name)) for i, names in enumerate(own) for name in names]
-        pairs = iter(self._tokens([prompts[i] for i, _ in flat], [target for _, target in flat]))
-        columns: list[list[list[int]]] = [[] for _ in range(count)]
-        before, right, too_long = [], [], 0
-        for row, (names, answer) in enumerate(zip(own, rows[self.config.answer], strict=True)):
-            tokens = [next(pairs) for _ in names]
-            longest = max(len(choice) for _, choice in tokens) + 1
-            whole = tokens[0][0]
-            prompt = self._fitted(row, whole, room - longest, longest)
-            too_long += prompt is not whole
-            if prompt is None:
-                continue
-            before.append(len(prompt))
-            right.append(names.index(answer.strip()))
-            for c in range(count):
-                columns[c].append([*prompt, *tokens[c][1], processor.eos_token_id] if c < len(names) else [])
-        features = {str(c): Ragged.of(column) for c, column in enumerate(columns)}
-        lengths = np.max([column.lengths for column in features.values()], axis=0)
-        return Choices(
-            features, np.array(right), lengths, {"input_ids": pad_id(processor)}, 0, too_long, np.array(before)
-        )
-
-    def collate(self, encoded: Encoded, indices: Sequence[int] | np.ndarray, padding: str) -> Batch:
-        """Of rows with choices: (n · choices, width) tensors, a row's choices one after the other; ``weight`` (n,
-        choices) is 1 where there is one."""
-        import numpy as np
-        import torch
-
-        if not isinstance(encoded, Choices) or encoded.prompts is None:
-            return super().collate(encoded, indices, padding)
-        indices = np.asarray(indices)
-        width = -(-int(encoded.lengths[indices].max()) // PAD_MULTIPLE) * PAD_MULTIPLE
-        n, count, places = len(indices), len(encoded.features), np.arange(width)
-        ids = np.full((n, count, width), encoded.pad_values["input_ids"], dtype=np.int64)
-        inside = np.zeros((n, count, width), dtype=bool)
-        for c, column in enumerate(encoded.features.values()):
-            inside[:, c] = places < column.lengths[indices][:, None]
-            own = ids[:, c]
-            own[inside[:, c]] = column.gather(indices)
-        target = inside & (places >= encoded.prompts[indices][:, None, None])
-        there = inside.any(axis=2)
-        inside[..., 0] = True  # a choice that is not there is one token that nobody scores
-        flat = {"input_ids": ids, "attention_mask": inside.astype(np.int64), "labels": np.where(target, ids, IGNORED)}
-        batch: Batch = {name: torch.from_numpy(values.reshape(n * count, width)) for name, values in flat.items()}
-        return {**batch, "weight": torch.from_numpy(there.astype(np.float32))}
-
-    # --- predictions ----------------------------------------------------------------------------------------------
-
-    def predict(self, model: torch.nn.Module, batch: Batch) -> Tensor:
-        """(n, width) tokens that are written; with choices (n,) the number of the likeliest."""
-        import torch
-
-        if not self.config.choices:
-            return super().predict(model, batch)
-        there = batch["weight"] > 0
-        n, count = there.shape
-        sums = []
-        for c in range(count):  # one at a time: a batch of rows is then a batch of sequences
-            own = {k: v.view(n, count, -1)[:, c] for k, v in batch.items() if k != "weight"}
-            sums.append(self._token_losses(model, own, 0.0).sum(dim=1))
-        return torch.stack(sums, dim=1).masked_fill(~there, torch.inf).argmin(dim=1)
-
-    def outputs(self, predictions: np.ndarray) -> list[str] | None:
-        return None if self.config.choices else self.lines(predictions)
+        references[:] = answers
+        return self.to_continue(prompts, references, processor)
 
     def to_score(self, predictions: np.ndarray, references: np.ndarray) -> tuple[Any, Any]:
         """Texts with texts, or numbers of choices."""
-        return (predictions, references) if self.config.choices else (self.lines(predictions), list(references))
+        if self.config.choices:
+            return predictions.argmin(axis=1), references.astype(int)
+        return self.lines(predictions), list(references)
+
+    def to_keep(self, predictions: np.ndarray, references: np.ndarray) -> dict[str, Any]:
+        kept = super().to_keep(predictions, references)
+        return {**kept, "logits": -predictions} if self.config.choices else kept

@@ -73,6 +73,9 @@ class TextLocal(TextClassification):
             self._check_file(part)
         self.columns = self.config.columns or self._only_column(parts["train"])
         parts = {r: Part(p.rows.select_columns([*self.columns, column]), p.name) for r, p in parts.items()}
+        for part in parts.values():
+            for name in self.columns:
+                self.check_texts(part.rows, name, empty=True, null=True)
         parts = plan.without_missing(parts, self._lacking)
         regression = own_labels.is_regression(parts, column, self.config.target, task)
         codes = {} if regression else own_labels.codes_of(parts, column, self.config.labels, task)

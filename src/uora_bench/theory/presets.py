@@ -18,7 +18,9 @@ from typing import Any
 from uora_bench.config import registry
 from uora_bench.errors import UserError, nearest
 from uora_bench.theory.parameters import KINDS, VERSIONS
+from uora_bench.util.inside import is_folder_name
 from uora_bench.util.schema import build, plain
+from uora_bench.util.yaml_text import parse_yaml
 
 GROUP = "theory"
 PREFIX = "theory_"  # of the folders of records, so that a report tells them from those of other cells
@@ -108,7 +110,7 @@ def load_preset(name: str) -> Preset:
         raise UserError(f"unknown theory experiment '{name}'{nearest(name, names(), limit=20)}")
     path = registry.configs_dir() / GROUP / f"{name}.yaml"
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = parse_yaml(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise UserError(f"configs/theory/{name}.yaml is not YAML: {' '.join(str(error).split())[:200]}") from None
     preset = build(Preset, data, f"theory {name}")
@@ -206,6 +208,6 @@ def with_folder(preset: Preset, folder: str | None) -> str:
     """The folder of records: ``theory_<name>``, or the one asked for (which gets the prefix if it lacks it)."""
     if folder is None:
         return f"{PREFIX}{preset.name}"
-    if not folder or folder != folder.strip("./ ") or "/" in folder or "\\" in folder:
+    if not is_folder_name(folder):
         raise UserError(f"experiment_name={folder!r} must be a plain folder name, e.g. experiment_name=theory_mine")
     return folder if folder.startswith(PREFIX) else f"{PREFIX}{folder}"

@@ -43,6 +43,10 @@ def install(model: Any) -> dict[str, str]:
         if type(module) is nn.Dropout and not module.inplace:
             module.__class__ = Dropout
             changed["dropout"] = "cpu"
+    if type(model).__name__ == "LlamaForCausalLM":  # asked by name: the import takes a while
+        from uora_bench.training import cpu_llama
+
+        changed |= cpu_llama.install(model)
     return changed
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from uora_bench.data import batching
@@ -111,11 +110,6 @@ def _joined(parts: list[np.ndarray]) -> np.ndarray:
         for p in parts
     ]
     return np.concatenate(padded)
-
-
-def outputs_file(folder: Path, role: str, epoch: int) -> Path:
-    """Where in the run folder the texts are that the model of ``epoch`` (from 1) wrote for a split."""
-    return folder / "outputs" / f"{role}.epoch{epoch}.txt"
 
 
 def split_scores(task: Task, predictions: np.ndarray, encoded: Encoded) -> dict[str, Any]:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from uora_bench.records.record import EpochScores
+
+
+class Tracker(Protocol):
+    """What takes the numbers of a run as they come."""
+
+    def log(self, values: Mapping[str, Any], step: int) -> None:
+        """Record ``values`` at optimizer step ``step``."""
+
+    def log_again(self, rows: Sequence[tuple[int, Mapping[str, Any]]]) -> None:
+        """Record what earlier starts logged, as (step, values): some of it may have been lost with them."""
 
 
 @dataclass
@@ -22,6 +32,9 @@ class History:
     restarts: int = 0
     peaks: dict[str, int] = field(default_factory=dict)  # phase -> bytes
     seconds: dict[str, float] = field(default_factory=dict)
+    lowest_dev_loss: float | None = None  # of the looks of early stopping
+    looks_waited: int = 0  # since it was lowest
+    stopped: int | None = None  # the step at which early stopping ended the run
     logged: list[tuple[int, dict[str, float]]] = field(default_factory=list)  # (step, what the tracker was told)
 
     @classmethod
@@ -33,11 +46,15 @@ class History:
         """Keep what the tracker is told now, as plain numbers: a start that is killed may take it with it."""
         self.logged.append((self.steps, {k: v if type(v) is int else float(v) for k, v in values.items()}))
 
+    def ended(self, total: int) -> bool:
+        """Whether a run of ``total`` steps is over."""
+        return self.steps == total or self.stopped is not None
+
     def check(self, position: int, per_epoch: int, total: int) -> None:
         """Raise `ValueError` for a history that cannot be of a run of ``total`` steps, ``position`` steps into an epoch
         of ``per_epoch``."""
         done = len(self.epochs) * per_epoch + position
-        if not 0 <= position <= per_epoch or self.steps != min(done, total):
+        if not 0 <= position <= per_epoch or self.steps != min(done, self.stopped or total):
             raise ValueError(f"it is at step {self.steps}, {position} steps after {len(self.epochs)} epochs")
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from uora_bench.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Resolved = Literal["float32", "bfloat16", "float16"]
 ACCELERATE_NAMES = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
@@ -37,6 +40,14 @@ def remedy(lr: float, accelerator: Any) -> str:
     lower = f"try a lower trainer.lr_adapter ({lr:g})"
     exact = accelerator.mixed_precision == ACCELERATE_NAMES["float32"]
     return lower if exact else f"{lower} or trainer.precision=float32"
+
+
+def are_finite(tensors: list[Tensor]) -> bool:
+    """Whether every number in ``tensors`` is finite."""
+    import torch
+
+    norms = torch._foreach_norm(tensors) if tensors else []
+    return not norms or bool(torch.isfinite(torch.stack(list(norms))).all())
 
 
 def _cpu_has_bfloat16() -> bool:

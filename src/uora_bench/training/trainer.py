@@ -11,22 +11,23 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from uora_bench.config.cell import HELD_OUT, Cell
+from uora_bench.config.cell import DEV_LOSS, HELD_OUT, Cell
 from uora_bench.data import batching
 from uora_bench.errors import CellError, Interrupted, UserError
 from uora_bench.records.record import EpochScores
 from uora_bench.tasks.base import Encoded, Task
-from uora_bench.training import checkpoint, evaluation, optimisation, peak_memory, precision, sharding
+from uora_bench.training import checkpoint, early_stopping, evaluation, optimisation, peak_memory, precision, sharding
 from uora_bench.training.auxiliary import AuxiliarySteps
 from uora_bench.training.checkpoint import Checkpoints
 from uora_bench.training.distributed import StopConsensus, put_back
-from uora_bench.training.history import History
-from uora_bench.util import atomic, timing
+from uora_bench.training.history import History, Tracker
+from uora_bench.training.kept import KeptPredictions
+from uora_bench.util import timing
 from uora_bench.util.progress import Progress
 from uora_bench.util.schema import plain
 from uora_bench.util.seeds import derive
@@ -36,16 +37,6 @@ if TYPE_CHECKING:
 
     from uora_bench.methods.base import Method
     from uora_bench.util.signals import StopRequest
-
-
-class Tracker(Protocol):
-    """What takes the numbers of a run as they come."""
-
-    def log(self, values: Mapping[str, Any], step: int) -> None:
-        """Record ``values`` at optimizer step ``step``."""
-
-    def log_again(self, rows: Sequence[tuple[int, Mapping[str, Any]]]) -> None:
-        """Record what earlier starts logged, as (step, values): some of it may have been lost with them."""
 
 
 def fit(
@@ -61,6 +52,7 @@ def fit(
     stop: StopRequest,
 ) -> History:
     """Train ``model`` on ``splits["train"]`` and evaluate every other split but the held-out part after each epoch.
+    ``splits[DEV_LOSS]``: the dev rows as rows to learn from, where ``trainer.patience`` asks for their loss.
 
     Resumes where ``checkpoints`` hold a state. At the end the model holds the last epoch, ``best.pt`` the best one.
 
@@ -91,6 +83,7 @@ class _Fit:
         self.cell, self.config, self.task, self.method, self.head = cell, cell.trainer, task, method, head
         self.splits, self.tracker, self.checkpoints, self.stop = splits, tracker, checkpoints, stop
         self.accelerator, self.consensus = accelerator, StopConsensus(stop, accelerator)
+        self.kept = KeptPredictions(checkpoints.folder.parent, checkpoints.cell_id)
         self.watch, self.history = timing.Stopwatch(), History()
         self.train_set = splits["train"]
         if not len(self.train_set):
@@ -125,8 +118,6 @@ class _Fit:
         self.window = torch.zeros(2, device=accelerator.device)  # the same since the last log
         self.auxiliary_window = torch.zeros(2, device=accelerator.device)  # the same of auxiliary batches
 
-    # --- the loop -------------------------------------------------------------------------------------------------
-
     def run(self) -> History:
         import torch
 
@@ -134,7 +125,7 @@ class _Fit:
         self._resume()
         history = self.history
         main = self.accelerator.is_main_process
-        self.progress = Progress(self.total, history.steps, self.cell.label, enabled=main)
+        self.progress = Progress(self.total, history.steps, self.cell.label, main, self.checkpoints.folder.parent)
         due = self.auxiliary.due if self.auxiliary is not None else None
         if due is not None and not any(due(s, (s - 1) % self.per_epoch + 1) for s in range(1, self.total + 1)):
             self.progress.say(f"note: this run of {self.total} steps is too short for a single auxiliary step")
@@ -142,7 +133,7 @@ class _Fit:
         self.model.train()
         peak_memory.reset_peak_memory()
         try:
-            while history.steps < self.total or self.position:  # position: trained, not yet evaluated
+            while not history.ended(self.total) or self.position:  # position: trained, not yet evaluated
                 self._epoch(len(history.epochs))
         finally:
             self.progress.close()
@@ -153,19 +144,21 @@ class _Fit:
         return history
 
     def _epoch(self, epoch: int) -> None:
-        config = self.config
-        self._mark = time.perf_counter()
+        config, self._mark = self.config, time.perf_counter()
+        self.progress.note(epoch=str(epoch + 1))
         batches = batching.epoch_batches(
             self.train_set.lengths, config.batch_size, config.length_bucket, self.cell.seed, epoch
         )
         self._begin_pass(batches[self.position :], epoch)
         for batch in batches[self.position :]:
-            if self.history.steps == self.total:
+            if self.history.ended(self.total):
                 break
             self._step(batch)
-            if self.history.steps % config.log_every == 0 or self.history.steps == self.total:
+            self._look()
+            ended = self.history.ended(self.total)
+            if self.history.steps % config.log_every == 0 or ended:
                 self._log()
-            if self.history.steps == self.total:
+            if ended:
                 break
             self._leave_if_asked()
             if self.history.steps % config.checkpoint_every == 0 and self.position < len(batches):
@@ -218,6 +211,21 @@ class _Fit:
             self._auxiliary_step(self.auxiliary)
         self.progress.step()
 
+    def _look(self) -> None:
+        """Look at the dev loss where early stopping wants it after this step."""
+        config, history = self.config, self.history
+        if config.patience is None or not early_stopping.is_due(config, history, self.position, self.per_epoch):
+            return
+        self._clock()
+        with self.watch.measure("eval"):
+            rows = self.splits[DEV_LOSS]
+            loss = self._mean(early_stopping.dev_sums(self.model, self.task, rows, self.accelerator, config))
+        self._mark = time.perf_counter()
+        early_stopping.note_loss(config, history, loss)
+        self._track({"dev/loss": loss})
+        if history.stopped is not None:
+            self.progress.say(f"stopped at step {history.steps}: no lower dev loss for {config.patience} looks")
+
     def _auxiliary_step(self, auxiliary: AuxiliarySteps) -> None:
         auxiliary.optimizer.zero_grad(set_to_none=True)  # what the training batches left there
         batch = auxiliary.next_batch()
@@ -269,11 +277,11 @@ class _Fit:
         loss = self._mean(self.running)
         scores: dict[str, dict[str, Any]] = {}
         halves: tuple[float, float] | None = None
-        scored = config.evaluate == "each_epoch" or history.steps == self.total
+        scored = config.evaluate == "each_epoch" or history.ended(self.total)
         self._peak("train")
         with self.watch.measure("eval"):
             for role, encoded in self.splits.items():
-                if role in ("train", HELD_OUT) or not scored:
+                if role in ("train", HELD_OUT, DEV_LOSS) or not scored:
                     continue
                 # between virtual tokens and a prompt to be continued, padding would change what is written
                 size = 1 if encoded.new_tokens and self.method.config.extra_tokens else config.eval_batch_size
@@ -284,13 +292,16 @@ class _Fit:
                 scores[role] = evaluation.split_scores(self.task, predictions, encoded)
                 if role == "dev":
                     halves = evaluation.half_scores(self.task, predictions, encoded)
-                self._keep_outputs(role, epoch, predictions)
+                if self.accelerator.is_main_process:
+                    self.kept.save(self.task, role, epoch + 1, predictions)
         self._peak("eval")
         snapshot = self.method.snapshot()
         if self.auxiliary is not None:
             snapshot["auxiliary_steps"] = self.auxiliary.done
         seconds = sum(self.watch.totals.get(k, 0.0) for k in ("train", "eval"))
         history.epochs.append(EpochScores(epoch + 1, history.steps, loss, scores, seconds, snapshot, halves))
+        if self.accelerator.is_main_process:
+            self.kept.remove_others(history.epochs, self.task.metric)
         shown = self._judge(epoch, scores["dev"]) if scored else "not evaluated"
         self.progress.note(loss=f"{loss:.4f}", dev=shown)
         self.progress.say(f"epoch {epoch + 1}: loss {loss:.4f}, dev {shown}, {seconds:.0f} s so far")
@@ -314,14 +325,6 @@ class _Fit:
                 self.checkpoints.save_best(self._weights())
         return f"{metric.primary} {score * metric.scale:.2f}"
 
-    def _keep_outputs(self, role: str, epoch: int, predictions: Any) -> None:
-        lines = self.task.outputs(predictions) if self.accelerator.is_main_process else None
-        if lines is not None:
-            text = "".join(f"{line}\n" for line in lines)
-            atomic.write_text(evaluation.outputs_file(self.checkpoints.folder.parent, role, epoch + 1), text)
-
-    # --- looks and checks -----------------------------------------------------------------------------------------
-
     def _log(self) -> None:
         loss = self._mean(self.window)
         self.window.zero_()
@@ -339,13 +342,9 @@ class _Fit:
         self.tracker.log(values, self.history.steps)
 
     def _check_finite(self) -> None:
-        import torch
-
         self._mean(self.running)
         # a finite loss does not tell of weights that the last step has broken
-        trained = [p.detach() for p in (*self.method.parameters(), *self.head.values())]
-        norms = torch._foreach_norm(trained) if trained else []
-        if norms and not bool(torch.isfinite(torch.stack(list(norms))).all()):
+        if not precision.are_finite([p.detach() for p in (*self.method.parameters(), *self.head.values())]):
             raise CellError(f"the weights are not finite after step {self.history.steps}; {self._remedy()}")
 
     def _remedy(self) -> str:

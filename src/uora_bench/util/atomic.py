@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room: of the disk, a quota, or the size that one file may have
 _WRITING = 3600.0  # seconds that writing one file may take
 _ROOM = 1 << 16  # bytes that a disk which is not full takes
 
@@ -55,7 +56,7 @@ def _check_room(temporary: Path, error: Exception) -> None:
             handle.flush()
             os.fsync(handle.fileno())
     except OSError as full:
-        if full.errno in (errno.ENOSPC, errno.EDQUOT):
+        if full.errno in FULL:
             raise OSError(full.errno, full.strerror, str(temporary.parent)) from error
 
 

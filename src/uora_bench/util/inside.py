@@ -7,6 +7,12 @@ from pathlib import Path, PureWindowsPath
 from uora_bench.errors import UserError
 
 
+def is_folder_name(name: str) -> bool:
+    """Whether ``name`` is that of one folder, without a path, not hidden, and can be printed in a line."""
+    plain = name == name.strip("./ ") and "/" not in name and "\\" not in name and not PureWindowsPath(name).drive
+    return bool(name) and plain and name.isprintable()
+
+
 def inside(root: Path, name: str) -> Path:
     """``root / name``, where ``name`` is a relative path with slashes that stays below ``root``.
 

@@ -1,18 +1,20 @@
 """What launchers say to a process through its environment, checked before anything believes it.
 
 torchrun and accelerate set ``WORLD_SIZE``, ``RANK``, ``LOCAL_RANK``, ``MASTER_ADDR`` and ``MASTER_PORT``; the grid's
-own launcher sets ``UORA_LAUNCH``. A set that is not whole is a leftover of a shell or a job script: torch would wait
-minutes for processes that never come.
+own launcher sets ``UORA_LAUNCH`` and ``UORA_ITEM``. A set that is not whole is a leftover of a shell or a job script:
+torch would wait minutes for processes that never come.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 
 from uora_bench.errors import UserError
 
 LAUNCH = "UORA_LAUNCH"  # JSON of what the record's provenance says about the launch
+ITEM = "UORA_ITEM"  # the key of the grid's item that a cell is run for; it names a file
 _NUMBERS = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 _WHOLE = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
@@ -36,9 +38,12 @@ def check_environment() -> None:
             raise UserError(
                 f"RANK={numbers['RANK']} must be below WORLD_SIZE={numbers['WORLD_SIZE']}; start with torchrun"
             )
+    item = os.environ.get(ITEM)
+    if item is not None and not re.fullmatch(r"[0-9a-f]{16}", item):
+        raise UserError(f"{ITEM}={item[:40]!r} is no key of a grid's item; the grid's launcher alone sets it: unset it")
     try:
         launch = json.loads(os.environ.get(LAUNCH) or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         launch = None
     if not isinstance(launch, dict):
         raise UserError(f"{LAUNCH} is not a JSON object; it is set by the grid's launcher alone, so unset it")

@@ -6,7 +6,10 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, TextIO, TypeVar
+
+from uora_bench.util.live import Live, LiveFile
 
 LOG_SECONDS = 30.0  # between two lines of a log
 REFRESH = 0.5  # seconds between two drawings on a terminal
@@ -17,10 +20,19 @@ class Progress:
     """All optimizer steps, with loss, score, speed and time left.
 
     On a terminal rich draws a bar; elsewhere (a Slurm log, a pipe) a plain line comes at most every `LOG_SECONDS`, so
-    that a log stays readable. Silent when ``enabled`` is false (processes other than the main one).
+    that a log stays readable. Silent when ``enabled`` is false (processes other than the main one). With a ``folder``
+    it is written there, too (`LiveFile`), for who watches from elsewhere.
     """
 
-    def __init__(self, total: int, done: int, label: str, enabled: bool = True, stream: TextIO | None = None) -> None:
+    def __init__(
+        self,
+        total: int,
+        done: int,
+        label: str,
+        enabled: bool = True,
+        folder: Path | None = None,
+        stream: TextIO | None = None,
+    ) -> None:
         self.total, self.done, self.label, self.enabled = total, done, label, enabled
         self.stream = stream or sys.stderr
         self.facts: dict[str, str] = {}
@@ -28,11 +40,16 @@ class Progress:
         self._shown, self._interval = self._start, LOG_SECONDS
         self._bars: Any = None
         self._bar: Any = None
+        self._live = LiveFile(folder) if enabled and folder is not None else None
         if enabled and self.stream.isatty() and os.environ.get("TERM") != "dumb":
-            from rich import console, progress
+            from rich import console, progress, table
 
             # drawn by the steps, at most every `REFRESH`: no thread of its own; what goes to stdout goes there still
-            columns = (progress.BarColumn(20), progress.TextColumn("{task.description}", markup=False))
+            text = table.Column(no_wrap=True, overflow="ellipsis")  # a narrow terminal cuts it, not the bar
+            columns = (
+                progress.BarColumn(20, table_column=table.Column(min_width=10)),
+                progress.TextColumn("{task.description}", markup=False, table_column=text),
+            )
             shown_on = console.Console(file=self.stream)
             self._bars = progress.Progress(*columns, console=shown_on, auto_refresh=False, redirect_stdout=False)
             self._bar = self._bars.add_task(label, total=total, completed=done)
@@ -48,6 +65,8 @@ class Progress:
         self.done += 1
         if self._is_due():
             self._show_steps()
+        if self._live is not None and self._live.due:
+            self._live.write(Live(self.done, self.total, self.facts, self._left()))
 
     def over(self, items: Sequence[Item], what: str) -> Iterator[Item]:
         """``items`` one by one; if that takes long (generating text does), how far it is is shown as ``what``."""
@@ -55,6 +74,10 @@ class Progress:
         try:
             for done, item in enumerate(items, 1):
                 yield item
+                if self._live is not None and self._live.due:
+                    self._live.write(
+                        Live(self.done, self.total, self.facts, self._left(), f"{what} {done}/{len(items)}")
+                    )
                 if self._is_due():
                     if self._bars is not None and bar is None:
                         bar = self._bars.add_task(what, total=len(items))
@@ -74,6 +97,8 @@ class Progress:
             print(text, file=self.stream, flush=True)
 
     def close(self) -> None:
+        if self._live is not None:
+            self._live.remove()
         if self._bars is not None:
             self._show_steps()
             self._bars.stop()
@@ -81,10 +106,15 @@ class Progress:
     def _is_due(self) -> bool:
         return self.enabled and time.monotonic() - self._shown > self._interval
 
-    def _show_steps(self) -> None:
+    def _left(self) -> float | None:
+        """Seconds until the last step, at the pace so far."""
         spent, steps = time.monotonic() - self._start, self.done - self._first
+        return spent / steps * (self.total - self.done) if steps else None
+
+    def _show_steps(self) -> None:
+        spent, steps, left = time.monotonic() - self._start, self.done - self._first, self._left()
         facts = " ".join(f"{k} {v}" for k, v in self.facts.items())
-        pace = f"{steps / spent:.2f} step/s, {_clock(spent / steps * (self.total - self.done))} left" if steps else ""
+        pace = f"{steps / spent:.2f} step/s, {_clock(left)} left" if left is not None else ""
         self._show(self._bar, self.done, f"step {self.done}/{self.total} {facts} {pace}")
 
     def _show(self, bar: Any, done: int, text: str) -> None:

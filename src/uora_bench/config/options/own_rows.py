@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import string
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -11,7 +10,8 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Lt
 
 from uora_bench.config.options.base import TaskOptions
-from uora_bench.config.options.tasks import CausalOptions, TextClassificationOptions
+from uora_bench.config.options.tasks import TextClassificationOptions
+from uora_bench.config.options.templates import TemplateOptions
 from uora_bench.errors import UserError
 
 _FILES = ("path", "encoding", "separator")  # keys of the task's node that say where and how to read
@@ -73,44 +73,6 @@ class LocalTextOptions(OwnRowsOptions, TextClassificationOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextGenerateOptions(OwnRowsOptions, CausalOptions):
-    """``template``: the prompt, with ``{column}`` for what a row holds; ``answer``: the column to be written.
-    ``choices``: the answers there are, or the column that lists a row's: the likeliest is taken, and nothing is
-    written. ``beams``, ``max_new_tokens``: of what is written."""
-
-    columns: tuple[str, ...] = ()  # those of the template
-    template: str
-    answer: str
-    choices: tuple[str, ...] | str
-    beams: Annotated[int, Ge(1)]
-    max_new_tokens: Annotated[int, Ge(1)]
-
-    def __post_init__(self) -> None:
-        fields = [name for _, name in self.pieces if name is not None]
-        if not fields:
-            raise UserError(f"task.template={self.template!r} names no column; write {{column}} where its text belongs")
-        if self.answer in fields:
-            raise UserError(f"task.template names '{self.answer}', which is the answer (task.answer)")
-        if not isinstance(self.choices, str) and (
-            len(set(self.choices)) != len(self.choices) or len(self.choices) == 1
-        ):
-            raise UserError(f"task.choices={list(self.choices)} must name two or more answers, each once, or a column")
-        object.__setattr__(self, "columns", tuple(dict.fromkeys(fields)))
-
-    @property
-    def pieces(self) -> tuple[tuple[str, str | None], ...]:
-        """The template as (text, the column after it or None)."""
-        try:
-            parsed = list(string.Formatter().parse(self.template))
-        except ValueError as error:
-            raise UserError(
-                f"task.template={self.template!r}: {error}; a brace that is text is written twice"
-            ) from None
-        for _, name, form, conversion in parsed:
-            if name is not None and (not name or form or conversion or set(name) & set(".[]")):
-                raise UserError(f"task.template={self.template!r}: a column is named as {{column}}, nothing else")
-        return tuple((text, name) for text, name, _, _ in parsed)
-
-    def prompt(self, row: Mapping[str, str]) -> str:
-        """The template filled with the texts of ``row``."""
-        return "".join(text + ("" if name is None else row[name]) for text, name in self.pieces)
+class TextGenerateOptions(OwnRowsOptions, TemplateOptions):
+    """``answer``: the column to be written. ``choices``: the answers there are, or the column that lists a row's: the
+    likeliest is taken, and nothing is written. ``beams``, ``max_new_tokens``: of what is written."""

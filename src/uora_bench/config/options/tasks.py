@@ -20,12 +20,22 @@ Tokens = Annotated[int, Ge(8)]
 class CausalOptions(TaskOptions):
     """What tasks of a causal language model share. ``max_length``: tokens of prompt and target together.
     ``loss_on_prompt``: the prompt's own tokens count in the loss too. ``too_long``: what is done about a prompt that
-    leaves its target no room."""
+    leaves its target no room. ``sample_train``, ``sample_dev``, ``sample_test``: so many items are drawn from the
+    split with ``sample_seed``, the same for every cell; None: all."""
 
     columns: tuple[str, ...]
     max_length: Tokens
     loss_on_prompt: bool
     too_long: Literal["error", "truncate", "drop"] = "error"
+    sample_train: Annotated[int, Ge(1)] | None = None
+    sample_dev: Annotated[int, Ge(1)] | None = None
+    sample_test: Annotated[int, Ge(1)] | None = None
+    sample_seed: Annotated[int, Ge(0)] = 0
+
+    def sampled(self, role: str) -> int | None:
+        """How many items the split of ``role`` is cut to; None: it is not."""
+        count: int | None = getattr(self, f"sample_{role}", None)
+        return count
 
 
 def _columns(given: tuple[str, ...], least: int, most: int, what: str) -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from uora_bench.data import offline
+from uora_bench.data.prefetch.converted import ConvertedModel
 from uora_bench.data.prefetch.models import Model
 from uora_bench.data.prefetch.needs import PrefetchRequest
 from uora_bench.data.prefetch.remote import RepositoryError
@@ -52,7 +53,7 @@ def prefetch(request: PrefetchRequest) -> int:
     return 2 if failed else 0
 
 
-def _take_up(need: Model | Rows, manifest: offline.Manifest, label: str) -> str:
+def _take_up(need: Model | ConvertedModel | Rows, manifest: offline.Manifest, label: str) -> str:
     """Enter into the manifest which files answer ``need``, and that ``label`` needs them; returns a line to print."""
     names = need.held(manifest)
     for name in names:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from uora_bench.config.cell import Cell, Settings
 from uora_bench.config.data_source import IMAGE_FOLDER, OWN_ROWS
+from uora_bench.data.prefetch.converted import ConvertedModel
 from uora_bench.data.prefetch.models import Model
 from uora_bench.data.prefetch.rows import Rows
 from uora_bench.errors import UserError
@@ -23,13 +24,13 @@ class PrefetchRequest:
     fetches it."""
 
     root: Path
-    models: tuple[Model, ...]
+    models: tuple[Model | ConvertedModel, ...]
     rows: tuple[Rows, ...]
     label: str
     command: str
 
     @property
-    def needs(self) -> list[Model | Rows]:
+    def needs(self) -> list[Model | ConvertedModel | Rows]:
         """All of them, the small ones first."""
         return [*self.rows, *self.models]
 
@@ -52,10 +53,12 @@ def needs_of(cells: Iterable[tuple[Cell, Settings]], overrides: list[str]) -> Pr
     return PrefetchRequest(Path(root), tuple(models), tuple(rows), " ".join(given) or "the default cell", command)
 
 
-def models_of(cell: Cell) -> Iterable[Model]:
-    """The model that ``cell`` takes from the Hub, if it takes one."""
+def models_of(cell: Cell) -> Iterable[Model | ConvertedModel]:
+    """The model that ``cell`` takes from the Hub or from where it was converted, if it takes one."""
     backbone = cell.backbone
-    if backbone.path is None and backbone.id is not None and package_folder.folder(backbone.package) is None:
+    if backbone.path is None and backbone.converted_by is not None:
+        yield ConvertedModel(backbone.name, backbone.converted_by)
+    elif backbone.path is None and backbone.id is not None and package_folder.folder(backbone.package) is None:
         yield Model(backbone.id, backbone.revision)
 
 

@@ -7,16 +7,15 @@ from typing import Any, TypeVar
 
 from uora_bench.config import registry
 from uora_bench.util.schema import build
+from uora_bench.util.yaml_text import parse_yaml
 
 T = TypeVar("T")
 
 
 def read_launcher_options(cls: type[T], name: str, given: Mapping[str, Any]) -> T:
     """The options of launcher ``name`` as a ``cls``; raises `UserError` for an unknown key or a wrong type."""
-    import yaml
-
     path = registry.configs_dir() / "launcher" / f"{name}.yaml"
-    data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    data = parse_yaml(path.read_text(encoding="utf-8"))
     for key, value in given.items():
         node = data
         *parents, last = key.split(".")

@@ -7,8 +7,13 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from uora_bench.errors import UserError
+from uora_bench.grid import running as running_cells
 from uora_bench.grid.model import Item, Plan
 from uora_bench.grid.show import duration
+from uora_bench.records.record import find_record
+from uora_bench.records.selection import last_score
+from uora_bench.util.live import Live
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,7 +21,6 @@ if TYPE_CHECKING:
     from uora_bench.grid.launch.attempt import Outcome, Running
 
 REFRESH = 0.5  # seconds between two drawings
-_SHOWN = 12  # running cells that the table has lines for
 
 
 class Board:
@@ -31,6 +35,10 @@ class Board:
         self.times: list[float] = []
         self._live: Any = None
         self._drawn = 0.0
+        self._lines: list[
+            str
+        ] = []  # keys of running cells: each keeps its line, a new one takes that of one that ended
+        self._states: dict[str, Live | None] = {}
 
     def __enter__(self) -> Board:
         if self.console.is_terminal:
@@ -64,7 +72,17 @@ class Board:
         else:
             self.failed += 1
         what = "done" if outcome.status == "done" else f"FAILED ({outcome.reason})"
-        self.say(f"[{self.done + self.failed}/{self.total}] {what} {item.label} ({duration(outcome.seconds)})")
+        score = self._score(outcome)
+        self.say(f"[{self.done + self.failed}/{self.total}] {what} {item.label} ({duration(outcome.seconds)}){score}")
+
+    def _score(self, outcome: Outcome) -> str:
+        if outcome.status != "done" or outcome.cell_id is None:
+            return ""
+        try:
+            record = find_record(self.plan.records, outcome.cell_id)
+        except UserError:
+            return ""
+        return f": {last_score(record)}" if record is not None else ""
 
     def show(self, running: Sequence[Running], waiting: Sequence[Item], elsewhere: Mapping[str, float]) -> None:
         """Draw the table anew, now and then."""
@@ -82,29 +100,33 @@ class Board:
         def cost(item: Item) -> float | None:
             return item.seconds * ratio if item.seconds is not None else usual
 
-        open_items = [(cost(r.item), now - r.clock) for r in running] + [(cost(i), 0.0) for i in waiting]
-        if not open_items or any(c is None for c, _ in open_items):
+        def rest_of(entry: Running) -> float | None:
+            whole, live = cost(entry.item), self._states.get(entry.item.key)
+            if whole is not None:
+                return max(0.0, whole - (now - entry.clock))
+            return live.left if live is not None else None  # its steps alone: better than nothing
+
+        known = [*map(rest_of, running), *map(cost, waiting)]
+        rest = [seconds for seconds in known if seconds is not None]
+        if not rest or len(rest) < len(known):
             return None
-        rest = [max(0.0, float(c or 0.0) - spent) for c, spent in open_items]
         return max(sum(rest) / max(1, self.slots), max(rest))
 
     def _table(
         self, running: Sequence[Running], waiting: Sequence[Item], elsewhere: Mapping[str, float], now: float
     ) -> Any:
         from rich.console import Group
-        from rich.table import Table
         from rich.text import Text
 
-        drawn = Table.grid(padding=(0, 2))
-        for entry in list(running)[:_SHOWN]:
-            expected = f"of about {duration(entry.item.seconds)}" if entry.item.seconds else ""
-            drawn.add_row(Text("running", style="cyan"), Text(entry.item.label), duration(now - entry.clock), expected)
-        if len(running) > _SHOWN:
-            drawn.add_row("", f"and {len(running) - _SHOWN} more", "", "")
+        here = {entry.item.key: entry for entry in running}
+        self._states = {key: running_cells.read_item(self.plan, entry.item) for key, entry in here.items()}
+        new = [key for key in here if key not in self._lines]
+        self._lines = [key if key in here else new.pop(0) for key in self._lines if key in here or new] + new
+        rows = [(here[k].item.label, self._states[k], now - here[k].clock) for k in self._lines]
         left = self.left(running, waiting, now)
         away = f", {len(elsewhere)} of them elsewhere" if elsewhere else ""
         counts = (
             f"{self.plan.experiment}: {self.done} of {self.total} done, {self.failed} failed, {len(running)} running, "
             f"{len(waiting)} waiting{away}" + (f"; about {duration(left)} left" if left is not None else "")
         )
-        return Group(drawn, Text(counts))
+        return Group(running_cells.table(rows), Text(counts))

@@ -10,7 +10,7 @@ from uora_bench.records.record import EpochScores
 from uora_bench.report.collect import Run
 from uora_bench.report.figure_spec import FigureSpec
 from uora_bench.report.figures import canvas, facts, slots
-from uora_bench.report.figures.style import BLACK, DOTS, look
+from uora_bench.report.figures.style import ACCENT, BLACK, DOTS
 from uora_bench.report.model import Block, Table
 
 QUANTILES = ("q05", "q25", "q50", "q75", "q95")
@@ -78,19 +78,18 @@ def _draw(panels: Mapping[str, facts.Rows]) -> Any:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    colour = look("alpha_lora").colour
     figure = Figure(figsize=(canvas.WIDTH, 1.7 * len(panels) + 0.4), layout="constrained")
     axes = figure.subplots(len(panels), 1, squeeze=False, sharey=True)[:, 0]
     for ax, (title, rows) in zip(axes, panels.items(), strict=True):
-        _ribbons(ax, rows, colour)
+        _ribbons(ax, rows)
         ax.set_title(title, pad=12)
         ax.set_ylabel("α")
         epochs = list(facts.grouped(rows, "epoch"))
         span = f"; in each, epochs {epochs[0]} to {epochs[-1]}" if len(epochs) > 1 else f", after epoch {epochs[0]}"
         ax.set_xlabel(f"block of the backbone, by kind of module{span}")
     handles = [
-        Patch(color=colour, alpha=0.3, linewidth=0, label="5 to 95 % of α's entries"),
-        Patch(color=colour, alpha=0.85, linewidth=0, label="25 to 75 %"),
+        Patch(color=ACCENT, alpha=0.3, linewidth=0, label="5 to 95 % of α's entries"),
+        Patch(color=ACCENT, alpha=0.85, linewidth=0, label="25 to 75 %"),
         Line2D([], [], color=BLACK, linewidth=1.0, label="median"),
         Line2D([], [], color=BLACK, linewidth=0.8, linestyle=DOTS, label="α = 1: the pretrained weight"),
     ]
@@ -98,7 +97,7 @@ def _draw(panels: Mapping[str, facts.Rows]) -> Any:
     return figure
 
 
-def _ribbons(ax: Any, rows: facts.Rows, colour: str) -> None:
+def _ribbons(ax: Any, rows: facts.Rows) -> None:
     """A ribbon per target; a gap (not a number) between two of them."""
     by_target = facts.grouped(rows, "target")
     shown = slots.ordered(by_target)
@@ -112,7 +111,7 @@ def _ribbons(ax: Any, rows: facts.Rows, colour: str) -> None:
         for q in QUANTILES:
             of[q] += [*(row[q] for row in own), gap]
     ax.axhline(1.0, color=BLACK, linewidth=0.8, linestyle=DOTS, zorder=1)
-    ax.fill_between(x, of["q05"], of["q95"], color=colour, alpha=0.3, linewidth=0, zorder=2)
-    ax.fill_between(x, of["q25"], of["q75"], color=colour, alpha=0.85, linewidth=0, zorder=2)
+    ax.fill_between(x, of["q05"], of["q95"], color=ACCENT, alpha=0.3, linewidth=0, zorder=2)
+    ax.fill_between(x, of["q25"], of["q75"], color=ACCENT, alpha=0.85, linewidth=0, zorder=2)
     ax.plot(x, of["q50"], color=BLACK, linewidth=1.0, zorder=3)
     slots.axis(ax, shown)

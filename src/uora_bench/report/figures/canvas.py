@@ -1,4 +1,4 @@
-"""Everything that is matplotlib's and common to all figures: settings, panels, axes, legend, and the two formats."""
+"""Everything that is matplotlib's and common to all figures: settings, panels, axes, legend, and the formats."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import contextlib
 import io
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from uora_bench.errors import UserError
-from uora_bench.report.figure_spec import FigureSpec, RenderedFigure
+from uora_bench.report.figure_spec import FigureSpec
+from uora_bench.report.figures import style
 from uora_bench.report.figures.style import Look
 
 _LEGEND = 7  # points
 _SETTINGS = {
     "svg.fonttype": "none",  # text stays text
+    "pdf.fonttype": 42,
     "text.parse_math": False,  # a label is no formula, whatever signs it holds
     "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib; the whole list would stand at every text of an SVG
     "font.size": 8,
@@ -32,7 +34,7 @@ _SETTINGS = {
     "axes.linewidth": 0.7,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "grid.color": "#e4e4e4",
+    "grid.color": style.GRID,
     "grid.linewidth": 0.5,
     "hatch.linewidth": 0.7,
     "lines.linewidth": 1.2,
@@ -42,9 +44,13 @@ _SINGLE = 4.4
 
 
 _POSITIONS = re.compile(r'(?<= )(?:x|y|d|transform)="[^"]*"')
-_MARKS = re.compile(r"<g( clip-path=\"[^\"]*\")?>\n((?:<use [^>]*/>\n){2,})</g>")
-_STYLE = re.compile(r' style="[^"]*"')
-_DIGITS = re.compile(r"(\.\d\d)\d+")
+_DIGITS = re.compile(r"(\.\d)\d+")
+_TURNED = re.compile(r' transform="rotate\(-0 [^"]*"')
+_METADATA: dict[str, dict[str, Any]] = {
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    "png": {"Software": None},
+}
 
 
 def require() -> None:
@@ -67,44 +73,41 @@ def _settings(name: str) -> Iterator[None]:
         yield
 
 
-def render(spec: FigureSpec) -> RenderedFigure:
-    """Draw ``spec``. The same one gives the same bytes with one version of matplotlib.
+def render(spec: FigureSpec, formats: Sequence[str] = ("svg",)) -> dict[str, bytes]:
+    """The picture of ``spec`` in each of ``formats`` (svg, pdf, png), the same bytes with one version of matplotlib.
 
     Raises:
         UserError: where matplotlib is not installed.
     """
     require()
+    found = {}
     with _settings(spec.name):
         figure = spec.draw()
-        vector, pixels = io.BytesIO(), io.BytesIO()
-        figure.savefig(vector, format="svg", metadata={"Date": None, "Creator": None, "Title": spec.title})
-        figure.savefig(pixels, format="png", dpi=200, metadata={"Software": None})
-    svg = _tidy(vector.getvalue().decode("utf-8"))
-    return RenderedFigure(**vars(spec), svg=svg, png=_small(pixels.getvalue()))
+        for kind in formats:
+            written = io.BytesIO()
+            named = {"Title": spec.title, **({"Identifier": spec.digest} if kind == "svg" else {})}
+            figure.savefig(written, format=kind, dpi=200, metadata={**_METADATA[kind], **named})
+            found[kind] = written.getvalue()
+    if "svg" in found:
+        found["svg"] = _finished(found["svg"].decode("utf-8")).encode("utf-8")
+    return found
 
 
-def _tidy(svg: str) -> str:
-    """The same picture in half of the size: no blanks around lines, positions to 0.01 points, styles once."""
+def _finished(svg: str) -> str:
+    """``svg`` without what is not seen, with positions to 0.1 points, and with colours for a dark screen. Programs that
+    know no such rule show the light ones."""
     svg = "\n".join(line.strip() for line in svg.splitlines()) + "\n"
+    svg = _TURNED.sub("", svg)
     svg = _POSITIONS.sub(lambda found: _DIGITS.sub(r"\1", found[0]), svg)
-    return _MARKS.sub(_once, svg)
-
-
-def _once(found: re.Match[str]) -> str:
-    """A group of markers with their common style at the group instead of at each of them."""
-    styles = set(_STYLE.findall(found[2]))
-    return f"<g{found[1] or ''}{styles.pop()}>\n{_STYLE.sub('', found[2])}</g>" if len(styles) == 1 else found[0]
-
-
-def _small(png: bytes) -> bytes:
-    """The same picture with at most 256 colours, a third of the size."""
-    from PIL import Image
-
-    out = io.BytesIO()
-    with Image.open(io.BytesIO(png)) as image:
-        small = image.convert("RGB").quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-        small.save(out, format="PNG", optimize=True, dpi=(200, 200))
-    return out.getvalue()
+    used = [
+        f'[style*="{kind}: {light}"] {{{kind}: {dark} !important}}'
+        for light, dark in style.DARK.items()
+        for kind in ("fill", "stroke")
+        if f"{kind}: {light}" in svg
+    ]
+    text = f'text:not([style*="fill:"]) {{fill: {style.DARK[style.BLACK]}}}'
+    rules = "\n".join(["@media (prefers-color-scheme: dark) {", text, *used, "}"])
+    return svg.replace("<defs>\n", f"<style>{rules}</style>\n<defs>\n", 1)
 
 
 def panels(count: int, labels: Sequence[str], height: float = 2.3) -> tuple[Any, list[Any]]:
@@ -168,12 +171,6 @@ def legend(figure: Any, looks: Mapping[str, Look], more: Sequence[Any] = (), lin
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, handlelength=3.0 if lines else 1.5)
 
 
-def of_rows(looks: Mapping[str, Look], rows: Iterable[Mapping[str, Any]]) -> dict[str, Look]:
-    """The looks of the table's rows that are drawn."""
-    labels = {row["row"] for row in rows}
-    return {label: look for label, look in looks.items() if label in labels}
-
-
 def band(
     ax: Any, points: Sequence[Mapping[str, Any]], value: str, look: Look, size: float, alpha: float, **options: Any
 ) -> None:
@@ -188,10 +185,13 @@ def band(
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def score_axis(ax: Any, values: Sequence[float], higher_is_better: bool, label: str) -> None:
-    """The y axis of a score: logarithmic where it is a loss that spans more than a decade."""
+def score_axis(ax: Any, values: Sequence[float], higher_is_better: bool, label: str, ticks: int = 0) -> None:
+    """The y axis of a score: logarithmic where it is a loss that spans more than a decade. ``ticks``: as many at most,
+    0 for what fits."""
+    if ticks:
+        ax.locator_params(axis="y", nbins=ticks)
     if not higher_is_better:
-        label += "\n(lower is better)"
+        label = f"{label}\n(lower is better)" if label else ""
         if min(values) > 0 and max(values) > 10 * min(values):
             ax.set_yscale("log")
             plain_decades(ax.yaxis)
@@ -223,5 +223,5 @@ def short(value: float) -> str:
     """1500 as ``1.5k``, 2e7 as ``20M``."""
     for factor, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= factor:
-            return f"{value / factor:g}{unit}"
+            return f"{value / factor:.3g}{unit}"
     return f"{value:g}"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from uora_bench.report import aggregate, comparability
 from uora_bench.report.aggregate import Costs
 from uora_bench.report.figure_spec import FigureSpec
-from uora_bench.report.figures import facts, scatter, style
+from uora_bench.report.figures import facts, scatter
 from uora_bench.report.model import Block, Table
 
 
@@ -63,7 +63,7 @@ def _rows(table: Table, block: Block, kind: CostKind) -> facts.Rows:
             cost = kind.of(row.costs if average else aggregate.costs(ours.runs))
             if ours.value is not None and cost is not None:
                 points.append(
-                    {"panel": column.label, "row": row.label, "method": style.method_of(row), "metric": column.metric,
+                    {"panel": column.label, "row": row.label, "method": facts.methods_of(row), "metric": column.metric,
                      "split": column.split, "cost": cost, "score": ours.value, "std": ours.std, "n": ours.n,
                      "on_front": 0, "by_seed": ours.by_seed, "cell_ids": facts.ids(ours.runs)}
                 )  # fmt: skip
@@ -93,11 +93,7 @@ def _spec(table: Table, block: Block, kind: CostKind, rows: facts.Rows) -> Figur
         f"{table.spec.aggregate.capitalize()} over seeds{deviation}",
         facts.seeds(p["n"] for p in rows),
         *more[kind.name],
-        "Rows of one cost and like scores stand side by side; the CSV has the exact cost.",
+        "Numbers name the rows of the key; every point is where its numbers are, rings where they lie on each other.",
     ]
-
-    def draw() -> Any:
-        return scatter.draw(kind, panels, columns, style.looks(block))
-
     names = (f"pareto {kind.name}", f"score against {kind.words}")
-    return facts.figure_spec(table, block, names, caption, rows, draw)
+    return facts.figure_spec(table, block, names, caption, rows, lambda: scatter.draw(kind, panels, columns))

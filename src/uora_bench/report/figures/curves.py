@@ -9,7 +9,6 @@ from typing import Any
 from uora_bench.report.collect import Run
 from uora_bench.report.figure_spec import FigureSpec
 from uora_bench.report.figures import canvas, facts, style
-from uora_bench.report.figures.style import Look
 from uora_bench.report.model import Block, Table
 
 
@@ -24,7 +23,7 @@ def _rows(table: Table, block: Block) -> facts.Rows:
     for i, title in facts.by_task(table).values():
         own = [
             {
-                "panel": title, "row": row.label, "method": style.method_of(row), "metric": runs[0].metric.primary,
+                "panel": title, "row": row.label, "method": facts.methods_of(row), "metric": runs[0].metric.primary,
                 "split": "dev", "epoch": epoch, "score": middle(by_seed.values()), "min": min(by_seed.values()),
                 "max": max(by_seed.values()), "n": len(by_seed), "by_seed": by_seed, "cell_ids": facts.ids(runs),
             }
@@ -59,15 +58,18 @@ def _spec(table: Table, block: Block, rows: facts.Rows) -> FigureSpec:
         "and a band from the lowest to the highest." if max(counts) > 1 else "(no band: one seed).",
         facts.seeds(counts, "curve"),
         "No selection rule: all epochs are drawn.",
+        "Behind each row's panel, grey: the range of all rows." if len(facts.numbered(rows)) > style.MOST else "",
     ]
     kind = ("curves", "learning curves")
-    return facts.figure_spec(table, block, kind, caption, rows, lambda: _draw(rows, lower, style.looks(block)))
+    return facts.figure_spec(table, block, kind, caption, rows, lambda: _draw(rows, lower))
 
 
-def _draw(rows: facts.Rows, lower: set[str], looks: Mapping[str, Look]) -> Any:
-    panels = facts.grouped(rows, "panel")
-    drawn = canvas.of_rows(looks, rows)
-    figure, axes = canvas.panels(len(panels), list(drawn), 2.6)
+def _draw(rows: facts.Rows, lower: set[str]) -> Any:
+    panels, names = facts.grouped(rows, "panel"), facts.numbered(rows)
+    if len(names) > style.MOST:
+        return _multiples(panels, names, lower)
+    looks = {label: style.look(n - 1) for label, (n, _) in names.items()}
+    figure, axes = canvas.panels(len(panels), [name for _, name in names.values()], 2.6)
     for ax, (title, own) in zip(axes, panels.items(), strict=True):
         for label, points in facts.grouped(own, "row").items():
             canvas.band(ax, points, "score", looks[label], 3.6, 0.13, linewidth=1.1, zorder=2)
@@ -75,5 +77,38 @@ def _draw(rows: facts.Rows, lower: set[str], looks: Mapping[str, Look]) -> Any:
         canvas.score_axis(ax, values, title not in lower, f"{own[0]['metric']}, dev")
         ax.set_xlabel("epoch")
         ax.set_title(title)
-    canvas.legend(figure, drawn, lines=True)
+    canvas.legend(figure, {names[label][1]: look for label, look in looks.items()}, lines=True)
+    return figure
+
+
+def _multiples(panels: Mapping[str, facts.Rows], names: Mapping[str, tuple[int, str]], lower: set[str]) -> Any:
+    """A panel per row and task: tasks beside each other, of one task four rows beside each other."""
+    from matplotlib.figure import Figure
+
+    across = len(panels) if len(panels) > 1 else 4
+    places = [(label, title) for label in names for title in panels]
+    down = -(-len(places) // across)
+    figure = Figure(figsize=(canvas.WIDTH, 0.5 + 0.7 * down), layout="constrained")
+    grid: Any = figure.subplots(down, across, squeeze=False, sharex=True, sharey="col" if len(panels) > 1 else "all")
+    axes = list(grid.flat)
+    for spare in axes[len(places) :]:
+        spare.remove()
+    for at, (ax, (label, title)) in enumerate(zip(axes, places, strict=False)):
+        all_rows = facts.grouped(panels[title], "epoch")
+        ends = [(min(p["score"] for p in own), max(p["score"] for p in own)) for own in all_rows.values()]
+        ax.fill_between(list(all_rows), *zip(*ends, strict=True), color=style.GRID, linewidth=0, zorder=0)
+        own = facts.grouped(panels[title], "row").get(label, [])
+        if own:
+            canvas.band(ax, own, "score", style.look(0), 0.0, 0.25, linewidth=1.1, zorder=2)
+        canvas.score_axis(ax, [end for pair in ends for end in pair], title not in lower, "", 3)
+        ax.grid(visible=False)
+        ax.tick_params(bottom=at + across >= len(places))
+        text = names[label][1] if at % across == 0 or len(panels) == 1 else ""
+        ax.set_title(text, fontsize=6.5, pad=2)
+        if at < across and len(panels) > 1:
+            ax.annotate(title, (1, 1), xycoords="axes fraction", xytext=(0, 2), textcoords="offset points", ha="right",
+                        fontsize=6.5, fontweight="bold", va="bottom")  # fmt: skip
+    metrics = ", ".join(dict.fromkeys(own[0]["metric"].replace("_", " ") for own in panels.values()))
+    figure.supxlabel("epoch", fontsize=7)
+    figure.supylabel(f"{metrics}, dev{' (lower is better)' if lower else ''}", fontsize=7)
     return figure

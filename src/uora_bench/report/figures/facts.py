@@ -5,6 +5,7 @@ A figure is drawn from the rows of its CSV and nothing else: `grouped` takes the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -35,6 +36,32 @@ def grouped(rows: Iterable[Mapping[str, Any]], key: str) -> dict[Any, Rows]:
     for row in rows:
         found.setdefault(row[key], []).append(dict(row))
     return found
+
+
+def numbered(rows: Iterable[Mapping[str, Any]]) -> dict[str, tuple[int, str]]:
+    """Number and short name of every table row among ``rows``, by its label. Numbers tell two of one name apart."""
+    return {label: (n, short_name(label)) for n, label in enumerate(grouped(rows, "row"), start=1)}
+
+
+def short_name(label: str) -> str:
+    """``label`` without the groups of its keys, without the rest of long hashes, at most 32 letters."""
+    text = re.sub(r"\b(?:trainer|method|task|backbone)\.", "", label)
+    text = re.sub(r"\b([0-9a-f]{7})[0-9a-f]{5,}\b", r"\1…", text)
+    return text if len(text) <= 32 else f"{text[:31]}…"
+
+
+def method_of(run: Run) -> str:
+    """The method's name, as ``method=`` takes it."""
+    if run.recorded is not None:
+        return str(run.record.cell["method"]["name"])
+    told = [word.partition("=")[2] for word in run.overrides if word.startswith("method=")]
+    return str(run.row.get("method") or (told[-1] if told else "?"))
+
+
+def methods_of(row: Row) -> str:
+    """The method of a row; its label where its cells are of several."""
+    names = {method_of(run) for run in row.runs}
+    return names.pop() if len(names) == 1 else row.label
 
 
 def columns(table: Table) -> list[Score]:

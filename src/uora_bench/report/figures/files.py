@@ -1,8 +1,9 @@
-"""Which figures there are, and their files: `results/figures/<name>.svg`, `.png` and `.csv`."""
+"""Which figures there are, and their files: `results/figures/<name>.svg`, `.pdf` and `.csv`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from uora_bench.errors import UserError, nearest
@@ -11,7 +12,7 @@ from uora_bench.grid.table_spec import Rule
 from uora_bench.records.record import record_paths
 from uora_bench.report import collect, table, write
 from uora_bench.report.collect import Collection
-from uora_bench.report.figure_spec import FigureSpec, RenderedFigure
+from uora_bench.report.figure_spec import FigureSpec
 from uora_bench.report.figures import alpha, canvas, costs, curves, published, refreshes
 from uora_bench.report.kinds import RecordKind, owner
 from uora_bench.report.model import Table
@@ -19,39 +20,93 @@ from uora_bench.util import atomic
 from uora_bench.util.words import count
 
 _MODULES = (costs, curves, refreshes, alpha, published)
+FORMATS = ("svg", "pdf", "png")
 
 
 def figure_specs(table: Table, collection: Collection) -> list[FigureSpec]:
-    """What `rendered_figures` draws, without the pictures (and without matplotlib)."""
+    """Every figure that the records of one experiment allow, not drawn yet (and without matplotlib); one with nothing
+    to draw is left out."""
     if not any(run.status == "done" for run in collection.runs):
         return []
     return [spec for module in _MODULES for spec in module.figure_specs(table)]
 
 
-def rendered_figures(table: Table, collection: Collection) -> list[RenderedFigure]:
-    """Every figure that the records of one experiment allow; one with nothing to draw is left out.
+def drawn_figures(table: Table, collection: Collection, folder: Path) -> list[tuple[FigureSpec, str]]:
+    """The figures of one experiment with their SVG: the one in ``folder`` where it shows the same, else drawn.
 
     Raises:
         UserError: where matplotlib is not installed and there is something to draw.
     """
-    return [canvas.render(spec) for spec in figure_specs(table, collection)]
+    found = []
+    for spec in figure_specs(table, collection):
+        path = folder / f"{spec.name}.svg"
+        svg = path.read_bytes() if _shows(spec, path) else canvas.render(spec)["svg"]
+        found.append((spec, svg.decode("utf-8")))
+    return found
+
+
+def _shows(spec: FigureSpec, path: Path) -> bool:
+    """Whether the SVG there is the picture of ``spec``."""
+    return path.is_file() and f">{spec.digest}<" in path.read_text("utf-8")
 
 
 def command(
-    name: str | None, check: bool, results: Path, rule: Rule | None = None, kinds: Sequence[RecordKind] = ()
+    name: str | None,
+    check: bool,
+    results: Path,
+    rule: Rule | None = None,
+    kinds: Sequence[RecordKind] = (),
+    formats: Sequence[str] = ("svg", "pdf"),
+    force: bool = False,
 ) -> int:
-    """Write the figures of ``name`` or of all experiments with finished records, or (``check``) compare the CSV files
-    that lie there (the pictures depend on matplotlib's version) with what the records give. ``kinds``: of records other
-    than trained cells.
+    """Draw the figures of ``name`` or of all experiments with finished records that show something else than the files
+    there (``force``: all of them), or (``check``) say whether there are such. ``kinds``: of records other than trained
+    cells; ``formats``: some of `FORMATS` (an SVG there is always).
 
     Raises:
-        UserError: for an unknown experiment, without matplotlib, and for a difference that ``check`` found.
+        UserError: for an unknown experiment or format, without matplotlib, and for a difference that ``check`` found.
     """
+    for kind in formats:
+        if kind not in FORMATS:
+            raise UserError(f"no format '{kind}'{nearest(kind, FORMATS)}; there are {', '.join(FORMATS)}")
+    folder = results / "figures" if rule is None else results / "figures" / rule
+    found = _wanted(name, results, rule, kinds, folder, check)
+    current = [not force and _shows(spec, place / f"{spec.name}.svg") for place, spec in found]
+    if check:
+        files = {folder / f"{spec.name}.csv": spec.data for _, spec in found}
+        pictures = [path for place, spec in found for path in _there(spec, place)]
+        write.check({**files, **dict.fromkeys(pictures)}, "figures", alone=name is None)
+        old = [spec.name for (_, spec), same in zip(found, current, strict=True) if not same]
+        if old:
+            raise UserError(f"'{folder / old[0]}.svg' shows something else than the records; run `make figures`")
+        print(f"{count(len(found), 'figure')} in {folder}: all as the records give them")
+        return 0
+    every = write.every_name(results, rule, kinds)
+    if not found and not any(record_paths(results / "records" / one) for one in every):
+        raise write.nothing_recorded(results)
+    drawn = 0
+    for (place, spec), same in zip(found, current, strict=True):
+        paths = {place / f"{spec.name}.{kind}" for kind in ("svg", *formats)}
+        missing = sorted(path for path in (paths if same else paths | set(_there(spec, place)))
+                          if not (same and path.is_file()))  # fmt: skip
+        pictures_of = canvas.render(spec, [path.suffix[1:] for path in missing]) if missing else {}
+        for path in missing:
+            atomic.write_file(path, partial(_put, pictures_of[path.suffix[1:]]))
+            print(f"{path} ({path.stat().st_size:,} bytes)", flush=True)
+        atomic.write_text(place / f"{spec.name}.csv", spec.data)
+        drawn += bool(missing)
+    print(f"{count(len(found), 'figure')} in {folder}, {drawn} drawn, the others showed the same")
+    return 0
+
+
+def _wanted(
+    name: str | None, results: Path, rule: Rule | None, kinds: Sequence[RecordKind], folder: Path, check: bool
+) -> list[tuple[Path, FigureSpec]]:
+    """The figures of ``name``, or of all, with the folder of each; own experiments are not part of a ``check``."""
     every = write.every_name(results, rule, kinds)
     known = [*every, *write.TRIALS]
     if name is not None and name not in known:
         raise UserError(f"no experiment '{name}' with records{nearest(name, known)}")
-    folder = results / "figures" if rule is None else results / "figures" / rule
     found: list[tuple[Path, FigureSpec]] = []
     library = write.published_library()
     for experiment in [name] if name else every:
@@ -68,32 +123,13 @@ def command(
             found += [(place, spec) for spec in specs]
         elif name:
             raise UserError(f"'{name}' has no finished record in '{results / 'records'}'; run some of its cells first")
-    if check:
-        # the pictures are bytes of one version of matplotlib
-        expected = {folder / f"{spec.name}.{kind}": None for _, spec in found for kind in ("svg", "png")}
-        data = {folder / f"{spec.name}.csv": spec.data for _, spec in found}
-        write.check({**expected, **data}, "figures", alone=name is None)
-        print(f"{count(len(found), 'figure')} in {folder}: all as the records give them")
-        return 0
-    if not found and not any(record_paths(results / "records" / one) for one in every):
-        raise write.nothing_recorded(results)
-    if found:
-        canvas.require()
-    for place, spec in found:
-        for path in _write(canvas.render(spec), place):
-            print(f"{path} ({path.stat().st_size:,} bytes)", flush=True)
-    print(f"{count(len(found), 'figure')} in {folder}")
-    return 0
+    return found
 
 
-def _write(rendered: RenderedFigure, folder: Path) -> list[Path]:
-    """The three files of one figure, each there whole or not at all."""
+def _there(spec: FigureSpec, folder: Path) -> list[Path]:
+    """The pictures of ``spec`` in any format that are there."""
+    return [path for kind in FORMATS if (path := folder / f"{spec.name}.{kind}").is_file()]
 
-    def write_picture(path: Path) -> None:
-        path.write_bytes(rendered.png)
 
-    paths = [folder / f"{rendered.name}.{kind}" for kind in ("svg", "png", "csv")]
-    atomic.write_text(paths[0], rendered.svg)
-    atomic.write_file(paths[1], write_picture)
-    atomic.write_text(paths[2], rendered.data)
-    return paths
+def _put(content: bytes, path: Path) -> None:
+    path.write_bytes(content)

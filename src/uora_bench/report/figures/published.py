@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from uora_bench.report.figure_spec import FigureSpec
-from uora_bench.report.figures import canvas, facts, style
-from uora_bench.report.figures.style import GREY, Look
+from uora_bench.report.figures import canvas, facts
+from uora_bench.report.figures.style import ACCENT, WHITE
 from uora_bench.report.model import Block, Score, Table
 
 _HATCHED: dict[str, Any] = {"hatch": "////", "linestyle": (0, (3, 1.5))}
@@ -26,7 +26,7 @@ def _rows(table: Table, block: Block) -> facts.Rows:
             ours, theirs = entry.ours, entry.published
             if ours.value is None or theirs is None:
                 continue
-            named = {"panel": column.label, "row": row.label, "method": style.method_of(row)}
+            named = {"panel": column.label, "row": row.label, "method": facts.methods_of(row)}
             found += [
                 {**named, "whose": "ours", "value": ours.value, "std": ours.std, "n": ours.n, "source": None,
                  "by_seed": ours.by_seed, "cell_ids": facts.ids(ours.runs)},
@@ -58,10 +58,10 @@ def _spec(table: Table, block: Block, rows: facts.Rows) -> FigureSpec:
     ]
     columns = {column.label: column for column in facts.columns(table)}
     kind = ("published", "ours beside published")
-    return facts.figure_spec(table, block, kind, caption, rows, lambda: _draw(rows, columns, style.looks(block)))
+    return facts.figure_spec(table, block, kind, caption, rows, lambda: _draw(rows, columns))
 
 
-def _draw(rows: facts.Rows, columns: Mapping[str, Score], looks: Mapping[str, Look]) -> Any:
+def _draw(rows: facts.Rows, columns: Mapping[str, Score]) -> Any:
     from matplotlib.patches import Patch
     from matplotlib.ticker import FixedLocator, MaxNLocator
 
@@ -70,11 +70,12 @@ def _draw(rows: facts.Rows, columns: Mapping[str, Score], looks: Mapping[str, Lo
     for ax, (title, own) in zip(axes, panels.items(), strict=True):
         column, labels = columns[title], list(facts.grouped(own, "row"))
         for row in own:
-            colour, ours = looks[row["row"]].colour, row["whose"] == "ours"
-            fill = {"color": colour} if ours else {"color": "white", **_HATCHED}
+            ours = row["whose"] == "ours"
+            fill = {"color": ACCENT} if ours else {"color": WHITE, **_HATCHED}
             at = labels.index(row["row"]) + (-0.21 if ours else 0.21)
-            _bar(ax, at, row["value"], row["std"], column.decimals, edgecolor=colour, **fill)
-        ax.set_xticks(range(len(labels)), labels, rotation=30, ha="right")
+            _bar(ax, at, row["value"], row["std"], column.decimals, edgecolor=ACCENT, **fill)
+        names = [facts.short_name(label) for label in labels]
+        ax.set_xticks(range(len(labels)), names, rotation=30, ha="right")
         ax.tick_params(axis="x", length=0)
         ax.grid(visible=False, axis="x")
         ax.set_xlim(-0.6, len(labels) - 0.4)
@@ -88,8 +89,8 @@ def _draw(rows: facts.Rows, columns: Mapping[str, Score], looks: Mapping[str, Lo
         ax.set_ylabel(facts.axis(column) + lower)
         ax.set_title(title)
     handles = [
-        Patch(facecolor=GREY, edgecolor=GREY, label="ours"),
-        Patch(facecolor="white", edgecolor=GREY, label="published", **_HATCHED),
+        Patch(facecolor=ACCENT, edgecolor=ACCENT, label="ours"),
+        Patch(facecolor=WHITE, edgecolor=ACCENT, label="published", **_HATCHED),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
     return figure

@@ -82,14 +82,16 @@ def _spec(table: Table, block: Block, rows: facts.Rows) -> FigureSpec:
     ]
     kind = ("refreshes", "UORA's refreshes")
     titles = {task: title for task, (_, title) in facts.by_task(table).items()}
-    return facts.figure_spec(table, block, kind, caption, rows, lambda: _draw(rows, titles, style.looks(block)))
+    return facts.figure_spec(table, block, kind, caption, rows, lambda: _draw(rows, titles))
 
 
-def _draw(rows: facts.Rows, titles: Mapping[str, str], looks: Mapping[str, Look]) -> Any:
+def _draw(rows: facts.Rows, titles: Mapping[str, str]) -> Any:
     from matplotlib.figure import Figure
 
     tasks = facts.grouped(rows, "task")
-    drawn = canvas.of_rows(looks, rows)
+    names = facts.numbered(rows)
+    looks = {label: style.look(n - 1) for label, (n, _) in names.items()}
+    drawn = {names[label][1]: look for label, look in looks.items()}
     height = 1.9 * len(tasks) + canvas.legend_height(canvas.WIDTH, list(drawn))
     figure = Figure(figsize=(canvas.WIDTH, height), layout="constrained")
     axes = figure.subplots(len(tasks), 2, squeeze=False, width_ratios=(1, 2))

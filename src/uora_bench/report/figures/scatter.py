@@ -1,15 +1,18 @@
-"""Score against a cost: points with error bars, the Pareto front, and a cost axis that can show 0."""
+"""Score against a cost: numbered points with error bars, all where their numbers are, and the Pareto front."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any, Protocol
 
 from uora_bench.report.figures import canvas, facts
-from uora_bench.report.figures.style import DOTS, FRONT, GREY, Look
+from uora_bench.report.figures.style import ACCENT, BLACK, DOTS, FRONT, GREY
 from uora_bench.report.model import Score
 
-_APART, _ASIDE = 5.0, 5.0  # points between markers of one cost, and how far from it one is moved at most
+_REACHES = (4.5, 9.0, 13.0, 18.0)  # points between a point's middle and that of its number
+_SIDES = ((0.75, -0.75), (-0.75, 0.75), (0.75, 0.75), (-0.75, -0.75), (1, 0), (-1, 0), (0, 1), (0, -1))
 
 
 class Axis(Protocol):
@@ -23,19 +26,26 @@ class Axis(Protocol):
     def unit(self) -> float: ...
 
 
-def draw(kind: Axis, panels: Mapping[str, facts.Rows], columns: Mapping[str, Score], looks: Mapping[str, Look]) -> Any:
-    """The figure: a panel per column; ``looks`` is in the order of the legend."""
-    from matplotlib.lines import Line2D
-
-    drawn = canvas.of_rows(looks, [point for points in panels.values() for point in points])
-    figure, axes = canvas.panels(len(panels), [*drawn, "Pareto front"])
-    for ax, (title, points) in zip(axes, panels.items(), strict=True):
-        _panel(ax, kind, points, columns[title], looks)
-    canvas.legend(figure, drawn, [Line2D([], [], color=GREY, linewidth=1.0, linestyle=FRONT, label="Pareto front")])
+def draw(kind: Axis, panels: Mapping[str, facts.Rows], columns: Mapping[str, Score]) -> Any:
+    """The figure: a panel per column; a key below says which row has which number."""
+    numbers = facts.numbered(point for points in panels.values() for point in points)
+    key = [f"{n}  {name}" for n, name in numbers.values()]
+    figure, axes = canvas.panels(len(panels), [*key, "Pareto front"])
+    placed = [
+        (ax, points, _panel(ax, kind, points, columns[title]))
+        for ax, (title, points) in zip(axes, panels.items(), strict=True)
+    ]
+    handles = [canvas.line(text, linestyle="none") for text in key]
+    front = canvas.line("Pareto front", color=ACCENT, linewidth=1.0, linestyle=FRONT)
+    canvas.legend(figure, {}, [*handles, front])
+    figure.draw_without_rendering()  # where the points are is known when the layout is
+    for ax, points, at in placed:
+        _number(ax, at, points, [str(numbers[point["row"]][0]) for point in points])
     return figure
 
 
-def _panel(ax: Any, kind: Axis, points: facts.Rows, column: Score, looks: Mapping[str, Look]) -> None:
+def _panel(ax: Any, kind: Axis, points: facts.Rows, column: Score) -> list[float]:
+    """Draw ``points``; returns where they are on the axis of costs."""
     costs = [p["cost"] / kind.unit for p in points]
     positive = [cost for cost in costs if cost > 0]
     logarithmic = kind.name == "parameters" or (len(positive) == len(costs) and max(costs) > 10 * min(costs))
@@ -44,14 +54,16 @@ def _panel(ax: Any, kind: Axis, points: facts.Rows, column: Score, looks: Mappin
     ends = ax.get_xlim()
     steps = sorted((x, p["score"]) for x, p in zip(at, points, strict=True) if p["on_front"])
     x, y = [s[0] for s in steps] + [ends[1]], [s[1] for s in steps] + [steps[-1][1]]
-    ax.plot(x, y, drawstyle="steps-post", color=GREY, linewidth=1.0, linestyle=FRONT, zorder=1)
+    ax.plot(x, y, drawstyle="steps-post", color=ACCENT, linewidth=1.0, linestyle=FRONT, zorder=1)
     reach = [p["std"] or 0.0 for p in points]
-    for point, position, shift in zip(points, at, apart(at, [p["score"] for p in points], reach), strict=True):
-        ax.errorbar(
-            [position], [point["score"]], yerr=None if point["std"] is None else [point["std"]], linestyle="none",
-            elinewidth=0.8, capsize=1.6, capthick=0.8, zorder=3, transform=_shifted(ax, shift),
-            **looks[point["row"]].markers(),
-        )  # fmt: skip
+    for point, position in zip(points, at, strict=True):
+        colour = ACCENT if point["on_front"] else GREY
+        bar = None if point["std"] is None else [point["std"]]
+        ax.errorbar([position], [point["score"]], yerr=bar, linestyle="none", elinewidth=0.7, capsize=1.6, zorder=2,
+                    color=colour)  # fmt: skip
+        # rings: of two points at one place both are seen
+        face = ACCENT if point["on_front"] else "none"
+        ax.plot([position], [point["score"]], "o", ms=3.6, mfc=face, mec=colour, mew=0.9, zorder=3)
     ax.set_xlim(*ends)
     values = [p["score"] + s * r for p, r in zip(points, reach, strict=True) for s in (-1, 1)]
     pad = 0.08 * (max(values) - min(values)) or 1.0
@@ -60,30 +72,37 @@ def _panel(ax: Any, kind: Axis, points: facts.Rows, column: Score, looks: Mappin
         ax.set_ylim(min(values) - pad, max(values) + pad)
     ax.set_title(column.label)
     ax.set_xlabel(kind.axis)
+    return at
 
 
-def _shifted(ax: Any, points: float) -> Any:
-    from matplotlib.transforms import ScaledTranslation
+def _number(ax: Any, at: Sequence[float], points: facts.Rows, texts: Sequence[str]) -> None:
+    """The number of every point near it, where it hides no point and no other number and is nearest to its own; a thin
+    line leads from afar."""
+    scale = 72 / ax.figure.dpi
+    places = ax.transData.transform([(x, p["score"]) for x, p in zip(at, points, strict=True)]) * scale
+    low, high = (corner * scale for corner in ax.get_window_extent().get_points())
+    taken = [(x - 2.5, y - 2.5, x + 2.5, y + 2.5) for x, y in places]
+    best_first = sorted(zip(places.tolist(), at, points, texts, strict=True), key=lambda one: -one[2]["on_front"])
+    for (x, y), cost, point, text in best_first:
+        half, found = 1.9 * len(text), {}
+        for reach, (across, up) in product(_REACHES, _SIDES):
+            dx, dy = reach * across + half * ((across > 0) - (across < 0)), reach * up
+            box = (x + dx - half, y + dy - 3, x + dx + half, y + dy + 3)
+            outside = box[0] < low[0] or box[1] < low[1] or box[2] > high[0] or box[3] > high[1]
+            nearest = min(math.dist((x + dx, y + dy), other) for other in places)
+            hidden = sum(_cross(box, other) for other in taken)
+            found[reach, dx, dy] = (10 * outside + hidden + (nearest < math.hypot(dx, dy) - 0.1), reach, box)
+        reach, dx, dy = min(found, key=lambda one: found[one][:2])
+        taken.append(found[reach, dx, dy][2])
+        ax.annotate(
+            text, (cost, point["score"]), xytext=(dx, dy), textcoords="offset points", fontsize=5.5, ha="center",
+            va="center", color=BLACK if point["on_front"] else GREY, zorder=4,
+            arrowprops=None if reach == _REACHES[0] else {"arrowstyle": "-", "lw": 0.4, "color": GREY, "shrinkB": 2},
+        ).set_in_layout(False)  # fmt: skip
 
-    return ax.transData + ScaledTranslation(points / 72, 0, ax.figure.dpi_scale_trans)
 
-
-def apart(at: Sequence[float], scores: Sequence[float], reach: Sequence[float]) -> list[float]:
-    """How far, in points, each marker is moved to the side: those of one cost whose markers or error bars (``reach`` to
-    either side of the score) would lie on each other stand side by side."""
-    least = 0.02 * (max(scores) - min(scores))  # about half a marker
-    ends = [(score - max(r, least), score + max(r, least)) for score, r in zip(scores, reach, strict=True)]
-    shifts = [0.0] * len(at)
-    for value in set(at):
-        cluster: list[int] = []
-        top = -float("inf")
-        for i in sorted((i for i, other in enumerate(at) if other == value), key=lambda i: ends[i][0]):
-            cluster = [*cluster, i] if ends[i][0] <= top else [i]
-            top = max(top, ends[i][1])
-            step = min(_APART, 2 * _ASIDE / max(1, len(cluster) - 1))
-            for k, one in enumerate(sorted(cluster)):
-                shifts[one] = step * (k - (len(cluster) - 1) / 2)
-    return shifts
+def _cross(a: Sequence[float], b: Sequence[float]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def _linear(ax: Any, costs: Sequence[float]) -> float:

@@ -57,14 +57,6 @@ def orphans(collection: Collection, results: Path) -> list[Run]:
     return runs
 
 
-def method_of(run: Run) -> str:
-    """The method's name, as ``method=`` takes it."""
-    if run.recorded is not None:
-        return str(run.record.cell["method"]["name"])
-    told = [word.partition("=")[2] for word in run.overrides if word.startswith("method=")]
-    return str(run.row.get("method") or (told[-1] if told else "?"))
-
-
 def _cell(run: Run, experiment: str, orphan: bool) -> dict[str, Any]:
     record = run.record
     made = list(record.provenance.command)

@@ -19,6 +19,8 @@ function make(name, attributes, ...children) {
 const cell = (key) => (Object.hasOwn(DATA.cells, key) ? DATA.cells[key] : null);
 const numberOf = (name) => (Object.hasOwn(DATA.numbers, name) ? DATA.numbers[name] : null);
 
+const url = (kind, text) => `data:${kind};charset=utf-8,${encodeURIComponent(text)}`;
+
 const isObject = (v) => v !== null && typeof v === "object" && !Array.isArray(v);
 const isEmpty = (v) =>
   v === null || v === undefined || v === "" || (typeof v === "object" && Object.keys(v).length === 0);

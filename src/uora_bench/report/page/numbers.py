@@ -11,10 +11,13 @@ from typing import Any
 
 from uora_bench.report.boxes import COSTS, Line, lines
 from uora_bench.report.collect import Run
+from uora_bench.report.figures.facts import method_of
 from uora_bench.report.model import Entry, Row, Score, Table
 from uora_bench.report.notes import protocol_of
-from uora_bench.report.page.cells import Cells, method_of
+from uora_bench.report.page import pareto
+from uora_bench.report.page.cells import Cells
 from uora_bench.report.page.data import plain
+from uora_bench.report.page.pareto import Plot
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Heading:
     text: str
     title: str
     first: str  # the direction of the first click
-    cost: bool = False
+    kind: str = ""  # cost, average
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class BlockView:
     headings: tuple[Heading, ...]
     groups: tuple[Group, ...]
     published: bool  # whether some row has a published number
+    plot: Plot | None
 
 
 @dataclass
@@ -62,7 +66,8 @@ class Numbers:
         for n, block in enumerate(table.blocks):
             groups = tuple(self._group(table, block.label, row, f"{slug}/{n}.{m}") for m, row in enumerate(block.rows))
             published = any(row.has_published for row in block.rows)
-            found.append(BlockView(block.label, tuple(_headings(table)), groups, published))
+            plot = pareto.plot(table, block, [group.numbers for group in groups])
+            found.append(BlockView(block.label, tuple(_headings(table)), groups, published, plot))
         return found
 
     def _group(self, table: Table, block: str, row: Row, name: str) -> Group:
@@ -138,10 +143,12 @@ class Numbers:
 
 def _headings(table: Table) -> Iterable[Heading]:
     for cost in COSTS:
-        yield Heading(cost.name, cost.title, "ascending", True)
+        yield Heading(cost.short, f"{cost.name}: {cost.title}", "ascending", "cost")
     for column in table.shown:
         scale = "" if column.scale == 1 else f" × {column.scale:g}"
         better = "higher" if column.higher_is_better else "lower"
         title = f"{column.metric} on {column.split}{scale}, {better} is better"
-        title = "the mean over the columns" if column is table.average else title
-        yield Heading(column.label, title, "descending" if column.higher_is_better else "ascending")
+        average = column is table.average
+        title = "the mean over the columns" if average else title
+        first = "descending" if column.higher_is_better else "ascending"
+        yield Heading(column.label, title, first, "average" if average else "")

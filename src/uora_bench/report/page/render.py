@@ -18,8 +18,11 @@ from uora_bench.errors import UserError
 from uora_bench.grid.request import GridRequest
 from uora_bench.grid.table_spec import Rule
 from uora_bench.report import collect, explain, table
+from uora_bench.report import figures as figures_module
 from uora_bench.report.boxes import letters
 from uora_bench.report.collect import Collection, Run
+from uora_bench.report.figure_spec import FigureSpec
+from uora_bench.report.figures.facts import method_of
 from uora_bench.report.model import Table
 from uora_bench.report.notes import RULES
 from uora_bench.report.page import cells as cells_module
@@ -58,8 +61,7 @@ class Open:
 @dataclass(frozen=True)
 class Section:
     """One experiment. Pairs are keys of cells' pages and labels: ``unplaced``, finished cells of the grid that are in
-    no row, and ``orphans``, records of other settings in the same folder. ``figures``: with ``image`` and ``data`` as
-    data URLs."""
+    no row, and ``orphans``, records of other settings in the same folder."""
 
     slug: str
     table: Table
@@ -70,7 +72,7 @@ class Section:
     open_cells: dict[str, list[Open]]  # failed, missing
     unplaced: list[tuple[str, str]]
     orphans: list[tuple[str, str]]
-    figures: list[dict[str, str]]
+    figures: list[tuple[FigureSpec, str]]
 
     @property
     def methods(self) -> list[str]:
@@ -80,6 +82,43 @@ class Section:
     @property
     def notes(self) -> list[tuple[str, str]]:
         return [(letters(i), text) for i, text in enumerate(self.table.notes)]
+
+    @property
+    def warnings(self) -> list[str]:
+        """The lines about the table that nobody may miss: those in bold."""
+        return [line for line in self.table.about if line.startswith("**")]
+
+    @property
+    def compares(self) -> bool:
+        """Whether there is anything for the summary to show."""
+        return bool(self.verdicts) or any(block.plot is not None for block in self.blocks)
+
+    @property
+    def compared(self) -> str:
+        """``13 rows on 4 tasks, 99 of 129 cells done, 1 failed, beside VeRA, Table 2``."""
+        rows, tasks = len(self.table.rows), len({column.task for column in self.table.columns})
+        failed = len(self.open_cells["failed"])
+        parts = [
+            f"{rows} row{'s' * (rows > 1)} on {tasks} task{'s' * (tasks > 1)}",
+            f"{self.done} of {self.planned} cells done",
+            f"{failed} failed" if failed else "",
+            f"beside {self.table.paper}" if self.table.paper else "",
+        ]
+        return ", ".join(part for part in parts if part)
+
+    @property
+    def verdicts(self) -> list[tuple[str, list[tuple[str, list[str]]]]]:
+        """By comparison with a reference row: against what, and the rows of each verdict."""
+        found = []
+        for one in self.table.comparisons:
+            for sheet in one.sheets(self.table.spec.decimals):
+                if "verdict" in sheet.heading:
+                    at, of_verdict = sheet.heading.index("verdict"), dict[str, list[str]]()
+                    for row in sheet.rows:
+                        of_verdict.setdefault(row[at], []).append(row[0])
+                    against = f"{one.reference} ({one.block})" if one.block else one.reference
+                    found.append((against, list(of_verdict.items())))
+        return found
 
     @property
     def sheets(self) -> list[Sheet]:
@@ -102,8 +141,8 @@ def build(
             found.append((table.build(collection, library, rule), collection))
         except UserError as error:
             raise UserError(f"experiment '{name}': {error}") from None
-    # what has results comes first
-    found.sort(key=lambda pair: not any(run.status == "done" for run in pair[1].runs))
+    # what has most results comes first
+    found.sort(key=lambda pair: -sum(run.status == "done" for run in pair[1].runs))
     return assemble(found, results, figures, remark)
 
 
@@ -113,17 +152,29 @@ def assemble(found: Iterable[tuple[Table, Collection]], results: Path, figures: 
     known = cells_module.Cells()
     numbers = Numbers(known)
     sections: list[Section] = []
+    planned: list[tuple[Table, int]] = []
     for one, collection in found:
+        if not any(run.recorded is not None for run in collection.runs) and not collection.orphans:
+            planned.append((one, len(collection.runs)))
+            continue
         slug = _slug(one.name, {section.slug for section in sections})
-        sections.append(_section(slug, one, collection, numbers, results, _figures(one, collection) if figures else []))
+        drawn = figures_module.drawn_figures(one, collection, results / "figures") if figures else []
+        sections.append(_section(slug, one, collection, numbers, results, drawn))
+    pictures = {spec.name: {"svg": svg, "csv": spec.data} for section in sections for spec, svg in section.figures}
     data = {"cells": known.found, "numbers": numbers.ours, "published": data_module.plain(numbers.published)}
     data |= {"rules": RULES, "sections": {section.table.name: section.slug for section in sections}}
-    html = _html(sections, data, records=len(known.found), newest=known.newest, remark=remark)
-    return Page(html, len(known.found), sum(len(section.figures) for section in sections))
+    data["figures"] = pictures
+    html = _html(sections, data, planned=planned, records=len(known.found), newest=known.newest, remark=remark)
+    return Page(html, len(known.found), len(pictures))
 
 
 def _section(
-    slug: str, one: Table, collection: Collection, numbers: Numbers, results: Path, figures: list[dict[str, str]]
+    slug: str,
+    one: Table,
+    collection: Collection,
+    numbers: Numbers,
+    results: Path,
+    figures: list[tuple[FigureSpec, str]],
 ) -> Section:
     blocks = numbers.blocks(one, slug)
     rows = {id(run): row.label for row in one.rows for run in row.runs}
@@ -132,7 +183,7 @@ def _section(
     for run in collection.runs:
         key = numbers.cells.add(run, one.name)  # also those that are in no row
         if run.status != "done":
-            label = rows.get(id(run), cells_module.method_of(run))
+            label = rows.get(id(run), method_of(run))
             reason = run.reason or "nothing recorded yet"
             open_cells[run.status].append(Open(label, run.task, run.seed, reason, explain.command(run), key))
         elif id(run) not in rows and key is not None:
@@ -149,20 +200,6 @@ def _section(
 
 def _label(run: Run) -> str:
     return f"{run.record.label} ({run.status})"
-
-
-def _figures(one: Table, collection: Collection) -> list[dict[str, str]]:
-    from uora_bench.report.figures import rendered_figures
-
-    return [
-        {"title": d.title, "caption": d.caption, "name": d.name, "image": _url("image/svg+xml", d.svg),
-         "data": _url("text/csv", d.data)}
-        for d in rendered_figures(one, collection)
-    ]  # fmt: skip
-
-
-def _url(kind: str, text: str) -> str:
-    return f"data:{kind};base64,{base64.b64encode(text.encode('utf-8')).decode('ascii')}"
 
 
 def _slug(name: str, taken: set[str]) -> str:

@@ -5,7 +5,7 @@ const view = document.getElementById("view");
 const tip = document.getElementById("tip");
 const TITLE = document.title;
 let place_left = 0;  // where the report stood when a view was opened
-let opener = null;
+let opener = null;  // the number that was pressed
 
 function show() {
   hideTip();
@@ -20,12 +20,12 @@ function show() {
     view.hidden = true;
     report.hidden = false;
     document.title = TITLE;
-    if (!back) return;
     const target = location.hash.length > 1 && name !== null && document.getElementById(decodeURIComponent(location.hash.slice(1)));
     if (target) {
-      if (target.tagName === "DETAILS") target.open = true;
+      const fold = target.closest("details");
+      if (fold) fold.open = true;
       target.scrollIntoView();
-    } else {
+    } else if (back) {
       scrollTo(0, place_left);
       if (opener && opener.isConnected) opener.focus({ preventScroll: true });
       hideTip();
@@ -49,7 +49,7 @@ function show() {
 
 // the published number instead of ours, in a box of its own
 function paperOf(name) {
-  const button = [...report.querySelectorAll("[data-number]")].find((b) => b.dataset.number === name);
+  const button = [...report.querySelectorAll("td [data-number]")].find((b) => b.dataset.number === name);
   if (!button) return null;
   const index = [...button.closest("tr").children].indexOf(button.closest("td"));
   const row = button.closest("tbody").querySelector("tr.published");
@@ -90,22 +90,37 @@ for (const table of document.querySelectorAll("table.sortable"))
   for (const button of table.tHead.querySelectorAll("button"))
     button.addEventListener("click", () => sort(table, button.closest("th")));
 
-// ---- filters
+// ---- filters: words of the row or conditions on a column, methods, and which columns are there
+const plainName = (text) => text.toLowerCase().replace(/[\s↕↑↓]/g, "");
+const COMPARE = { "<": (a, b) => a < b, "<=": (a, b) => a <= b, ">": (a, b) => a > b, ">=": (a, b) => a >= b };
+
+// the cell of a line below heading `index`: the label spans the lines of its row
+const below = (line, index) => line.cells[line.cells[0].tagName === "TH" ? index : index - 1];
+
+function matches(body, word) {
+  const [, column, sign, limit] = word.match(/^(.+?)(<=|>=|<|>)(-?[\d.]+)$/) || [];
+  if (!column) return `${body.rows[0].cells[0].textContent} ${body.dataset.methods} ${body.dataset.words}`.toLowerCase().includes(word);
+  const headings = [...body.parentElement.tHead.rows[0].cells].map((h) => plainName(h.textContent));
+  const index = headings.findIndex((h) => h === column) + 1 || headings.findIndex((h) => h.startsWith(column)) + 1;
+  const value = index ? valueIn(body, index - 1) : null;
+  return typeof value === "number" && COMPARE[sign](value, Number(limit));
+}
+
 for (const form of document.querySelectorAll("form.filter")) {
-  const section = form.closest("section");
-  const bodies = [...section.querySelectorAll("table.sortable tbody")];
-  const texts = bodies.map((b) =>
-    `${b.rows[0].cells[0].textContent} ${b.dataset.methods} ${b.dataset.words}`.toLowerCase());
+  const tables = [...form.closest("section").querySelectorAll("table.sortable")];
+  const bodies = tables.flatMap((t) => [...t.tBodies]);
   const apply = () => {
-    const words = form.querySelector(".words").value.toLowerCase().split(/\s+/).filter(Boolean);
-    const methods = [...form.querySelectorAll("input:checked")].map((i) => i.value);
-    let shown = 0;
-    bodies.forEach((body, n) => {
-      const there = words.every((w) => texts[n].includes(w)) &&
-        (!methods.length || body.dataset.methods.split(" ").some((m) => methods.includes(m)));
-      body.hidden = !there;
-      shown += there;
-    });
+    const words = form.querySelector(".words").value.toLowerCase().replace(/\s*([<>]=?)\s*(?=-?[\d.])/g, "$1").split(/\s+/).filter(Boolean);
+    const methods = [...form.querySelectorAll(".methods :checked")].map((i) => i.value);
+    const left_out = [...form.querySelectorAll(".columns-shown input:not(:checked)")].map((i) => plainName(i.value));
+    for (const body of bodies)
+      body.hidden = !(words.every((w) => matches(body, w)) &&
+        (!methods.length || body.dataset.methods.split(" ").some((m) => methods.includes(m))));
+    for (const table of tables)
+      [...table.tHead.rows[0].cells].forEach((heading, n) => {
+        if (n) for (const line of table.rows) below(line, n).hidden = left_out.includes(plainName(heading.textContent));
+      });
+    const shown = bodies.filter((b) => !b.hidden).length;
     form.querySelector("output").textContent = shown === bodies.length ? "" : `${shown} of ${bodies.length} rows`;
   };
   form.hidden = false;
@@ -113,6 +128,13 @@ for (const form of document.querySelectorAll("form.filter")) {
   form.addEventListener("submit", (event) => event.preventDefault());
   apply();  // a browser may keep what was typed before a reload
 }
+
+// ---- figures are in the data of the page, where they take a fifth of the room
+for (const fold of document.querySelectorAll("details.figures"))
+  fold.addEventListener("toggle", () => {
+    for (const one of fold.querySelectorAll("[data-figure]:not([src])")) one.src = url("image/svg+xml", DATA.figures[one.dataset.figure].svg);
+    for (const one of fold.querySelectorAll("[data-csv]:not([href])")) one.href = url("text/csv", DATA.figures[one.dataset.csv].csv);
+  });
 
 // ---- where a number comes from
 let described = null;
@@ -155,10 +177,8 @@ for (const element of document.querySelectorAll("[data-number], [data-published]
   element.addEventListener("focus", () => { if (element.matches(":focus-visible")) showTip(element); });
   element.addEventListener("blur", hideTip);
   element.addEventListener("click", () => {
-    if (element.dataset.number) {
-      opener = element;
-      location.hash = address("number", element.dataset.number);
-    } else showTip(element);  // what a finger can do
+    if (element.dataset.number) opener = element;
+    else showTip(element);  // what a finger can do
   });
 }
 tip.addEventListener("pointerenter", () => clearTimeout(leaving));

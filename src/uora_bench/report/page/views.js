@@ -165,12 +165,21 @@ function epochTable(epochs) {
   return make("details", {}, make("summary", {}, `All ${rows.length} evaluations`), grid(keys, rows));
 }
 
+function costs(record) {
+  const { counts, bytes, seconds } = record;
+  const of = (group, kind, write) => Object.entries(group || {}).map(([k, v]) => [`${kind}: ${k.replace(/_/g, " ")}`, write(v)]);
+  return facts([...of(counts, "parameters", count), ...of(bytes, "bytes", size), ...of(seconds, "seconds", written),
+    ["examples per second", record.examples_per_second], ["tokens per second", record.tokens_per_second],
+    ["peak memory", record.peak_memory_bytes === null ? null : size(record.peak_memory_bytes)], ["peak memory is", record.peak_memory_kind],
+    ["restarts", record.restarts], ["merge error", record.merge_error]]);
+}
+
 function cellView(key, one) {
   const { record } = one;
-  const { provenance: known, counts, bytes, seconds: time } = record;
+  const { git } = record.provenance;
   const own = record.cell;
-  const rest = Object.entries(known).filter(([k]) => !["git", "versions", "hardware", "data", "command", "started", "finished"].includes(k));
   const section = (title, ...children) => make("section", {}, make("h2", {}, title), children);
+  const shown = ["scores", "sources", "counts", "bytes", "seconds", "reason", "label"];
   return [
     make("h1", { tabindex: -1 }, record.label || key),
     make("p", {}, "Cell ", make("code", {}, one.id), ` of ${one.experiment}`, one.row ? ` · row ${one.row}` : "",
@@ -179,31 +188,16 @@ function cellView(key, one) {
     record.reason ? make("p", { class: "remark" }, `Reason: ${record.reason}`) : null,
     section("Reproduce", command(one.command),
       one.made ? [make("p", {}, "The words it was made with:"), command(one.made)] : null,
-      make("p", { class: "faint" }, `Made at commit ${known.git && known.git.commit ? known.git.commit : "unknown"}`,
-        known.git && known.git.dirty ? " with uncommitted changes" : "", `; record results/records/${one.experiment}/${one.id}.json`)),
+      make("p", { class: "faint" }, `Made at commit ${git && git.commit ? git.commit : "unknown"}`,
+        git && git.dirty ? " with uncommitted changes" : "", `; record results/records/${one.experiment}/${one.id}.json`,
+        record.provenance.init_from ? ["; started from ", originLink(record.provenance.init_from)] : null)),
     isEmpty(record.scores) ? null : section("Scores under every rule", scoreTable(record)),
     (one.epochs.epoch || []).length ? section("Learning curve", learningCurve(one), epochTable(one.epochs)) : null,
-    make("div", { class: "columns" },
-      section("Costs", facts([
-        ["adapter parameters", counts && count(counts.adapter)], ["head parameters", counts && count(counts.head)], ["all parameters", counts && count(counts.total)],
-        ["adapter size", bytes && size(bytes.adapter_size)], ["adapter file", bytes && size(bytes.adapter_file)], ["head file", bytes && size(bytes.head_file)],
-        ["seconds: setup", time && time.setup], ["seconds: training", time && time.train], ["seconds: evaluation", time && time.eval], ["seconds: all", time && time.total],
-        ["examples per second", record.examples_per_second], ["tokens per second", record.tokens_per_second],
-        ["peak memory", record.peak_memory_bytes === null ? null : size(record.peak_memory_bytes)], ["peak memory is", record.peak_memory_kind],
-        ["precision", record.precision], ["processes", record.processes], ["micro batch size", record.micro_batch_size],
-        ["restarts", record.restarts], ["merge error", record.merge_error]])),
-      section("Where and when", facts([["git commit", commit(known.git)], ["hardware", known.hardware && tree(known.hardware)],
-        ["started", known.started], ["finished", known.finished], ["versions", known.versions && tree(known.versions)]])),
-      section("Data", facts([["splits", isEmpty(record.splits) ? null : tree(record.splits)], ["fingerprints", isEmpty(known.data) ? null : tree(known.data)]]))),
-    section("Recipe", facts([["name", (record.recipe || {}).name], ["status", (record.recipe || {}).status], ["note", (record.recipe || {}).note]]), recipeTable(record)),
-    isEmpty(record.method) ? null : section("The method's own report",
-      facts(Object.entries(record.method).filter(([, v]) => !isObject(v))),
-      Object.entries(record.method).filter(([, v]) => isObject(v)).map(([k, v]) => [make("h3", {}, k), tree(v)])),
-    section("All settings", ["method", "task", "backbone", "trainer"].map((part) =>
-      make("details", {}, make("summary", {}, `${part}${own[part] && own[part].name ? `: ${own[part].name}` : ""}`), tree(own[part] || {}))),
-      facts([["seed", own.seed], ["started from", known.init_from ? originLink(known.init_from) : own.init_from], ["weights", own.weights], ["metric", tree(record.metric || {})]])),
-    rest.length ? section("Further provenance", rest.map(([k, v]) =>
-      isObject(v) ? make("details", {}, make("summary", {}, k), tree(v)) : facts([[k, v]]))) : null,
+    section("Costs", costs(record)),
+    section("Recipe", recipeTable(record)),
+    section("The whole record", Object.entries(record).filter(([k, v]) => !shown.includes(k) && isObject(v) && !isEmpty(v))
+      .map(([k, v]) => make("details", {}, make("summary", {}, k), tree(v))),
+      facts(Object.entries(record).filter(([k, v]) => !shown.includes(k) && !isObject(v)))),
   ];
 }
 

@@ -18,10 +18,10 @@ from uora_bench.theory.report import histograms, maps
 from uora_bench.theory.report.model import at, name
 from uora_bench.theory.report.studies import Group, Study
 
-THEORY = Look("#0072B2", "o", SOLID)
-RELEASED = Look("#D55E00", "D", DASHED)
+THEORY = Look("#0072b2", "o", SOLID)
+RELEASED = Look("#d55e00", "D", DASHED)
 POINTS = Look(BLACK, "o", SOLID)
-SOURCE = Look("#009E73", "^", CHAIN)
+SOURCE = Look("#009e73", "^", CHAIN)
 MARK = Look(GREY, "o", DOTTED)
 _MARKS = 21  # simulated points drawn in a panel; the CSV has them all
 AXES = {
@@ -36,7 +36,7 @@ QUANTITIES = {
 _SPECIAL = {"corrected.optimal_alpha": "α*", "worst_alpha": "worst α"}
 _STARS = {
     "corrected.optimal_alpha": ("α* corrected", MARK),
-    "released.optimal_alpha": ("α* as released", Look("#D55E00", "o", DASHED)),
+    "released.optimal_alpha": ("α* as released", Look("#d55e00", "o", DASHED)),
 }
 
 

@@ -12,7 +12,7 @@ from uora_bench.report.figures.style import BLACK, DOTTED, GREY, SOLID, Look
 from uora_bench.theory.record import Histogram
 from uora_bench.theory.report.studies import Study
 
-CLASSES = {-1: ("class −1", "#0072B2"), 1: ("class +1", "#D55E00")}
+CLASSES = {-1: ("class −1", "#0072b2"), 1: ("class +1", "#d55e00")}
 GAUSSIAN = Look(BLACK, "o", SOLID)
 
 

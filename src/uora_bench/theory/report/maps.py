@@ -46,7 +46,7 @@ def _draw(study: Study, up: tuple[float, ...]) -> Any:
         right = group.results.x
         mesh = ax.pcolormesh(right, up, values, norm=norm, cmap="cividis", shading="nearest", rasterized=True)
         if any(v > 1 for row in values for v in row) and any(v < 1 for row in values for v in row):
-            ax.contour(right, up, values, levels=[1.0], colors="white", linewidths=1.2)
+            ax.contour(right, up, values, levels=[1.0], colors="#fefefe", linewidths=1.2)
         ax.set_xscale("log")
         ax.set_yscale("log")
         canvas.decades(ax.xaxis, right)

@@ -1,0 +1,162 @@
+"""One training step of a language model on the CPU (SmolLM2-135M's architecture, LoRA on q, k and v): the library's
+passes against `trainer.cpu_ops=auto`.
+
+The two take turns in one process, in a new order every round, on the same adapter and batch; a ratio is of their times
+in one round, printed as median and range, once of wall-clock and once of processor time, which other work on the
+machine disturbs less. Peak memory is measured apart, a process per case: model and two steps. Weights are random:
+nothing here depends on their values, and none is downloaded. `--out` keeps the result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+CASES = ("library", "auto")
+BACKBONE = "smollm2_135m"
+
+
+def make(case: str) -> Any:
+    """The model of a case, with its adapter."""
+    import torch
+    import transformers
+
+    from uora_bench.contract.models import backbone_config, make_method
+    from uora_bench.models.targets import find_targets
+    from uora_bench.training import cpu_ops
+
+    torch.manual_seed(0)
+    backbone = backbone_config(BACKBONE)
+    model: Any = transformers.AutoModelForCausalLM.from_config(
+        transformers.AutoConfig.for_model(**(backbone.architecture or {}))
+    )
+    targets = find_targets(model, backbone, ("q", "k", "v"))
+    make_method("lora", rank=8).inject(model, targets, torch.Generator().manual_seed(0))
+    if case == "auto":
+        cpu_ops.install(model)
+    return model.train()
+
+
+def batch(given: argparse.Namespace) -> dict[str, Any]:
+    """Tokens, the first ``prompt`` of every row without a target."""
+    import torch
+
+    ids = torch.randint(5, 49_000, (given.rows, given.tokens), generator=torch.Generator().manual_seed(0))
+    labels = ids.clone()
+    labels[:, : given.prompt] = -100
+    weight = torch.full((given.rows,), float(given.tokens - max(given.prompt, 1)))
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels, "weight": weight}
+
+
+def step(model: Any, inputs: dict[str, Any], precision: str) -> tuple[float, float, float]:
+    """Wall-clock and processor seconds of one forward and backward pass, and the mean loss."""
+    import torch
+
+    from uora_bench.tasks.causal import CausalLM
+
+    begun, worked = time.perf_counter(), time.process_time()
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+        losses = CausalLM._token_losses(model, inputs, 0.0)
+    loss = losses.sum() / inputs["weight"].sum()
+    loss.backward()
+    taken = time.perf_counter() - begun, time.process_time() - worked, float(loss.detach())
+    model.zero_grad(set_to_none=True)
+    return taken
+
+
+def times(given: argparse.Namespace) -> dict[str, Any]:
+    """Medians of both cases and of their ratio, after a round that does not count."""
+    models, inputs = {case: make(case) for case in CASES}, batch(given)
+    wall: dict[str, list[float]] = {case: [] for case in CASES}
+    work: dict[str, list[float]] = {case: [] for case in CASES}
+    losses, order = {}, random.Random(0)
+    for i in range(given.runs + 1):
+        for case in order.sample(CASES, len(CASES)):
+            seconds, processor, losses[case] = step(models[case], inputs, given.precision)
+            if i:
+                wall[case].append(seconds)
+                work[case].append(processor)
+    found: dict[str, Any] = {
+        case: {
+            "seconds": round(statistics.median(wall[case]), 3),
+            "processor_seconds": round(statistics.median(work[case]), 3),
+            "loss": losses[case],
+        }
+        for case in CASES
+    }
+    for name, taken in (("ratio", wall), ("processor_ratio", work)):
+        ratios = sorted(a / b for a, b in zip(taken["auto"], taken["library"], strict=True))
+        found[name] = {k: round(v, 3) for k, v in (
+            ("median", statistics.median(ratios)), ("least", ratios[0]), ("most", ratios[-1]),
+        )}  # fmt: skip
+    return found
+
+
+def memory(given: argparse.Namespace) -> int:
+    """Bytes that the model and two steps take beyond the libraries, in this process."""
+    from uora_bench.training import peak_memory
+
+    inputs = batch(given)
+    import transformers  # noqa: F401
+
+    import uora_bench.contract.models  # noqa: F401
+
+    peak_memory.reset_resident_peak()
+    before = peak_memory.resident_peak()
+    model = make(given.memory_of)
+    for _ in range(2):
+        step(model, inputs, given.precision)
+    return peak_memory.resident_peak() - before
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--rows", type=int, default=16)
+    parser.add_argument("--tokens", type=int, default=256)
+    parser.add_argument("--prompt", type=int, default=0, help="tokens of each row without a target")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="bfloat16")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--memory-of", choices=CASES, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    import torch
+
+    torch.set_num_threads(given.threads)
+    if given.memory_of:
+        print(memory(given))
+        return
+    found = times(given)
+    for case in CASES:
+        command = [sys.executable, __file__, *sys.argv[1:], "--memory-of", case]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        found[case]["peak_memory_bytes"] = int(done.stdout.split()[-1])
+    found["memory_ratio"] = round(found["auto"]["peak_memory_bytes"] / found["library"]["peak_memory_bytes"], 3)
+    from uora_bench.records import provenance
+
+    setting = {k: getattr(given, k) for k in ("runs", "rows", "tokens", "prompt", "threads", "precision")}
+    result = {"setting": {**setting, "backbone": BACKBONE}, **found, "provenance": provenance.collect()}
+    if given.out:
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+        given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    for case in CASES:
+        values = found[case]
+        print(
+            f"{case:<8} {values['seconds']:.2f} s, {values['processor_seconds']:.2f} s of processor time, "
+            f"{values['peak_memory_bytes'] / 1e9:.2f} GB, loss {values['loss']:.6f}"
+        )
+    print(
+        f"auto / library: {found['ratio']}, processor time {found['processor_ratio']}, memory {found['memory_ratio']}"
+    )
+
+
+if __name__ == "__main__":
+    main()

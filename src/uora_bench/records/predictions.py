@@ -1,0 +1,175 @@
+"""``<cell_id>.predictions.parquet`` beside a record: what was predicted for every item, and what is right.
+
+One row per epoch × split × item, for the epochs that the selection rules choose. Columns: ``split`` (its role),
+``epoch``, ``item`` (a hash of the row, `data.sources.row_ids`), ``prediction`` and ``reference`` as the metric is given
+them, so that every score can be computed again, and ``logits`` (float16, a list per item) where a prediction is the
+largest of them. The record holds the file's sha256 (`records.provenance.PredictionsFile`). No torch in here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from uora_bench.errors import UserError
+from uora_bench.records.provenance import PredictionsFile
+from uora_bench.records.record import CellRecord
+from uora_bench.util import atomic
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+SUFFIX = ".predictions.parquet"
+_LEVEL = 9  # of zstandard
+_LARGEST = 65504.0  # of float16
+
+
+@dataclass(frozen=True)
+class EpochPredictions:
+    """Of one split by the model of one epoch: ``item`` (n,) uint64, ``prediction`` and ``reference`` (n,) numbers or
+    texts (references of a text may be lists of texts), ``logits`` (n, classes) or None."""
+
+    split: str
+    epoch: int
+    item: np.ndarray
+    prediction: Any
+    reference: Any
+    logits: np.ndarray | None = None
+
+
+def predictions_path(folder: Path, cell_id: str) -> Path:
+    """The file of ``cell_id`` in ``folder`` (``results/records/<experiment>``)."""
+    return folder / f"{cell_id}{SUFFIX}"
+
+
+def write_predictions(path: Path, parts: Sequence[EpochPredictions], limit: int) -> PredictionsFile:
+    """Write ``parts`` atomically; a file of more than ``limit`` bytes without logits, or not at all. Returns what the
+    record is to say of it.
+
+    Raises:
+        UserError: for predictions of a type that the format does not know.
+        OSError: when the file system refuses.
+    """
+    data, left_out = _parquet(parts), None
+    if len(data) > limit and any(part.logits is not None for part in parts):
+        left_out = f"logits: with them the file has {_mb(len(data))}, more than {_mb(limit)} (predictions.max_mb)"
+        data = _parquet([replace(part, logits=None) for part in parts])
+    if len(data) > limit:
+        return PredictionsFile(left_out=f"the file has {_mb(len(data))}, more than {_mb(limit)} (predictions.max_mb)")
+    atomic.write_file(path, lambda temporary: _write(temporary, data))
+    return PredictionsFile(hashlib.sha256(data).hexdigest(), len(data), left_out)
+
+
+def read_predictions(record: CellRecord, folder: Path) -> list[EpochPredictions]:
+    """The predictions of ``record``, which lies in ``folder``; none where it says that there are none.
+
+    Raises:
+        UserError: for a file that is not there, or not the one that was written.
+    """
+    known = record.provenance.predictions
+    if known is None or known.sha256 is None:
+        return []
+    path = predictions_path(folder, record.cell_id)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"cannot read the predictions '{path}': {error.strerror}; copy them with the record, or run the cell again"
+        ) from None
+    if hashlib.sha256(data).hexdigest() != known.sha256:
+        raise UserError(f"'{path}' is not the file that its record was written with; copy both again")
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    # one column at a time in one thread: the files are small, and many
+    table = pq.read_table(pa.BufferReader(data), use_threads=False)
+    return _parts(table)
+
+
+def why_no_predictions(record: CellRecord) -> str:
+    """Why a record has no predictions; "" where it has."""
+    known = record.provenance.predictions
+    if known is None:
+        return "made before predictions were kept"
+    return "" if known.sha256 is not None else str(known.left_out)
+
+
+def _parquet(parts: Sequence[EpochPredictions]) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pa.concat_tables([_table(part) for part in parts])
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd", compression_level=_LEVEL)
+    except pa.ArrowException as error:
+        raise UserError(f"they are of a type that parquet does not know: {str(error).splitlines()[0][:200]}") from None
+    made: bytes = sink.getvalue().to_pybytes()
+    return made
+
+
+def _table(part: EpochPredictions) -> pa.Table:
+    import numpy as np
+    import pyarrow as pa
+
+    count = len(part.item)
+    columns = {
+        "split": pa.array([part.split] * count),
+        "epoch": pa.array(np.full(count, part.epoch, dtype=np.int32)),
+        "item": pa.array(part.item),
+        "prediction": _column(part.prediction),
+        "reference": _column(part.reference),
+    }
+    if part.logits is not None:
+        finite = np.isfinite(part.logits)
+        half = np.where(finite, np.clip(part.logits, -_LARGEST, _LARGEST), part.logits).astype(np.float16)
+        columns["logits"] = pa.FixedSizeListArray.from_arrays(pa.array(half.ravel()), half.shape[1])
+    return pa.table(columns)
+
+
+def _column(values: Any) -> pa.Array:
+    import numpy as np
+    import pyarrow as pa
+
+    plain = isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype != object
+    return pa.array(values if plain else list(values))
+
+
+def _parts(table: pa.Table) -> list[EpochPredictions]:
+    import numpy as np
+
+    splits, epochs = table["split"].to_pylist(), table["epoch"].to_pylist()
+    keys = list(zip(splits, epochs, strict=True))
+    found, start = [], 0
+    for split, epoch in dict.fromkeys(keys):
+        count = keys.count((split, epoch))
+        own = table.slice(start, count)
+        start += count
+        logits = None
+        if "logits" in table.column_names:
+            flat = own["logits"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+            logits = flat.reshape(count, -1).astype(np.float32)
+        columns = (own[name] for name in ("prediction", "reference"))
+        prediction, reference = (_values(column) for column in columns)
+        found.append(EpochPredictions(split, epoch, own["item"].to_numpy(), prediction, reference, logits))
+    return found
+
+
+def _values(column: pa.ChunkedArray) -> Any:
+    """Numbers as an array, everything else as a list."""
+    import pyarrow as pa
+
+    number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+    return column.to_numpy() if number else column.to_pylist()
+
+
+def _mb(size: int) -> str:
+    return f"{size / 1e6:.3g} MB"
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.write_bytes(data)

@@ -1,0 +1,174 @@
+"""A frozen language model of LLaMA's kind on a CPU: the passes of `cpu_functions` in the place of the library's.
+
+Of a step of SmolLM2-135M in bfloat16 autocast (16 × 256 tokens) the matrix products take a sixth of the time. The rest
+is casts of frozen weights, made anew in every pass, elementwise passes in float32, and logits of 49,152 words for every
+token, of which the loss needs one number. Here frozen weights are cast once and kept, norms, gates and attention are
+one function each, and the loss is taken from the last hidden states of the tokens that have a target.
+
+Models below `WORTH` parameters keep the library's passes: there is nothing to gain, and their numbers stay as they are.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers.models.llama import modeling_llama as llama
+
+from uora_bench.training.cpu_functions import gated_silu, rms_norm, rotary_attention, token_losses
+
+WORTH = 20_000_000  # parameters
+IGNORED = -100  # the label of a token without a target
+
+
+def install(model: Any) -> dict[str, str]:
+    """Put the passes into ``model`` if it is of the kind; returns what was changed, for the record.
+
+    Call it when the adapter is in place: what is trained, and what an adapter sits on, keeps the library's pass.
+    """
+    from torch.distributed.tensor import DTensor
+
+    parameters = list(model.parameters())
+    if type(model) is not llama.LlamaForCausalLM or sum(p.numel() for p in parameters) < WORTH:
+        return {}
+    if any(isinstance(p, DTensor) for p in parameters):  # cut over processes: nothing whole is to be kept
+        return {}
+    for module in model.modules():
+        own = _OWN.get(type(module))
+        if own is not None and not any(p.requires_grad for p in module.parameters(recurse=False)):
+            module.__class__ = own
+    changed = {"norms, gates, rotary attention": "one pass", "frozen weights": "cast once"}
+    # a forward that somebody has already put on the model (virtual tokens) is not gone around
+    if type(model.lm_head) is FrozenLinear and model.lm_head.bias is None and "forward" not in vars(model):
+        model.forward = types.MethodType(_with_losses(type(model).forward), model)
+        model.takes_targets = True
+        changed["cross-entropy"] = "chunks"
+    return changed
+
+
+class FrozenLinear(nn.Linear):
+    """``nn.Linear`` that keeps its weight in the dtype of autocast, made when it is first asked for, and again when the
+    weight is another tensor or was written to."""
+
+    _kept: tuple[Tensor, int, Tensor] | None = None
+
+    def cast_weight(self, dtype: torch.dtype) -> Tensor:
+        """The weight in ``dtype``."""
+        weight = self.weight.detach()
+        if weight.dtype == dtype:
+            return weight
+        kept = self._kept
+        if kept is not None:
+            # the source is held, so that no other tensor can come to lie in its place
+            source, version, cast = kept
+            if cast.dtype == dtype and source.is_set_to(weight) and version == self.weight._version:
+                return cast
+        cast = weight.to(dtype)
+        self._kept = (weight, self.weight._version, cast)
+        return cast
+
+    def forward(self, input: Tensor) -> Tensor:
+        dtype = _autocast(input)
+        if dtype is None or self.weight.requires_grad:
+            return super().forward(input)
+        return F.linear(input, self.cast_weight(dtype), self.bias)
+
+
+class Norm(llama.LlamaRMSNorm):
+    """``LlamaRMSNorm`` in one pass; under autocast the result is in the dtype that the maps after it round it to."""
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        if hidden_states.dtype != torch.float32 or self.weight.dtype != torch.float32 or self.weight.requires_grad:
+            y: Tensor = super().forward(hidden_states)
+            return y
+        return rms_norm(hidden_states, self.weight, self.variance_epsilon, _autocast(hidden_states) or torch.float32)
+
+
+class Gated(llama.LlamaMLP):
+    """``LlamaMLP`` that keeps the gate and what it lets through, and nothing between."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, up = self.gate_proj(x), self.up_proj(x)
+        inner = gated_silu(gate, up) if self.config.hidden_act == "silu" else self.act_fn(gate) * up
+        y: Tensor = self.down_proj(inner)
+        return y
+
+
+class Attention(llama.LlamaAttention):
+    """``LlamaAttention`` by way of `rotary_attention`, where there is no cache and no dropout."""
+
+    def forward(  # type: ignore[override]
+        self,
+        hidden_states: Tensor,
+        position_embeddings: tuple[Tensor, Tensor] | None = None,
+        attention_mask: Tensor | None = None,
+        past_key_values: Any = None,
+        **kwargs: Any,
+    ) -> tuple[Tensor, Tensor | None]:
+        drops = self.training and bool(self.attention_dropout)
+        mask = attention_mask
+        strange = mask is not None and (mask.dtype != torch.bool or mask.ndim != 4 or mask.shape[1] != 1)
+        wide = hidden_states.dtype not in (torch.float32, torch.bfloat16)
+        if past_key_values is not None or position_embeddings is None or drops or strange or wide:
+            found: tuple[Tensor, Tensor | None] = super().forward(
+                hidden_states, position_embeddings, attention_mask, past_key_values, **kwargs
+            )
+            return found
+        shape = hidden_states.shape[:-1]
+        q, k, v = (p(hidden_states).unflatten(-1, (-1, self.head_dim)) for p in (self.q_proj, self.k_proj, self.v_proj))
+        y = rotary_attention(q, k, v, *position_embeddings, mask, self.scaling)
+        return self.o_proj(y.reshape(*shape, -1)), None
+
+
+_OWN: dict[type, Any] = {
+    nn.Linear: FrozenLinear,
+    llama.LlamaRMSNorm: Norm,
+    llama.LlamaMLP: Gated,
+    llama.LlamaAttention: Attention,
+}
+
+
+def _with_losses(plain: Any) -> Any:
+    """``forward`` of the model, which gives token losses in the place of logits where ``targets`` are given."""
+
+    @functools.wraps(plain)
+    def forward(self: Any, *args: Any, targets: Tensor | None = None, smoothing: float = 0.0, **kwargs: Any) -> Any:
+        if targets is None:
+            return plain(self, *args, **kwargs)
+        mask = kwargs.get("attention_mask")
+        if mask is not None and _is_at_the_end(mask):
+            kwargs["attention_mask"] = None  # no token sees what comes after it, and padding has no target
+        hidden = self.model(*args, **kwargs).last_hidden_state[:, :-1]
+        labels = targets[:, 1:]
+        weight = self.lm_head.cast_weight(_autocast(hidden) or self.lm_head.weight.dtype)
+        if _is_empty(labels):
+            flat = hidden.flatten(0, 1).to(weight.dtype)
+            return token_losses(flat, weight, labels.flatten(), smoothing).view(labels.shape)
+        keep = labels != IGNORED
+        losses = torch.zeros(keep.shape, dtype=torch.float32, device=hidden.device)
+        losses[keep] = token_losses(hidden[keep].to(weight.dtype), weight, labels[keep], smoothing)
+        return losses
+
+    return forward
+
+
+def _autocast(x: Tensor) -> torch.dtype | None:
+    """The dtype of autocast where it is on."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+
+
+def _is_at_the_end(mask: Tensor) -> bool:
+    """Whether ``mask`` (rows, tokens) hides nothing but the ends of rows."""
+    return mask.ndim == 2 and (_is_empty(mask) or bool((mask[:, 1:] <= mask[:, :-1]).all()))
+
+
+def _is_empty(x: Tensor) -> bool:
+    """Whether ``x`` has a shape and no content: memory is foretold so, and every token then counts."""
+    from torch._subclasses.fake_tensor import FakeTensor
+
+    return isinstance(x, FakeTensor)
