@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from accelerate.state import AcceleratorState
 
 from tests.support.command_line import Result, environment, finish, only_record, start
 from uora_bench.cli.main import main
 from uora_bench.config import plugins
 from uora_bench.contract import skeletons
+from uora_bench.grid.expand import expand
 
 Run = Callable[..., Result]
 
@@ -86,9 +88,35 @@ def test_a_new_yaml_is_composed_described_and_trained(
     assert not (here / "results").exists()
 
 
+def test_a_new_experiment_is_the_grid_that_it_is_given(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["method=lora,uora", "seed=0,1", "task=tiny/nli", "lr=1e-2", "target_modules=[q,v],[k]", "data.root=x"]
+    assert main(["new", "experiment", "my_grid", *words]) == 2
+    assert "data.root is given to uora-bench sweep" in capsys.readouterr().err
+    assert main(["new", "experiment", "my_grid", *words[:-1]]) == 0
+    (made,) = here.rglob("*.yaml")
+    found = yaml.safe_load(made.read_text("utf-8"))
+    assert found["title"] == "lora, uora on tiny/nli"
+    assert found["axes"] == {
+        "method": ["lora", "uora"], "task": ["tiny/nli"], "seed": [0, 1], "method.target_modules": [["q", "v"], ["k"]],
+    }  # fmt: skip
+    assert found["set"] == {"trainer.lr_adapter": 0.01, "tracker": "none"}
+    assert "rows" not in found["table"], "a method has two"
+    grid = expand(["experiment=my_grid"])
+    assert [item.key for item in grid.items] == [item.key for item in expand([*words[:-1], "tracker=none"]).items]
+    assert len(grid.items) == 8
+    assert main(["new", "experiment", "other_grid", *words[:3]]) == 0
+    path = here / "uora_plugins/configs/experiment/other_grid.yaml"
+    assert [row["label"] for row in yaml.safe_load(path.read_text("utf-8"))["table"]["rows"]] == ["lora", "uora"]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        ("experiment mine method=lorra", "did you mean 'lora'"),
+        ("experiment mine task=tiny/nli backbone=tiny_vit", "no cell of this grid can be"),
+        ("experiment mine launcher=local", "launcher is given to uora-bench sweep"),
+        ("experiment mine experiment=quickstart", "experiment is given to uora-bench sweep"),
+        ("method mine method=lora", "new method takes no 'method=lora'"),
         ("method lora", "there is one already"),
         ("method lo_ra", "it would be taken for 'lora'"),
         ("method base", "the package has a module of that name"),

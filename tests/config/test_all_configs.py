@@ -59,11 +59,19 @@ def file(group: str, name: str) -> dict[str, Any]:
 
 
 def kind_of(task: str) -> str:
-    """The kind of backbone that a task wants: said in its file, or in the family's that it starts from."""
-    own = yaml.safe_load((CONFIGS / "task" / f"{task}.yaml").read_text("utf-8"))
-    parts = [d.removesuffix("@_here_") for d in own["defaults"] if str(d).endswith("@_here_")]
-    families = [yaml.safe_load((CONFIGS / f"{p.lstrip('/')}.yaml").read_text("utf-8")) for p in parts]
-    return next(c["kind"] for c in (own, *families) if "kind" in c)
+    """The kind of backbone that a task wants: said in its file, or in one that it starts from."""
+    (kind,) = kinds(CONFIGS / "task" / f"{task}.yaml")
+    return kind
+
+
+def kinds(path: Path) -> set[str]:
+    """``kind`` of a file; where it says none, of those that it starts from."""
+    own = yaml.safe_load(path.read_text("utf-8"))
+    if "kind" in own:
+        return {own["kind"]}
+    parts = [str(d).removesuffix("@_here_") for d in own.get("defaults", ()) if str(d).endswith("@_here_")]
+    files = [CONFIGS / f"{part.lstrip('/')}.yaml" for part in parts]
+    return {kind for one in files for kind in kinds(one)}
 
 
 KIND = {name: file("backbone", name)["kind"] for name in BACKBONES}
@@ -329,7 +337,7 @@ def test_the_page_on_backbones_names_every_one_with_its_recipes(root: Path) -> N
         own, row = file("backbone", backbone), rows[backbone]
         millions = plain_skeleton(backbone).num_parameters() / 1e6
         assert f"| {millions:,.1f}M |" in row, (backbone, millions)
-        assert own["id"] in row
+        assert (own["id"] or f"`make {own['converted_by']}`") in row
         assert f"| {', '.join(own['target_modules']['default'])} |" in row
         status = {n: file("recipe", n)["status"] for n in RECIPES if owners(n)[1] == backbone}
         listed = dict(re.findall(r"([a-z_]+) \((published|inferred|own)\)", row))
@@ -343,5 +351,6 @@ def test_every_backbone_says_all_that_a_user_may_set(name: str) -> None:
         "sha256",
         "fresh",
         "weights_seen",
+        "converted_by",
     }  # what a user may not set
-    assert set(file("backbone", name)) - {"sha256"} == said
+    assert set(file("backbone", name)) - {"sha256", "converted_by"} == said

@@ -264,16 +264,31 @@ def test_tied_lora_has_the_papers_ranks_and_counts() -> None:
     ranks = [int(r) for r in rows["ranks tried"].split(", ")]
     grids = {(item.cell.method.variant, item.cell.method.rank) for item in items if item.cell}
     variants = ("lora", "vera", *(f"tl{n}" for n in range(1, 7)))
-    assert grids == {(variant, rank) for variant in variants for rank in ranks}
-    counts = {v: count(cell_of(f"method=tied_lora backbone=llama2_7b task=instruct/alpaca method.variant={v}"))
-              for v in ("lora", "tl5", "tl6")}  # fmt: skip
+    assert grids == {(variant, rank) for variant in variants for rank in (2, 8, 32, 128)} | {("lora", 64)}
+    assert {rank for _, rank in grids} <= set(ranks)
+    words = "method=tied_lora backbone=llama2_7b task=qa/squad method.rank=8"
+    counts = {v: count(cell_of(f"{words} method.variant={v}")) for v in ("lora", "tl5", "tl6")}
+    share = counts["tl6"] / counts["lora"]
+    assert (share, f"{share:.1%}") == (pytest.approx(1 / 32 + 3 / 32 + 1 / 16384), "12.5%")
     printed = {r["method"]: r for r in table("tied_lora") if r["task"] == "parameter count"}
     assert counts["lora"] == float(printed["LoRA r=8"]["value"])
     assert as_printed(counts["lora"], "4.2M") == printed["LoRA r=8"]["trainable_params"]
     assert counts["tl5"] == float(printed["Tied-LoRA TL5 r=8"]["value"])
     assert str(counts["tl6"]) == printed["Tied-LoRA TL6 r=8"]["trainable_params"]
     for task in {r["task"].split()[0] for r in table("tied_lora")} - {"parameter"}:
-        assert task in note("tied_lora")  # trained there, no task here
+        assert task in note("tied_lora")
+
+
+def test_the_toolkits_defaults_are_a_recipe_of_their_own() -> None:
+    cell = cell_of("method=tied_lora task=qa/squad backbone=llama2_7b recipe=tied_lora/llama2_7b_toolkit")
+    assert "not the paper" in cell.recipe.note
+    trainer = cell.trainer
+    assert (trainer.lr_adapter, trainer.weight_decay_adapter, trainer.betas) == (1e-4, 0.01, (0.9, 0.98))
+    assert (trainer.lr_scheduler, trainer.warmup_steps, trainer.batch_size) == ("cosine", 50, 128)
+    assert (trainer.max_steps, trainer.patience_every, trainer.patience, trainer.max_grad_norm) == (20000, 200, 10, 1.0)
+    assert cell.method.gain == pytest.approx((2 / (32 + 4096)) ** 0.5, rel=1e-3)  # Xavier, normal
+    assert (cell.method.rank, cell.method.start, cell.method.dropout) == (32, "B", 0.0)
+    assert (cell.task.options.max_length, cell.task.options.loss_on_prompt) == (2048, False)
 
 
 def test_sources_of_a_published_row_are_the_recipes() -> None:

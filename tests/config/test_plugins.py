@@ -13,6 +13,8 @@ from uora_bench.config import plugins, registry
 from uora_bench.config.compose import compose
 from uora_bench.errors import UserError
 from uora_bench.grid.expand import expand
+from uora_bench.grid.launch import slurm
+from uora_bench.grid.request import read_request
 from uora_bench.methods import method_class
 
 METHOD = """
@@ -234,3 +236,30 @@ def test_an_installed_package_declares_its_folder(tmp_path: Path, monkeypatch: p
         assert compose(["method=mine"]).cell.plugins == {"theirs": found.sha256()}
     finally:
         plugins._active.cache_clear()
+
+
+def test_a_launcher_of_ones_own_sets_the_options_of_the_one_that_it_builds_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write(
+        tmp_path / "uora_plugins",
+        configs__launcher__our_cluster_dot_yaml="base: slurm\npartition: long\naccount: 12\nextra: {nice: 5}\n",
+        configs__launcher__two_cores_dot_yaml="base: local\ncores: 2\nretries: 0\n",
+        configs__launcher__none_dot_yaml="partition: long\n",
+    )
+    asked = read_request(["method=lora", "launcher=our_cluster", "launcher.gpus=2", "launcher.extra.hold=true"])
+    assert asked.launcher == "slurm"
+    options = slurm.read_options(asked.options)
+    assert (options.partition, options.account, options.gpus) == ("long", "12", 2)
+    assert options.extra == {"nice": 5, "hold": True}
+    asked = read_request(["launcher.retries=3", "launcher=two_cores", "method=lora"])  # the command line wins
+    assert (asked.launcher, asked.options["retries"]) == ("local", 3)
+    for name, said in (
+        ("two_core", "unknown launcher 'two_core'; did you mean 'two_cores'?"),
+        ("none", f"'{folder / 'configs/launcher/none.yaml'}' must say which launcher it sets options of: base: local"),
+    ):
+        assert main(["plan", "method=lora", f"launcher={name}"]) == 2
+        assert said in capsys.readouterr().err
+    write(folder, configs__launcher__two_cores_dot_yaml="base: local\nretires: 0\n")
+    assert main(["plan", "method=lora", "launcher=two_cores"]) == 2
+    assert "did you mean 'launcher.retries'" in capsys.readouterr().err

@@ -122,6 +122,35 @@ def test_pictures_become_parquet_with_their_types(hub: Hub, tmp_path: Path) -> N
     assert [picture["img"].getpixel((0, 0))[0] for picture in held] == [0, 1, 2, 3]
 
 
+def test_the_names_of_classes_come_along_and_codes_are_taken_by_them(hub: Hub, tmp_path: Path) -> None:
+    """A repository that has RTE's two classes in the other order: by code every label would be the other one."""
+    from datasets import ClassLabel, Dataset
+
+    from uora_bench.data.sources import Source
+    from uora_bench.tasks import create_task
+
+    names = ("not_entailment", "entailment")
+    made = Dataset.from_list(rows(8)).cast_column("label", ClassLabel(names=list(names)))
+    buffer = io.BytesIO()
+    made.to_parquet(buffer)
+    files = {f"rte/{split}-0.parquet": buffer.getvalue() for split in ("train", "validation")}
+    card = "---\nconfigs:\n- config_name: rte\n  data_files:\n" + "".join(
+        f"  - split: {split}\n    path: rte/{split}-*\n" for split in ("train", "validation")
+    )
+    hub.repositories.append(Repository("dataset", "test/other", {"README.md": f"{card}---\n".encode(), **files}))
+    given = [*words(hub, f"data.root={tmp_path}"), "task.source.hub.id=test/other", "task.source.hub.revision=main"]
+    assert main(given) == 0
+    entry = offline.Manifest.read(tmp_path).files["glue/rte/train.jsonl.gz"]
+    assert entry.classes == {"label": names}
+    task = create_task(compose(given).cell.task)
+    loaded = task.splits(Source(tmp_path))["train"]
+    assert loaded["label"][:] == [1 - row["label"] for row in rows(8)]
+    # of a file that is another one than was fetched the manifest says nothing
+    path = tmp_path / "glue" / "rte" / "train.jsonl.gz"
+    path.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows(9)).encode()))
+    assert task.splits(Source(tmp_path))["train"]["label"][:] == [row["label"] for row in rows(9)]
+
+
 def test_rows_without_a_card_are_found_by_the_files_names(hub: Hub, tmp_path: Path) -> None:
     made = [{"instruction": f"say {i}", "input": "", "output": str(i)} for i in range(30)]
     files = {"alpaca_data_cleaned.json": json.dumps(made).encode(), "README.md": b"nothing of use"}

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 import uora_bench
 from uora_bench.cli.main import main
@@ -31,7 +32,17 @@ SHORT = (
 
 @pytest.fixture
 def mine(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(BUNDLED, tmp_path / "mine"))
+    """The bundled model with a number changed: weights that no YAML names."""
+    folder = Path(shutil.copytree(BUNDLED, tmp_path / "mine"))
+    tensors = load_file(folder / "model.safetensors")
+    next(iter(tensors.values())).view(-1)[0] += 1
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    return folder
+
+
+def test_a_copy_of_the_bundled_weights_is_the_named_model(tmp_path: Path) -> None:
+    folder = shutil.copytree(BUNDLED, tmp_path / "copy")
+    assert cell_of(f"backbone.path={folder}").backbone.identity == cell_of().backbone.identity
 
 
 def test_a_secret_that_is_a_word_of_the_record_is_refused(

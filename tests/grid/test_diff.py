@@ -128,6 +128,10 @@ def test_a_running_cell_is_known_by_its_lock(place: Place) -> None:
     checkpoint.parent.mkdir(parents=True)
     checkpoint.touch()
     assert place.states()["lora 0"] == "todo goes on from its checkpoint"
+    checkpoint.rename(checkpoint.with_name("previous.pt"))  # killed between the two renames of a save
+    assert place.states()["lora 0"] == "todo goes on from its checkpoint"
+    checkpoint.with_name("previous.pt").unlink()
+    assert place.states()["lora 0"] == "todo"
 
 
 def test_what_a_cluster_holds_is_not_submitted_again(place: Place) -> None:

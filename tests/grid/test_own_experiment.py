@@ -10,7 +10,9 @@ import pytest
 
 from tests.support.records import finished_record
 from uora_bench.cli.main import main
+from uora_bench.config.cell import MetricSpec
 from uora_bench.grid.expand import expand
+from uora_bench.records.record import RuleScore
 
 TEXT = """
 name: my_grid
@@ -110,3 +112,27 @@ def test_a_label_is_text_to_whatever_shows_the_table(here: Path, capsys: pytest.
     assert len([line for line in shown.splitlines() if line.startswith("## ")]) == 1
     assert main(["tables", "experiment=./grid.yaml", "format=csv"]) == 0
     assert {row["row"][:2] for row in csv.DictReader(io.StringIO(capsys.readouterr().out))} == {"'=", "My"}
+
+
+def test_a_metric_that_the_data_decides_is_the_one_that_the_records_found(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["method=lora,uora", "task=text/local", "task.path=rows.csv", "backbone=tiny_roberta"]
+    assert main(["new", "experiment", "own_rows", *words, "seed=0,1"]) == 0
+    metric = MetricSpec("text/classes", "accuracy")
+    scored = RuleScore({"dev": {"accuracy": 0.25}, "test": {"accuracy": 0.75}}, 1, "")
+    scores = {rule: scored for rule in ("last", "best_dev")}
+    items = expand(["experiment=own_rows"]).items
+    for item in items[:-1]:  # the last is still to come
+        assert item.cell is not None
+        assert item.cell.task.metric.primary == "auto"
+        made = finished_record(item.cell, item.cell.cell_id("data"), "own_rows", metric=metric, scores=scores)
+        made.write(here / "results" / "records" / "own_rows")
+    capsys.readouterr()
+    assert main(["tables", "experiment=own_rows", "format=csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert {row["metric"] for row in rows} == {"accuracy"}, rows
+    assert main(["tables", "experiment=own_rows"]) == 0
+    assert "| 75.00 ± 0.00 (2) |" in capsys.readouterr().out
+    assert main(["explain", "own_rows", "lora", "text/local"]) == 0
+    assert "accuracy on test × 100" in capsys.readouterr().out

@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.paths import ROOT
+from uora_bench.cli.main import main
+from uora_bench.config import compose, plugins
+from uora_bench.errors import UserError
 from uora_bench.grid import model
-from uora_bench.grid.launch import snapshot
+from uora_bench.grid.launch import slurm, snapshot
 from uora_bench.records import provenance
 from uora_bench.util.version import __version__
 
@@ -152,3 +155,52 @@ def test_a_real_snapshot_runs_and_knows_its_commit(here: Path) -> None:
     # every configuration file of the checkout is in it
     names = {p.relative_to(ROOT / "configs") for p in (ROOT / "configs").rglob("*.yaml")}
     assert {p.relative_to(folder / "configs") for p in (folder / "configs").rglob("*.yaml")} == names
+
+
+def test_a_job_has_a_copy_of_the_plug_ins_and_is_the_same_cell(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two plug-ins in folders of one name, the second with a file beside its code; changed after the submission."""
+    named = here / "mine" / "uora_plugins"
+    for name, into in (("my_lora", "uora_plugins"), ("my_vera", str(named))):
+        assert main(["new", "method", name, f"into={into}"]) == 0
+    (named / "plugin.yaml").write_text("name: named\nversion: 2\n")
+    (named / "methods" / "scale.txt").write_text("1")
+    monkeypatch.setenv(plugins.VARIABLE, "mine/uora_plugins")
+    plan = make_plan("method=my_lora", runs="mine/uora_plugins/runs")  # what it writes is no part of a plug-in
+    cells = {name: compose.compose([f"method={name}"]).cell for name in ("my_lora", "my_vera")}
+    folder = snapshot.take(plan)
+    assert snapshot.take(plan) == folder
+    for path in (named, here / "uora_plugins"):
+        (path / "methods" / "helper.py").write_text("x = 1\n")
+    copies = snapshot.plugin_folders(folder).split(os.pathsep)
+    assert [str(Path(copy).relative_to(folder)) for copy in copies] == [f"plugins/{i}/uora_plugins" for i in (0, 1)]
+    assert (Path(copies[0]) / "methods" / "scale.txt").is_file()
+    assert not [path for copy in copies for path in Path(copy).iterdir() if path.name in ("tests", "runs")]
+    code = (
+        "from uora_bench.config import compose, plugins; "
+        "print([(p.name, p.version) for p in plugins.active()]); "
+        "print(*[compose.compose([f'method={n}']).cell.cell_id('data') for n in ('my_lora', 'my_vera')])"
+    )
+    lines = [*slurm._of_snapshot(folder), f"cd {folder}", f'exec {sys.executable} -c "{code}"']
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(["sh", "-ec", "\n".join(lines)], env=environment, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    names, ids = done.stdout.splitlines()
+    assert names == "[('named', '2'), ('uora_plugins', None)]"
+    assert ids.split() == [cell.cell_id("data") for cell in cells.values()]
+
+
+def test_a_plug_in_whose_copy_would_be_another_one_is_refused(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main(["new", "method", "my_lora", "into=."]) == 0
+    monkeypatch.setenv(plugins.VARIABLE, str(here))
+    assert snapshot.plugin_folders(snapshot.take(make_plan())).endswith(f"plugins/0/{here.name}")
+    (here / "results").mkdir()
+    (here / "results" / "notes.py").write_text("")
+    with pytest.raises(UserError, match=r"Python files of results\.dir or runs\.dir"):
+        snapshot.take(make_plan("seed=1"))
+
+
+def test_a_metric_of_a_file_is_found_from_everywhere(here: Path) -> None:
+    assert words_of(snapshot.absolute(make_plan("task.metric.name=./near.py")))["task.metric.name"] == str(
+        here / "near.py"
+    )
+    assert words_of(snapshot.absolute(make_plan("task.metric.name=near")))["task.metric.name"] == "near"

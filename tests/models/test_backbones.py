@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from accelerate import Accelerator
 
+from uora_bench.config import registry
 from uora_bench.config.cell import Cell
 from uora_bench.config.compose import compose
 from uora_bench.contract.models import make_method
@@ -29,7 +31,7 @@ from uora_bench.tasks import create_task, task_class
 from uora_bench.tasks.base import Encoded
 from uora_bench.training import trainer
 from uora_bench.training.checkpoint import Checkpoints
-from uora_bench.util import weights
+from uora_bench.util import package_folder, weights
 from uora_bench.util.signals import StopRequest
 
 
@@ -203,3 +205,20 @@ def test_a_half_precision_backbone_trains_in_float32(method_name: str, folder: P
     assert all(np.isfinite(e.train_loss) for e in history.epochs)
     assert {p.dtype for p in head.values()} == {torch.float32}
     assert all(not p.equal(before[name]) for name, p in head.items())
+
+
+def test_the_bundled_weights_are_those_that_their_configs_name(root: Path) -> None:
+    """Recomputed; `_origin` puts the hash into every record and refuses other weights under the name."""
+    named = {}
+    for name, path in registry.files("backbone").items():
+        values = yaml.safe_load(path.read_text("utf-8"))
+        if str(values.get("package")).startswith("uora_bench:"):
+            folder = package_folder.folder(values["package"])
+            assert values["sha256"] == weights.sha256_of(folder), f"{path}: raise revision, and name the new sha256"
+            named[name] = folder.name
+    assert set(named.values()) == {path.name for path in (root / "src/uora_bench/assets").iterdir() if path.is_dir()}
+    cell = compose(["method=lora", "task=tiny/nli"]).cell
+    place, told = backbones.locate(cell.backbone)
+    assert backbones._origin(cell.backbone, place, told)["weights_sha256"] == cell.backbone.sha256
+    with pytest.raises(UserError, match=r"has other weights \(sha256 2b0db586"):
+        backbones._origin(replace(cell.backbone, sha256="0" * 64), place, told)

@@ -393,3 +393,16 @@ def test_rows_with_too_long_a_prompt_are_a_footnote(bench: Bench) -> None:
     bench.record(words, 0.5, "loss", provenance={"too_long": {"train": 3, "dev": 1}})
     found = bench.table()
     assert "ours: rows with too long a prompt were left out: 3 of train, 1 of dev" in found.notes
+
+
+def test_rows_that_nobody_compared_with_the_set_they_are_called_are_said_above_the_table(bench: Bench) -> None:
+    bench.record("method=lora task=glue/rte seed=0", 0.5, provenance={"rows_from": "files+mirror", "command": []})
+    bench.record("method=lora task=glue/rte seed=1", 0.5, provenance={"rows_from": "mirror", "command": []})
+    bench.record("method=lora task=glue/mrpc seed=0", 0.5, provenance={"rows_from": "hub", "command": []})
+    said = [line for line in bench.table().about if "compared with no published checksum" in line]
+    assert said == [
+        "Data as named by whoever put the files there, compared with no published checksum: cells 1 of 2 on glue/rte."
+    ]
+    older = {"data_files": {"train.jsonl": "0" * 16}, "command": []}  # of before it was asked
+    bench.record("method=uora task=glue/mrpc seed=0", 0.5, provenance=older)
+    assert any(line.endswith("cells 1 of 2 on glue/rte, 1 of 2 on glue/mrpc.") for line in bench.table().about)

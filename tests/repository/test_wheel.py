@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import zipfile
@@ -10,34 +9,24 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.wheel import build_wheel, call, install_wheel
+
 pytestmark = pytest.mark.slow
 
 
-def call(*words: str, folder: Path, path: Path | None = None) -> subprocess.CompletedProcess[str]:
-    variables = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "UORA_DATA_DIR")}
-    variables |= {"HF_HUB_OFFLINE": "1"} | ({"PYTHONPATH": str(path)} if path else {})
-    done = subprocess.run(
-        [sys.executable, "-m", *words], cwd=folder, env=variables, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    return done
+def run(*words: str, folder: Path, site: Path) -> subprocess.CompletedProcess[str]:
+    """A Python module and its words, with the installed package."""
+    return call([sys.executable, "-m", *words], folder, site)
 
 
 @pytest.fixture(scope="module")
 def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    call("build", "--wheel", "--no-isolation", "--outdir", str(folder), str(root), folder=folder)
-    (path,) = folder.glob("*.whl")
-    return path
+    return build_wheel(root, tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
 def site(wheel: Path) -> Path:
-    folder = wheel.parent / "site"
-    call(
-        "pip", "install", "--no-deps", "--no-index", "--quiet", "--target", str(folder), str(wheel), folder=wheel.parent
-    )
-    return folder
+    return install_wheel(wheel, wheel.parent / "site")
 
 
 def test_the_wheel_carries_every_configuration_and_the_tiny_checkpoints(wheel: Path, root: Path) -> None:
@@ -69,27 +58,27 @@ def test_the_wheel_carries_every_configuration_and_the_tiny_checkpoints(wheel: P
 
 
 def test_help_and_a_dry_run_come_from_the_installed_wheel(site: Path, tmp_path: Path) -> None:
-    where = call("uora_bench", "--help", folder=tmp_path, path=site)
+    where = run("uora_bench", "--help", folder=tmp_path, site=site)
     assert "mt-bench judge" in where.stdout
-    assert "glue/rte" in call("uora_bench", "list", "tasks", folder=tmp_path, path=site).stdout
+    assert "glue/rte" in run("uora_bench", "list", "tasks", folder=tmp_path, site=site).stdout
     code = "import uora_bench.config.registry as r; print(r.configs_dir())"
     script = tmp_path / "where_are_they.py"
     script.write_text(code)
-    assert str(site) in call("where_are_they", folder=tmp_path, path=site).stdout
-    dry = call("uora_bench", "task=glue/rte", "dry_run=true", folder=tmp_path, path=site)
+    assert str(site) in run("where_are_they", folder=tmp_path, site=site).stdout
+    dry = run("uora_bench", "task=glue/rte", "dry_run=true", folder=tmp_path, site=site)
     assert "uora · glue/rte · roberta_base · seed 0" in dry.stdout
     assert "adapter 19,968" in dry.stdout
 
 
 def test_a_method_of_ones_own_is_written_and_checked_from_the_installed_wheel(site: Path, tmp_path: Path) -> None:
-    call("uora_bench", "new", "method", "my_lora", folder=tmp_path, path=site)
-    assert "36 ok, 1 left out" in call("uora_bench", "check", "my_lora", folder=tmp_path, path=site).stdout
+    run("uora_bench", "new", "method", "my_lora", folder=tmp_path, site=site)
+    assert "36 ok, 1 left out" in run("uora_bench", "check", "my_lora", folder=tmp_path, site=site).stdout
 
 
 def test_the_default_cell_runs_from_the_installed_wheel(site: Path, tmp_path: Path) -> None:
     words = ("tracker=none", "trainer.max_steps=2", "trainer.eval_batch_size=256")
-    done = call("uora_bench", *words, folder=tmp_path, path=site)
+    done = run("uora_bench", *words, folder=tmp_path, site=site)
     assert "uora · tiny/nli · tiny_roberta" in done.stdout
     assert len(list(tmp_path.glob("results/records/scratch/*.json"))) == 1
-    again = call("uora_bench", *words, folder=tmp_path, path=site)
+    again = run("uora_bench", *words, folder=tmp_path, site=site)
     assert again.stdout.startswith("already done")

@@ -207,6 +207,8 @@ def test_parts_in_random_order_are_disjoint(tmp_path: Path) -> None:
         ("commonsense/hellaswag", {"label": "4"}, "'4' in row 0 (from 0) is the number of none of its 4 choices"),
         ("commonsense/hellaswag", {"label": ""}, "row 0 (from 0) has no 'label'"),
         ("commonsense/hellaswag", {"endings": ["only"]}, "is none|the number of none"),
+        ("commonsense/hellaswag", {"endings": ["a", "", "b", "c"]}, "row 0 (from 0) has an empty choice among"),
+        ("commonsense/hellaswag", {"endings": ["a", "[step]", "b", "c"]}, "row 0 (from 0) has an empty choice among"),
         ("commonsense/hellaswag", {"endings": "a b"}, "column 'endings' must hold lists of texts"),
         ("commonsense/hellaswag", {"ctx_a": None}, "row 0 (from 0) has no 'ctx_a'"),
     ],

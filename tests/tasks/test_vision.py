@@ -128,29 +128,6 @@ def test_a_range_is_two_numbers_and_part_of_the_id_only_where_it_is_given() -> N
 # --- pictures that cannot be used, before training ----------------------------------------------------------------
 
 
-def test_all_pictures_are_decoded_once_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    decoded: list[int] = []
-    decode = images.decode
-    monkeypatch.setattr(images, "decode", lambda *given: decoded.append(1) or decode(*given))
-    whole = packed(picture(size=(200, 200)), "JPEG")
-    good = [packed(picture(i)) for i in range(3)]
-    rows = Dataset.from_dict({"img": good, "label": [0, 1, 2]})
-    cut = Dataset.from_dict({"img": [*good, whole[: len(whole) // 2]], "label": [0, 1, 2, 3]})
-    task_of().check_files({"train": rows, "dev": rows}, tmp_path / "known")
-    assert len(decoded) == 3
-    task_of().check_files({"train": rows}, tmp_path / "known")
-    assert len(decoded) == 3
-    for _ in range(2):  # a broken one is not remembered as a good one
-        with pytest.raises(
-            UserError, match=r"row 3 \(from 0, of 4\) cannot be decoded: image file is truncated"
-        ) as caught:
-            task_of().check_files({"train": rows, "dev": cut}, tmp_path / "known")
-        one_line(caught)
-    (kept,) = (tmp_path / "known").iterdir()
-    kept.write_text("{")
-    task_of().check_files({"train": rows}, tmp_path / "known")
-
-
 def test_twelve_bits_in_sixteen_are_not_taken_for_a_dark_picture(tmp_path: Path) -> None:
     rows = Dataset.from_dict({"img": [grey_file((STEPS * 16).astype(np.uint16))], "label": [0]})
     with pytest.raises(

@@ -69,11 +69,8 @@ def test_a_figure_runs_once_and_is_tabulated_and_drawn(run: Run, tmp_path: Path)
     assert "| published" not in shown.stdout, "the paper's numbers are of other settings"
     drawn = run("figures", "experiment=theory_mine", command=())
     assert drawn.returncode == 0, drawn.stderr
-    assert {p.suffix for p in (tmp_path / "results" / "figures" / "own").glob("theory_mine.*")} == {
-        ".svg",
-        ".pdf",
-        ".csv",
-    }
+    own = tmp_path / "results" / "figures" / "own"
+    assert {p.suffix for p in own.glob("theory_mine.*")} == {".svg", ".pdf", ".csv"}
     assert run("figures", "experiment=theory_mine", "check=true", command=()).returncode == 0
 
 

@@ -11,7 +11,8 @@ import torch
 from uora_bench.contract import harness as contract_harness
 from uora_bench.errors import UserError
 from uora_bench.execution.trackers import Tracker
-from uora_bench.training.checkpoint import LAST, PREVIOUS, Checkpoints
+from uora_bench.records.attempts import LAST, PREVIOUS
+from uora_bench.training.checkpoint import Checkpoints
 
 ID = "0" * 16  # of the harness
 

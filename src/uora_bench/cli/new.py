@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from uora_bench.cli import keys
 from uora_bench.cli.parser import Command, Given, Key
 from uora_bench.config import plugins
 from uora_bench.contract import skeletons
@@ -35,7 +36,7 @@ def _act(given: Given) -> int:
     if kind not in skeletons.KINDS:
         raise UserError(f"'{kind}' cannot be made here{nearest(kind, skeletons.KINDS)}")
     folder = Path(given.text("into") or plugins.HERE).expanduser()
-    written = skeletons.write_skeleton(kind, name, folder)
+    written = skeletons.write_skeleton(kind, name, folder, given.passed)
     found = any(plugin.folder == folder.resolve() for plugin in plugins.active())
     naming = "" if found else f" plugins={folder}"
     print("\n".join(["wrote", *(f"  {path}" for path in written), "next"]))
@@ -51,10 +52,16 @@ COMMAND = Command(
     words="method|task|backbone|experiment NAME",
     most=2,
     least=2,
+    passed=(*keys.CELL, keys.ANY),
     keys=(Key("into", "the plug-in it is written into", plugins.HERE, shown="<folder>"),),
     about=(
-        "Writes a skeleton that runs, with marks where to change it; a method comes with a recipe and a test. Nothing "
-        "is written over. ./uora_plugins is in use by itself; another folder is named with plugins=.",
+        "Writes a skeleton that runs, with marks where to change it; a method comes with a recipe and a test, an "
+        "experiment with the grid that it is given, as uora-bench sweep takes it. Nothing is written over. "
+        "./uora_plugins is in use by itself; another folder is named with plugins=.",
     ),
-    examples=("new method my_lora", "new task mine/reviews", "new experiment my_grid into=<folder>"),
+    examples=(
+        "new method my_lora",
+        "new task mine/reviews into=<folder>",
+        "new experiment my_grid method=lora,uora task=glue/rte",
+    ),
 )

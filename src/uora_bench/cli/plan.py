@@ -32,7 +32,7 @@ def passed(launcher: str) -> tuple[Key, ...]:
     """The keys that a grid takes, with ``launcher`` as the default of that key."""
     return (
         keys.EXPERIMENT,
-        Key("launcher", "what runs it", launcher, ("print", "local", "slurm")),
+        Key("launcher", "what runs it, or a file of yours", launcher, ("print", "local", "slurm")),
         Key("launcher.*", "an option of the launcher, e.g. launcher.minutes=60"),
         *keys.CELL,
         keys.TRACKER,

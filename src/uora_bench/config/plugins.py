@@ -31,6 +31,7 @@ HERE = "uora_plugins"  # the folder that needs no naming
 ENTRY_POINTS = "uora_bench.plugins"
 KINDS = ("methods", "tasks", "metrics")  # folders of Python files
 _PACKAGE = "uora_bench_plugins"  # what the packages of folders are below, once imported
+_SNAPSHOT = {"plan.json", "snapshot.json"}  # files of what `uora_bench.grid.launch.snapshot` writes
 _INFO = "plugin.yaml"  # optional: name and version
 
 
@@ -49,6 +50,11 @@ class Plugin:
     def configs(self) -> Path:
         return self.folder / "configs"
 
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder that somebody named, and no installed package."""
+        return self.package.startswith(f"{_PACKAGE}.")
+
     def file(self, kind: str, name: str) -> Path | None:
         """The Python file of ``name`` in the folder ``kind``, if the plug-in has it."""
         if not re.fullmatch(r"[A-Za-z_]\w*", name):
@@ -66,7 +72,7 @@ class Plugin:
         Raises:
             UserError: when the file cannot be imported.
         """
-        if self.package.startswith(f"{_PACKAGE}."):
+        if self.is_folder:
             for package, folder in ((_PACKAGE, None), (self.package, self.folder)):
                 if package not in sys.modules:
                     module = types.ModuleType(package)
@@ -182,8 +188,10 @@ def owner(kind: str, name: str) -> Plugin | None:
 
 
 def _sources(folder: Path) -> Iterator[Path]:
-    """All Python files below ``folder`` but its tests and what lies in hidden folders."""
+    """All Python files below ``folder`` but its tests, what lies in hidden folders, and copies that a grid made."""
     for place, folders, names in os.walk(folder):
+        if set(names) >= _SNAPSHOT:
+            folders.clear()
         left_out = ("tests",) if Path(place) == folder else ()
         folders[:] = [name for name in folders if not name.startswith((".", "__")) and name not in left_out]
         yield from (Path(place, name) for name in names if name.endswith(".py"))

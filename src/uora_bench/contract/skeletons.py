@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import keyword
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from uora_bench.config import registry
 from uora_bench.errors import UserError
@@ -15,6 +17,8 @@ from uora_bench.util import atomic
 
 TEMPLATES = Path(__file__).with_name("templates")
 KINDS = ("method", "task", "backbone", "experiment")
+# what belongs to the command that runs a grid
+_NOT_IN_A_GRID = ("experiment_name", "results.dir", "runs.dir", "data.root", "force", "dry_run", "init_from")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _VALUES = {"null", "none", "true", "false", "yes", "no", "on", "off", "nan", "inf"}  # not text, in YAML or to Hydra
 
@@ -42,21 +46,69 @@ def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def write_skeleton(kind: str, name: str, folder: Path) -> list[Path]:
+def _grid(overrides: Sequence[str]) -> dict[str, Any]:
+    """What the template of an experiment is filled with: its axes, and what is set in every cell, as YAML."""
+    from uora_bench.grid import expand, preset, request
+
+    axes: dict[str, list[Any]] = {"method": ["lora", "head_only"], "task": ["tiny/nli"], "seed": [0, 1, 2]}
+    fixed: dict[str, Any] = {} if overrides else {"trainer.epochs": 4}
+    given = request.read_request(list(overrides))
+    outside = [key for key in _NOT_IN_A_GRID if key in given.axes] + [f"launcher.{key}" for key in given.options]
+    outside += ["experiment"] if given.experiment is not None else []
+    outside += ["launcher"] if given.launcher != "print" else []
+    if outside:
+        raise UserError(f"{outside[0]} is given to uora-bench sweep, and no part of an experiment's file")
+    for key, values in given.axes.items():
+        found = [preset.read_value(key, value) for value in values]
+        found = [str(value) if isinstance(value, str) else value for value in found]
+        if key in axes or len(found) > 1:
+            axes[key] = found
+        else:
+            fixed[key] = found[0]
+    fixed.setdefault("tracker", "none")
+    words = [request.word(key, value) for key, value in fixed.items()]
+    words += [f"{key}={','.join(str(request.word('', value))[1:] for value in values)}" for key, values in axes.items()]
+    expand.expand(words)  # says what is wrong with it
+    methods, tasks = (", ".join(map(str, axes[key])) for key in ("method", "task"))
+    rows = [{"label": str(one), "when": {"method": one}} for one in axes["method"]]
+    return {
+        "axes": [(key, _flow(values)) for key, values in axes.items()],
+        "fixed": [(key, _flow(value)) for key, value in fixed.items()],
+        "about": _flow(f"{methods} on {tasks}"),
+        "columns": [_flow({"task": one, "label": str(one).removeprefix("glue/")}) for one in axes["task"]],
+        "rows": [_flow(row) for row in rows] if len(axes) == 3 else [],  # else a row is more than its method
+    }
+
+
+def _flow(value: Any) -> str:
+    """``value`` as YAML in one line."""
+    import yaml
+
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10_000, sort_keys=False)
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
+def write_skeleton(kind: str, name: str, folder: Path, overrides: Sequence[str] = ()) -> list[Path]:
     """Write the files of a new ``kind`` called ``name`` into the plug-in ``folder``; returns their paths.
 
+    ``overrides``: the grid of a new experiment, as `uora-bench sweep` takes it.
+
     Raises:
-        UserError: for a name that cannot be, or a file that is there already: then nothing is written.
+        UserError: for a name that cannot be, overrides that are no grid, or a file that is there already: then nothing
+            is written.
     """
     import jinja2
 
     check_name(kind, name)
+    if overrides and kind != "experiment":
+        raise UserError(f"new {kind} takes no '{overrides[0]}'; a grid is what new experiment NAME is given")
+    more = _grid(overrides) if kind == "experiment" else {}
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False)
     title = "".join(part.capitalize() for part in name.split("_"))
     texts: dict[Path, str] = {}
     for template in sorted((TEMPLATES / kind).rglob("*.j2")):
         inside = template.relative_to(TEMPLATES / kind).with_suffix("").as_posix()
-        filled = environment.from_string(template.read_text(encoding="utf-8")).render(name=name, title=title)
+        filled = environment.from_string(template.read_text(encoding="utf-8")).render(name=name, title=title, **more)
         texts[folder / inside.replace("NAME", name)] = filled
     for path in texts:
         if path.exists():

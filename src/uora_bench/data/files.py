@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,21 @@ def read_rows(path: Path) -> Dataset:
         return Dataset(table)
     except (pa.ArrowException, OSError, EOFError, ValueError) as error:
         raise UserError(f"cannot read '{path}': {hub.reason(error)}; {_remedy(path)}") from None
+
+
+def with_classes(rows: Dataset, classes: Mapping[str, Sequence[str]]) -> Dataset:
+    """``rows`` whose columns named in ``classes`` are codes of the classes that it names; the codes stay."""
+    import pyarrow as pa
+    from datasets import ClassLabel, Dataset
+
+    features = rows.features.copy()
+    for name in features.keys() & classes.keys():
+        if features[name].dtype == "int64":
+            features[name] = ClassLabel(names=list(classes[name]))
+    if features == rows.features:
+        return rows
+    table: pa.Table = rows.data.table
+    return Dataset(table.replace_schema_metadata(features.arrow_schema.metadata))
 
 
 def join_rows(parts: Sequence[Dataset], what: str) -> Dataset:

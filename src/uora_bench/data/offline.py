@@ -35,7 +35,8 @@ class Entry:
     """One file: its bytes, where it came from, and what needs it.
 
     ``repo`` is None for a file that was in the folder already; ``revisions`` are those that were asked for and turned
-    out to be ``commit``.
+    out to be ``commit``. ``classes``: of columns of class codes in JSON lines, which have no room for it, the names of
+    the classes by their codes.
     """
 
     size: int
@@ -45,6 +46,7 @@ class Entry:
     revisions: tuple[str, ...] = ()
     commit: str | None = None
     needed_by: tuple[str, ...] = ()
+    classes: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from uora_bench.config.data_source import IMAGE_FOLDER, DataSource
 from uora_bench.data import hub, image_folders, images, offline, own_rows
-from uora_bench.data.files import SUFFIXES, join_rows, read_rows
+from uora_bench.data.files import SUFFIXES, join_rows, read_rows, with_classes
 from uora_bench.errors import UserError, nearest
 from uora_bench.util.hashes import file_sha256
 from uora_bench.util.seeds import derive
@@ -87,7 +87,17 @@ class Source:
         if source.files is not None:
             return own_rows.read_split(source.files, split)
         path = self._file(source, split)
-        return self._from_hub(source, split) if path is None else read_rows(path)
+        return self._from_hub(source, split) if path is None else self._with_classes(read_rows(path), path)
+
+    def _with_classes(self, rows: Dataset, path: Path) -> Dataset:
+        """``rows`` of the file ``path`` with the names that the manifest has for their class codes, so that they are
+        taken by name as those of the Hub are."""
+        manifest = offline.Manifest.read(path.parents[2])
+        key = path.relative_to(manifest.root).as_posix()
+        entry = manifest.files.get(key)
+        if entry is None or manifest.wrong(key) is not None:  # other bytes: of others' rows the manifest knows nothing
+            return rows
+        return with_classes(rows, entry.classes)
 
     def _from_hub(self, source: DataSource, split: str) -> Dataset:
         what = f"{source.benchmark}/{source.dataset} split '{split}'"

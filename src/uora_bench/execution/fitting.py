@@ -13,9 +13,10 @@ from uora_bench.data import tokens
 from uora_bench.errors import UserError
 from uora_bench.execution import artifacts
 from uora_bench.execution.configuration import write_configuration
+from uora_bench.records.attempts import CHECKPOINTS
 from uora_bench.records.record import CellRecord, Counts, Timing, set_aside
 from uora_bench.records.selection import select_scores
-from uora_bench.training.checkpoint import FOLDER, Checkpoints
+from uora_bench.training.checkpoint import Checkpoints
 from uora_bench.training.kept import KeptPredictions
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
     peaks = {"setup": peak_memory.peak_memory()[0]}
     setup = time.perf_counter() - job.started
     folder = job.folder
-    checkpoints = Checkpoints(folder / FOLDER, job.cell_id)
+    checkpoints = Checkpoints(folder / CHECKPOINTS, job.cell_id)
     failed = True
     try:
         history = trainer.fit(cell, model, head, method, task, encoded, tracker, checkpoints, accelerator, stop)
@@ -173,7 +174,7 @@ def _begin(job: Job, main: bool, resolved: str, counts: Counts) -> Tracker:
         job.settings.experiment_name,
         facts,
         folder,
-        resumed=Checkpoints(folder / FOLDER, job.cell_id).some,
+        resumed=Checkpoints(folder / CHECKPOINTS, job.cell_id).some,
     )
     print(
         f"{cell.label} [{job.cell_id}]: recipe {cell.recipe.name} ({cell.recipe.status}), {resolved}, adapter "

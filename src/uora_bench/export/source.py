@@ -10,8 +10,9 @@ from uora_bench.config.cell import Cell, Settings
 from uora_bench.config.run_folders import cells_below, full_id
 from uora_bench.errors import UserError, nearest
 from uora_bench.execution.configuration import ADAPTER, CONFIGURATION, HEAD, Configuration, Native, read_configuration
+from uora_bench.records.attempts import CHECKPOINTS
 from uora_bench.records.record import CellRecord, find_record, record_path
-from uora_bench.training.checkpoint import BEST, FOLDER
+from uora_bench.training.checkpoint import BEST
 from uora_bench.util.inside import inside
 
 WEIGHTS = ("last", "best")
@@ -61,7 +62,7 @@ class Source:
             wanted = both
         else:
             # best.pt is there from the first epoch on, but what is best is known when the run has ended
-            wanted = both if weights == "last" else [*both, self.folder / FOLDER / BEST]
+            wanted = both if weights == "last" else [*both, self.folder / CHECKPOINTS / BEST]
         absent = [path for path in wanted if not path.is_file()]
         if absent and absent[0].name == BEST:
             raise UserError(f"'{self.folder}' lacks checkpoints/{BEST}; weights=last is there")

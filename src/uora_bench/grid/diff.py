@@ -154,7 +154,7 @@ class Comparison:
         why = self._outdated(planned, planned.cell)
         if why:
             return "stale", why, None
-        if lease is not None and (self.runs / lease.cell_id / "checkpoints" / "last.pt").is_file():
+        if lease is not None and attempts.has_checkpoint(self.runs / lease.cell_id / attempts.CHECKPOINTS):
             return "todo", "goes on from its checkpoint", None
         return "todo", "", None
 

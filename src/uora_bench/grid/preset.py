@@ -133,7 +133,7 @@ def values(key: str, given: Any) -> list[Any]:
             found.append(value)
     if not found:
         raise UserError(f"the axis '{key}' has no values")
-    return list(dict.fromkeys(found))
+    return [value for i, value in enumerate(found) if value not in found[:i]]  # a value may be a list
 
 
 def matches(row: dict[str, Any], when: dict[str, Any]) -> bool:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import RangeSweep
 
 _MOST = 10_000  # values of a range
-LAUNCHERS = ("print", "local", "slurm")
+_BASES = ("local", "slurm")
+LAUNCHERS = ("print", *_BASES)
 OWN = ("experiment", "launcher")
 # what is said once for a whole grid
 _ONE = ("experiment_name", "results.dir", "runs.dir", "data.root", "tracker", "force")
@@ -42,6 +43,7 @@ def read_request(words: list[str], launcher: str = "print") -> GridRequest:
     """
     experiment: str | None = None
     options: dict[str, Any] = {}
+    own: dict[str, Any] = {}  # of a launcher's file
     axes: dict[str, list[str]] = {}
     for word in synonyms.canonical_once(words):
         key, _, text = word.partition("=")
@@ -52,9 +54,7 @@ def read_request(words: list[str], launcher: str = "print") -> GridRequest:
                 preset.load_experiment(text)  # says what is wrong with it
                 experiment = text
             elif key == "launcher":
-                if text not in LAUNCHERS:
-                    raise UserError(f"unknown launcher '{text}'{nearest(text, LAUNCHERS)}")
-                launcher = text
+                launcher, own = _launcher(text)
             else:
                 options[key.removeprefix("launcher.")] = _option(key.removeprefix("launcher."), text)
             continue
@@ -65,7 +65,27 @@ def read_request(words: list[str], launcher: str = "print") -> GridRequest:
             raise UserError(f"a grid has one {key}, and {key}={','.join(values)} names {len(values)}; run one each")
         if key == "dry_run" and values != ["false"]:
             raise UserError("dry_run=true describes one cell; for a grid take uora-bench plan, which runs nothing")
-    return GridRequest(experiment, launcher, options, axes)
+    return GridRequest(experiment, launcher, {**own, **options}, axes)
+
+
+def _launcher(name: str) -> tuple[str, dict[str, Any]]:
+    """The built-in launcher that ``name`` means, and what a file of the user's own, which names it as ``base``, sets of
+    its options."""
+    if name in LAUNCHERS:
+        return name, {}
+    own = {one: path for one, path in registry.files("launcher").items() if one not in LAUNCHERS}
+    if name not in own:
+        raise UserError(f"unknown launcher '{name}'{nearest(name, (*LAUNCHERS, *own))}")
+    import yaml
+
+    try:
+        data = yaml.safe_load(own[name].read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"'{own[name]}' is not YAML: {' '.join(str(error).split())[:200]}") from None
+    base = data.pop("base", None) if isinstance(data, dict) else None
+    if base not in _BASES:
+        raise UserError(f"'{own[name]}' must say which launcher it sets options of: base: {' or base: '.join(_BASES)}")
+    return base, data
 
 
 def _axis(word: str) -> tuple[str, list[str]]:

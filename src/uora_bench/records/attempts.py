@@ -18,6 +18,8 @@ from uora_bench.util import atomic
 from uora_bench.util.launched import ITEM as ITEM  # environment: the key of the item that a cell is run for
 from uora_bench.util.schema import build, plain
 
+CHECKPOINTS = "checkpoints"  # in the run folder
+LAST, PREVIOUS = "last.pt", "previous.pt"  # the states to go on from
 PROCESSES = "UORA_PROCESSES"  # environment: how many processes a launcher means to have started for it
 
 
@@ -44,6 +46,11 @@ class Attempt:
     eval_batch_size: int | None = None
     launcher: str = "local"
     shared: bool = False
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether there is a state to go on from, good or not, among the checkpoints in ``folder``."""
+    return any((folder / name).is_file() for name in (LAST, PREVIOUS))
 
 
 def attempts_folder(runs: Path, experiment: str) -> Path:

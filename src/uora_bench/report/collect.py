@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from uora_bench.config import registry
+from uora_bench.config import metrics, registry
 from uora_bench.config.cell import MetricSpec
 from uora_bench.errors import UserError, nearest
 from uora_bench.grid import diff, expand, preset
@@ -107,9 +107,17 @@ def collect(request: GridRequest, results: Path) -> Collection:
 
 
 def with_record(run: Run, record: CellRecord, folder: Path) -> Run:
-    """``run`` with its record, and with the grades that lie beside it in ``folder``."""
-    graded = grades.graded(record, folder) if record.status == "done" else record
-    return replace(run, status=record.status, reason=record.reason or "", recorded=graded, cell_id=record.cell_id)
+    """``run`` with its record, and with the grades that lie beside it in ``folder``. A metric that the data decides is
+    the one that the record found."""
+    done = record.status == "done"
+    return replace(
+        run,
+        metric=record.metric if done and run.metric.name == metrics.AUTO else run.metric,
+        status=record.status,
+        reason=record.reason or "",
+        recorded=grades.graded(record, folder) if done else record,
+        cell_id=record.cell_id,
+    )
 
 
 def run_of(record: CellRecord, row: dict[str, Any], folder: Path) -> Run:

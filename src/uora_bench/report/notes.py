@@ -80,6 +80,7 @@ def about(table: Table, collection: Collection) -> tuple[str, ...]:
     named = [split if len(splits) == 1 else f"{split}: {', '.join(labels)}" for split, labels in splits.items()]
     lines.append(f"Scored on {'; '.join(named)}.")
     lines += _different_data(table)
+    lines += _unverified_data(table)
     done, planned = sum(p.ours.n for p in entries), sum(p.ours.planned for p in entries)
     lines.append(
         f"Ours: {table.spec.aggregate} ± sample standard deviation over seeds (number of seeds); {done} of {planned} "
@@ -169,6 +170,23 @@ def _different_data(table: Table) -> list[str]:
         if len(prints - {None}) > 1:
             lines.append(f"**{column.label}: its cells were scored on {len(prints)} different sets of rows.**")
     return lines
+
+
+def _unverified_data(table: Table) -> list[str]:
+    """A line about cells whose rows are from local files that nobody compared with the data set that they are called.
+    Records are older than ``rows_from``: then local files are known by their hashes alone."""
+    done = {run.record.cell_id: run for row in table.rows for run in row.runs if run.status == "done"}
+    local: dict[str, int] = {}
+    for run in done.values():
+        known = run.record.provenance
+        if "files" in (known.rows_from or "").split("+") or (known.rows_from is None and known.data_files):
+            local[run.task] = local.get(run.task, 0) + 1
+    if not local:
+        return []
+    of = ", ".join(
+        f"{count} of {sum(run.task == task for run in done.values())} on {task}" for task, count in local.items()
+    )
+    return [f"Data as named by whoever put the files there, compared with no published checksum: cells {of}."]
 
 
 def _split(role: str, task: str, runs: Sequence[Run]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from uora_bench.config.metrics import AUTO
 from uora_bench.errors import UserError, nearest
 from uora_bench.grid import preset
 from uora_bench.grid.table_spec import BlockSpec, Column, RowSpec, Rule, TableSpec
@@ -62,7 +63,9 @@ def build(collection: Collection, library: Library | None, rule: Rule | None = N
 
 
 def _columns(collection: Collection, spec: TableSpec, rule: Rule) -> tuple[Score, ...]:
-    first = {run.task: run for run in reversed(collection.runs)}
+    # of a metric that the data decides only a finished cell can tell
+    decided = sorted(collection.runs, key=lambda run: run.metric.name == AUTO)
+    first = {run.task: run for run in reversed(decided)}
     wanted = spec.columns or tuple(Column(task, task.removeprefix("glue/")) for task in collection.tasks)
     columns = []
     for column in wanted:

@@ -86,10 +86,10 @@ class Prompted(Templated):
         self.check_columns(rows, *config.columns, config.answer)
         for name in config.columns:
             self.check_texts(rows, name, empty=len(config.columns) > 1)
-        if not any(is_list(rows, name) for name in (config.answer,)):
-            self.check_texts(rows, config.answer)
-        else:
+        if is_list(rows, config.answer):
             self._check_lists(rows, config.answer)
+        else:
+            self.check_texts(rows, config.answer)
         if config.learn is not None:
             self.check_texts(rows, config.learn)
         if config.choices:
@@ -112,6 +112,11 @@ class Prompted(Templated):
         lists = is_list(rows, self.config.answer)
         return [[t.strip() for t in own if (t or "").strip()] if lists else [own.strip()] for own in found]
 
+    def choices(self, rows: Dataset) -> list[tuple[str, ...]]:
+        """The choices of each row, as they are: lm-evaluation-harness counts blanks too."""
+        named = self.config.choices
+        return [tuple(own) for own in rows[named]] if isinstance(named, str) else [named] * len(rows)
+
     def _right(self, rows: Dataset) -> list[int]:
         """The number of the right choice of each row."""
         numbers = []
@@ -121,6 +126,8 @@ class Prompted(Templated):
                 number = own.index(said) if said in own else -1
             elif said.isdecimal():
                 number = int(said)
+            if not all((text or "").strip() for text in own):
+                raise UserError(f"task={self.spec.name}: row {row} (from 0) has an empty choice among {list(own)}")
             if not 0 <= number < len(own) or len(own) < 2:
                 what = "the number of none" if self.config.answer_is == "number" else "none"
                 raise UserError(
@@ -136,7 +143,7 @@ class Prompted(Templated):
 
     def texts(self, rows: Dataset) -> tuple[list[str], list[str]]:
         if self.config.learn is not None:
-            learnt = rows[self.config.learn]
+            learnt = [text.strip() for text in rows[self.config.learn]]
         elif self.config.choices:
             learnt = [own[i] for own, i in zip(self.choices(rows), self._right(rows), strict=True)]
         else:

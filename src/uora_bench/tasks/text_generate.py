@@ -112,7 +112,7 @@ class TextGenerate(Templated):
     # --- tokens ---------------------------------------------------------------------------------------------------
 
     def texts(self, rows: Dataset) -> tuple[list[str], list[str]]:
-        return self.filled(rows), [self.config.target(answer) for answer in rows[self.config.answer]]
+        return self.filled(rows), [self.config.target(answer.strip()) for answer in rows[self.config.answer]]
 
     def encode(self, rows: Dataset, processor: Any, training: bool = False) -> Encoded:
         """Pairs to learn from; or, to be scored, each row's prompt with its answer, or with its choices."""

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from uora_bench.errors import UserError
+from uora_bench.records.attempts import LAST, PREVIOUS, has_checkpoint
 from uora_bench.util import atomic, sealed
 
-LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
-FOLDER = "checkpoints"  # in the run folder
+BEST = "best.pt"
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Checkpoints:
     @property
     def some(self) -> bool:
         """Whether there is a state to go on from, good or not."""
-        return any((self.folder / name).is_file() for name in (LAST, PREVIOUS))
+        return has_checkpoint(self.folder)
 
     def save_last(self, state: dict[str, Any]) -> None:
         """Write ``state`` (tensors and plain values) as ``last.pt``; the one that was there becomes ``previous.pt``."""

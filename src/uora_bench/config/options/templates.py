@@ -63,7 +63,7 @@ class TemplateOptions(CausalOptions):
         """``answer`` as it stands behind a prompt: after a blank, unless the template ends with one."""
         ends = self.pieces[-1]
         spaced = ends[1] is None and ends[0][-1:].isspace()
-        return answer.strip() if spaced else f" {answer.strip()}"
+        return answer if spaced else f" {answer}"
 
 
 @dataclass(frozen=True, kw_only=True)

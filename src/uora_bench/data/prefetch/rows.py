@@ -77,9 +77,13 @@ class Rows:
         repository = client.repository(source.hub.id, "dataset", source.hub.revision or "main")
         # called as the repository, and outside of hidden folders: the library looks at both
         folder = partial / self.partial / repository.commit / repository.id.rsplit("/", 1)[-1]
-        path = write_rows(_load(self, repository, client, folder), path)
+        rows = _load(self, repository, client, folder)
+        path = write_rows(rows, path)
         revisions = (source.hub.revision or "main",)
         entry = offline.entry_of(path, "dataset", repository.id, revisions, repository.commit)
+        if path.suffix != ".parquet":
+            names = {name: getattr(kind, "names", None) for name, kind in rows.features.items()}
+            entry = replace(entry, classes={name: tuple(known) for name, known in names.items() if known})
         shutil.rmtree(_arrow(folder), ignore_errors=True)
         name = path.relative_to(manifest.root).as_posix()
         manifest.files.pop(name, None)

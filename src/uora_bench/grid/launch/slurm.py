@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from uora_bench.config import plugins
 from uora_bench.errors import UserError
 from uora_bench.grid import slurm_queue
 from uora_bench.grid.launch import offline_runs, snapshot
@@ -192,7 +193,7 @@ def _submit_array(
         "signal_delay_s": options.signal_seconds,
         "dependency": "afterany:" + ":".join(needed) if needed else None,
         "wckey": None,
-        "setup": [*options.setup, _python_path(copy)],
+        "setup": [*options.setup, *_of_snapshot(copy)],
         "srun_args": [f"--cpus-per-task={cpus}"],  # srun does not take it from sbatch
         "additional_parameters": additional,
     }
@@ -222,8 +223,12 @@ def _outside_of_jobs() -> Iterator[None]:
         os.environ.update(hidden)
 
 
-def _python_path(copy: Path) -> str:
-    return f"export PYTHONPATH={shlex.quote(str(copy / 'src'))}${{PYTHONPATH:+:$PYTHONPATH}}"
+def _of_snapshot(copy: Path) -> list[str]:
+    """Shell lines: the package and the plug-ins are those of the snapshot."""
+    return [
+        f"export PYTHONPATH={shlex.quote(str(copy / 'src'))}${{PYTHONPATH:+:$PYTHONPATH}}",
+        f"export {plugins.VARIABLE}={shlex.quote(snapshot.plugin_folders(copy))}",
+    ]
 
 
 def _environment(options: SlurmOptions) -> dict[str, str]:

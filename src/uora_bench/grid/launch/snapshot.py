@@ -1,7 +1,9 @@
-"""What a cluster's jobs run: a copy of the package, its configs/ and the plan, made when they are submitted.
+"""What a cluster's jobs run: a copy of the package, its configs/, the plug-ins in use and the plan, made when they are
+submitted.
 
-``<runs_dir>/<experiment>/snapshots/<hash>/`` holds ``src/uora_bench``, ``configs``, ``plan.json`` (with absolute paths)
-and ``snapshot.json``. A job that starts a week later runs these files, whatever became of the checkout in between.
+``<runs_dir>/<experiment>/snapshots/<hash>/`` holds ``src/uora_bench``, ``configs``, ``plugins/<n>/<folder>``,
+``plan.json`` (with absolute paths) and ``snapshot.json``. Of plug-ins that are installed packages there is
+no copy. A job that starts a week later runs these files, whatever became of the checkout in between.
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from uora_bench.config import compose, registry
+from uora_bench.config import compose, plugins, registry
+from uora_bench.config.cell import MetricSpec
+from uora_bench.errors import UserError
 from uora_bench.grid import model
 from uora_bench.grid.model import Item, Plan
 from uora_bench.grid.request import word
@@ -22,7 +26,9 @@ from uora_bench.util.hashes import files_sha256
 from uora_bench.util.version import __version__
 
 FOLDER = "snapshots"
+PLUGINS = "plugins"
 PATHS = tuple(name.removesuffix("=") for name in provenance.PATHS)
+_METRIC = "task.metric.name"  # a name, or a file of the user's own
 _IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
 
 
@@ -37,6 +43,7 @@ def take(plan: Plan) -> Path:
     draft = place / f".{os.getpid()}.{secrets.token_hex(4)}.tmp"
     try:
         _copy(draft)
+        _copy_plugins(draft, (Path(plan.results_dir), Path(plan.runs_dir)))
         plan.write(draft / model.PLAN)
         digest = contents(draft)
         facts = {**provenance.git_state(), "version": __version__, "hash": digest}
@@ -65,6 +72,34 @@ def _copy(draft: Path) -> None:
 
     shutil.copytree(package, draft / "src" / package.name, ignore=ignored)
     shutil.copytree(configs, draft / "configs", ignore=_IGNORED)
+
+
+def _copy_plugins(draft: Path, left_out: tuple[Path, ...]) -> None:
+    """Copies of the folders in use, without their tests and what runs wrote (``left_out``).
+
+    Raises:
+        UserError: for a plug-in that would be another one without them.
+    """
+    for number, plugin in enumerate(one for one in plugins.active() if one.is_folder):
+        top = plugin.folder
+
+        def ignored(folder: str, names: list[str], top: Path = top) -> set[str]:
+            mine = {name for name in names if Path(folder, name).resolve() in left_out}
+            return _IGNORED(folder, names) | mine | ({"tests"} if Path(folder) == top else set())
+
+        copy = draft / PLUGINS / str(number) / plugin.folder.name
+        shutil.copytree(plugin.folder, copy, ignore=ignored)
+        if replace(plugin, folder=copy).sha256() != plugin.sha256():
+            raise UserError(
+                f"plug-in '{plugin.name}': Python files of results.dir or runs.dir in '{plugin.folder}' count as "
+                "its source; keep methods/, tasks/, metrics/ and configs/ in a folder of their own"
+            )
+
+
+def plugin_folders(snapshot: Path) -> str:
+    """The plug-ins of a snapshot, as `plugins.VARIABLE` names them."""
+    numbered = sorted((snapshot / PLUGINS).glob("*/*"), key=lambda path: int(path.parent.name))
+    return os.pathsep.join(str(path) for path in numbered)
 
 
 def contents(folder: Path) -> str:
@@ -99,14 +134,18 @@ def _absolute(item: Item, results: str, runs: str) -> Item:
     words = []
     for given in item.overrides:
         key, _, text = given.partition("=")
-        if key in PATHS:
+        value = compose.read_override(given).value() if key in PATHS or key == _METRIC else None
+        if key in PATHS or (isinstance(value, str) and MetricSpec(value, "").script is not None):
             set_here.pop(key, None)
-            value = compose.read_override(given).value()
             value = value if value is None or isinstance(value, str) else text  # a folder 2024 is no number
-            given = word(key, value if value is None or _is_name(key, value) else str(Path(value).absolute()))
+            given = word(key, value if value is None or _is_name(key, value) else _whole(value))
         words.append(given)
-    words += [word(key, str(Path(value).absolute())) for key, value in set_here.items()]
+    words += [word(key, _whole(value)) for key, value in set_here.items()]
     return replace(item, overrides=tuple(words))
+
+
+def _whole(path: str) -> str:
+    return str(Path(path).expanduser().absolute())
 
 
 def _is_name(key: str, value: str) -> bool:

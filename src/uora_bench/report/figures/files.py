@@ -81,8 +81,7 @@ def command(
             raise UserError(f"'{folder / old[0]}.svg' shows something else than the records; run `make figures`")
         print(f"{count(len(found), 'figure')} in {folder}: all as the records give them")
         return 0
-    every = write.every_name(results, rule, kinds)
-    if not found and not any(record_paths(results / "records" / one) for one in every):
+    if not found and not any(record_paths(results / "records" / one) for one in write.every_name(results, rule, kinds)):
         raise write.nothing_recorded(results)
     drawn = 0
     for (place, spec), same in zip(found, current, strict=True):
