@@ -7,6 +7,8 @@ from tests.support.records import finished_record
 from uora_bench.grid import expand
 from uora_bench.grid.request import GridRequest
 from uora_bench.records.record import Counts, EpochScores, RuleScore, Timing
+from uora_bench.report import collect, table
+from uora_bench.report.figures import files
 
 TARGETS = [f"layer.{i}.attention.{m}.{m[0]}" for m in ("query", "value") for i in (0, 10, 2)]
 QUANTILES = ("q05", "q25", "q50", "q75", "q95")
@@ -53,3 +55,14 @@ def made_up(results, experiment, keep, change=lambda values: None):
         change(values)
         record = finished_record(cell, f"{number:016x}", experiment, **values)  # an id is sixteen hexadecimal digits
         record.write(results / "records" / experiment)
+
+
+def built(results, experiment="minilm_glue", library=None):
+    """The table and the cells of ``experiment``."""
+    collection = collect.collect(GridRequest(experiment, "print"), results)
+    return table.build(collection, library), collection
+
+
+def sketched(results, experiment="minilm_glue", library=None):
+    """Its figures by name, not drawn yet."""
+    return {spec.name: spec for spec in files.figure_specs(*built(results, experiment, library))}
