@@ -25,6 +25,7 @@ def worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tiny models count as large ones, and a few tokens as many."""
     monkeypatch.setattr(cpu_llama, "WORTH", 0)
     monkeypatch.setattr(cpu_functions, "CHUNK", 5)
+    monkeypatch.setattr(cpu_functions, "PART", 24)  # two rows of a batch
 
 
 def make(own: bool, tied: bool = True, method: str = "lora", **settings: Any) -> nn.Module:
@@ -174,6 +175,12 @@ def test_a_kept_weight_follows_the_weight_it_was_made_of() -> None:
     assert torch.equal(now(), before)
     linear.weight.mul_(2)
     assert torch.equal(now(), F.linear(x.bfloat16(), first.bfloat16()))
+    linear.weight.data = first
+    with torch.inference_mode():  # kept by an evaluation, used by training
+        now()
+    with torch.autocast("cpu", torch.bfloat16):
+        linear(x.requires_grad_()).sum().backward()
+    assert torch.equal(x.grad, first.bfloat16().sum(0, keepdim=True).float())
     assert list(linear.state_dict()) == ["weight"]
     assert torch.equal(linear(x), F.linear(x, linear.weight))  # without autocast as it is
 

@@ -6,6 +6,7 @@ What is frozen gets no gradient. Sums are taken in float32; results are rounded 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 CHUNK = 128  # tokens whose logits are there at a time
+PART = 256  # tokens that elementwise passes in float32 take at a time, so that what is between them stays in the cache
 _FLASH = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _FLASH_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
@@ -60,7 +62,9 @@ class _RMSNorm(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
-            y = (x * scale).mul_(weight).to(dtype)
+            y = torch.empty(x.shape, dtype=dtype, device=x.device)
+            for into, rows, factors in _parts(y, x, scale):
+                into.copy_((rows * factors).mul_(weight))
         ctx.save_for_backward(x, weight, scale)
         return y
 
@@ -69,10 +73,17 @@ class _RMSNorm(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, scale = ctx.saved_tensors
         with torch.autocast(x.device.type, enabled=False):
-            g = g * weight
-            shared = torch.linalg.vecdot(g, x)[..., None] * scale.pow(3).div_(x.shape[-1])
-            grad = g.mul_(scale).addcmul_(x, shared, value=-1)
+            grad = torch.empty_like(x)
+            for into, rows, factors, outer in _parts(grad, x, scale, g.contiguous()):
+                torch.mul(outer, weight, out=into)
+                shared = torch.linalg.vecdot(into, rows)[:, None] * factors.pow(3).div_(x.shape[-1])
+                into.mul_(factors).addcmul_(rows, shared, value=-1)
         return grad, None, None, None
+
+
+def _parts(*tensors: Tensor) -> zip[tuple[Tensor, ...]]:
+    """``tensors`` (…, width) as rows of their last dimension, `PART` at a time."""
+    return zip(*(t.view(-1, t.shape[-1]).split(PART) for t in tensors), strict=True)
 
 
 class _GatedSilu(torch.autograd.Function):
@@ -110,39 +121,56 @@ class _RotaryAttention(torch.autograd.Function):
     def forward(
         ctx: Any, q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None, scale: float
     ) -> Tensor:
+        _, tokens, heads, width = q.shape
+        y = torch.empty(q.shape, dtype=q.dtype, device=q.device)
+        found = []
         with torch.autocast(q.device.type, enabled=False):
-            additive = _additive(mask, k.shape[2])
-            y, sums = _FLASH(*_heads(q, k, v, cos, sin), 0.0, mask is None, attn_mask=additive, scale=scale)
-            batch, tokens, heads, width = q.shape
-            y = y.view(batch, heads, tokens, width).transpose(1, 2).to(q.dtype).contiguous()
+            for rows, seen, *parts in _rows(mask, q, k, v, cos, sin):
+                out, sums = _FLASH(*_heads(*parts), 0.0, mask is None, attn_mask=seen, scale=scale)
+                y[rows] = out.view(-1, heads, tokens, width).transpose(1, 2)
+                found.append(sums)
         ctx.scale = scale
-        ctx.save_for_backward(q, k, v, cos, sin, mask, y, sums)
+        ctx.save_for_backward(q, k, v, cos, sin, mask, y, *found)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, cos, sin, mask, y, sums = ctx.saved_tensors
+        q, k, v, cos, sin, mask, y, *found = ctx.saved_tensors
+        groups = k.shape[2]
+        grads = tuple(torch.empty(t.shape, dtype=t.dtype, device=t.device) for t in (q, k, v))
         with torch.autocast(q.device.type, enabled=False):
-            parts = _heads(q, k, v, cos, sin)
-            g, y = (_grouped(t, k.shape[2]).float().flatten(0, 1).contiguous() for t in (g, y))
-            additive = _additive(mask, k.shape[2])
-            found = _FLASH_BACKWARD(g, *parts, y, sums, 0.0, mask is None, attn_mask=additive, scale=ctx.scale)
-            grad_q, grad_k, grad_v = (t.unflatten(0, (len(q), k.shape[2])) for t in found)
-            grad_q = _turned(grad_q, cos, sin, back=True)
-            grad_k = _turned(grad_k.sum(2, keepdim=True), cos, sin, back=True)
-            grads = (_flat(t, q.dtype) for t in (grad_q, grad_k, grad_v.sum(2, keepdim=True)))
+            for (rows, seen, *parts), sums in zip(_rows(mask, q, k, v, cos, sin), found, strict=True):
+                outer, out = (_grouped(t[rows], groups).float().flatten(0, 1).contiguous() for t in (g, y))
+                own = _FLASH_BACKWARD(
+                    outer, *_heads(*parts), out, sums, 0.0, mask is None, attn_mask=seen, scale=ctx.scale
+                )
+                grad_q, grad_k, grad_v = (t.unflatten(0, (-1, groups)) for t in own)
+                turn = {"cos": parts[3], "sin": parts[4], "back": True}
+                flat = (
+                    _turned(grad_q, **turn),
+                    _turned(grad_k.sum(2, keepdim=True), **turn),
+                    grad_v.sum(2, keepdim=True),
+                )
+                for into, grad in zip(grads, flat, strict=True):
+                    into[rows] = grad.permute(0, 3, 1, 2, 4).flatten(2, 3)
         return *grads, None, None, None, None
+
+
+def _rows(mask: Tensor | None, *tensors: Tensor) -> Iterator[tuple[Any, ...]]:
+    """A slice of batch entries of about `PART` tokens, the kernel's mask for them, and their part of ``tensors``, of
+    which some have one entry for all."""
+    q, k = tensors[:2]
+    size = max(1, PART // q.shape[1])
+    for start in range(0, len(q), size):
+        rows = slice(start, start + size)
+        seen = None if mask is None else _additive(mask[rows] if len(mask) > 1 else mask, k.shape[2], len(q[rows]))
+        yield rows, seen, *(t[rows] if len(t) > 1 else t for t in tensors)
 
 
 def _grouped(x: Tensor, groups: int) -> Tensor:
     """x (batch, tokens, heads, width) as (batch, groups, heads of each, tokens, width); nothing is copied."""
     return x.unflatten(2, (groups, -1)).permute(0, 2, 3, 1, 4)
-
-
-def _flat(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """`_grouped` taken back, in ``dtype``, contiguous."""
-    return x.permute(0, 3, 1, 2, 4).to(dtype, memory_format=torch.contiguous_format).flatten(2, 3)
 
 
 def _heads(q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -156,12 +184,10 @@ def _heads(q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor) -> tuple[T
     return turned_q.flatten(0, 1), *shared  # type: ignore[return-value]
 
 
-def _additive(mask: Tensor | None, groups: int) -> Tensor | None:
+def _additive(mask: Tensor, groups: int, entries: int) -> Tensor:
     """``mask`` as 0 and the least number, for every (batch entry, key head)."""
-    if mask is None:
-        return None
     numbers = torch.zeros(mask.shape, device=mask.device).masked_fill_(~mask, torch.finfo(torch.float32).min)
-    return numbers[:, None].expand(-1, groups, -1, -1, -1).flatten(0, 1)
+    return numbers[:, None].expand(entries, groups, -1, -1, -1).flatten(0, 1)
 
 
 class _TokenLosses(torch.autograd.Function):
@@ -182,7 +208,7 @@ class _TokenLosses(torch.autograd.Function):
                 h, target = hidden[here], targets[here, None]
                 low, logits = rounded[: len(h)], exact[: len(h)]
                 torch.mm(h, weight.T, out=low)
-                if logits is not low and exact is not rounded:
+                if exact is not rounded:
                     logits.copy_(low)
                 # the plain parts of logits.logsumexp, since the exponentials are needed again
                 top = logits.amax(1, keepdim=True)

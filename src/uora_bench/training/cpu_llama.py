@@ -41,12 +41,12 @@ def install(model: Any) -> dict[str, str]:
         own = _OWN.get(type(module))
         if own is not None and not any(p.requires_grad for p in module.parameters(recurse=False)):
             module.__class__ = own
-    changed = {"norms, gates, rotary attention": "one pass", "frozen weights": "cast once"}
+    changed = {"norms": "one pass", "gates": "one pass", "rotary_attention": "one pass", "frozen_weights": "cast once"}
     # a forward that somebody has already put on the model (virtual tokens) is not gone around
     if type(model.lm_head) is FrozenLinear and model.lm_head.bias is None and "forward" not in vars(model):
         model.forward = types.MethodType(_with_losses(type(model).forward), model)
         model.takes_targets = True
-        changed["cross-entropy"] = "chunks"
+        changed["cross_entropy"] = "chunks"
     return changed
 
 
@@ -56,6 +56,8 @@ class FrozenLinear(nn.Linear):
 
     _kept: tuple[Tensor, int, Tensor] | None = None
 
+    @torch.no_grad()
+    @torch.inference_mode(False)  # what an evaluation keeps, training may use
     def cast_weight(self, dtype: torch.dtype) -> Tensor:
         """The weight in ``dtype``."""
         weight = self.weight.detach()
