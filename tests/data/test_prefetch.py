@@ -61,6 +61,20 @@ def test_one_folder_holds_rows_model_and_a_manifest_and_nothing_else(hub: Hub, t
     assert not (tmp_path / prefetch.PARTIAL).exists()
 
 
+def test_a_repository_without_a_card_is_read_by_the_folder_of_its_files(hub: Hub, tmp_path: Path) -> None:
+    # as refs/convert/parquet is laid out: <configuration>/<split>/0000.parquet
+    folders = ("iwslt2017-de-en", "iwslt2017-en-de")
+    made = {f"{name}/{split}/0000.parquet": table(COUNTS[split]) for name in folders for split in COUNTS}
+    hub.repositories.append(Repository("dataset", "test/iwslt", made))
+    places = ["task.source.hub.id=test/iwslt", "task.source.hub.revision=main", f"data.root={tmp_path}"]
+    assert main(["task=translation/iwslt2017_de_en", "backbone=tiny_llama", "method=lora", "recipe=none", *places]) == 0
+    held = fetched(tmp_path)
+    for split, count in COUNTS.items():
+        lines = gzip.decompress(held[f"iwslt2017/de_en/{split}.jsonl.gz"]).decode().splitlines()
+        assert [json.loads(line) for line in lines] == rows(count)
+    assert hub.asked("resolve.*en-de") == []
+
+
 def test_a_second_call_asks_nothing_and_a_second_cell_is_added(hub: Hub, tmp_path: Path) -> None:
     root = f"data.root={tmp_path}"
     assert main(words(hub, root)) == 0

@@ -14,11 +14,13 @@ OWN_ROWS = "own"  # the benchmark of tasks whose rows are the user's own files
 
 @dataclass(frozen=True)
 class Hub:
-    """A dataset on the Hugging Face Hub, pinned."""
+    """A dataset on the Hugging Face Hub, pinned. ``data_dir``: the folder of its files, where no card of the repository
+    names configurations (``refs/convert/parquet``)."""
 
     id: str
     revision: str | None = None
     config: str | None = None
+    data_dir: str | None = None
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,13 @@ class DataSource:
     dataset: str
     hub: Hub | None = None
     files: OwnFiles | None = None
+
+    @property
+    def named(self) -> dict[str, str | None]:
+        """What the datasets library is asked for in the repository: a configuration, or a folder."""
+        if self.hub is not None and self.hub.data_dir is not None:
+            return {"name": None, "data_dir": self.hub.data_dir}
+        return {"name": (self.hub.config if self.hub else None) or self.dataset}
 
     def folder(self, root: str | None) -> Path | None:
         """The folder of local files, ``root`` being ``data.root``."""

@@ -116,7 +116,8 @@ ANSWERS: Mapping[str, str] = {
     **dict.fromkeys(("resume", "resume_from_checkpoint"), _RESUME),
     **dict.fromkeys(("num_workers", "dataloader_num_workers"), "rows are tokenised before training, in this process"),
     **dict.fromkeys(("max_train_samples", "max_eval_samples", "num_samples"),
-                    "take rows of a split by task.splits.train=train[:1000]"),
+                    "take rows of a split by task.splits.train=train[:1000]; tasks of a causal language model "
+                    "also draw them: task.sample_dev=200"),
     "use_dora": "method=peft peft.type=lora peft.use_dora=true",
     "use_rslora": "method=peft peft.type=lora peft.use_rslora=true",
     "modules_to_save": "the task's head is always trained and saved: backbone.head names it",

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from uora_bench.errors import UserError
 
@@ -41,7 +41,7 @@ def reachable(repo: str, kind: Literal["model", "dataset"] = "model", revision: 
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
         return False
     prefix = "datasets/" if kind == "dataset" else ""
-    if _answers_in_time(f"{endpoint()}/{prefix}{repo}/resolve/{revision or 'main'}/{_FILES[kind]}"):
+    if _answers_in_time(f"{endpoint()}/{prefix}{repo}/resolve/{quote(revision or 'main', safe='')}/{_FILES[kind]}"):
         set_client()
         return True
     os.environ["HF_HUB_OFFLINE"] = "1"

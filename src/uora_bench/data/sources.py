@@ -113,9 +113,7 @@ class Source:
         import datasets
 
         try:
-            return datasets.load_dataset(
-                source.hub.id, source.hub.config or source.dataset, revision=source.hub.revision, split=split
-            )
+            return datasets.load_dataset(source.hub.id, **source.named, revision=source.hub.revision, split=split)
         except Exception as error:  # noqa: BLE001 - the libraries below raise a dozen types for "not there"
             why = f"the Hub says: {hub.reason(error)}" if online else "the Hub cannot be reached"
             raise UserError(f"no data for {what}: {folder} and {why}; {out}") from None

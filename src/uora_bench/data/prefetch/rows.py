@@ -165,11 +165,9 @@ def _builder(need: Rows, folder: Path) -> Any:
     """What the datasets library makes of the files' names and the repository's card."""
     import datasets
 
-    source = need.source
     datasets.disable_progress_bars()
     try:
-        name = (source.hub.config if source.hub else None) or source.dataset
-        return datasets.load_dataset_builder(str(folder), name, cache_dir=str(_arrow(folder)))
+        return datasets.load_dataset_builder(str(folder), **need.source.named, cache_dir=str(_arrow(folder)))
     except Exception as error:  # noqa: BLE001 - the library raises a dozen types
         raise RepositoryError(f"{need}: the datasets library cannot read its repository: {hub.reason(error)}") from None
 
