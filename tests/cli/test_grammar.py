@@ -22,7 +22,7 @@ MISSPELT = {
     "page": ["experimnt=x"], "explain": ["t", "r", "c", "rul=last"], "export": ["x", "formt=peft"],
     "theory": ["figure=1", "repetition=3"], "mt-bench answer": ["x", "limt=3"], "mt-bench judge": ["x", "limt=3"],
     "mt-bench scores": ["x", "judge.modle=x"], "records migrate": ["result.dir=x"], "list": ["lists=x"],
-    "check": ["lora", "trainer.epohs=1"], "new": ["method", "x", "int=y"],
+    "check": ["lora", "trainer.epohs=1"], "new": ["method", "x", "int=y"], "verify": ["all=true", "experimnt=x"],
 }  # fmt: skip
 
 

@@ -27,6 +27,7 @@ MODULES = {
     "figures": "figures",
     "page": "page",
     "explain": "explain",
+    "verify": "verify",
     "export": "export",
     "prefetch": "prefetch",
     "memory": "memory",

@@ -1,0 +1,130 @@
+"""``manifest.jsonl`` of a folder of records: every file's sha256 in a chain, so that what was changed later is named.
+
+A line per file, by name: its sha256, of a record its label, schema and the package's version, and ``chain``, the hash
+of the line and of the chain before it. The last one, the head, stands for all of them: whoever published it can tell
+whether the manifest itself was written again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from uora_bench.errors import UserError
+from uora_bench.records.record import content_id, read_record, read_record_data, record_paths
+from uora_bench.records.selection import select_scores
+from uora_bench.util import atomic
+from uora_bench.util.hashes import file_sha256
+
+NAME = "manifest.jsonl"
+
+
+@dataclass(frozen=True)
+class Checked:
+    """``files``: how many there are; ``head``: the last link of the chain; ``problems``: what is not as it was, a line
+    each."""
+
+    files: int
+    head: str
+    problems: tuple[str, ...]
+
+
+def write_manifest(folder: Path) -> Checked:
+    """Write the manifest of the records in ``folder`` and of what lies beside them.
+
+    Raises:
+        UserError: when there is no record, or one that does not agree with itself (`record_problems`).
+    """
+    lines = _lines(folder)
+    problems = [problem for path in record_paths(folder) for problem in record_problems(path)]
+    if problems:
+        raise UserError(f"no manifest is written of what is not sound: {problems[0]}")
+    atomic.write_text(folder / NAME, "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in _chained(lines)))
+    return check_manifest(folder)
+
+
+def check_manifest(folder: Path) -> Checked:
+    """Compare the files in ``folder`` with its manifest; a look at bytes and at each record, seconds for thousands.
+
+    Raises:
+        UserError: when there is no manifest, or it cannot be read.
+    """
+    path = folder / NAME
+    try:
+        known = [dict(json.loads(line)) for line in path.read_text("utf-8").splitlines()]
+        names = {str(line["name"]): line for line in known}
+        head = str(known[-1]["chain"])
+    except FileNotFoundError:
+        raise UserError(f"'{folder}' has no {NAME}; uora-bench verify write=true makes it") from None
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise UserError(f"cannot read '{path}': {str(error).splitlines()[0][:100]}; take it from a copy") from None
+    problems = [
+        f"{path.name}: line {number} was changed, or one before it was added or removed"
+        for number, (line, right) in enumerate(zip(known, _chained(known), strict=True), start=1)
+        if line != right
+    ][:1]
+    there = {line["name"]: line for line in _lines(folder)}
+    for name, line in names.items():
+        what = f"{name} ({line['label']})" if line.get("label") else name
+        now = there.get(name)
+        if now is None:
+            problems.append(f"{what}: removed")
+        elif now["sha256"] != line.get("sha256"):
+            keys = [key for key in ("schema", "version") if now.get(key) != line.get(key)]
+            of = "; ".join(f"{key} {now.get(key)}, it was {line.get(key) or 'not known'}" for key in keys)
+            problems.append(f"{what}: changed{f' ({of})' if of else ''}")
+    problems += [f"{name}: not in the manifest" for name in there if name not in names]
+    problems += [problem for one in record_paths(folder) for problem in record_problems(one)]
+    return Checked(len(there), head, tuple(problems))
+
+
+def record_problems(path: Path) -> list[str]:
+    """What a record says of itself that cannot be: a name that is not the hash of its settings and data, scores that
+    are not those of its epochs, predictions that are gone or changed."""
+    try:
+        record = read_record(path)
+    except UserError as error:
+        return [f"{path.name}: {error}"]
+    found = []
+    if record.status == "done" and content_id(record.cell, record.provenance.data) != record.cell_id:
+        found.append("its settings or the hashes of its data were changed: they are another cell's")
+    if record.status == "done" and dict(record.scores) != select_scores(record.epochs, record.metric):
+        found.append("its scores are not those of the epochs that the rules choose")
+    kept = record.provenance.predictions
+    if kept is not None and kept.sha256 is not None:
+        beside = path.with_suffix(".predictions.parquet")
+        if not beside.is_file():
+            found.append("its predictions are gone")
+        elif file_sha256(beside) != kept.sha256:
+            found.append("its predictions are not those that it was written with")
+    return [f"{path.name} ({record.label}): {problem}" for problem in found]
+
+
+def _lines(folder: Path) -> list[dict[str, Any]]:
+    records = record_paths(folder)
+    if not records:
+        raise UserError(f"there is no record in '{folder}'")
+    stems = {path.stem for path in records}
+    beside = [p for p in folder.iterdir() if p.is_file() and p.name.split(".")[0] in stems and p not in records]
+    lines = []
+    for path in sorted([*records, *beside], key=lambda p: p.name):
+        line: dict[str, Any] = {"name": path.name, "sha256": file_sha256(path)}
+        if path in records:
+            data = read_record_data(path)
+            versions = data.get("provenance", {}).get("versions", {})
+            line |= {"label": data.get("label"), "schema": data.get("schema"), "version": versions.get("uora_bench")}
+        lines.append(line)
+    return lines
+
+
+def _chained(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    made, chain = [], ""
+    for line in lines:
+        own = {key: value for key, value in line.items() if key != "chain"}
+        text = json.dumps(own, sort_keys=True, ensure_ascii=False)
+        chain = hashlib.sha256(f"{chain}\n{text}".encode()).hexdigest()
+        made.append({**own, "chain": chain})
+    return made

@@ -1,0 +1,129 @@
+"""The manifest of a grid: whatever is changed, removed, added or put in from elsewhere is named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from uora_bench.cli.main import main
+from uora_bench.errors import UserError
+from uora_bench.records.manifest import check_manifest, write_manifest
+
+
+@pytest.fixture
+def folder(root: Path, tmp_path: Path) -> Path:
+    """A copy of a committed grid, with its manifest."""
+    made = tmp_path / "results" / "records" / "minilm_glue"
+    shutil.copytree(root / "results" / "records" / "minilm_glue", made)
+    write_manifest(made)
+    return made
+
+
+def first(folder: Path) -> Path:
+    return min(path for path in folder.glob("*.json"))
+
+
+def rewrite(path: Path, change: Any) -> None:
+    data = json.loads(path.read_text("utf-8"))
+    change(data)
+    path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def problems(folder: Path) -> str:
+    return "\n".join(check_manifest(folder).problems)
+
+
+def test_a_grid_that_nobody_touched_is_checked_in_a_second(folder: Path) -> None:
+    started = time.perf_counter()
+    found = check_manifest(folder)
+    assert time.perf_counter() - started < 5
+    assert found.problems == ()
+    assert found.files == len(list(folder.glob("*.json")))
+    before = (folder / "manifest.jsonl").read_bytes()
+    assert write_manifest(folder) == found
+    assert (folder / "manifest.jsonl").read_bytes() == before
+
+
+def test_a_changed_score_is_named(folder: Path) -> None:
+    path = first(folder)
+
+    def better(data: Any) -> None:
+        dev = data["scores"]["last"]["scores"]["dev"]
+        dev[data["metric"]["primary"]] += 0.01
+
+    rewrite(path, better)
+    assert f"{path.name} (" in problems(folder)
+    assert "): changed" in problems(folder)
+    assert "its scores are not those of the epochs that the rules choose" in problems(folder)
+    with pytest.raises(UserError, match="no manifest is written of what is not sound"):
+        write_manifest(folder)
+
+
+def test_a_changed_rate_is_named(folder: Path) -> None:
+    path = first(folder)
+    rewrite(path, lambda data: data["cell"]["trainer"].update(lr_adapter=0.5))
+    assert "its settings or the hashes of its data were changed: they are another cell's" in problems(folder)
+
+
+def test_a_removed_seed_is_named_by_its_label(folder: Path) -> None:
+    path = first(folder)
+    label = json.loads(path.read_text("utf-8"))["label"]
+    path.unlink()
+    assert problems(folder) == f"{path.name} ({label}): removed"
+
+
+def test_a_record_of_another_version_is_named(folder: Path) -> None:
+    path = first(folder)
+    rewrite(path, lambda data: data["provenance"]["versions"].update(uora_bench="1.0"))
+    write_manifest(folder)
+    rewrite(path, lambda data: data["provenance"]["versions"].update(uora_bench="9.9"))
+    assert "changed (version 9.9, it was 1.0)" in problems(folder)
+    rewrite(path, lambda data: data.update(schema=1))
+    assert "changed (schema 1, it was 2; version 9.9" in problems(folder)
+    assert "is of schema 1" in problems(folder)
+
+
+def test_a_record_that_was_added_and_a_manifest_that_was_edited_are_named(folder: Path, root: Path) -> None:
+    other = first(root / "results" / "records" / "minilm_search")
+    shutil.copy(other, folder)
+    assert problems(folder) == f"{other.name}: not in the manifest"
+    (folder / other.name).unlink()
+    lines = (folder / "manifest.jsonl").read_text("utf-8").splitlines()
+    (folder / "manifest.jsonl").write_text("\n".join([lines[0], *lines[2:]]) + "\n", "utf-8")
+    found = check_manifest(folder)
+    assert "manifest.jsonl: line 2 was changed, or one before it was added or removed" in found.problems
+    assert any(problem.endswith("not in the manifest") for problem in found.problems)
+
+
+def test_a_record_made_anew_with_its_line_changes_the_head(folder: Path) -> None:
+    head = check_manifest(folder).head
+    rewrite(first(folder), lambda data: data.update(label="another"))
+    write_manifest(folder)
+    found = check_manifest(folder)
+    assert found.problems == ()
+    assert found.head != head
+
+
+def test_the_command_says_what_is_wrong_and_ends_with_1(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = f"results.dir={folder.parents[1]}"
+    assert main(["verify", "all=true", results]) == 0
+    assert "as they were written" in capsys.readouterr().out
+    first(folder).unlink()
+    assert main(["verify", "experiment=minilm_glue", results]) == 1
+    assert "1 problem(s)" in capsys.readouterr().out
+    for words, message in (
+        (["verify", results], "name a cell_id"),
+        (["verify", "experiment=minilm_glu", results], "did you mean 'minilm_glue'"),
+        (["verify", "0" * 16, results], "there is no record of cell"),
+        (["verify", "all=true", "data.root=x", results], "without a cell_id nothing is run"),
+    ):
+        assert main(words) == 2
+        assert message in capsys.readouterr().err
+    (folder / "manifest.jsonl").unlink()
+    assert main(["verify", "all=true", results]) == 2
+    assert "verify write=true makes it" in capsys.readouterr().err
