@@ -165,8 +165,18 @@ def test_an_export_is_loaded_by_the_code_on_its_card(task: str, form: str, undis
     ],
 )
 def test_what_cannot_work_is_said_in_one_line(words: list[str], message: str, tmp_path: Path) -> None:
-    base = ["method=lora", "task=tiny/restaurants", "trainer.max_steps=1", "tracker=none", "recipe=none"]
-    command = [sys.executable, "-m", "uora_bench", *base, *words, f"results.dir={tmp_path}", f"runs.dir={tmp_path}"]
+    method = [] if any(word.startswith("method=") for word in words) else ["method=lora"]
+    base = ["task=tiny/restaurants", "trainer.max_steps=1", "tracker=none", "recipe=none"]
+    command = [
+        sys.executable,
+        "-m",
+        "uora_bench",
+        *method,
+        *base,
+        *words,
+        f"results.dir={tmp_path}",
+        f"runs.dir={tmp_path}",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 2
     assert message in done.stderr

@@ -33,7 +33,8 @@ def _act(given: Given) -> int:
         print(dry_run.describe(composed))
         exits.check_printed()
         return 0
-    print(f"{composed.cell.label}: loading", file=sys.stderr, flush=True)  # the libraries alone take seconds
+    if sys.stderr.isatty():  # the libraries alone take seconds
+        print(f"{composed.cell.label}: loading", file=sys.stderr, flush=True)
     from uora_bench.execution.run import run_cell
 
     return run_cell(composed, words, stop, started).code

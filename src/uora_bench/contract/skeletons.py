@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from uora_bench.config import registry
-from uora_bench.errors import UserError
+from uora_bench.errors import UserError, nearest
 from uora_bench.util import atomic
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -101,7 +101,8 @@ def write_skeleton(kind: str, name: str, folder: Path, overrides: Sequence[str] 
 
     check_name(kind, name)
     if overrides and kind != "experiment":
-        raise UserError(f"new {kind} takes no '{overrides[0]}'; a grid is what new experiment NAME is given")
+        near = nearest(overrides[0].partition("=")[0], ["into"])
+        raise UserError(f"new {kind} takes no '{overrides[0]}'{near}; a grid is what new experiment NAME is given")
     more = _grid(overrides) if kind == "experiment" else {}
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False)
     title = "".join(part.capitalize() for part in name.split("_"))
