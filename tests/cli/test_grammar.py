@@ -59,6 +59,7 @@ def test_a_key_has_one_value_and_its_default_where_none_is_given() -> None:
     command = of(Key("a", "", "1", ("1", "2")), Key("b", ""), Key("c", "", many=True))
     assert command.read([]).text("a") == "1"
     assert command.read(["a=2", "--a", "2"]).text("a") == "2"
+    assert command.read(["b=1e-3", "b=0.001"]).text("b") == "0.001"
     assert command.read(["c=1", "c=2"]).every("c") == ["1", "2"]
     with pytest.raises(UserError, match="'a=1' and 'a=2' both set a; keep one of them"):
         command.read(["a=1", "a=2"])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from tests.support.command_line import last_of_each
 from tests.support.records import changed, finished_record
 from uora_bench.config.cell import Cell
 from uora_bench.errors import UserError
@@ -36,7 +37,7 @@ class Place:
         return {i.label.replace(" tiny/nli tiny_roberta seed=", " "): f"{i.state} {i.reason}".strip() for i in items}
 
     def cell(self, method: str = "lora", *words: str) -> Cell:
-        found = expand.expand([f"method={method}", "task=tiny/nli", "seed=0", *words]).items[0].cell
+        found = expand.expand(last_of_each(f"method={method}", "task=tiny/nli", "seed=0", *words)).items[0].cell
         assert found is not None
         return found
 

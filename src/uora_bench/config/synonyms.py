@@ -187,8 +187,16 @@ def check_once(words: Sequence[str], given: Sequence[str] | None = None) -> None
     for word, shown in zip(words, given or words, strict=True):
         key, equals, value = word.partition("=")
         first, before = typed.setdefault(key, (shown, value))
-        if equals and before != value:
+        if equals and before != value and not _same_number(before, value):
             raise UserError(f"'{first}' and '{shown}' both set {key}; keep one of them")
+
+
+def _same_number(first: str, second: str) -> bool:
+    """Whether two texts are one number (``1e-3`` and ``0.001``)."""
+    try:
+        return float(first) == float(second)
+    except ValueError:
+        return False
 
 
 def others() -> dict[str, str]:

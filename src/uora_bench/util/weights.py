@@ -7,7 +7,11 @@ import hashlib
 from pathlib import Path
 
 _BLOCK = 1 << 20  # bytes hashed at a time
-_DECIDES = (".json", ".txt", ".model", ".jinja", ".tiktoken", ".py")
+# files of a model's folder that no run reads: weights (hashed apart), states of a training, what is for people
+_READ_BY_NONE = (
+    *(".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".ot", ".onnx", ".gguf", ".tflite"),
+    *(".md", ".log", ".lock", ".png", ".jpg", ".jpeg", ".gif", ".svg", ".pdf"),
+)
 
 
 def sha256_of(folder: Path) -> str | None:
@@ -21,15 +25,15 @@ def sha256_of(folder: Path) -> str | None:
 
 
 def sha256_of_rest(folder: Path) -> str | None:
-    """sha256 over names and bytes of the files in ``folder`` that decide what its weights are used for: configuration,
-    tokenizer, image processor, code; None when there are none.
+    """sha256 over names and bytes of the files in ``folder`` that may decide what its weights are used for:
+    configuration, tokenizer (whose files have many names), image processor, code; None when there are none.
 
     Raises:
         OSError: for a file that cannot be read.
     """
     digest, found = hashlib.sha256(), False
     for path in sorted(folder.iterdir()):
-        if path.suffix in _DECIDES and path.is_file() and not path.name.startswith("."):
+        if path.suffix.lower() not in _READ_BY_NONE and path.is_file() and not path.name.startswith("."):
             content = path.read_bytes()
             digest.update(f"{path.name}:{len(content)}:".encode() + content)
             found = True
