@@ -31,7 +31,7 @@ def test_a_cell_is_run_again_and_compared(
     assert main([*WORDS, "task.path=reviews.csv"]) == 0
     folder = tmp_path / "results" / "records" / "scratch"
     (record,) = read_records(folder)
-    verify = ["verify", record.cell_id, "task.path=reviews.csv"]
+    verify = ["verify", record.cell_id[:8], "task.path=reviews.csv"]
 
     before = state(tmp_path)
     capsys.readouterr()

@@ -35,17 +35,19 @@ def _act(given: Given) -> int:
 
 def _again(given: Given, folders: dict[str, Path]) -> int:
     from uora_bench.config import synonyms
+    from uora_bench.config.run_folders import full_id
     from uora_bench.execution.verify import verify_cell
     from uora_bench.records.record import find_record, record_paths
     from uora_bench.util.signals import StopRequest
 
     if given.flag("write") or given.flag("all"):
         raise UserError("write and all are for whole experiments; leave the cell_id away, or them")
-    (cell_id,) = given.names
-    holders = {name: folder for name, folder in folders.items() if (folder / f"{cell_id}.json").is_file()}
-    if not holders:
-        known = [path.stem for folder in folders.values() for path in record_paths(folder)]
-        raise UserError(f"there is no record of cell '{cell_id}'{nearest(cell_id, known, 3)}")
+    (named,) = given.names
+    known = {name: {path.stem for path in record_paths(folder)} for name, folder in folders.items()}
+    cell_id = full_id(named, set().union(*known.values()))
+    if cell_id is None:
+        raise UserError(f"there is no record of cell '{named}'{nearest(named, set().union(*known.values()), 3)}")
+    holders = {name: folders[name] for name, ids in known.items() if cell_id in ids}
     if len(holders) > 1:
         raise UserError(f"cell {cell_id} is in several experiments ({', '.join(holders)}); take one: experiment=<name>")
     ((_, folder),) = holders.items()
