@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.command_line import last_of_each
 from tests.support.hub_server import Hub, Repository
 from tests.support.tiny_hub import COUNTS, connected, fetched, glue, model, rows, table, words
 from uora_bench.cli import main as program
@@ -152,7 +153,8 @@ def test_the_names_of_classes_come_along_and_codes_are_taken_by_them(hub: Hub, t
         f"  - split: {split}\n    path: rte/{split}-*\n" for split in ("train", "validation")
     )
     hub.repositories.append(Repository("dataset", "test/other", {"README.md": f"{card}---\n".encode(), **files}))
-    given = [*words(hub, f"data.root={tmp_path}"), "task.source.hub.id=test/other", "task.source.hub.revision=main"]
+    other = ("task.source.hub.id=test/other", "task.source.hub.revision=main")
+    given = last_of_each(*words(hub, f"data.root={tmp_path}"), *other)
     assert main(given) == 0
     entry = offline.Manifest.read(tmp_path).files["glue/rte/train.jsonl.gz"]
     assert entry.classes == {"label": names}

@@ -369,17 +369,18 @@ def test_what_killed_exports_left_is_removed_or_put_back(tmp_path: Path) -> None
 
 
 def test_a_cell_is_found_by_its_id(tmp_path: Path) -> None:
-    for experiment, cell_id in (("one", "aa11"), ("two", "aa11"), ("two", "bb22")):
+    one, two = "aa11" * 4, "bb22" * 4
+    for experiment, cell_id in (("one", one), ("two", one), ("two", two)):
         (tmp_path / experiment / cell_id).mkdir(parents=True)
     runs = str(tmp_path)
-    assert source.find_run("bb22", runs) == tmp_path / "two" / "bb22"
-    assert source.find_run("aa11", runs, "one") == tmp_path / "one" / "aa11"
+    assert source.find_run(two, runs) == source.find_run(two[:6], runs) == tmp_path / "two" / two
+    assert source.find_run(one, runs, "one") == tmp_path / "one" / one
     assert source.find_run(str(tmp_path / "one"), "nowhere") == tmp_path / "one"
     for words, part in (
-        (("aa11", runs), "(one, two); take one with experiment="),
-        (("bb23", runs), "did you mean 'bb22'?"),
-        (("aa11", runs, "tow"), "did you mean 'two'?"),
-        (("aa11", str(tmp_path / "none")), "runs.dir="),
+        ((one, runs), "(one, two); take one with experiment="),
+        (("bb23" * 4, runs), f"did you mean '{two}'?"),
+        ((one, runs, "tow"), "did you mean 'two'?"),
+        ((one, str(tmp_path / "none")), "runs.dir="),
     ):
         with pytest.raises(UserError) as caught:
             source.find_run(*words)

@@ -81,8 +81,9 @@ def act(given: Given, launcher: str = "print") -> int:
     if cells.duplicates:
         notes.append(show.duplicates(cells.duplicates))
     if options is not None:  # a node of a cluster may have folders of its own
-        for settings in {(s.data_root, s.init_from): s for s in (c.settings for c in cells.items) if s}.values():
-            check_places(settings)
+        found = [(one.settings, one.cell.task) for one in cells.items if one.settings and one.cell]
+        for settings, task in {(s.data_root, s.init_from, t.source.benchmark): (s, t) for s, t in found}.values():
+            check_places(settings, task)
     if trace:
         from uora_bench.grid.memory import fill
         from uora_bench.training import memory

@@ -8,7 +8,7 @@ import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
-from uora_bench.config.cell import BackboneConfig, Cell, Settings
+from uora_bench.config.cell import BackboneConfig, Cell, Settings, TaskConfig
 from uora_bench.config.data_source import OWN_ROWS
 from uora_bench.config.metrics import check_metric
 from uora_bench.config.run_folders import start_folder
@@ -80,10 +80,11 @@ def check_pair(cell: Cell) -> None:
         )
 
 
-def check_places(settings: Settings) -> None:
-    """Raise `UserError` for a folder that is to be read and is not there."""
+def check_places(settings: Settings, task: TaskConfig) -> None:
+    """Raise `UserError` for a folder that is to be read and is not there. Rows of one's own may be a file."""
     root = settings.data_root
-    if root is not None and not Path(root).is_dir():
+    is_file = root is not None and task.source.benchmark == OWN_ROWS and Path(root).is_file()
+    if root is not None and not is_file and not Path(root).is_dir():
         what = "is no folder" if Path(root).exists() else "does not exist"
         raise UserError(
             f"data.root='{root}' {what}; name the folder that holds the data, leave the key (and UORA_DATA_DIR) away "

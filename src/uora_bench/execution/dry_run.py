@@ -13,7 +13,7 @@ def describe(composed: Composed) -> str:
     """The resolved recipe with the source of every value, the target modules, and exact parameter counts."""
     cell = composed.cell
     preflight(cell)
-    check_places(composed.settings)
+    check_places(composed.settings, composed.cell.task)
     warm_start_file(composed.settings, cell.method)
     from uora_bench.methods import create_method
     from uora_bench.models import backbones

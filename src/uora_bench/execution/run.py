@@ -62,7 +62,7 @@ def run_cell(composed: Composed, overrides: list[str], stop: StopRequest, starte
     started = time.perf_counter() if started is None else started
     cell, settings = composed.cell, composed.settings
     preflight(cell)
-    check_places(settings)
+    check_places(settings, cell.task)
     from uora_bench.data import picture_check, sources
     from uora_bench.methods import create_method
     from uora_bench.models import backbones
@@ -73,6 +73,7 @@ def run_cell(composed: Composed, overrides: list[str], stop: StopRequest, starte
     method, task = create_method(cell.method, cell.seed), create_task(cell.task)
     watch.add("import", time.perf_counter() - started)
     precision.resolve(cell.trainer.precision)  # an impossible one is known before any download
+    backbones.locate(cell.backbone)  # and so is one that is not there
     start_adapter = artifacts.warm_start_file(settings, cell.method)
     if start_adapter is not None:
         cell = replace(cell, init_from=file_sha256(start_adapter))
