@@ -20,6 +20,7 @@ WORDS = [
     "task=tiny/nli", "recipe=none", "task.splits.train=train[:76]", "task.splits.dev=validation[:51]",
     "task.splits.test=null", "trainer.epochs=2", "trainer.batch_size=15", "trainer.precision=float32",
     "trainer.lr_adapter=2e-2", "tracker=none",
+    "trainer.eval_batch_size=3",  # of all starts: logits, which are kept, are rounded otherwise in other batches
 ]  # fmt: skip
 UORA = ["method=uora", "method.tau=0.03"]  # refreshes fire
 

@@ -151,7 +151,7 @@ def test_an_augmented_cell_that_was_killed_ends_as_if_nothing_had_happened(
                 capture_output=True, text=True, timeout=240,
             )  # fmt: skip
             assert killed.returncode == -signal.SIGKILL, killed.stderr
-        done = finish(start(folder, root, *words, *extra))
+        done = finish(start(folder, root, *last_of_each(*words, *extra)))
         assert done.returncode == 0, done.stderr
         results[name] = outcome(folder)
     assert results["killed"] == results["whole"]

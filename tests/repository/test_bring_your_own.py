@@ -65,7 +65,7 @@ def test_the_page_leads_from_an_empty_folder_to_an_adapter_that_peft_loads(
     assert "bert.pooler: missing in the weights" in described
     assert "adapter 4,096 ·" in described
     assert "6 cells: 6 to do" in printed["uora-bench plan"]
-    assert "my_comparison: 6 of 6 cells are done" in printed["uora-bench sweep"]
+    assert "my_comparison: 6 of 6 cells done" in printed["uora-bench sweep"]
     table = printed["uora-bench tables"]
     assert "6 of 6 scores are there" in table
     assert re.findall(r"^\| (\w+) \|.* [\d.]+ ± [\d.]+ \(2\) \|$", table, re.MULTILINE) == ["my_lora", "lora", "uora"]

@@ -44,7 +44,9 @@ def call(command: Sequence[str], folder: Path) -> str:
 def command(name: str, *words: str) -> list[str]:
     """The words after ``python`` that run a small cell of the method."""
     rank = [f"method.{k}={v}" for k, v in having(name, rank=8).items()]
-    return ["-m", "uora_bench", f"method={name}", *rank, *WORDS, *words]
+    given = {word.partition("=")[0] for word in words}
+    usual = [word for word in WORDS if word.partition("=")[0] not in given]
+    return ["-m", "uora_bench", f"method={name}", *rank, *usual, *words]
 
 
 def one_record(folder: Path) -> dict[str, Any]:
