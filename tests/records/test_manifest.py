@@ -126,4 +126,4 @@ def test_the_command_says_what_is_wrong_and_ends_with_1(folder: Path, capsys: py
         assert message in capsys.readouterr().err
     (folder / "manifest.jsonl").unlink()
     assert main(["verify", "all=true", results]) == 2
-    assert "verify write=true makes it" in capsys.readouterr().err
+    assert "verify all=true write=true makes it" in capsys.readouterr().err

@@ -58,7 +58,7 @@ def check_manifest(folder: Path) -> Checked:
         names = {str(line["name"]): line for line in known}
         head = str(known[-1]["chain"])
     except FileNotFoundError:
-        raise UserError(f"'{folder}' has no {NAME}; uora-bench verify write=true makes it") from None
+        raise UserError(f"'{folder}' has no {NAME}; uora-bench verify all=true write=true makes it") from None
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise UserError(f"cannot read '{path}': {str(error).splitlines()[0][:100]}; take it from a copy") from None
     problems = [
