@@ -115,7 +115,7 @@ def test_the_command_says_what_is_wrong_and_ends_with_1(folder: Path, capsys: py
     assert "as they were written" in capsys.readouterr().out
     first(folder).unlink()
     assert main(["verify", "experiment=minilm_glue", results]) == 1
-    assert "1 problem(s)" in capsys.readouterr().out
+    assert ": 1 problem\n" in capsys.readouterr().out
     for words, message in (
         (["verify", results], "name a cell_id"),
         (["verify", "experiment=minilm_glu", results], "did you mean 'minilm_glue'"),

@@ -7,6 +7,7 @@ from pathlib import Path
 from uora_bench.cli import keys
 from uora_bench.cli.parser import Command, Given, Key
 from uora_bench.errors import CellError, UserError, nearest
+from uora_bench.util.words import count
 
 
 def _act(given: Given) -> int:
@@ -25,8 +26,8 @@ def _act(given: Given) -> int:
     sound = True
     for name, folder in folders.items():
         found = write_manifest(folder) if given.flag("write") else check_manifest(folder)
-        said = f"{len(found.problems)} problem(s)" if found.problems else "as they were written"
-        print(f"{name}: {found.files} files, head {found.head[:16]}: {said}")
+        said = count(len(found.problems), "problem") if found.problems else "as they were written"
+        print(f"{name}: {count(found.files, 'file')}, head {found.head[:16]}: {said}")
         for problem in found.problems:
             print(f"  {problem}")
         sound &= not found.problems
@@ -44,9 +45,10 @@ def _again(given: Given, folders: dict[str, Path]) -> int:
         raise UserError("write and all are for whole experiments; leave the cell_id away, or them")
     (named,) = given.names
     known = {name: {path.stem for path in record_paths(folder)} for name, folder in folders.items()}
-    cell_id = full_id(named, set().union(*known.values()))
+    every = set().union(*known.values())
+    cell_id = full_id(named, every)
     if cell_id is None:
-        raise UserError(f"there is no record of cell '{named}'{nearest(named, set().union(*known.values()), 3)}")
+        raise UserError(f"there is no record of cell '{named}'{nearest(named, every, 3)}")
     holders = {name: folders[name] for name, ids in known.items() if cell_id in ids}
     if len(holders) > 1:
         raise UserError(f"cell {cell_id} is in several experiments ({', '.join(holders)}); take one: experiment=<name>")
