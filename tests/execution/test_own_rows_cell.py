@@ -100,6 +100,13 @@ def test_the_record_the_plan_and_the_export_of_own_rows(here: Path, capsys: pyte
 def test_a_changed_file_is_seen_by_the_plan(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = tiny(COMMANDS[0])
     assert main(words) == 0
+    before = Path("reviews.csv").read_bytes()
+    other = before.replace(b"\r\n", b"\n")  # the same rows, as another system ends their lines
+    assert other != before
+    Path("reviews.csv").write_bytes(other)
+    capsys.readouterr()
+    assert main(["plan", *words]) == 0
+    assert "1 done" in capsys.readouterr().out
     with open("reviews.csv", "a", encoding="utf-8") as file:
         file.write("one more,pos,1\n")
     capsys.readouterr()

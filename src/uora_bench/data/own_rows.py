@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 import io
 import json
 import zlib
@@ -29,6 +30,7 @@ WHOLE = "all"  # the split that stands for one file without splits
 _TEXT = (".csv", ".tsv", ".jsonl", ".json")
 SUFFIXES = (*_TEXT, *(f"{suffix}.gz" for suffix in _TEXT), ".parquet")
 _OTHER_NAMES = {"train": ("training",), "dev": ("validation", "valid", "val"), "test": ("testing",)}
+_SMALL = 16 << 20  # bytes of a file that is read once more for the hash of its rows
 _LONGEST = 1 << 24  # characters of a field: more is no text to classify, but a quote that is never closed
 
 
@@ -82,6 +84,19 @@ def read_split(files: OwnFiles, split: str) -> Dataset:
     found = file_of(files, split)
     assert found is not None
     return read_table(found, files.encoding, files.separator)
+
+
+def rows_sha256(path: Path, files: OwnFiles) -> str | None:
+    """16 hex digits for the rows of a small text file, however its lines end and its cells are quoted; None for any
+    other file, and for one that cannot be read."""
+    if not path.name.endswith(_TEXT) or path.stat().st_size > _SMALL:
+        return None
+    try:
+        rows = read_table(path, files.encoding, files.separator)
+    except UserError:
+        return None
+    text = json.dumps(rows.with_format("arrow")[:].to_pydict(), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def read_table(path: Path, encoding: str = "utf-8", separator: str | None = None) -> Dataset:
