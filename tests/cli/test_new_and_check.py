@@ -109,6 +109,18 @@ def test_a_new_experiment_is_the_grid_that_it_is_given(here: Path, capsys: pytes
     assert [row["label"] for row in yaml.safe_load(path.read_text("utf-8"))["table"]["rows"]] == ["lora", "uora"]
 
 
+def test_a_grid_on_one_file_of_sorted_rows_is_checked(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = sorted((f"{word} film {i}", label) for label, word in (("a", "bad"), ("b", "good")) for i in range(300))
+    Path("rows.csv").write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows), "utf-8")
+    words = ["method=lora", "seed=0", "task=text/local", "task.path=rows.csv", "task.label=label"]
+    assert main(["new", "experiment", "my_grid", *words, "backbone=tiny_roberta"]) == 0
+    Path("folder").mkdir()
+    Path("folder/train.csv").write_bytes(Path("rows.csv").read_bytes())  # dev is drawn from it
+    for given in (["my_grid"], ["my_grid", "task.path=folder"], ["text/local", *words[3:], "backbone=tiny_roberta"]):
+        assert main(["check", *given]) == 0, capsys.readouterr().out
+        assert "trains: two steps" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -87,7 +87,7 @@ COMMAND = Command(
     most=1,
     keys=(
         Key("all", "check the records of every experiment; nothing is run", flag=True),
-        Key("write", "write manifest.jsonl of records that are sound", flag=True),
+        Key("write", "write manifest.jsonl; refused while something is removed or changed", flag=True),
         keys.RECORDED,
         keys.RESULTS,
     ),
@@ -98,7 +98,8 @@ COMMAND = Command(
         "Without: compares every record, and the files beside it, with the hash chain in manifest.jsonl of its folder, "
         "and each record with itself: its name with its settings and data, its scores with its epochs. The head "
         "stands for all files: one that was published tells whether the manifest was written again.",
-        "Nothing that is verified is changed.",
+        "Nothing that is verified is changed. write=true adds new records to a manifest, and refuses to seal what was "
+        "removed or changed since.",
     ),
     examples=("verify 00383f54284a26a6 data.root=<folder>", "verify all=true", "verify experiment=my_grid write=true"),
     codes={1: "something is not as it was written"},
