@@ -12,7 +12,7 @@ import hashlib
 import io
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,6 +84,40 @@ def read_split(files: OwnFiles, split: str) -> Dataset:
     found = file_of(files, split)
     assert found is not None
     return read_table(found, files.encoding, files.separator)
+
+
+def check_columns(files: OwnFiles, wanted: Mapping[str, str], task: str) -> None:
+    """Raise `UserError` where the first file lacks a column of ``wanted`` (column -> the key that names it): a look at
+    its header. What cannot be told from that is left to `read_split`."""
+    path = file_of(files, WHOLE if is_one_file(files) else "train")
+    held = [] if path is None else _header(path, files)
+    for name, key in wanted.items():
+        if path is not None and held and name not in held:
+            raise UserError(
+                f"task={task}: {path.name} has no column '{name}', its columns are {', '.join(held)}; name yours with "
+                f"{key}="
+            )
+
+
+def _header(path: Path, files: OwnFiles) -> list[str]:
+    """The names of the columns of one file; none where it takes more than a look to tell."""
+    if path.suffix == ".parquet":
+        from pyarrow import parquet
+
+        with _one_line(path):
+            return list(parquet.read_schema(path).names)
+    opener: Any = gzip.open if path.suffix == ".gz" else open
+    kind = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
+    try:
+        with opener(path, "rt", encoding=files.encoding, newline="") as file:
+            if kind in (".csv", ".tsv"):
+                separator = files.separator or ("\t" if kind == ".tsv" else ",")
+                names = next(csv.reader(file, delimiter=separator, strict=True), [])
+                return [name for name in (names[0].removeprefix("\ufeff"), *names[1:]) if name] if names[1:] else []
+            first = json.loads(file.readline(_LONGEST)) if kind == ".jsonl" else None
+            return list(first) if isinstance(first, dict) else []
+    except (OSError, EOFError, ValueError, LookupError, csv.Error, zlib.error, RecursionError):
+        return []  # reading it all says what is wrong
 
 
 def rows_sha256(path: Path, files: OwnFiles) -> str | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from uora_bench.config import ids, metrics, registry
+from uora_bench.config import ids, metrics, plugins, registry
 from uora_bench.config.cell import MetricSpec
 from uora_bench.errors import UserError, nearest
 from uora_bench.grid import diff, expand, preset
@@ -215,8 +215,9 @@ def _without_preset(name: str, records: diff.Records, folder: Path) -> Collectio
     if not records.found:
         root = folder.parent
         known = {p.name for p in root.iterdir() if record_paths(p)} if root.is_dir() else set()
+        names = sorted(known | set(registry.choices("experiment")))
         raise UserError(
-            f"no experiment and no records called '{name}'{nearest(name, known | set(registry.choices('experiment')))}"
+            f"no experiment and no records called '{name}'{plugins.absent(name, names)}{nearest(name, names)}"
         )
     flat = [_settings(entry) for entry in records.found]
     varied = _varied(records.found, flat)
