@@ -17,6 +17,8 @@ from uora_bench.records.record import read_records
 WORDS = ["method=lora", "recipe=none", "task=text/local", "backbone=tiny_roberta", "task.max_length=40",
          "trainer.batch_size=8", "trainer.max_steps=3", "trainer.precision=float32", "tracker=none"]  # fmt: skip
 
+SET = ", ".join(word.replace("=", ": ", 1) for word in WORDS[1:])
+
 
 def state(folder: Path) -> dict[str, str]:
     files = (path for path in folder.rglob("*") if path.is_file())
@@ -35,9 +37,13 @@ def test_a_cell_is_run_again_and_compared(
 
     before = state(tmp_path)
     capsys.readouterr()
-    assert main(verify) == 0
-    assert "identical bytes: predictions, and every epoch's loss and scores" in capsys.readouterr().out
+    assert main(verify[:2]) == 0  # the run folder knows where the rows were
+    out, err = capsys.readouterr()
+    assert "identical bytes: predictions, and every epoch's loss and scores" in out
+    assert "taken from where the cell was made: task.path=reviews.csv\n" in err
     assert state(tmp_path) == before
+    assert main([*verify[:2], "runs.dir=gone"]) == 2
+    assert "name them with task.path=<file or folder>" in capsys.readouterr().err
 
     parts = read_predictions(record, folder)
     flipped = [
@@ -64,6 +70,10 @@ def test_a_cell_is_run_again_and_compared(
     assert "no predictions to compare: made before predictions were kept" in said
     assert "identical: every epoch's loss and scores" in said
 
+    (tmp_path / "uora_plugins/configs/experiment").mkdir(parents=True)  # the file of a grid knows it too
+    text = f"name: scratch\ntitle: t\nnote: n\naxes: {{method: [lora]}}\nset: {{task.path: reviews.csv, {SET}}}\n"
+    (tmp_path / "uora_plugins/configs/experiment/scratch.yaml").write_text(text, "utf-8")
+    assert main([*verify[:2], "runs.dir=gone"]) == 0
     own_files.write(tmp_path / "reviews.csv", own_files.reviews(81))
     assert main(verify) == 2
     assert f"not {record.cell_id} (expect_cell_id)" in capsys.readouterr().err

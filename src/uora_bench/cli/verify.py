@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 
 from uora_bench.cli import keys
@@ -35,6 +37,7 @@ def _act(given: Given) -> int:
 
 
 def _again(given: Given, folders: dict[str, Path]) -> int:
+    from uora_bench.cli.places import known_places
     from uora_bench.config import synonyms
     from uora_bench.config.run_folders import full_id
     from uora_bench.execution.verify import verify_cell
@@ -55,10 +58,14 @@ def _again(given: Given, folders: dict[str, Path]) -> int:
     ((_, folder),) = holders.items()
     record = find_record(folder, cell_id)
     assert record is not None
+    words = synonyms.canonical(given.passed)
+    taken = known_places(record, words, Path(given.text("runs.dir") or "runs"))
+    if taken:
+        print(f"taken from where the cell was made: {shlex.join(taken)}", file=sys.stderr)
     stop = StopRequest()
     stop.install()
     try:
-        found = verify_cell(record, folder, synonyms.canonical(given.passed), stop)
+        found = verify_cell(record, folder, [*words, *taken], stop)
     except CellError as error:
         print(f"{record.label} [{cell_id}]: {error}")
         return 1
@@ -87,18 +94,21 @@ COMMAND = Command(
     most=1,
     keys=(
         Key("all", "check the records of every experiment; nothing is run", flag=True),
-        Key("write", "write manifest.jsonl of records that are sound", flag=True),
+        Key("write", "write manifest.jsonl; refused while something is removed or changed", flag=True),
         keys.RECORDED,
         keys.RESULTS,
+        keys.RUNS,
     ),
     passed=(keys.DATA_ROOT, keys.BACKBONE, keys.ANY),
     about=(
         "With a cell_id: trains the cell again in a temporary folder, once its data and weights are seen to be those "
-        "of the record, and says which predictions came out otherwise. Keys name what no record names: folders.",
+        "of the record, and says which predictions came out otherwise. Folders, which no record names, are taken from "
+        "the run folder or the grid's file where they are still there, else from keys.",
         "Without: compares every record, and the files beside it, with the hash chain in manifest.jsonl of its folder, "
         "and each record with itself: its name with its settings and data, its scores with its epochs. The head "
         "stands for all files: one that was published tells whether the manifest was written again.",
-        "Nothing that is verified is changed.",
+        "Nothing that is verified is changed. write=true adds new records to a manifest, and refuses to seal what was "
+        "removed or changed since.",
     ),
     examples=("verify 00383f54284a26a6 data.root=<folder>", "verify all=true", "verify experiment=my_grid write=true"),
     codes={1: "something is not as it was written"},

@@ -14,6 +14,7 @@ from uora_bench.config import plugins
 from uora_bench.errors import UserError, nearest
 
 if TYPE_CHECKING:  # help lists names, and their dataclasses are the slower half of its start
+    from uora_bench.config.cell import TaskConfig
     from uora_bench.config.options import MethodOptions, TaskOptions
 
 T = TypeVar("T")
@@ -112,7 +113,7 @@ def check_choice(group: str, name: str) -> str:
             f"backbone.{key}={name}"
         )
     if name not in names:
-        raise UserError(f"unknown {group} '{name}'{nearest(name, names, limit=20)}")
+        raise UserError(f"unknown {group} '{name}'{plugins.absent(name, names)}{nearest(name, names, limit=20)}")
     return name
 
 
@@ -150,6 +151,13 @@ def describe_model(values: Mapping[str, Any], kind: str, data_root: str | None) 
     module = importlib.import_module("uora_bench.models.any_model")
     described: dict[str, Any] = module.describe(values, kind, data_root)
     return described
+
+
+def check_rows(task: TaskConfig) -> None:
+    """Raise `UserError` where the first of the user's own files lacks a column that ``task`` names: a look at its
+    header."""
+    module = importlib.import_module("uora_bench.data.own_rows")
+    module.check_columns(task.source.files, getattr(task.options, "wanted_columns", {}), task.name)
 
 
 def method_options(name: str) -> type[MethodOptions]:

@@ -344,10 +344,24 @@ class Method(ABC):
                 self.layers[target.path] = layer
             weight = layer.base.weight
             # adapters train in at least float32, whatever the frozen weights are stored in
-            branch = make(target, torch.promote_types(weight.dtype, torch.float32), weight.device)
+            dtype = torch.promote_types(weight.dtype, torch.float32)
+            branch = make(target, dtype, weight.device)
+            self._check_branch(branch, target, dtype, weight.device)
             layer.add(target, branch)
             self.branches[target.name] = branch
             layer.train(layer.base.training)
+
+    def _check_branch(self, branch: Branch, target: Target, dtype: torch.dtype, device: torch.device) -> None:
+        """Raise `UserError` for a parameter of ``branch`` that is of another dtype or on another device than the branch
+        was to be made with."""
+        for name, parameter in branch.named_parameters():
+            found, wanted = (parameter.dtype, parameter.device), (dtype, device)
+            if found != wanted:
+                is_, must = (f"{kind} on {place}".removeprefix("torch.") for kind, place in (found, wanted))
+                raise UserError(
+                    f"method={self.name}: parameter '{name}' of the branch on {target.path} is {is_}, and must be "
+                    f"{must}; give the tensor the dtype= and device= that the branch is to be made with"
+                )
 
 
 def backbone_parameters(model: nn.Module) -> dict[str, nn.Parameter]:

@@ -20,6 +20,7 @@ from uora_bench.util import atomic
 from uora_bench.util.hashes import file_sha256
 
 NAME = "manifest.jsonl"
+_ADDED = ": not in the manifest"
 
 
 @dataclass(frozen=True)
@@ -33,15 +34,27 @@ class Checked:
 
 
 def write_manifest(folder: Path) -> Checked:
-    """Write the manifest of the records in ``folder`` and of what lies beside them.
+    """Write the manifest of the records in ``folder`` and of what lies beside them. Files that an older manifest there
+    does not name are added.
 
     Raises:
-        UserError: when there is no record, or one that does not agree with itself (`record_problems`).
+        UserError: when there is no record, one that does not agree with itself (`record_problems`), or a file that is
+            not as the manifest that is there says.
     """
     lines = _lines(folder)
     problems = [problem for path in record_paths(folder) for problem in record_problems(path)]
     if problems:
         raise UserError(f"no manifest is written of what is not sound: {problems[0]}")
+    if (folder / NAME).exists():
+        before = check_manifest(folder)
+        wrong = [problem for problem in before.problems if not problem.endswith(_ADDED)]
+        if wrong:
+            more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+            raise UserError(
+                f"nothing is sealed while a problem stands in {folder.name}: {wrong[0]}{more}; bring back what was "
+                f"written, or, if the change is meant, delete '{folder / NAME}' (head {before.head[:16]}) and say so "
+                "where its head was published"
+            )
     atomic.write_text(folder / NAME, "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in _chained(lines)))
     return check_manifest(folder)
 
@@ -76,7 +89,7 @@ def check_manifest(folder: Path) -> Checked:
             keys = [key for key in ("schema", "version") if now.get(key) != line.get(key)]
             of = "; ".join(f"{key} {now.get(key)}, it was {line.get(key) or 'not known'}" for key in keys)
             problems.append(f"{what}: changed{f' ({of})' if of else ''}")
-    problems += [f"{name}: not in the manifest" for name in there if name not in names]
+    problems += [f"{name}{_ADDED}" for name in there if name not in names]
     problems += [problem for one in record_paths(folder) for problem in record_problems(one)]
     return Checked(len(there), head, tuple(problems))
 

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from uora_bench.config import plugins
 from uora_bench.config.data_source import IMAGE_FOLDER, OWN_ROWS
 from uora_bench.errors import UserError, nearest
 from uora_bench.grid.request import GridRequest
@@ -66,6 +67,7 @@ def _known(what: str, given: str, labels: Sequence[str], table: str = "") -> str
         folded = {label.casefold(): label for label in labels}
         close = difflib.get_close_matches(given.casefold(), folded, n=1)
         where = f" in '{table}'" if table else ""
+        where = where or plugins.absent(given, labels)
         raise UserError(f"no {what} '{given}'{where}{nearest(folded[close[0]] if close else given, labels)}")
     return same[0]
 
