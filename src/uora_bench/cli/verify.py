@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from uora_bench.util.signals import StopRequest
 
 
+THEORY = "theory_"  # folders of records of another kind begin so
+
+
 def _act(given: Given) -> int:
     results = Path(given.text("results.dir") or "results")
     if len(given.names) > 1:
@@ -26,7 +29,7 @@ def _act(given: Given) -> int:
         raise UserError(f"{alone}= is for a number of a table: verify TABLE ROW COLUMN {alone}=…")
     folders = _folders(results / "records", given.text("experiment"))
     if given.names:
-        return _cell(given, folders)
+        return _cell(given, {name: path for name, path in folders.items() if not name.startswith(THEORY)})
     if given.passed:
         key = given.passed[0].partition("=")[0]
         hint = nearest(key, [own.name for own in COMMAND.keys])
@@ -34,12 +37,17 @@ def _act(given: Given) -> int:
     if not given.flag("all") and given.text("experiment") is None:
         raise UserError("name a cell_id to run it again, or check the records: all=true, or experiment=<name>")
     from uora_bench.records.manifest import check_manifest, write_manifest
+    from uora_bench.records.record import TRIALS
+    from uora_bench.theory import record as theory
 
-    sound = True
+    sound, of_all = True, given.text("experiment") is None
     for name, folder in folders.items():
-        found = write_manifest(folder) if given.flag("write") else check_manifest(folder)
+        if of_all and name in TRIALS:
+            continue
+        act = write_manifest if given.flag("write") else check_manifest
+        found = act(folder, theory.record_problems if name.startswith(THEORY) else None)
         said = count(len(found.problems), "problem") if found.problems else "as they were written"
-        print(f"{name}: {count(found.files, 'file')}, head {found.head[:16]}: {said}")
+        print(f"{name}: {count(found.files, 'file')}, head {found.head[:16] or 'none'}: {said}")
         for problem in found.problems:
             print(f"  {problem}")
         sound &= not found.problems
@@ -137,11 +145,10 @@ def _again(given: Given, record: CellRecord, folder: Path, stop: StopRequest) ->
 
 
 def _folders(root: Path, wanted: str | None) -> dict[str, Path]:
-    """The folders of records of trained cells below ``root``, or the one that is wanted."""
+    """The folders of records below ``root``, or the one that is wanted."""
     from uora_bench.records.record import record_paths
 
     known = {p.name: p for p in sorted(root.iterdir()) if record_paths(p)} if root.is_dir() else {}
-    known = {name: path for name, path in known.items() if not name.startswith("theory_")}
     if not known:
         raise UserError(f"there is no record below '{root}'; set results.dir=<folder>")
     if wanted is not None and wanted not in known:
@@ -156,7 +163,7 @@ COMMAND = Command(
     words="[CELL_ID | TABLE ROW COLUMN [BLOCK]]",
     most=4,
     keys=(
-        Key("all", "check the records of every experiment; nothing is run", flag=True),
+        Key("all", "check the records of every experiment but trials; nothing is run", flag=True),
         Key("write", "write manifest.jsonl of records that are sound", flag=True),
         Key("seed", "of TABLE ROW COLUMN: this one; else all behind the number", shown="0"),
         keys.RULE,

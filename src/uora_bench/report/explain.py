@@ -13,7 +13,7 @@ from uora_bench.errors import UserError, nearest
 from uora_bench.grid.request import GridRequest
 from uora_bench.grid.table_spec import Rule, TableSpec
 from uora_bench.records.predictions import why_no_predictions
-from uora_bench.records.record import CellRecord
+from uora_bench.records.record import TRIALS, CellRecord
 from uora_bench.report import write
 from uora_bench.report.aggregate import Number
 from uora_bench.report.collect import Run
@@ -45,7 +45,7 @@ def find_entry(words: Sequence[str], results: Path, rule: Rule | None, kinds: Se
     """
     if not 3 <= len(words) <= 4:
         raise UserError("a number is named by TABLE ROW COLUMN [BLOCK], e.g. minilm_glue 'LoRA r=8' MRPC")
-    tables = [*write.experiments(results, kinds), *write.TRIALS]
+    tables = [*write.experiments(results, kinds), *TRIALS]
     tables += [name for kind in kinds for name in kind.names(results)]
     name = _known("table", words[0], tables)
     table = write.make_table(GridRequest(name, "print"), results, write.published_library(), rule, kinds)
