@@ -13,6 +13,7 @@ import pytest
 from uora_bench.cli.main import main
 from uora_bench.errors import UserError
 from uora_bench.records.manifest import check_manifest, write_manifest
+from uora_bench.theory import record as theory
 
 
 @pytest.fixture
@@ -147,5 +148,26 @@ def test_the_command_says_what_is_wrong_and_ends_with_1(folder: Path, capsys: py
         assert main(words) == 2
         assert message in capsys.readouterr().err
     (folder / "manifest.jsonl").unlink()
-    assert main(["verify", "all=true", results]) == 2
-    assert "verify all=true write=true makes it" in capsys.readouterr().err
+    assert main(["verify", "all=true", results]) == 1
+    assert "verify experiment=minilm_glue write=true makes it" in capsys.readouterr().out
+
+
+def test_every_committed_grid_has_a_manifest_that_holds(
+    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(root)
+    started = time.process_time()
+    assert main(["verify", "all=true"]) == 0
+    assert time.process_time() - started < 3  # about half a second of an idle core
+    said = capsys.readouterr().out.splitlines()
+    known = {p.parent.name for p in (root / "results" / "records").glob("*/manifest.jsonl")}
+    assert {line.partition(":")[0] for line in said} == known >= {"minilm_glue", "tiny_e2e", "theory_digits"}
+
+
+def test_a_changed_record_of_the_theory_is_named(root: Path, tmp_path: Path) -> None:
+    made = tmp_path / "theory_digits"
+    shutil.copytree(root / "results" / "records" / "theory_digits", made)
+    rewrite(first(made), lambda data: data["cell"].update(seed=99))
+    found = "\n".join(check_manifest(made, theory.record_problems).problems)
+    assert "): changed" in found
+    assert "its cell_id is not that of its content" in found

@@ -63,6 +63,13 @@ def paper_dir() -> Path:
     return packaged if packaged.is_dir() else here.parents[1] / "results" / "paper"
 
 
+def envelope_dir() -> Path:
+    """The folder of kept repetitions: inside an installed package, else the checkout's ``results/envelope``."""
+    here = package_dir()
+    packaged = here / "envelope"
+    return packaged if packaged.is_dir() else here.parents[1] / "results" / "envelope"
+
+
 def roots() -> list[Path]:
     """The folders of YAML files: the package's own, then those of the plug-ins in use."""
     return [configs_dir(), *(plugin.configs for plugin in plugins.active() if plugin.configs.is_dir())]
