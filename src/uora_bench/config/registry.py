@@ -23,7 +23,7 @@ GROUPS = ("method", "task", "backbone", "recipe", "trainer", "tracker")
 _OPTIONS = "uora_bench.config.options."
 _METHODS = {
     "lora": "low_rank.LoRAOptions",
-    "lora_fa": "low_rank.LoRAOptions",
+    "lora_fa": "low_rank.LoRAFAOptions",
     "alpha_lora": "low_rank.AlphaLoRAOptions",
     "vera": "vectors.VeRAOptions",
     "uora": "vectors.UORAOptions",
@@ -208,6 +208,11 @@ def check_family(family: str) -> str:
     if family not in names and plugins.owner("tasks", family) is None:
         raise UserError(f"task.family: no family '{family}'{nearest(family, names)}")
     return family
+
+
+def is_built_in_method(name: str) -> bool:
+    """Whether the options of ``name`` are one of the package's dataclasses."""
+    return name in _METHODS
 
 
 def _named(path: str, base: type[T]) -> type[T]:

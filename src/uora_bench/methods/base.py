@@ -233,13 +233,13 @@ class Method(ABC):
         """Whether `merge` folds something into the weights."""
         return bool(self.layers) and not any(layer.quantised for layer in self.layers.values())
 
-    @abstractmethod
     def count(self, shapes: Sequence[TargetShape], sizes: Mapping[str, int]) -> int | None:
-        """Trained parameters without the head, in closed form: from the target shapes and ``sizes`` alone.
+        """Trained parameters without the head, in closed form: as the options say, unless a method says it here.
 
         ``sizes`` has the number of entries of every parameter of the backbone, by name, without the head. None:
         there is no closed form, and the number is read off the model.
         """
+        return self.config.count(shapes, sizes)
 
     @abstractmethod
     def inject(self, model: nn.Module, targets: Sequence[Target], generator: torch.Generator) -> None:
