@@ -18,7 +18,7 @@ from uora_bench.config.cell import BackboneConfig
 from uora_bench.config.preflight import check_is_somewhere
 from uora_bench.data import hub, offline
 from uora_bench.errors import UserError
-from uora_bench.models import heads, padding, quantisation
+from uora_bench.models import heads, padding, pooling, quantisation
 from uora_bench.models.heads import HeadSpec
 from uora_bench.util import package_folder, weights
 from uora_bench.util.seeds import derive
@@ -84,6 +84,7 @@ def load_backbone(backbone: BackboneConfig, head: HeadSpec, seed: int) -> Loaded
             f"backbone={backbone.name}: the weights at '{place}' lack {absent}; they are another architecture's"
         )
     _check_fresh(backbone, set(info["missing_keys"]), model)
+    pooling.set_pooling(backbone, model)
     model.head_modules = tuple(backbone.head)
     quantisation.keep_layout(model)
     _check_architecture(backbone, model)
@@ -133,6 +134,7 @@ def skeleton(backbone: BackboneConfig, head: HeadSpec) -> nn.Module:
             config = transformers.AutoConfig.from_pretrained(place, trust_remote_code=False, **arguments, **head.config)
             model = build(config)
     heads.check_head(model, backbone.head)
+    pooling.set_pooling(backbone, model)
     model.head_modules = tuple(backbone.head)
     if backbone.kind == "encoder":
         padding.presume(model)

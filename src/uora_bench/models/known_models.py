@@ -18,7 +18,16 @@ from uora_bench.util import atomic
 from uora_bench.util.hashes import file_sha256
 
 # whose change may give another answer
-_SOURCES = ("any_model.py", "backbones.py", "heads.py", "kinds.py", "known_models.py", "outline.py", "targets.py")
+_SOURCES = (
+    "any_model.py",
+    "backbones.py",
+    "heads.py",
+    "kinds.py",
+    "known_models.py",
+    "outline.py",
+    "pooling.py",
+    "targets.py",
+)
 _LIBRARIES = ("torch", "transformers", "peft")
 
 
