@@ -22,6 +22,7 @@ from typing import Literal
 from uora_bench.config.run_folders import start_name
 from uora_bench.errors import UserError
 from uora_bench.grid.launch import failure
+from uora_bench.grid.launch.forks import ForkServer, Process
 from uora_bench.grid.model import Item, Plan
 from uora_bench.records import attempts
 from uora_bench.records.attempts import Attempt
@@ -72,11 +73,12 @@ class Running:
     launcher: str = "local"
     shared: bool = False  # other cells share its device, so its timings are not its own
     say: Callable[[str], None] = print
+    forks: ForkServer | None = None  # where cells come from; None: each is a fresh process
 
     def __post_init__(self) -> None:
         self.attempts_folder = attempts.attempts_folder(Path(self.plan.runs_dir), self.plan.experiment)
         self.log = self.plan.folder / "logs" / f"{self.item.key}.log"
-        self.child: subprocess.Popen[bytes] | None = None
+        self.child: Process | None = None
         self.crashes = 0
         self.stopping = self.timed_out = False
         self._ended: float | None = None  # when SIGTERM was sent
@@ -118,7 +120,7 @@ class Running:
             launched.LAUNCH: json.dumps(facts),
             "PYTHONUNBUFFERED": "1",
         }
-        command = [sys.executable, _CHILD, str(os.getpid()), *self._command(), *words]
+        command = [*self._command(), *words]
         lease = attempts.read_lease(self.attempts_folder, self.item.key)
         self.before = failure.stamp(self.plan, lease.cell_id if lease is not None else None)
         try:
@@ -134,10 +136,18 @@ class Running:
             log.write(f"--- {_now()} {words}\n".encode())
             log.flush()
             self.offset = log.tell()
-            # a session of its own: Ctrl-C at the terminal reaches the launcher alone, which then ends it cleanly
-            self.child = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
-            )
+            forks = self.forks if self.item.processes == 1 else None
+            self.child = forks.start(command, environment, self.log) if forks is not None else None
+            if self.child is None:
+                # a session of its own: Ctrl-C at the terminal reaches the launcher alone, which then ends it cleanly
+                self.child = subprocess.Popen(
+                    [sys.executable, _CHILD, str(os.getpid()), *command],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env=environment,
+                    start_new_session=True,
+                )
 
     def _command(self) -> list[str]:
         if self.item.processes == 1:
