@@ -23,6 +23,7 @@ MODULES = {
     "run": "run",
     "plan": "plan",
     "sweep": "sweep",
+    "search": "search",
     "tables": "tables",
     "figures": "figures",
     "page": "page",

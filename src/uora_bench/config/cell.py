@@ -181,7 +181,7 @@ class BackboneConfig:
 @dataclass(frozen=True)
 class RecipeConfig:
     name: str
-    status: Literal["published", "inferred", "own"]
+    status: Literal["published", "inferred", "own", "searched"]
     note: str
 
 

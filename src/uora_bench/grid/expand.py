@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,6 +22,7 @@ from uora_bench.errors import ImpossiblePair, UserError
 from uora_bench.grid import preset
 from uora_bench.grid.preset import Experiment
 from uora_bench.grid.request import GridRequest, read_request, word
+from uora_bench.grid.search_spec import combinations, is_range
 
 FIRST = ("backbone", "method", "task", "recipe", "trainer", "tracker")  # groups come before keys in a command line
 
@@ -106,27 +106,27 @@ def _rows(experiment: Experiment, asked: dict[str, list[str]]) -> Iterator[dict[
     rest = {k: v for k, v in asked.items() if k not in axes}
     fixed = {k: [v] for k, v in experiment.set.items() if k not in asked}
     if experiment.axes or not experiment.include:
-        yield from _product(axes | rest | fixed)
+        yield from combinations(axes | rest | fixed, experiment.search)
     for include in experiment.include:
         own: dict[str, list[Any]] = {}
+        narrowed = list[str]()
         for key, given in include.items():
             if given is None and key in axes:
                 own[key] = []
                 continue
             found = preset.values(key, given)
-            if key in asked:
+            if key in asked and any(map(is_range, found)):
+                narrowed.append(key)  # once its points are drawn
+            elif key in asked:
                 found = [v for v in found if any(preset.same(key, v, w) for w in asked[key])]
                 if not found:
                     break
             own[key] = found
         else:
             merged = {k: v for k, v in (axes | fixed | rest | own).items() if v}
-            yield from _product(merged)
-
-
-def _product(axes: dict[str, list[Any]]) -> Iterator[dict[str, Any]]:
-    for combination in itertools.product(*axes.values()):
-        yield dict(zip(axes, combination, strict=True))
+            for row in combinations(merged, experiment.search):
+                if all(preset.matches(row, {key: asked[key]}) for key in narrowed):
+                    yield row
 
 
 def _composed(

@@ -14,6 +14,7 @@ from typing import Any
 
 from uora_bench.config import compose, registry, synonyms
 from uora_bench.errors import UserError, nearest
+from uora_bench.grid.search_spec import SearchSpec
 from uora_bench.grid.table_spec import TableSpec
 from uora_bench.util.inside import is_folder_name
 from uora_bench.util.schema import build
@@ -61,6 +62,7 @@ class Experiment:
     starts: tuple[Start, ...] = ()
     processes: int = 1  # per cell
     table: TableSpec | None = None  # how `uora_bench.report` shows it; None: as the axes suggest
+    search: SearchSpec | None = None  # its cells are the trials of a search (docs/searches.md)
 
 
 _OF_CELLS = {"axes", "set", "rules", "include", "exclude", "starts"}  # where a preset names keys of its cells

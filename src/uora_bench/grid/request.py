@@ -18,7 +18,7 @@ _BASES = ("local", "slurm")
 LAUNCHERS = ("print", *_BASES)
 OWN = ("experiment", "launcher")
 # what is said once for a whole grid
-_ONE = ("experiment_name", "results.dir", "runs.dir", "data.root", "tracker", "force")
+ONCE = ("experiment_name", "results.dir", "runs.dir", "data.root", "tracker", "force")
 _TEXTS = ("partition", "account", "qos", "constraint", "extra")  # options of sbatch, in its own grammar
 # text that Hydra's grammar takes for nothing else
 _PLAIN = re.compile(r"(?!(?:null|true|false|nan|inf)$)[A-Za-z_][A-Za-z_/]*", re.IGNORECASE)
@@ -61,7 +61,7 @@ def read_request(words: list[str], launcher: str = "print") -> GridRequest:
         name, values = _axis(word)
         axes[name] = values
     for key, values in axes.items():
-        if key in _ONE and len(values) > 1:
+        if key in ONCE and len(values) > 1:
             raise UserError(f"a grid has one {key}, and {key}={','.join(values)} names {len(values)}; run one each")
         if key == "dry_run" and values != ["false"]:
             raise UserError("dry_run=true describes one cell; for a grid take uora-bench plan, which runs nothing")

@@ -1,0 +1,64 @@
+"""``uora-bench search experiment=NAME``: runs the trials of a search as `sweep` does, and writes what they found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from uora_bench.cli import plan
+from uora_bench.cli.parser import Command, Given, Key
+from uora_bench.errors import UserError
+
+
+def _act(given: Given) -> int:
+    from dataclasses import replace
+
+    from uora_bench.grid import expand, request
+    from uora_bench.grid.freeze import freeze
+    from uora_bench.grid.search import check_search, search_of
+    from uora_bench.records.record import read_records
+    from uora_bench.util.words import count
+
+    wanted = request.read_request(given.passed, "local")
+    if wanted.experiment is None:
+        raise UserError("search needs an experiment with `search:`; write experiment=… (docs/searches.md)")
+    grid = expand.expand_request(replace(wanted, axes={k: v for k, v in wanted.axes.items() if k in request.ONCE}))
+    check_search(grid)  # of all trials, also where only some of them are asked for
+    code = plan.act(given, launcher="local")
+    settings = next(one.settings for one in grid.items if one.settings is not None)
+    results = Path(settings.results_dir)
+    search = search_of(grid, read_records(results / "records" / settings.experiment_name))
+    if search.missing:
+        print(f"{count(search.missing, 'trial')} still to run: the search is written once all are done or failed")
+        return code
+    print(f"search: {search.write(results)}")
+    for row in search.rows:
+        if row.chosen is None:
+            print(f"{row.label}: no trial is done")
+            continue
+        chosen = ", ".join(f"{key}={value}" for key, value in row.chosen.items())
+        edge = f"; at the edge of what was tried: {', '.join(row.edge)}" if row.edge else ""
+        print(f"{row.label}: {chosen} ({row.metric} {row.best:.2f}, best of {count(len(row.trials), 'trial')}{edge})")
+    if search.search.unequal:
+        print(f"UC02: unequal numbers of trials: {search.search.unequal}")
+    if folder := given.text("freeze"):
+        for path in freeze(search, grid, Path(folder)):
+            print(f"recipe: {path}")
+    return code
+
+
+COMMAND = Command(
+    "search",
+    "run a search's trials, keep all, freeze the choice as a recipe",
+    _act,
+    plan.RESUME,
+    keys=(Key("freeze", "write the choice as recipes into this folder of plug-ins", shown="uora_plugins"),),
+    passed=plan.passed("local"),
+    lists=("experiment",),
+    about=("A search is an experiment with `search:`; its trials are cells. docs/searches.md",),
+    examples=(
+        "search experiment=minilm_search launcher=print",
+        "search experiment=./rates.yaml freeze=uora_plugins",
+    ),
+    codes=plan.CODES,
+    prints=False,
+)

@@ -1,0 +1,96 @@
+"""`SearchSpec`: ``search:`` of an experiment, which makes its cells the trials of a search; and points of a range.
+
+A search is a grid like any other: lists of values multiply, and a range (``{log_uniform: [1e-4, 1e-1]}``) gives as many
+points as the search has trials. So its trials are planned, launched, resumed and recorded as cells are.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt
+
+from uora_bench.errors import UserError
+from uora_bench.grid.table_spec import Rule
+
+RANGES = ("uniform", "log_uniform")
+_DIGITS = 3  # of a drawn value: what a recipe prints, and the same on every machine
+
+
+@dataclass(frozen=True)
+class SearchSpec:
+    """A search. ``trials``: of every row on every task; ``row``: the keys that tell rows apart, everything else that
+    varies is searched; ``unequal``: why rows have other numbers of trials (without it they are refused); ``sampler``
+    and ``seed``: how points of ranges are drawn; ``rule``: whose epoch is scored; ``choose``: the best trial, or the
+    one of the smallest values among those ``within`` so many points of it; ``steps``: most training steps of one row on
+    one task, all trials together; ``recipe``: the choice of method m is recipe m/<recipe> (the search's name where
+    None)."""
+
+    trials: Annotated[int, Ge(1)]
+    row: tuple[str, ...] = ("method", "backbone")
+    unequal: str = ""
+    sampler: Literal["random", "latin_hypercube"] = "latin_hypercube"
+    seed: Annotated[int, Ge(0)] = 0
+    rule: Rule = "last"
+    choose: Literal["best", "smallest_within"] = "best"
+    within: Annotated[float, Gt(0)] = 1.0
+    steps: Annotated[int, Ge(1)] | None = None
+    recipe: str | None = None
+
+
+def is_range(value: Any) -> bool:
+    """Whether ``value`` of an axis is a range rather than a value."""
+    return isinstance(value, Mapping) and len(value) == 1 and next(iter(value)) in RANGES
+
+
+def combinations(axes: Mapping[str, list[Any]], search: SearchSpec | None) -> Iterator[dict[str, Any]]:
+    """Every combination of the values of ``axes``, with every point of its ranges.
+
+    Raises:
+        UserError: for a range outside a search, beside other values of its key, or without two ends.
+    """
+    ranges = {key: values[0] for key, values in axes.items() if any(is_range(v) for v in values)}
+    for key in ranges:
+        if search is None:
+            raise UserError(
+                f"{key}: {dict(ranges[key])} is a range, which only an experiment with `search:` draws from"
+            )
+        if len(axes[key]) > 1:
+            raise UserError(f"{key}: give one range or a list of values, not both")
+    points = _points(ranges, search) if search is not None and ranges else [{}]
+    lists = {key: values for key, values in axes.items() if key not in ranges}
+    for values in itertools.product(*lists.values()):
+        for point in points:
+            yield {**dict(zip(lists, values, strict=True)), **point}
+
+
+def _points(ranges: Mapping[str, Mapping[str, Any]], search: SearchSpec) -> list[dict[str, Any]]:
+    """``search.trials`` points. All rows of a search have the same points of the unit cube, each in its own ranges."""
+    import numpy as np
+
+    generator, count = np.random.default_rng(search.seed), search.trials
+    found: list[dict[str, Any]] = [{} for _ in range(count)]
+    for key in sorted(ranges):
+        kind, (low, high) = next(iter(ranges[key].items()))[0], _ends(key, ranges[key])
+        shares = generator.random(count)
+        if search.sampler == "latin_hypercube":  # one point in each of as many equal parts (McKay et al. 1979)
+            shares = (generator.permutation(count) + shares) / count
+        for point, share in zip(found, shares, strict=True):
+            value = low * (high / low) ** share if kind == "log_uniform" else low + (high - low) * share
+            point[key] = float(f"{value:.{_DIGITS}g}")
+    return found
+
+
+def _ends(key: str, given: Mapping[str, Any]) -> tuple[float, float]:
+    kind, ends = next(iter(given.items()))
+    try:
+        low, high = (float(end) for end in ends)  # YAML takes 1e-4 for text
+    except (TypeError, ValueError):
+        low, high = 0.0, 0.0
+    if not low < high < float("inf") or (kind == "log_uniform" and low <= 0):
+        above = " above 0" if kind == "log_uniform" else ""
+        raise UserError(f"{key}: write a range as {{{kind}: [low, high]}}, two numbers{above}, the lower one first")
+    return low, high
