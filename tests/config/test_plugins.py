@@ -169,6 +169,7 @@ def test_the_command_line_names_folders(
         ("import nothing_of_this_name\n", "cannot be imported: ModuleNotFoundError"),
         ("def broken(:\n", "cannot be imported: SyntaxError"),
         ("raise SystemExit(0)\n", "cannot be imported: SystemExit: 0"),
+        ("import os\nos._exit(0)\n", "cannot be imported: SystemExit: it calls os._exit\\(0\\)"),
         ("x = 1\n", "must define exactly one MethodOptions, it defines 0"),
     ],
 )

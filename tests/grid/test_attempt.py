@@ -215,6 +215,15 @@ def test_a_record_of_an_earlier_start_says_nothing_of_this_one(go: Try) -> None:
     assert failure.fresh_record(running.plan, path.stem, "2999-01-01T00:00:00+00:00", None) is None
 
 
+def test_an_older_record_is_no_success_of_a_child_that_left_before_it_looked(go: Try) -> None:
+    outcome, running = go("done")
+    before = the_record(running)
+    outcome, running = go("silent silent", retries=1)
+    assert (outcome.status, outcome.kind) == ("failed", "crash")
+    assert kinds(running) == ["done", "crash", "crash"]
+    assert the_record(running) == before, "what was finished stays"
+
+
 def test_a_failure_never_replaces_a_finished_record(go: Try) -> None:
     _, running = go("done")
     again, _ = go("kill", retries=0)

