@@ -10,6 +10,8 @@ import pytest
 
 import uora_bench
 from tests.support.command_line import environment
+from tests.support.records import finished_record
+from uora_bench.config.compose import compose
 from uora_bench.errors import UserError
 from uora_bench.records.record import read_records
 from uora_bench.report import markdown
@@ -28,6 +30,38 @@ def test_a_frame_has_every_score_of_every_committed_record_once(root: Path) -> N
     assert rows.score.tolist() == [expected]
     assert rows["metrics.accuracy"].tolist() == [one.scores["last"].scores["dev"]["accuracy"]]
     assert rows["trainer.lr_adapter"].tolist() == [one.cell["trainer"]["lr_adapter"]]
+
+
+def test_settings_tell_apart_what_must_not_be_averaged(tmp_path: Path) -> None:
+    folder = tmp_path / "records" / "mine"
+
+    def write(*words: str, **changes: object) -> None:
+        cell = compose([*words, "task=tiny/nli"]).cell
+        finished_record(cell, cell.cell_id("data"), "mine", **changes).write(folder)
+
+    for seed in (0, 1):
+        write("method=lora", f"seed={seed}")
+        write("method=lora", f"seed={seed}", "trainer.epochs=3", "trainer.batch_size=4")
+        write("method=vera", f"seed={seed}")
+    frame = uora_bench.load_records(tmp_path)
+    assert sorted(frame[frame.method == "vera"].settings.unique()) == ["vera"]
+    batches = [
+        f"lora trainer.batch_size={size}"
+        for size in (4, compose(["method=lora", "task=tiny/nli"]).cell.trainer.batch_size)
+    ]
+    assert sorted(frame[frame.method == "lora"].settings.unique()) == sorted(batches)
+    assert frame.groupby(["task", "settings", "seed", "split", "rule"]).cell_id.nunique().max() == 1
+    cell = compose(["method=vera", "task=tiny/nli"]).cell  # the same cell of other rows
+    known = {"command": [], "data_rows": {"rows.csv": "0" * 16}}
+    finished_record(cell, cell.cell_id("other"), "mine", provenance=known).write(folder)
+    frame = uora_bench.load_records(tmp_path)
+    assert len(frame[frame.method == "vera"].settings.unique()) == 2
+    assert set(uora_bench.load_epochs(tmp_path).settings) == set(frame.settings)
+
+
+def test_settings_of_the_committed_records_hold_one_cell_a_seed(root: Path) -> None:
+    frame = uora_bench.load_records(root / "results")
+    assert frame.groupby(["task", "settings", "seed", "split", "rule"]).cell_id.nunique().max() == 1
 
 
 def test_the_long_form_has_every_epoch(root: Path) -> None:

@@ -225,6 +225,20 @@ def test_an_offline_history_is_readable_back(run: Run, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("wandb"))
 
 
+def test_tensorboard_shows_what_the_record_holds(run: Run, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    result = run("tracker=tensorboard", *SHORT[1:], "trainer.log_every=1", "method=head_only")
+    assert result.returncode == 0, result.stderr
+    made = read_record(only_record(tmp_path))
+    events = EventAccumulator(str(tmp_path / "runs" / "scratch" / made.cell_id / "tensorboard"))
+    events.Reload()
+    assert [e.step for e in events.Scalars("train/loss")] == [1, 2, 3, 4]
+    score = made.scores["last"].scores["dev"]["accuracy"]
+    assert events.Scalars("summary/dev/last/accuracy")[-1].value == pytest.approx(score)
+    assert events.Scalars("summary/adapter_parameters")[-1].value == 0
+
+
 @pytest.mark.parametrize("key", ["results.dir", "runs.dir"])
 def test_a_folder_that_cannot_be_written_is_one_line_before_any_training(key: str, run: Run, tmp_path: Path) -> None:
     (tmp_path / "file").touch()  # a folder cannot be made below a file, not even by root

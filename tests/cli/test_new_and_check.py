@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from accelerate.state import AcceleratorState
 from tests.support.command_line import Result, environment, finish, only_record, start
 from uora_bench.cli.main import main
 from uora_bench.config import plugins
-from uora_bench.contract import skeletons
+from uora_bench.contract import harness, skeletons
 from uora_bench.grid.expand import expand
 
 Run = Callable[..., Result]
@@ -109,6 +110,18 @@ def test_a_new_experiment_is_the_grid_that_it_is_given(here: Path, capsys: pytes
     assert [row["label"] for row in yaml.safe_load(path.read_text("utf-8"))["table"]["rows"]] == ["lora", "uora"]
 
 
+def test_a_grid_on_one_file_of_sorted_rows_is_checked(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = sorted((f"{word} film {i}", label) for label, word in (("a", "bad"), ("b", "good")) for i in range(300))
+    Path("rows.csv").write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows), "utf-8")
+    words = ["method=lora", "seed=0", "task=text/local", "task.path=rows.csv", "task.label=label"]
+    assert main(["new", "experiment", "my_grid", *words, "backbone=tiny_roberta"]) == 0
+    Path("folder").mkdir()
+    Path("folder/train.csv").write_bytes(Path("rows.csv").read_bytes())  # dev is drawn from it
+    for given in (["my_grid"], ["my_grid", "task.path=folder"], ["text/local", *words[3:], "backbone=tiny_roberta"]):
+        assert main(["check", *given]) == 0, capsys.readouterr().out
+        assert "trains: two steps" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -198,6 +211,40 @@ def test_a_method_that_cannot_be_imported_is_one_line(here: Path, capsys: pytest
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
     assert "broken.py cannot be imported: ModuleNotFoundError" in lines[1]
+
+
+def test_what_a_new_method_may_get_wrong_is_one_line(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["new", "method", "my_gate"]) == 0
+    path = here / "uora_plugins" / "methods" / "my_gate.py"
+    right = path.read_text("utf-8")
+    said = {
+        right.replace("self.scale = nn.Parameter(A), nn.Parameter(B), scale", "self.scale = nn.Parameter(A), "
+                      "nn.Parameter(B), scale\n        self.gate = nn.Parameter(torch.ones(1))"):
+        "method=my_gate: parameter 'gate' of the branch on roberta.encoder.layer.0.attention.self.query is float32 on "
+        "cpu, and must be float64 on cpu; give the tensor the dtype= and device=",
+        right.replace('name = "my_gate"', 'name = "my_gait"'): "its class MyGate has name = 'my_gait', and a method is",
+    }  # fmt: skip
+    assert right not in said
+    for text, part in said.items():
+        path.write_text(text, "utf-8")
+        importlib.invalidate_caches()
+        for name in [name for name in sys.modules if name.startswith("uora_bench_plugins")]:
+            del sys.modules[name]
+        harness.looked_at.cache_clear()
+        capsys.readouterr()
+        assert main(["check", "my_gate"]) == 1
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) == 3, lines
+        assert part in lines[1]
+
+
+def test_in_another_folder_the_missing_plug_ins_are_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["method=my_lora"], ["check", "my_lora"], ["tables", "experiment=my_grid"],
+                  ["plan", "experiment=my_grid"], ["explain", "my_grid", "a", "b"]):  # fmt: skip
+        assert main(words) == 2
+        assert "no ./uora_plugins in this folder" in capsys.readouterr().err, words
+    assert main(["check", "lorra"]) == 2
+    assert "uora_plugins" not in capsys.readouterr().err
 
 
 @pytest.mark.slow

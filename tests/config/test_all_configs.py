@@ -283,7 +283,8 @@ def test_every_method_counts_on_every_backbone(backbone: str) -> None:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_dry_run_of_every_recipe_counts(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dry_run_of_every_recipe_counts(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # where no model is known yet
     method, backbone = owners(name)
     task = tasks_of(name)[0]
     words = [f"method={method}", f"backbone={backbone}", f"task={task}", f"recipe={name}"]
@@ -296,6 +297,8 @@ def test_a_dry_run_of_every_recipe_counts(name: str, monkeypatch: pytest.MonkeyP
     finally:
         restored(model)
     assert text.startswith(cell.label)
+    if method != "peft":
+        assert describe(composed) == text  # of the model that is known now
     adapter, head, total = (int(n.replace(",", "")) for n in re.findall(r"(?:adapter|head|total) ([\d,]+)", text)[-3:])
     assert (adapter > 0) == (method != "head_only")
     assert (head > 0) == (KIND[backbone] != "causal_lm")

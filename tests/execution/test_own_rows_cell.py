@@ -100,11 +100,32 @@ def test_the_record_the_plan_and_the_export_of_own_rows(here: Path, capsys: pyte
 def test_a_changed_file_is_seen_by_the_plan(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = tiny(COMMANDS[0])
     assert main(words) == 0
+    before = Path("reviews.csv").read_bytes()
+    other = before.replace(b"\r\n", b"\n")  # the same rows, as another system ends their lines
+    assert other != before
+    Path("reviews.csv").write_bytes(other)
+    capsys.readouterr()
+    assert main(["plan", *words]) == 0
+    assert "1 done" in capsys.readouterr().out
     with open("reviews.csv", "a", encoding="utf-8") as file:
         file.write("one more,pos,1\n")
     capsys.readouterr()
     assert main(["plan", *words]) == 0
     assert "data changed: reviews.csv" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("name", ["reviews.csv", "reviews.jsonl", "reviews.parquet", "reviews.csv.gz"])
+def test_a_column_that_is_not_there_is_known_before_anything_runs(
+    name: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own_files.write(here / name, own_files.reviews())
+    words = ["method=lora", "task=text/local", f"task.path={name}", "backbone=tiny_roberta", "task.label=stars"]
+    generate = [*words[2:3], "method=lora", "task=text/generate", "backbone=tiny_gpt2"]
+    for given in ([*words, "dry_run=true"], ["plan", *words], ["memory", *words]):
+        assert main(given) == 2
+        assert f"{name} has no column 'stars', its columns are id, text, label" in capsys.readouterr().err
+    assert main([*generate, "task.answer=label", "dry_run=true"]) == 2
+    assert "has no column 'question'" in capsys.readouterr().err
 
 
 def test_nothing_is_fetched_for_own_rows(here: Path) -> None:

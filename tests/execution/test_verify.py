@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,16 +12,29 @@ import pytest
 
 from tests.support import own_files
 from uora_bench.cli.main import main
+from uora_bench.execution import envelope
+from uora_bench.execution.envelope import Envelope, KeptCell, Repetition
 from uora_bench.records.predictions import predictions_path, read_predictions, write_predictions
 from uora_bench.records.record import read_records
 
 WORDS = ["method=lora", "recipe=none", "task=text/local", "backbone=tiny_roberta", "task.max_length=40",
          "trainer.batch_size=8", "trainer.max_steps=3", "trainer.precision=float32", "tracker=none"]  # fmt: skip
 
+SET = ", ".join(word.replace("=", ": ", 1) for word in WORDS[1:])
+
 
 def state(folder: Path) -> dict[str, str]:
     files = (path for path in folder.rglob("*") if path.is_file())
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def kept(folder: Path, items: int) -> None:
+    """An envelope of the task whose farthest repetitions differ in ``items`` of 8 items."""
+    folder.mkdir(exist_ok=True)
+    differing = ((), ("a",), ("a", "b")[:items])
+    one = [Repetition({}, {}, dict.fromkeys(("dev", "test"), dict.fromkeys(names, 1))) for names in differing]
+    cell = KeptCell("0" * 16, "a cell", "lora", "tiny_roberta", (), "Z80", "2", {"dev": 8, "test": 8}, tuple(one))
+    Envelope(envelope.SCHEMA, "text/local", (cell,)).write(folder)
 
 
 def test_a_cell_is_run_again_and_compared(
@@ -35,9 +49,13 @@ def test_a_cell_is_run_again_and_compared(
 
     before = state(tmp_path)
     capsys.readouterr()
-    assert main(verify) == 0
-    assert "identical bytes: predictions, and every epoch's loss and scores" in capsys.readouterr().out
+    assert main(verify[:2]) == 0  # the run folder knows where the rows were
+    out, err = capsys.readouterr()
+    assert "identical bytes: predictions, and every epoch's loss and scores" in out
+    assert "taken from where the cell was made: task.path=reviews.csv\n" in err
     assert state(tmp_path) == before
+    assert main([*verify[:2], "runs.dir=gone"]) == 2
+    assert "name them with task.path=<file or folder>" in capsys.readouterr().err
 
     parts = read_predictions(record, folder)
     flipped = [
@@ -50,9 +68,17 @@ def test_a_cell_is_run_again_and_compared(
     assert main(verify) == 1
     said = capsys.readouterr().out
     assert "2 of 8 items of dev, epoch 1 differ" in said
+    assert "no envelope: no repetitions of text/local on tiny_roberta are kept" in said
     assert "another processor: " in said
     assert "the record's is Z80" in said
     assert state(tmp_path) == before
+
+    # the farthest repetitions differ in two items, then in one
+    for items, code, verdict in ((2, 0, "inside the envelope: 3 repetitions of a cell differ"), (1, 1, "2 of 8 items")):
+        kept(tmp_path / "kept", items)
+        monkeypatch.setattr(envelope, "envelope_dir", lambda: tmp_path / "kept")
+        assert main(verify) == code
+        assert verdict in capsys.readouterr().out
 
     predictions_path(folder, record.cell_id).write_bytes(b"another file")
     assert main(verify) == 2
@@ -64,6 +90,70 @@ def test_a_cell_is_run_again_and_compared(
     assert "no predictions to compare: made before predictions were kept" in said
     assert "identical: every epoch's loss and scores" in said
 
+    (tmp_path / "uora_plugins/configs/experiment").mkdir(parents=True)  # the file of a grid knows it too
+    text = f"name: scratch\ntitle: t\nnote: n\naxes: {{method: [lora]}}\nset: {{task.path: reviews.csv, {SET}}}\n"
+    (tmp_path / "uora_plugins/configs/experiment/scratch.yaml").write_text(text, "utf-8")
+    assert main([*verify[:2], "runs.dir=gone"]) == 0
     own_files.write(tmp_path / "reviews.csv", own_files.reviews(81))
     assert main(verify) == 2
     assert f"not {record.cell_id} (expect_cell_id)" in capsys.readouterr().err
+
+
+def test_all_cells_behind_a_number_are_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    own_files.write(tmp_path / "reviews.csv", own_files.reviews(80))
+    for seed in (0, 1):
+        assert main([*WORDS, "task.path=reviews.csv", "experiment_name=mine", f"seed={seed}"]) == 0
+    before = state(tmp_path)
+    verify = ["verify", "mine", "LoRA", "text/local", "task.path=reviews.csv"]
+    capsys.readouterr()
+    assert main(verify) == 0
+    said = capsys.readouterr().out
+    assert said.count("identical bytes") == 2
+    assert "mine · lora · text/local: verified (seed 0: " in said
+    assert state(tmp_path) == before
+    assert main([*verify, "seed=1"]) == 0
+    said = capsys.readouterr().out
+    assert said.count("identical bytes") == 1
+    assert "seed 1 of 0, 1: verified (seed 1: " in said
+    for words, message in (
+        ([*verify, "seed=2"], "seed=2 is not behind 'mine · lora · text/local'"),
+        ([*verify, "all=true"], "write and all are for whole experiments"),
+        (["verify", "mine", "lora"], "a number is named by TABLE ROW COLUMN"),
+        (["verify", "mine", "lara", "text/local"], "did you mean 'lora'"),
+        (["verify", "all=true", "seed=1"], "seed= is for a number of a table"),
+    ):
+        assert main(words) == 2
+        assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("what", ["score", "seed", "rate", "data file"])
+def test_whatever_is_tampered_with_is_caught_before_anything_runs(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    own_files.write(tmp_path / "reviews.csv", own_files.reviews(40))
+    assert main([*WORDS, "task.path=reviews.csv", "experiment_name=mine"]) == 0
+    assert main(["verify", "experiment=mine", "write=true"]) == 0
+    (path,) = (tmp_path / "results" / "records" / "mine").glob("*.json")
+    data = json.loads(path.read_text("utf-8"))
+    if what == "score":
+        data["scores"]["last"]["scores"]["dev"]["accuracy"] += 0.1
+    elif what == "seed":
+        data["cell"]["seed"] = 7
+    elif what == "rate":
+        data["cell"]["trainer"]["lr_adapter"] *= 2
+    else:
+        own_files.write(tmp_path / "reviews.csv", own_files.reviews(41))
+    path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    capsys.readouterr()
+    if what != "data file":  # the manifest is of records alone
+        assert main(["verify", "experiment=mine"]) == 1
+        assert "changed" in capsys.readouterr().out
+    words = ["verify", path.stem, "task.path=reviews.csv"]
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    expected = "(expect_cell_id)" if what == "data file" else "does not agree with itself"
+    assert expected in error

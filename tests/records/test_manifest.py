@@ -13,6 +13,7 @@ import pytest
 from uora_bench.cli.main import main
 from uora_bench.errors import UserError
 from uora_bench.records.manifest import check_manifest, write_manifest
+from uora_bench.theory import record as theory
 
 
 @pytest.fixture
@@ -64,6 +65,26 @@ def test_a_changed_score_is_named(folder: Path) -> None:
         write_manifest(folder)
 
 
+def test_what_was_removed_or_changed_is_not_sealed_and_what_was_added_is(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["verify", "experiment=minilm_glue", f"results.dir={folder.parent.parent}"]
+    away, manifest = first(folder), (folder / "manifest.jsonl").read_bytes()
+    kept = away.read_bytes()
+    away.unlink()
+    assert main([*words, "write=true"]) == 2
+    assert "nothing is sealed while a problem stands in minilm_glue" in (said := capsys.readouterr().err)
+    assert said.count("\n") == 1
+    assert (folder / "manifest.jsonl").read_bytes() == manifest
+    (folder / "manifest.jsonl").unlink()  # meant, and said so
+    assert main([*words, "write=true"]) == 0
+    away.write_bytes(kept)
+    assert main(words) == 1
+    assert "not in the manifest" in capsys.readouterr().out
+    assert main([*words, "write=true"]) == 0
+    assert (folder / "manifest.jsonl").read_bytes() == manifest
+
+
 def test_a_changed_rate_is_named(folder: Path) -> None:
     path = first(folder)
     rewrite(path, lambda data: data["cell"]["trainer"].update(lr_adapter=0.5))
@@ -80,6 +101,7 @@ def test_a_removed_seed_is_named_by_its_label(folder: Path) -> None:
 def test_a_record_of_another_version_is_named(folder: Path) -> None:
     path = first(folder)
     rewrite(path, lambda data: data["provenance"]["versions"].update(uora_bench="1.0"))
+    (folder / "manifest.jsonl").unlink()
     write_manifest(folder)
     rewrite(path, lambda data: data["provenance"]["versions"].update(uora_bench="9.9"))
     assert "changed (version 9.9, it was 1.0)" in problems(folder)
@@ -103,6 +125,7 @@ def test_a_record_that_was_added_and_a_manifest_that_was_edited_are_named(folder
 def test_a_record_made_anew_with_its_line_changes_the_head(folder: Path) -> None:
     head = check_manifest(folder).head
     rewrite(first(folder), lambda data: data.update(label="another"))
+    (folder / "manifest.jsonl").unlink()
     write_manifest(folder)
     found = check_manifest(folder)
     assert found.problems == ()
@@ -125,5 +148,26 @@ def test_the_command_says_what_is_wrong_and_ends_with_1(folder: Path, capsys: py
         assert main(words) == 2
         assert message in capsys.readouterr().err
     (folder / "manifest.jsonl").unlink()
-    assert main(["verify", "all=true", results]) == 2
-    assert "verify all=true write=true makes it" in capsys.readouterr().err
+    assert main(["verify", "all=true", results]) == 1
+    assert "verify experiment=minilm_glue write=true makes it" in capsys.readouterr().out
+
+
+def test_every_committed_grid_has_a_manifest_that_holds(
+    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(root)
+    started = time.process_time()
+    assert main(["verify", "all=true"]) == 0
+    assert time.process_time() - started < 3  # about half a second of an idle core
+    said = capsys.readouterr().out.splitlines()
+    known = {p.parent.name for p in (root / "results" / "records").glob("*/manifest.jsonl")}
+    assert {line.partition(":")[0] for line in said} == known >= {"minilm_glue", "tiny_e2e", "theory_digits"}
+
+
+def test_a_changed_record_of_the_theory_is_named(root: Path, tmp_path: Path) -> None:
+    made = tmp_path / "theory_digits"
+    shutil.copytree(root / "results" / "records" / "theory_digits", made)
+    rewrite(first(made), lambda data: data["cell"].update(seed=99))
+    found = "\n".join(check_manifest(made, theory.record_problems).problems)
+    assert "): changed" in found
+    assert "its cell_id is not that of its content" in found

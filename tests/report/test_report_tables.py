@@ -260,7 +260,7 @@ def test_explain_names_cells_scores_rule_and_command(bench: Bench, monkeypatch: 
         (["quickstart", "LORRA", "rte"], "no row 'LORRA' in 'quickstart'; did you mean 'lora'"),
         (["quickstart", "lora", "RT"], "no column 'RT' in 'quickstart'; did you mean 'rte'"),
         (["quickstart", "lora", "rte", "base"], "no block 'base'"),
-        (["quickstart"], "explain needs TABLE ROW COLUMN"),
+        (["quickstart"], "a number is named by TABLE ROW COLUMN"),
     ):
         with pytest.raises(UserError, match=message):
             explain.explain(words, bench.results, None)

@@ -71,7 +71,9 @@ def test_the_page_leads_from_an_empty_folder_to_an_adapter_that_peft_loads(
     rows = re.findall(r"^\| (\w+) \|.* [\d.]+ ± [\d.]+ \(2\)(?:<sup>[a-z,]+</sup>)? \|$", table, re.MULTILINE)
     assert rows == ["my_lora", "lora", "uora"]
     frame = printed["python look.py"]
-    scores = {name: values.split() for name, values in re.findall(r"^(\w+) +([\d. ]+)$", frame, re.MULTILINE)}
+    scores = {
+        name: values.split() for name, values in re.findall(r"^(?:text/local)? +(\w+) +([\d. ]+)$", frame, re.MULTILINE)
+    }
     assert len(scores["lora"]) == len(scores["my_lora"]) == len(scores["uora"]) == 2
     assert "a PEFT LoRA adapter (rank 8): my_adapter" in printed["uora-bench export"]
     (numbers,) = re.findall(r"tensor\(\[\[([\d.e-]+), ([\d.e-]+)\]\]", printed["python use.py"])

@@ -56,9 +56,8 @@ def _kind(name: str, asked: str | None) -> str:
     found = [kind for kind in KINDS if asked in (None, kind) and name in registry.choices(kind)]
     if not found:
         names = [n for kind in KINDS if asked in (None, kind) for n in registry.choices(kind)]
-        raise UserError(
-            f"there is no {asked or ', '.join(KINDS[:-1]) + ' or experiment'} '{name}'{nearest(name, names)}"
-        )
+        what = asked or f"{', '.join(KINDS[:-1])} or {KINDS[-1]}"
+        raise UserError(f"there is no {what} '{name}'{plugins.absent(name, names)}{nearest(name, names)}")
     if len(found) > 1:
         ways = " or ".join(f"kind={kind}" for kind in found)
         raise UserError(f"'{name}' is the name of several things ({', '.join(found)}); add {ways}")

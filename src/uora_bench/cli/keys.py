@@ -32,7 +32,7 @@ CELL = (
     Key("recipe", "hyperparameters (default: those of method and backbone)", shown="none"),
     Key("seed", "of head, data order, dropout and adapter", "0"),
 )
-TRACKER = Key("tracker", "where curves go", "wandb", shown="wandb|none")
+TRACKER = Key("tracker", "where curves go", "wandb", shown="wandb|trackio|tensorboard|none")
 ANY = Key("any.key", "every key of configs/, as trainer.epochs=3 trainer.precision=auto")
 
 

@@ -367,7 +367,7 @@ def build_task(values: Mapping[str, Any]) -> TaskConfig:
 
 @dataclass(frozen=True)
 class TrackerConfig:
-    name: Literal["wandb", "none"]
+    name: Literal["wandb", "trackio", "tensorboard", "none"]
     mode: Literal["auto", "online", "offline"] = "auto"
     project: str = "uora_bench"
     entity: str | None = None

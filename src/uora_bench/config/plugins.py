@@ -10,6 +10,7 @@ folder, and nothing at all before a name of it is asked for.
 
 from __future__ import annotations
 
+import difflib
 import functools
 import hashlib
 import importlib
@@ -32,6 +33,7 @@ ENTRY_POINTS = "uora_bench.plugins"
 KINDS = ("methods", "tasks", "metrics")  # folders of Python files
 _PACKAGE = "uora_bench_plugins"  # what the packages of folders are below, once imported
 _SNAPSHOT = {"plan.json", "snapshot.json"}  # files of what `uora_bench.grid.launch.snapshot` writes
+_MISSPELT = 0.75  # how alike a misspelt name is to the one that is meant
 _INFO = "plugin.yaml"  # optional: name and version
 
 
@@ -169,6 +171,14 @@ def _installed() -> Iterator[Plugin]:
         origin = "installed" if distribution is None else f"installed with {distribution.name}"
         folder = Path(next(iter(spec.submodule_search_locations))).resolve()
         yield Plugin(point.name, folder, point.value, version, origin)
+
+
+def absent(name: str, known: Sequence[str]) -> str:
+    """A tail for the message about an unknown ``name`` that is like none of those ``known``: that there is no
+    ``./uora_plugins`` here, where it may have been made; "" where there is one, or the name is misspelt."""
+    if os.path.isdir(HERE) or difflib.get_close_matches(name, known, n=1, cutoff=_MISSPELT):
+        return ""
+    return f" (and no ./{HERE} in this folder: one of your own is found where that lies, or with plugins=<folder>)"
 
 
 def owner(kind: str, name: str) -> Plugin | None:

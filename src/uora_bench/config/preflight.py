@@ -8,6 +8,7 @@ import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
+from uora_bench.config import registry
 from uora_bench.config.cell import BackboneConfig, Cell, Settings, TaskConfig
 from uora_bench.config.data_source import OWN_ROWS
 from uora_bench.config.metrics import check_metric
@@ -54,6 +55,8 @@ def preflight(cell: Cell, library: bool = True) -> None:
     if library:
         if own is not None and not Path(own.path).exists():
             raise UserError(f"task.path: there is no file or folder '{own.path}'; a relative path begins here")
+        if own is not None:
+            registry.check_rows(task)
         script = task.metric.script
         if script is not None and not script.is_file():
             raise UserError(f"task.metric.name: no file '{script}'; a relative path begins in the current folder")

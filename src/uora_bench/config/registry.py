@@ -14,6 +14,7 @@ from uora_bench.config import plugins
 from uora_bench.errors import UserError, nearest
 
 if TYPE_CHECKING:  # help lists names, and their dataclasses are the slower half of its start
+    from uora_bench.config.cell import TaskConfig
     from uora_bench.config.options import MethodOptions, TaskOptions
 
 T = TypeVar("T")
@@ -22,7 +23,7 @@ GROUPS = ("method", "task", "backbone", "recipe", "trainer", "tracker")
 _OPTIONS = "uora_bench.config.options."
 _METHODS = {
     "lora": "low_rank.LoRAOptions",
-    "lora_fa": "low_rank.LoRAOptions",
+    "lora_fa": "low_rank.LoRAFAOptions",
     "alpha_lora": "low_rank.AlphaLoRAOptions",
     "vera": "vectors.VeRAOptions",
     "uora": "vectors.UORAOptions",
@@ -60,6 +61,13 @@ def paper_dir() -> Path:
     here = package_dir()
     packaged = here / "paper"
     return packaged if packaged.is_dir() else here.parents[1] / "results" / "paper"
+
+
+def envelope_dir() -> Path:
+    """The folder of kept repetitions: inside an installed package, else the checkout's ``results/envelope``."""
+    here = package_dir()
+    packaged = here / "envelope"
+    return packaged if packaged.is_dir() else here.parents[1] / "results" / "envelope"
 
 
 def roots() -> list[Path]:
@@ -112,7 +120,7 @@ def check_choice(group: str, name: str) -> str:
             f"backbone.{key}={name}"
         )
     if name not in names:
-        raise UserError(f"unknown {group} '{name}'{nearest(name, names, limit=20)}")
+        raise UserError(f"unknown {group} '{name}'{plugins.absent(name, names)}{nearest(name, names, limit=20)}")
     return name
 
 
@@ -150,6 +158,13 @@ def describe_model(values: Mapping[str, Any], kind: str, data_root: str | None) 
     module = importlib.import_module("uora_bench.models.any_model")
     described: dict[str, Any] = module.describe(values, kind, data_root)
     return described
+
+
+def check_rows(task: TaskConfig) -> None:
+    """Raise `UserError` where the first of the user's own files lacks a column that ``task`` names: a look at its
+    header."""
+    module = importlib.import_module("uora_bench.data.own_rows")
+    module.check_columns(task.source.files, getattr(task.options, "wanted_columns", {}), task.name)
 
 
 def method_options(name: str) -> type[MethodOptions]:
@@ -193,6 +208,11 @@ def check_family(family: str) -> str:
     if family not in names and plugins.owner("tasks", family) is None:
         raise UserError(f"task.family: no family '{family}'{nearest(family, names)}")
     return family
+
+
+def is_built_in_method(name: str) -> bool:
+    """Whether the options of ``name`` are one of the package's dataclasses."""
+    return name in _METHODS
 
 
 def _named(path: str, base: type[T]) -> type[T]:

@@ -28,7 +28,7 @@ from uora_bench.util.signals import StopRequest
 from uora_bench.util.words import count
 
 TINY = {"encoder": "tiny/nli", "causal_lm": "tiny/restaurants", "vision": "tiny/digits"}  # kind of backbone -> task
-_ROWS = {"train": 256, "dev": 64}
+_ROWS = {"train": 256, "dev": 64}  # of a small cell
 _LABEL = re.compile(r"parameters: (.*)")
 
 
@@ -122,7 +122,8 @@ def _described(composed: Composed, missing: list[str]) -> Finding:
 def _trained(words: list[str], cell: Cell) -> Finding:
     """Two steps on a few rows, in a folder that goes again."""
     whole = {r: s for r, s in cell.task.to_load.items() if r in _ROWS and s.isidentifier()}
-    if getattr(cell.task.options, "per_class", None) is not None:  # so many rows of each class: a part may lack some
+    # so many rows of each class, or classes that are found in the rows, or splits that are drawn: a part may lack some
+    if getattr(cell.task.options, "per_class", None) is not None or cell.task.source.files is not None:
         whole = {}
     small = [f"task.splits.{role}={split}[:{_ROWS[role]}]" for role, split in whole.items()]
     with (

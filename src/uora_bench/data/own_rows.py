@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 import io
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ WHOLE = "all"  # the split that stands for one file without splits
 _TEXT = (".csv", ".tsv", ".jsonl", ".json")
 SUFFIXES = (*_TEXT, *(f"{suffix}.gz" for suffix in _TEXT), ".parquet")
 _OTHER_NAMES = {"train": ("training",), "dev": ("validation", "valid", "val"), "test": ("testing",)}
+_SMALL = 16 << 20  # bytes of a file that is read once more for the hash of its rows
 _LONGEST = 1 << 24  # characters of a field: more is no text to classify, but a quote that is never closed
 
 
@@ -82,6 +84,53 @@ def read_split(files: OwnFiles, split: str) -> Dataset:
     found = file_of(files, split)
     assert found is not None
     return read_table(found, files.encoding, files.separator)
+
+
+def check_columns(files: OwnFiles, wanted: Mapping[str, str], task: str) -> None:
+    """Raise `UserError` where the first file lacks a column of ``wanted`` (column -> the key that names it): a look at
+    its header. What cannot be told from that is left to `read_split`."""
+    path = file_of(files, WHOLE if is_one_file(files) else "train")
+    held = [] if path is None else _header(path, files)
+    for name, key in wanted.items():
+        if path is not None and held and name not in held:
+            raise UserError(
+                f"task={task}: {path.name} has no column '{name}', its columns are {', '.join(held)}; name yours with "
+                f"{key}="
+            )
+
+
+def _header(path: Path, files: OwnFiles) -> list[str]:
+    """The names of the columns of one file; none where it takes more than a look to tell."""
+    if path.suffix == ".parquet":
+        from pyarrow import parquet
+
+        with _one_line(path):
+            return list(parquet.read_schema(path).names)
+    opener: Any = gzip.open if path.suffix == ".gz" else open
+    kind = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
+    try:
+        with opener(path, "rt", encoding=files.encoding, newline="") as file:
+            if kind in (".csv", ".tsv"):
+                separator = files.separator or ("\t" if kind == ".tsv" else ",")
+                names = next(csv.reader(file, delimiter=separator, strict=True), [])
+                return [name for name in (names[0].removeprefix("\ufeff"), *names[1:]) if name] if names[1:] else []
+            first = json.loads(file.readline(_LONGEST)) if kind == ".jsonl" else None
+            return list(first) if isinstance(first, dict) else []
+    except (OSError, EOFError, ValueError, LookupError, csv.Error, zlib.error, RecursionError):
+        return []  # reading it all says what is wrong
+
+
+def rows_sha256(path: Path, files: OwnFiles) -> str | None:
+    """16 hex digits for the rows of a small text file, however its lines end and its cells are quoted; None for any
+    other file, and for one that cannot be read."""
+    if not path.name.endswith(_TEXT) or path.stat().st_size > _SMALL:
+        return None
+    try:
+        rows = read_table(path, files.encoding, files.separator)
+    except UserError:
+        return None
+    text = json.dumps(rows.with_format("arrow")[:].to_pydict(), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def read_table(path: Path, encoding: str = "utf-8", separator: str | None = None) -> Dataset:

@@ -150,14 +150,24 @@ class Source:
     def hashes(self, source: DataSource, splits: Iterable[str]) -> dict[str, str]:
         """``{file name: 16 hex digits of its sha256}`` of the local files that hold ``splits``; empty for rows from
         elsewhere. A look at the files, not at the rows: what a grid can afford to tell whether data has changed."""
-        found: dict[str, str] = {}
+        return {path.name: file_sha256(path)[:16] for path in self._paths(source, splits)}
+
+    def row_hashes(self, source: DataSource, splits: Iterable[str]) -> dict[str, str]:
+        """``{file name: 16 hex digits}`` for the rows of those files of the user's own that are small texts: the same
+        rows written anew have the same."""
+        if source.files is None:
+            return {}
+        found = {path.name: own_rows.rows_sha256(path, source.files) for path in self._paths(source, splits)}
+        return {name: digest for name, digest in found.items() if digest is not None}
+
+    def _paths(self, source: DataSource, splits: Iterable[str]) -> list[Path]:
+        """The local files that hold ``splits``."""
         if source.benchmark in ("generated", IMAGE_FOLDER) or (self.root is None and source.files is None):
-            return found
-        for name in dict.fromkeys(part.split("[")[0] for split in splits for part in split.split("+")):
-            path = self._file(source, name) if source.files is None else own_rows.file_of(source.files, name)
-            if path is not None:
-                found[path.name] = file_sha256(path)[:16]
-        return found
+            return []
+        names = dict.fromkeys(part.split("[")[0] for split in splits for part in split.split("+"))
+        own = source.files
+        found = [self._file(source, n) if own is None else own_rows.file_of(own, n) for n in names]
+        return [path for path in dict.fromkeys(found) if path is not None]
 
     def _held(self, source: DataSource) -> list[str]:
         folder = (self.root or Path("/nonexistent")) / source.benchmark / source.dataset

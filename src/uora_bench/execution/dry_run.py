@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from uora_bench.config import registry
+from uora_bench.config.cell import Cell
 from uora_bench.config.compose import COMMAND_LINE, Composed, leaves
 from uora_bench.config.preflight import check_places, preflight
 from uora_bench.execution.artifacts import warm_start_file
+from uora_bench.models.heads import HeadSpec
+from uora_bench.models.targets import Target, find_among, find_targets, overlap
+from uora_bench.records.record import Counts
 
 
 def describe(composed: Composed) -> str:
@@ -15,16 +20,11 @@ def describe(composed: Composed) -> str:
     preflight(cell)
     check_places(composed.settings, composed.cell.task)
     warm_start_file(composed.settings, cell.method)
-    from uora_bench.methods import create_method
-    from uora_bench.models import backbones
-    from uora_bench.models.targets import find_targets
     from uora_bench.tasks import create_task
-    from uora_bench.training.inject import inject
 
     task = create_task(cell.task)
     head, unknown = task.planned_head()
-    model = backbones.skeleton(cell.backbone, head)
-    targets = find_targets(model, cell.backbone, cell.method.adapts)
+    targets, counts = closed_form(cell, head) or counted(cell, head)
     shapes = sorted({(t.shape.kind, t.shape.in_features, t.shape.out_features) for t in targets})
     lines = [
         cell.label,
@@ -40,7 +40,6 @@ def describe(composed: Composed) -> str:
         lines.append(f"  {kind}: {in_features} -> {out_features}, {len(paths)} x, {paths[0]} … {paths[-1]}")
     if cell.backbone.head:
         lines.append(f"head: {cell.backbone.described_head}")
-    _, counts = inject(cell, model, create_method(cell.method, cell.seed))
     lines += [
         "",
         f"parameters: adapter {counts.adapter:,} · head {counts.head:,} · total {counts.total:,}",
@@ -53,6 +52,35 @@ def describe(composed: Composed) -> str:
         stays = "stays in it too" if cell.method.holdout_stays else "leaves it"
         lines.append(f"held out: {cell.holdout:g} of {cell.task.splits.train}, which {stays} and {use}")
     return "\n".join(lines)
+
+
+def closed_form(cell: Cell, head: HeadSpec) -> tuple[list[Target], Counts] | None:
+    """The targets and counts of a built-in method on a model that was built before, without torch; None where only the
+    model tells, or says what is wrong."""
+    from uora_bench.models.outline import known_outline
+
+    outline = known_outline(cell.backbone, head) if registry.is_built_in_method(cell.method.name) else None
+    if outline is None:
+        return None
+    targets = find_among(outline.modules, cell.backbone, cell.method.adapts)
+    backbone, own = outline.split(cell.backbone.head)
+    shapes = [t.shape for t in targets]
+    adapter, added = cell.method.count(shapes, backbone), cell.method.added(shapes, backbone)
+    if adapter is None or added is None or not adapter + own or overlap(targets):
+        return None
+    return targets, Counts(adapter=adapter, head=own, total=sum(outline.sizes.values()) + added)
+
+
+def counted(cell: Cell, head: HeadSpec) -> tuple[list[Target], Counts]:
+    """The same, read off the model without weights."""
+    from uora_bench.methods import create_method
+    from uora_bench.models import backbones, outline
+    from uora_bench.training.inject import inject
+
+    model = backbones.skeleton(cell.backbone, head)
+    outline.keep_outline(cell.backbone, head, model)
+    targets = find_targets(model, cell.backbone, cell.method.adapts)
+    return targets, inject(cell, model, create_method(cell.method, cell.seed))[1]
 
 
 def _table(composed: Composed) -> list[str]:

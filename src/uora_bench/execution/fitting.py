@@ -139,7 +139,7 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
             },
         )
         done.write(job.record_folder)
-        tracker.summary({f"{rule}/{task.metric.primary}": _primary(done, rule) for rule in done.scores})
+        tracker.summary(_summary(done))
         # the record is there, so the state to resume from is no longer needed; the best weights stay
         checkpoints.remove_states()
         kept.remove()
@@ -166,16 +166,26 @@ def _begin(job: Job, main: bool, resolved: str, counts: Counts) -> Tracker:
         return trackers.Tracker()
     cell, folder = job.cell, job.folder
     write_configuration(folder, job.values, job.cell_id)
-    facts = {**cell.canonical(), "cell_id": job.cell_id, "recipe": cell.recipe.name, "precision": resolved}
-    tracker = trackers.start(
-        job.settings.tracker,
-        job.cell_id,
-        cell.label,
-        job.settings.experiment_name,
-        facts,
-        folder,
-        resumed=Checkpoints(folder / CHECKPOINTS, job.cell_id).some,
+    config = {
+        **cell.canonical(),
+        "cell_id": job.cell_id,
+        "recipe": cell.recipe.name,
+        "precision": resolved,
+        "adapter_parameters": counts.adapter,
+        "head_parameters": counts.head,
+        "commit": job.facts["git"]["commit"],
+    }
+    facts = trackers.RunFacts(
+        cell_id=job.cell_id,
+        label=cell.label,
+        experiment=job.settings.experiment_name,
+        method=cell.method.name,
+        task=cell.task.name,
+        backbone=cell.backbone.name,
+        config=config,
     )
+    resumed = Checkpoints(folder / CHECKPOINTS, job.cell_id).some
+    tracker = trackers.start(job.settings.tracker, facts, folder, resumed)
     print(
         f"{cell.label} [{job.cell_id}]: recipe {cell.recipe.name} ({cell.recipe.status}), {resolved}, adapter "
         f"{counts.adapter:,} + head {counts.head:,} of {counts.total:,} parameters",
@@ -220,5 +230,23 @@ def _check_lengths(cell: Cell, task: Task, encoded: dict[str, Encoded], limit: i
         )
 
 
-def _primary(record: CellRecord, rule: str) -> float:
-    return float(record.scores[rule].scores["dev"][record.metric.primary])
+def _summary(record: CellRecord) -> dict[str, Any]:
+    """What a tracker shows of a finished cell: ``<split>/<rule>/<metric>`` of every split and rule, costs, sizes."""
+    primary = record.metric.primary
+    scores = {
+        f"{split}/{rule}/{primary}": values[primary]
+        for rule, chosen in record.scores.items()
+        for split, values in chosen.scores.items()
+        if primary in values
+    }
+    assert record.counts is not None
+    assert record.bytes is not None
+    assert record.seconds is not None
+    return {
+        **scores,
+        "adapter_parameters": record.counts.adapter,
+        "adapter_bytes": record.bytes.adapter_size,
+        "peak_memory_bytes": record.peak_memory_bytes,
+        "seconds/train": record.seconds.train,
+        "seconds/eval": record.seconds.eval,
+    }

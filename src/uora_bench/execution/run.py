@@ -100,6 +100,7 @@ def run_cell(composed: Composed, overrides: list[str], stop: StopRequest, starte
     with watch.measure("record"):
         job.facts |= provenance.collect()
         job.facts["data_files"] = source.hashes(cell.task.source, cell.task.to_load.values())
+        job.facts["data_rows"] = source.row_hashes(cell.task.source, cell.task.to_load.values())
         job.facts["rows_from"] = source.origin(cell.task.source, cell.task.to_load.values())
     job.facts["started"] = datetime.now(UTC).isoformat(timespec="seconds")
     if start_adapter is not None:

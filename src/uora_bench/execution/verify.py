@@ -10,20 +10,25 @@ from pathlib import Path
 from uora_bench.config.compose import compose
 from uora_bench.data import offline
 from uora_bench.errors import CellError, UserError
+from uora_bench.execution import envelope
 from uora_bench.execution.run import run_cell
+from uora_bench.records.manifest import record_problems
 from uora_bench.records.predictions import EpochPredictions, read_predictions, why_no_predictions
-from uora_bench.records.record import CellRecord
+from uora_bench.records.record import CellRecord, record_path
 from uora_bench.util.signals import StopRequest
 
 _HERE = ("results.dir", "runs.dir", "experiment_name", "tracker", "force", "predictions.keep", "expect_cell_id")
+_OTHER = "other items"
 
 
 @dataclass(frozen=True)
 class Verified:
-    """``same``: nothing that counts came out otherwise; ``lines``: what did, or that nothing did, for people."""
+    """``same``: nothing came out otherwise, or no more than other arithmetic explains (`execution.envelope`);
+    ``lines``: what did, or that nothing did, for people; ``again``: the record of the new run."""
 
     same: bool
     lines: tuple[str, ...]
+    again: CellRecord
 
 
 def verify_cell(record: CellRecord, folder: Path, words: Sequence[str], stop: StopRequest) -> Verified:
@@ -36,7 +41,10 @@ def verify_cell(record: CellRecord, folder: Path, words: Sequence[str], stop: St
     """
     if record.status != "done":
         raise UserError(f"cell {record.cell_id} failed ({record.reason}): there is no result to verify")
-    before = read_predictions(record, folder)  # a file that was changed is refused before anything runs
+    # what was changed is refused before anything runs
+    before = read_predictions(record, folder)
+    if problems := record_problems(record_path(folder, record.cell_id)):
+        raise UserError(f"the record does not agree with itself: {problems[0]}")
     with tempfile.TemporaryDirectory(prefix="uora-verify-") as name:
         own = [word for word in record.provenance.command if word.split("=", 1)[0] not in _HERE]
         here = (f"results.dir={name}/results", f"runs.dir={name}/runs", "experiment_name=verify", "tracker=none")
@@ -60,39 +68,56 @@ def _compared(
     known = (old.provenance.predictions, new.provenance.predictions)
     lines = []
     if values[0] == values[1] and before and known[0] == known[1]:
-        return Verified(True, ("identical bytes: predictions, and every epoch's loss and scores",))
+        return Verified(True, ("identical bytes: predictions, and every epoch's loss and scores",), new)
     if not before:
         lines.append(f"no predictions to compare: {why_no_predictions(old)}")
         same = values[0] == values[1]
         lines.append("identical: every epoch's loss and scores" if same else "every epoch's loss and scores differ")
+        counts: dict[envelope.Part, tuple[int, int]] = {}
     else:
-        same, told = _items(before, after)
-        lines += told
+        counts, others = _items(before, after)
+        different = {part: size for part, size in counts.items() if size[0]}
+        lines += [f"{n} of {total} items of {split}, epoch {epoch} differ" for (split, epoch), (n, total) in
+                  different.items()]  # fmt: skip
+        lines += others
+        same = not lines
+        lines = lines or ["identical predictions; logits, losses or scores differ in their last digits"]
     if not same:
         lines += _scores(old, new)
-    processors = [str(r.provenance.hardware.gpus or r.provenance.hardware.processor) for r in (old, new)]
-    if processors[0] != processors[1]:
-        lines.append(f"another processor: {processors[1]}, the record's is {processors[0]}")
-    return Verified(same, tuple(lines))
+        if not any(line.endswith(_OTHER) for line in lines):
+            same, said = envelope.judge(old, new, counts, envelope.read_envelope(old.cell["task"]["name"]))
+            lines.append(said)
+    return Verified(same, (*lines, *_otherwise(old, new)), new)
 
 
-def _items(before: list[EpochPredictions], after: list[EpochPredictions]) -> tuple[bool, list[str]]:
-    """Whether all predictions are the same, and per split and epoch how many are not."""
+def _otherwise(old: CellRecord, new: CellRecord) -> list[str]:
+    """On what else the new run was made: the processor, threads and versions that decide the arithmetic."""
+    hardware = [record.provenance.hardware for record in (old, new)]
+    facts = [
+        ("processor", *(str(one.gpus or one.processor) for one in hardware)),
+        ("number of threads", *(str(one.threads) for one in hardware)),
+        ("version of torch", *(str(record.provenance.versions.get("torch")) for record in (old, new))),
+    ]
+    return [f"another {what}: {now}, the record's is {then}" for what, then, now in facts if now != then != str(None)]
+
+
+def _items(
+    before: list[EpochPredictions], after: list[EpochPredictions]
+) -> tuple[dict[envelope.Part, tuple[int, int]], list[str]]:
+    """By split and epoch how many predictions are not the same, of how many; and what cannot be compared."""
     again = {(part.split, part.epoch): part for part in after}
-    lines = []
+    counts, lines = {}, []
     for part in before:
         other = again.get((part.split, part.epoch))
         where = f"of {part.split}, epoch {part.epoch}"
         if other is None:
             lines.append(f"{where}: no selection rule chooses this epoch now")
-            continue
-        if part.item.tolist() != other.item.tolist():
-            lines.append(f"{where}: other items")
-            continue
-        count = sum(a != b for a, b in zip(list(part.prediction), list(other.prediction), strict=True))
-        if count:
-            lines.append(f"{count} of {len(part.item)} items {where} differ")
-    return not lines, lines or ["identical predictions; logits, losses or scores differ in their last digits"]
+        elif part.item.tolist() != other.item.tolist():
+            lines.append(f"{where}: {_OTHER}")
+        else:
+            count = sum(a != b for a, b in zip(list(part.prediction), list(other.prediction), strict=True))
+            counts[part.split, part.epoch] = count, len(part.item)
+    return counts, lines
 
 
 def _scores(old: CellRecord, new: CellRecord) -> list[str]:

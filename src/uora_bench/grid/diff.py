@@ -17,12 +17,12 @@ from uora_bench.config.compose import leaves
 from uora_bench.config.ids import key_of
 from uora_bench.config.run_folders import start_name
 from uora_bench.errors import UserError
+from uora_bench.grid.data_files import DataFiles
 from uora_bench.grid.expand import Planned
 from uora_bench.grid.model import Item, State
 from uora_bench.records import attempts
 from uora_bench.records.record import CellRecord
 from uora_bench.util import weights
-from uora_bench.util.hashes import file_sha256
 
 # what a record calls a setting, by the key that sets it
 _SETTING = (("method.options.", "method."), ("task.options.", "task."))
@@ -112,7 +112,7 @@ class Comparison:
 
     def __init__(self, records: Records, attempts_folder: Path, run_folder: Path, queued: Mapping[str, str]) -> None:
         self.matcher, self.runs, self.queued = Matcher(records), run_folder, queued
-        self._hashes: dict[tuple[Any, ...], dict[str, str]] = {}
+        self._data = DataFiles()
         self._attempts_folder = attempts_folder
         names = {p.name for p in attempts_folder.iterdir()} if attempts_folder.is_dir() else set()
         self._started = {n.split(".", 1)[0] for n in names}  # keys of items with a lease or attempts
@@ -162,14 +162,9 @@ class Comparison:
         return attempts.read_attempts(self._attempts_folder, planned.key) if planned.key in self._started else []
 
     def _changed_data(self, planned: Planned, found: Found) -> str:
-        files = found.record.provenance.data_files
-        if not files or planned.cell is None or planned.settings is None:
+        if planned.cell is None or planned.settings is None:
             return ""
-        key = planned.cell.task.source.folder(planned.settings.data_root), tuple(sorted(files))
-        if key not in self._hashes:
-            self._hashes[key] = _hashes(*key)
-        now = self._hashes[key]
-        other = [n for n, digest in now.items() if digest != files[n]]
+        other = self._data.changed(planned.cell, planned.settings.data_root, found.record)
         return f"data changed: {', '.join(other)}" if other else ""
 
     def _looked_since(self, planned: Planned) -> bool:
@@ -242,15 +237,3 @@ def _flat(cell: Mapping[str, Any]) -> dict[str, Any]:
 def _short(value: Any) -> str:
     text = "null" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
     return text if len(text) <= 24 else text[:23] + "…"
-
-
-def _hashes(folder: Path | None, names: tuple[str, ...]) -> dict[str, str]:
-    """The files' hashes as `data.Source.hashes` gives them, of those that are there."""
-    found: dict[str, str] = {}
-    if folder is None:
-        return found
-    for name in names:
-        path = folder / name
-        if path.is_file():
-            found[name] = file_sha256(path)[:16]
-    return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from uora_bench.config import registry
+from uora_bench.errors import UserError
 
 if TYPE_CHECKING:
     from uora_bench.config.options import MethodOptions
@@ -16,10 +17,18 @@ if TYPE_CHECKING:
 
 
 def method_class(name: str) -> type[Method]:
-    """The `Method` sub-class of ``methods/<name>.py``; raises `UserError` for an unknown name."""
+    """The `Method` sub-class of ``methods/<name>.py``; raises `UserError` for an unknown name, or a class that has
+    another."""
     from uora_bench.methods.base import Method
 
-    return registry.only_subclass("methods", registry.check_choice("method", name), Method)  # type: ignore[type-abstract]
+    found = registry.only_subclass("methods", registry.check_choice("method", name), Method)  # type: ignore[type-abstract]
+    own = getattr(found, "name", None)
+    if own != name:
+        raise UserError(
+            f"methods/{name}.py: its class {found.__name__} has name = {own!r}, and a method is called as its file is: "
+            f"write name = {name!r}, or rename the file"
+        )
+    return found
 
 
 def create_method(options: MethodOptions, seed: int) -> Method:

@@ -7,7 +7,7 @@ Order, start and quirks are those of the released code (elfirdoussilab1/alpha-Lo
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from uora_bench.config.options.low_rank import AlphaLoRAOptions
 from uora_bench.errors import UserError
 from uora_bench.methods import functional
-from uora_bench.methods.base import Auxiliary, Branch, Method, Target, TargetShape
+from uora_bench.methods.base import Auxiliary, Branch, Method, Target
 from uora_bench.methods.forward_paths import Term
 
 _QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
@@ -65,12 +65,6 @@ class AlphaLoRA(Method):
     name = "alpha_lora"
     Config = AlphaLoRAOptions
     config: AlphaLoRAOptions
-
-    def count(self, shapes: Sequence[TargetShape], sizes: Mapping[str, int]) -> int:
-        """Σ r · (in + out) + Σ out; without the last with ``mode=fixed``."""
-        config = self.config
-        each = 0 if config.mode == "fixed" else 1
-        return sum(config.rank * (s.in_features + s.out_features) + each * s.out_features for s in shapes)
 
     def inject(self, model: nn.Module, targets: Sequence[Target], generator: torch.Generator) -> None:
         config = self.config

@@ -233,13 +233,13 @@ class Method(ABC):
         """Whether `merge` folds something into the weights."""
         return bool(self.layers) and not any(layer.quantised for layer in self.layers.values())
 
-    @abstractmethod
     def count(self, shapes: Sequence[TargetShape], sizes: Mapping[str, int]) -> int | None:
-        """Trained parameters without the head, in closed form: from the target shapes and ``sizes`` alone.
+        """Trained parameters without the head, in closed form: as the options say, unless a method says it here.
 
         ``sizes`` has the number of entries of every parameter of the backbone, by name, without the head. None:
         there is no closed form, and the number is read off the model.
         """
+        return self.config.count(shapes, sizes)
 
     @abstractmethod
     def inject(self, model: nn.Module, targets: Sequence[Target], generator: torch.Generator) -> None:
@@ -344,10 +344,24 @@ class Method(ABC):
                 self.layers[target.path] = layer
             weight = layer.base.weight
             # adapters train in at least float32, whatever the frozen weights are stored in
-            branch = make(target, torch.promote_types(weight.dtype, torch.float32), weight.device)
+            dtype = torch.promote_types(weight.dtype, torch.float32)
+            branch = make(target, dtype, weight.device)
+            self._check_branch(branch, target, dtype, weight.device)
             layer.add(target, branch)
             self.branches[target.name] = branch
             layer.train(layer.base.training)
+
+    def _check_branch(self, branch: Branch, target: Target, dtype: torch.dtype, device: torch.device) -> None:
+        """Raise `UserError` for a parameter of ``branch`` that is of another dtype or on another device than the branch
+        was to be made with."""
+        for name, parameter in branch.named_parameters():
+            found, wanted = (parameter.dtype, parameter.device), (dtype, device)
+            if found != wanted:
+                is_, must = (f"{kind} on {place}".removeprefix("torch.") for kind, place in (found, wanted))
+                raise UserError(
+                    f"method={self.name}: parameter '{name}' of the branch on {target.path} is {is_}, and must be "
+                    f"{must}; give the tensor the dtype= and device= that the branch is to be made with"
+                )
 
 
 def backbone_parameters(model: nn.Module) -> dict[str, nn.Parameter]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from uora_bench.config.options.baselines import BitFitOptions
+from uora_bench.config.options.baselines import BitFitOptions, biases
 from uora_bench.errors import UserError
-from uora_bench.methods.base import Method, Target, TargetShape, backbone_parameters, freeze
+from uora_bench.methods.base import Method, Target, backbone_parameters, freeze
 
 
 class BitFit(Method):
@@ -19,16 +19,10 @@ class BitFit(Method):
     Config = BitFitOptions
     config: BitFitOptions
 
-    def count(self, shapes: Sequence[TargetShape], sizes: Mapping[str, int]) -> int:
-        """Σ out over the modules of ``only``, or the entries of every bias of the backbone."""
-        if self.config.only is not None:
-            return sum(s.out_features for s in shapes)
-        return sum(sizes[name] for name in _biases(sizes))
-
     def inject(self, model: nn.Module, targets: Sequence[Target], generator: torch.Generator) -> None:
         freeze(model)
         parameters = backbone_parameters(model)
-        names = list(_biases(parameters))
+        names = list(biases(parameters))
         if self.config.only is not None:
             for target in targets:
                 bias = parameters.get(f"{target.path}.bias")
@@ -52,7 +46,3 @@ class BitFit(Method):
     def adapter_state(self) -> dict[str, Tensor]:
         """The trained biases, by their names in the backbone."""
         return dict(self._named)
-
-
-def _biases(names: Iterable[str]) -> Iterable[str]:
-    return (name for name in names if name.rsplit(".", 1)[-1] == "bias")

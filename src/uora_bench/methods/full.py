@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from uora_bench.config.options.baselines import FullOptions
-from uora_bench.methods.base import Method, Target, TargetShape, backbone_parameters
+from uora_bench.methods.base import Method, Target, backbone_parameters
 
 
 class Full(Method):
@@ -17,10 +17,6 @@ class Full(Method):
     name = "full"
     Config = FullOptions
     config: FullOptions
-
-    def count(self, shapes: Sequence[TargetShape], sizes: Mapping[str, int]) -> int:
-        """The backbone's size without the head."""
-        return sum(sizes.values())
 
     def inject(self, model: nn.Module, targets: Sequence[Target], generator: torch.Generator) -> None:
         self._named = backbone_parameters(model)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 
 from uora_bench.config.options.baselines import HeadOnlyOptions
-from uora_bench.methods.base import Method, Target, TargetShape, freeze
+from uora_bench.methods.base import Method, Target, freeze
 
 
 class HeadOnly(Method):
@@ -17,10 +17,6 @@ class HeadOnly(Method):
     name = "head_only"
     Config = HeadOnlyOptions
     config: HeadOnlyOptions
-
-    def count(self, shapes: Sequence[TargetShape], sizes: Mapping[str, int]) -> int:
-        """Zero."""
-        return 0
 
     def inject(self, model: nn.Module, targets: Sequence[Target], generator: torch.Generator) -> None:
         freeze(model)

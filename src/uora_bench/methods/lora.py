@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from uora_bench.config.options.low_rank import LoRAOptions
 from uora_bench.methods import functional
-from uora_bench.methods.base import Branch, Method, Target, TargetShape
+from uora_bench.methods.base import Branch, Method, Target
 from uora_bench.methods.forward_paths import Term
 
 
@@ -40,10 +40,6 @@ class LoRA(Method):
     name = "lora"
     Config = LoRAOptions
     config: LoRAOptions
-
-    def count(self, shapes: Sequence[TargetShape], sizes: Mapping[str, int]) -> int:
-        """Σ r · (in + out)."""
-        return sum(self.config.rank * (s.in_features + s.out_features) for s in shapes)
 
     def inject(self, model: nn.Module, targets: Sequence[Target], generator: torch.Generator) -> None:
         r, scale = self.config.rank, self.config.alpha / self.config.rank

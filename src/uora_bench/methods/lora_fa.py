@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 
-from uora_bench.methods.base import Target, TargetShape
+from uora_bench.config.options.low_rank import LoRAFAOptions
+from uora_bench.methods.base import Target
 from uora_bench.methods.lora import LoRA
 
 
@@ -15,10 +16,7 @@ class LoRAFA(LoRA):
     """LoRA's layers and start; only B is trained, so that the input of A need not be kept for the backward pass."""
 
     name = "lora_fa"
-
-    def count(self, shapes: Sequence[TargetShape], sizes: Mapping[str, int]) -> int:
-        """Σ r · out."""
-        return sum(self.config.rank * s.out_features for s in shapes)
+    Config = LoRAFAOptions
 
     def inject(self, model: nn.Module, targets: Sequence[Target], generator: torch.Generator) -> None:
         super().inject(model, targets, generator)

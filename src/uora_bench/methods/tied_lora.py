@@ -74,26 +74,9 @@ class TiedLoRA(Method):
     Config = TiedLoRAOptions
     config: TiedLoRAOptions
 
-    def count(self, shapes: Sequence[TargetShape], sizes: Mapping[str, int]) -> int:
-        """Each trained factor once. TL6 with n types of d × d in L blocks: 2 n d r + n L (r + d); fused q, k, v:
-        4 d r + L (r + 3 d)."""
-        widths = self._widths(shapes)
-        shapes_of = (self.config.factor_shape(f, *w) for (f, _), w in widths.items() if f in self.config.trained)
-        return sum(torch.Size(shape).numel() for shape in shapes_of)
-
-    def _widths(self, shapes: Sequence[TargetShape]) -> dict[tuple[str, str], tuple[int, int]]:
-        """The largest (in, out) that each (factor, key) serves, in order of first use."""
-        widths: dict[tuple[str, str], tuple[int, int]] = {}
-        for shape in shapes:
-            for factor in FACTORS:
-                key = (factor, self.config.factor_key(factor, shape.kind, shape.layer))
-                i, o = widths.get(key, (0, 0))
-                widths[key] = (max(i, shape.in_features), max(o, shape.out_features))
-        return widths
-
     def inject(self, model: nn.Module, targets: Sequence[Target], generator: torch.Generator) -> None:
         config = self.config
-        widths = self._widths([t.shape for t in targets])
+        widths = config.widths([t.shape for t in targets])
         self.factors: dict[str, Factor] = {}
         scale = 1.0
         for factor, value in (("u", config.u_initial), ("v", config.v_initial)):

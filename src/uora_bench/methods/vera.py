@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from uora_bench.config.options import MethodOptions
 from uora_bench.config.options.vectors import VeRAOptions
 from uora_bench.methods import functional
-from uora_bench.methods.base import Branch, Method, Target, TargetShape
+from uora_bench.methods.base import Branch, Method, Target
 from uora_bench.methods.forward_paths import Term
 from uora_bench.methods.projections import ProjectionPair, make_pairs, pair_key
 from uora_bench.util.seeds import derive
@@ -61,10 +61,6 @@ class VeRA(Method):
     name = "vera"
     Config: ClassVar[type[MethodOptions]] = VeRAOptions
     config: VeRAOptions
-
-    def count(self, shapes: Sequence[TargetShape], sizes: Mapping[str, int]) -> int:
-        """Σ (out + r); A and B are not trained and not counted."""
-        return sum(s.out_features + self.config.rank for s in shapes)
 
     def inject(self, model: nn.Module, targets: Sequence[Target], generator: torch.Generator) -> None:
         config = self.config

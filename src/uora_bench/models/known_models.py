@@ -17,7 +17,9 @@ from typing import Any
 from uora_bench.util import atomic
 from uora_bench.util.hashes import file_sha256
 
-_SOURCES = ("any_model.py", "kinds.py", "targets.py", "known_models.py")  # whose change may give another answer
+# whose change may give another answer
+_SOURCES = ("any_model.py", "backbones.py", "heads.py", "kinds.py", "known_models.py", "outline.py", "targets.py")
+_LIBRARIES = ("torch", "transformers", "peft")
 
 
 def read_stored_names(files: Iterable[Path]) -> frozenset[str]:
@@ -46,10 +48,15 @@ def file_of(folder: Path, wanted: str, stored: frozenset[str] | None) -> Path | 
         settings = (folder / "config.json").read_bytes()
     except OSError:
         return None
-    sources = [file_sha256(Path(__file__).with_name(name)) for name in _SOURCES]
-    versions = [importlib.metadata.version(name) for name in ("transformers", "peft")]
     names = None if stored is None else sorted(stored)
-    told = json.dumps([hashlib.sha256(settings).hexdigest(), wanted, names, sources, versions])
+    return answer_file(json.dumps([hashlib.sha256(settings).hexdigest(), wanted, names]))
+
+
+def answer_file(question: str) -> Path:
+    """Where the answer to ``question`` is kept: it has all that the answer depends on, but for code and libraries."""
+    sources = [file_sha256(Path(__file__).with_name(name)) for name in _SOURCES]
+    versions = [importlib.metadata.version(name) for name in _LIBRARIES]
+    told = json.dumps([question, sources, versions])
     root = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(root).expanduser() / "uora_bench" / f"{hashlib.sha256(told.encode()).hexdigest()[:32]}.json"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from uora_bench.util import atomic
 from uora_bench.util.hashes import file_sha256
 
 NAME = "manifest.jsonl"
+_ADDED = ": not in the manifest"
 
 
 @dataclass(frozen=True)
@@ -32,25 +34,39 @@ class Checked:
     problems: tuple[str, ...]
 
 
-def write_manifest(folder: Path) -> Checked:
-    """Write the manifest of the records in ``folder`` and of what lies beside them.
+def write_manifest(folder: Path, problems_of: Callable[[Path], list[str]] | None = None) -> Checked:
+    """Write the manifest of the records in ``folder`` and of what lies beside them. Files that an older manifest there
+    does not name are added. ``problems_of``: what is wrong within one record, where it is not of a trained cell
+    (`record_problems`).
 
     Raises:
-        UserError: when there is no record, or one that does not agree with itself (`record_problems`).
+        UserError: when there is no record, one that does not agree with itself (`record_problems`), or a file that is
+            not as the manifest that is there says.
     """
     lines = _lines(folder)
-    problems = [problem for path in record_paths(folder) for problem in record_problems(path)]
+    problems = [problem for path in record_paths(folder) for problem in (problems_of or record_problems)(path)]
     if problems:
         raise UserError(f"no manifest is written of what is not sound: {problems[0]}")
+    if (folder / NAME).exists():
+        before = check_manifest(folder, problems_of)
+        wrong = [problem for problem in before.problems if not problem.endswith(_ADDED)]
+        if wrong:
+            more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+            raise UserError(
+                f"nothing is sealed while a problem stands in {folder.name}: {wrong[0]}{more}; bring back what was "
+                f"written, or, if the change is meant, delete '{folder / NAME}' (head {before.head[:16]}) and say so "
+                "where its head was published"
+            )
     atomic.write_text(folder / NAME, "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in _chained(lines)))
-    return check_manifest(folder)
+    return check_manifest(folder, problems_of)
 
 
-def check_manifest(folder: Path) -> Checked:
+def check_manifest(folder: Path, problems_of: Callable[[Path], list[str]] | None = None) -> Checked:
     """Compare the files in ``folder`` with its manifest; a look at bytes and at each record, seconds for thousands.
+    ``problems_of`` as in `write_manifest`. A folder without a manifest has that as its problem.
 
     Raises:
-        UserError: when there is no manifest, or it cannot be read.
+        UserError: when the manifest cannot be read.
     """
     path = folder / NAME
     try:
@@ -58,7 +74,8 @@ def check_manifest(folder: Path) -> Checked:
         names = {str(line["name"]): line for line in known}
         head = str(known[-1]["chain"])
     except FileNotFoundError:
-        raise UserError(f"'{folder}' has no {NAME}; uora-bench verify all=true write=true makes it") from None
+        makes = f"uora-bench verify experiment={folder.name} write=true makes it"
+        return Checked(len(_lines(folder)), "", (f"there is no {NAME}: {makes}",))
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise UserError(f"cannot read '{path}': {str(error).splitlines()[0][:100]}; take it from a copy") from None
     problems = [
@@ -76,8 +93,8 @@ def check_manifest(folder: Path) -> Checked:
             keys = [key for key in ("schema", "version") if now.get(key) != line.get(key)]
             of = "; ".join(f"{key} {now.get(key)}, it was {line.get(key) or 'not known'}" for key in keys)
             problems.append(f"{what}: changed{f' ({of})' if of else ''}")
-    problems += [f"{name}: not in the manifest" for name in there if name not in names]
-    problems += [problem for one in record_paths(folder) for problem in record_problems(one)]
+    problems += [f"{name}{_ADDED}" for name in there if name not in names]
+    problems += [problem for one in record_paths(folder) for problem in (problems_of or record_problems)(one)]
     return Checked(len(there), head, tuple(problems))
 
 

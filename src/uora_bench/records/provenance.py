@@ -111,6 +111,7 @@ class Provenance:
     launch: Launch | None = None  # None: no launcher
     data: dict[str, str] = field(default_factory=dict)  # role of a split -> hash of its rows; part of the cell_id
     data_files: dict[str, str] = field(default_factory=dict)  # file in data.root -> hash of its bytes
+    data_rows: dict[str, str] = field(default_factory=dict)  # small file of the user's own -> hash of all its rows
     rows_from: str | None = None  # hub, mirror (of the Hub's), files (unverified), … (`data.sources.Source.origin`)
     source: dict[str, Any] = field(default_factory=dict)  # where the rows came from (`config.data_source.DataSource`)
     settled: dict[str, Any] = field(default_factory=dict)  # options of the task that the data decided: labels, …

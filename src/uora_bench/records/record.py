@@ -26,6 +26,7 @@ from uora_bench.util.secrets import scrub
 
 SCHEMA = 2
 RULES = ("last", "best_dev", "heldout_dev")
+TRIALS = ("quickstart", "scratch")  # experiments that are everybody's own: looked at when asked for, and in no list
 REPLACED = "replaced"  # folder in an experiment's, of records that force=true made anew
 
 

@@ -1,20 +1,23 @@
 """Which record belongs to which cell of a grid: the first step of every table, figure and page.
 
 A cell of the grid is found by `ids.key_of`, as `plan` finds it, so that a record made with other settings is never
-taken for it. Nothing is hashed, loaded or looked for outside ``results/``.
+taken for it. Nothing is loaded or looked for outside ``results/``, but for the data files of a cell that has records of
+several data.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from uora_bench.config import metrics, registry
+from uora_bench.config import ids, metrics, plugins, registry
 from uora_bench.config.cell import MetricSpec
 from uora_bench.errors import UserError, nearest
 from uora_bench.grid import diff, expand, preset
+from uora_bench.grid.data_files import DataFiles
 from uora_bench.grid.preset import Experiment
 from uora_bench.grid.request import GridRequest
 from uora_bench.records.record import CellRecord, read_records, record_paths
@@ -57,11 +60,12 @@ class Run:
 @dataclass(frozen=True)
 class Collection:
     """The cells of one experiment with their records; ``orphans``: records in its folder that are of no cell of
-    the grid (made with other settings, or by hand)."""
+    the grid (made with other settings, or by hand); ``aside``: what is to be said of records of other data."""
 
     experiment: Experiment
     runs: tuple[Run, ...]
     orphans: tuple[str, ...]
+    aside: tuple[str, ...] = ()
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -87,6 +91,7 @@ def collect(request: GridRequest, results: Path) -> Collection:
     experiment, planned_cells, shown = _cells(request, name)
     mine = _row_keys(experiment, request)
     matcher, runs, used = diff.Matcher(records), {}, set()
+    choice = _Choice(records, planned_cells, given=request.axes.get("data.root", [None])[0])
     for planned in sorted(planned_cells, key=lambda p: p.after is not None):
         cell = planned.cell
         if cell is None:
@@ -96,7 +101,8 @@ def collect(request: GridRequest, results: Path) -> Collection:
         candidates = matcher.candidates(planned, cell)
         of_cell = [entry.record for entry in candidates]
         used |= {one.cell_id for one in of_cell}
-        found = next((one for one in of_cell if one.status == "done"), of_cell[0] if of_cell else None)
+        done = [one for one in of_cell if one.status == "done"]
+        found = choice.record(planned, done) if done else of_cell[0] if of_cell else None
         if found is not None:
             run = with_record(run, found, folder)
             if found.status == "done":
@@ -104,7 +110,58 @@ def collect(request: GridRequest, results: Path) -> Collection:
         if planned.key in shown:
             runs[planned.key] = run
     orphans = tuple(f.record.cell_id for f in records.found if f.record.cell_id not in used)
-    return Collection(experiment, tuple(runs[p.key] for p in planned_cells if p.key in runs), orphans)
+    return Collection(experiment, tuple(runs[p.key] for p in planned_cells if p.key in runs), orphans, choice.told())
+
+
+@dataclass
+class _Choice:
+    """Which record stands for a cell that has several of different data. ``given``: data.root, where it was named."""
+
+    records: diff.Records
+    planned: Sequence[expand.Planned]
+    given: str | None
+    _files: DataFiles = field(default_factory=DataFiles)
+    _aside: dict[str, list[str]] = field(default_factory=dict)  # why -> cell_ids
+
+    def record(self, planned: expand.Planned, done: Sequence[CellRecord]) -> CellRecord:
+        """The one of ``done`` (the last written first) that is of the data as it is now; where no file of it can be
+        looked at, the one of the data that most cells have a record of."""
+        if len({_data(one) for one in done}) < 2 or planned.cell is None:
+            return done[0]
+        root = self.given or (planned.settings.data_root if planned.settings is not None else None)
+        cell = planned.cell
+        now = [one for one in done if self._files.changed(cell, root, one) == []]
+        cells = self._cells_of_data()
+        chosen = now[0] if now else max(done, key=lambda one: cells[cell.task.name, _data(one)])
+        why = "the data files as they are now" if now else "the data that most cells have a record of"
+        self._aside.setdefault(why, []).extend(o.cell_id for o in done if _data(o) != _data(chosen))
+        return chosen
+
+    def told(self) -> tuple[str, ...]:
+        """Lines for people: what was left aside."""
+        return tuple(
+            f"Some cells have records of several data: shown are those of {why}; left aside: {', '.join(sorted(ids))}."
+            for why, ids in self._aside.items()
+        )
+
+    def _cells_of_data(self) -> Counter[tuple[str, tuple[tuple[str, str], ...]]]:
+        """(task, data) -> how many cells of the grid have a finished record of it."""
+        return Counter(
+            (planned.cell.task.name, data)
+            for planned in self.planned
+            if planned.cell is not None
+            for data in {
+                _data(f.record)
+                for f in self.records.by_key.get(ids.key_of(planned.canonical), ())
+                if f.record.status == "done"
+            }
+        )
+
+
+def _data(record: CellRecord) -> tuple[tuple[str, str], ...]:
+    """What tells the data of a record from others: its files where they are known, else its rows."""
+    known = record.provenance
+    return tuple(sorted((known.data_rows or known.data_files or known.data).items()))
 
 
 def with_record(run: Run, record: CellRecord, folder: Path) -> Run:
@@ -158,8 +215,9 @@ def _without_preset(name: str, records: diff.Records, folder: Path) -> Collectio
     if not records.found:
         root = folder.parent
         known = {p.name for p in root.iterdir() if record_paths(p)} if root.is_dir() else set()
+        names = sorted(known | set(registry.choices("experiment")))
         raise UserError(
-            f"no experiment and no records called '{name}'{nearest(name, known | set(registry.choices('experiment')))}"
+            f"no experiment and no records called '{name}'{plugins.absent(name, names)}{nearest(name, names)}"
         )
     flat = [_settings(entry) for entry in records.found]
     varied = _varied(records.found, flat)

@@ -51,6 +51,14 @@ def _training_rows(run: Run) -> Facts:
     return {"": _WHOLE if not share and "[" not in train else f"trained on {train}{kept}"}
 
 
+def _same_training_rows(run: Run) -> Facts:
+    """The hash of the training rows, among cells of one seed that take the same part of the data."""
+    cell, data = run.record.cell, run.record.provenance.data
+    task, kept = cell["task"], (cell["method"]["name"], cell["trainer"].get("holdout")) if "held_out" in data else None
+    key = str((task["splits"]["train"], task["options"], kept, cell["seed"]))
+    return {key: f"trained on other rows ({data['train'][:8]})"} if "train" in data else {}
+
+
 def _prompt_loss(run: Run) -> Facts:
     counted = run.record.cell["task"]["options"].get("loss_on_prompt")
     return {} if counted is None else {"": f"loss {'on' if counted else 'not on'} the prompt"}
@@ -86,6 +94,7 @@ DIFFER = (
     Rule("UC01", "epochs or steps seen", _seen),
     Rule("UC04", "warm or cold start", _start, _COLD),
     Rule("UC05", "training rows", _training_rows, _WHOLE),
+    Rule("UC05", "training rows", _same_training_rows),
     Rule("UC06", "loss on the prompt", _prompt_loss),
     Rule("UC07", "precision", _precision),
     Rule("UC09", "version of the metric", _metric),

@@ -5,14 +5,16 @@ from __future__ import annotations
 import difflib
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from uora_bench.config import plugins
 from uora_bench.config.data_source import IMAGE_FOLDER, OWN_ROWS
 from uora_bench.errors import UserError, nearest
 from uora_bench.grid.request import GridRequest
 from uora_bench.grid.table_spec import Rule, TableSpec
 from uora_bench.records.predictions import why_no_predictions
-from uora_bench.records.record import CellRecord
+from uora_bench.records.record import TRIALS, CellRecord
 from uora_bench.report import write
 from uora_bench.report.aggregate import Number
 from uora_bench.report.collect import Run
@@ -22,15 +24,29 @@ from uora_bench.report.notes import RULES
 from uora_bench.util.words import count
 
 
-def explain(words: list[str], results: Path, rule: Rule | None, kinds: Sequence[RecordKind] = ()) -> str:
-    """The text for ``TABLE ROW COLUMN [BLOCK]``, labels in any case; ``kinds``: of records other than trained cells.
+@dataclass(frozen=True)
+class Found:
+    """What ``TABLE ROW COLUMN [BLOCK]`` names. ``title``: the labels, for people."""
+
+    title: str
+    table: Table
+    block: str
+    row: Row
+    column: Score
+    entry: Entry
+
+
+def find_entry(words: Sequence[str], results: Path, rule: Rule | None, kinds: Sequence[RecordKind] = ()) -> Found:
+    """The number that ``TABLE ROW COLUMN [BLOCK]`` names, labels in any case; ``kinds``: of records other than trained
+    cells.
 
     Raises:
-        UserError: when a word names nothing, or two blocks have such a row and none is named.
+        UserError: when a word names nothing, two blocks have such a row and none is named, or nothing was recorded and
+            nothing published.
     """
     if not 3 <= len(words) <= 4:
-        raise UserError("explain needs TABLE ROW COLUMN [BLOCK], e.g. explain minilm_glue 'LoRA r=8' MRPC")
-    tables = [*write.experiments(results, kinds), *write.TRIALS]
+        raise UserError("a number is named by TABLE ROW COLUMN [BLOCK], e.g. minilm_glue 'LoRA r=8' MRPC")
+    tables = [*write.experiments(results, kinds), *TRIALS]
     tables += [name for kind in kinds for name in kind.names(results)]
     name = _known("table", words[0], tables)
     table = write.make_table(GridRequest(name, "print"), results, write.published_library(), rule, kinds)
@@ -38,17 +54,23 @@ def explain(words: list[str], results: Path, rule: Rule | None, kinds: Sequence[
     labels = [column.label for column in table.shown]
     label = _known("column", words[2], labels, name)
     title = " · ".join(text for text in (name, block, row.label, label) if text)
-    index, kind = labels.index(label), owner(name, kinds)
-    column, entry = table.shown[index], row.shown[index]
+    index = labels.index(label)
+    entry = row.shown[index]
     if entry.published is None and (absent := write.missing_records(table, results)):
         raise UserError(f"{absent}, and no number was published; run some cells: uora-bench sweep experiment={name}")
-    if kind is not None:
-        return "\n".join(kind.explain(title, column, entry, results))
-    if column is table.average:
+    return Found(title, table, block, row, table.shown[index], entry)
+
+
+def explain(words: Sequence[str], results: Path, rule: Rule | None, kinds: Sequence[RecordKind] = ()) -> str:
+    """The text for the number that `find_entry` finds; raises what it does."""
+    one = find_entry(words, results, rule, kinds)
+    if (kind := owner(one.table.name, kinds)) is not None:
+        return "\n".join(kind.explain(one.title, one.column, one.entry, results))
+    if one.column is one.table.average:
         own = [f"rule={rule}"] if rule is not None else []
         own += [f"results.dir={results}"] if results != Path("results") else []
-        return "\n".join(_average(title, table, block, row, entry, own))
-    return "\n".join(_entry(title, table, column, entry))
+        return "\n".join(_average(one.title, one.table, one.block, one.row, one.entry, own))
+    return "\n".join(_entry(one.title, one.table, one.column, one.entry))
 
 
 def _known(what: str, given: str, labels: Sequence[str], table: str = "") -> str:
@@ -66,6 +88,7 @@ def _known(what: str, given: str, labels: Sequence[str], table: str = "") -> str
         folded = {label.casefold(): label for label in labels}
         close = difflib.get_close_matches(given.casefold(), folded, n=1)
         where = f" in '{table}'" if table else ""
+        where = where or plugins.absent(given, labels)
         raise UserError(f"no {what} '{given}'{where}{nearest(folded[close[0]] if close else given, labels)}")
     return same[0]
 

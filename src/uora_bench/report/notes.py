@@ -72,7 +72,7 @@ def about(table: Table, collection: Collection) -> tuple[str, ...]:
         splits.setdefault(_split(column.split, column.task, collection.runs), []).append(column.label)
     named = [split if len(splits) == 1 else f"{split}: {', '.join(labels)}" for split, labels in splits.items()]
     lines.append(f"Scored on {'; '.join(named)}.")
-    lines += _unverified_data(table)
+    lines += [*_unverified_data(table), *collection.aside]
     done, planned = sum(p.ours.n for p in entries), sum(p.ours.planned for p in entries)
     lines.append(
         f"Ours: {table.spec.aggregate} ± sample standard deviation over seeds (number of seeds); {done} of {planned} "

@@ -10,14 +10,13 @@ from uora_bench.errors import UserError
 from uora_bench.grid import preset
 from uora_bench.grid.request import GridRequest
 from uora_bench.grid.table_spec import Rule
-from uora_bench.records.record import record_paths
+from uora_bench.records.record import TRIALS, record_paths
 from uora_bench.report import collect, csv_file, latex, markdown, published, table
 from uora_bench.report.kinds import RecordKind, owner
 from uora_bench.report.model import Table
 from uora_bench.util import atomic
 
 OWN = "own"  # below tables/ and figures/: those of experiments that do not come with the package
-TRIALS = ("quickstart", "scratch")  # everybody's own: a table of them is there when asked for, and in no list
 FORMATS: dict[str, Callable[[Table], str]] = {"md": markdown.render, "csv": csv_file.render, "tex": latex.render}
 
 

@@ -114,6 +114,15 @@ def read_record(path: Path) -> TheoryRecord:
     return record
 
 
+def record_problems(path: Path) -> list[str]:
+    """What a record says of itself that cannot be, a line each."""
+    try:
+        read_record(path)
+    except UserError as error:
+        return [f"{path.name}: {error}"]
+    return []
+
+
 def find_record(folder: Path, wanted: str) -> TheoryRecord | None:
     """The record of that id in ``folder``, if there is one."""
     path = record_path(folder, wanted)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal
 
@@ -12,6 +12,16 @@ from uora_bench.errors import UserError
 from uora_bench.util.schema import plain
 
 Forward = Literal["factored", "merged_weight", "delta_weight", "auto"]
+
+
+@dataclass(frozen=True)
+class TargetShape:
+    """What a closed-form count needs to know of a target: its widths, its kind (q, v, …) and its block number."""
+
+    in_features: int
+    out_features: int
+    kind: str
+    layer: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +43,18 @@ class MethodOptions:
         """The options as the cell's id has them. An option younger than records leaves no trace where it says what was
         always done."""
         return dict(plain(self))
+
+    def count(self, shapes: Sequence[TargetShape], sizes: Mapping[str, int]) -> int | None:
+        """Trained parameters without the head, in closed form: from the target shapes and ``sizes`` alone.
+
+        ``sizes`` has the number of entries of every parameter of the backbone, by name, without the head. None:
+        there is no closed form, and only a model tells.
+        """
+        return None
+
+    def added(self, shapes: Sequence[TargetShape], sizes: Mapping[str, int]) -> int | None:
+        """By how many parameters, trained or frozen, the model grows; None as for `count`."""
+        return self.count(shapes, sizes)
 
     @property
     def adapts(self) -> tuple[str, ...] | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le
 
-from uora_bench.config.options.base import LowRankOptions
+from uora_bench.config.options.base import LowRankOptions, TargetShape
 from uora_bench.errors import UserError
 
 
@@ -17,9 +18,25 @@ class LoRAOptions(LowRankOptions):
 
     alpha: float
 
+    def count(self, shapes: Sequence[TargetShape], sizes: Mapping[str, int]) -> int:
+        """Σ r · (in + out)."""
+        return sum(self.rank * (s.in_features + s.out_features) for s in shapes)
+
     @property
     def defines_update(self) -> dict[str, Any]:
         return {"method.rank": self.rank, "method.alpha": self.alpha}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoRAFAOptions(LoRAOptions):
+    """LoRA's."""
+
+    def count(self, shapes: Sequence[TargetShape], sizes: Mapping[str, int]) -> int:
+        """Σ r · out: A is frozen."""
+        return sum(self.rank * s.out_features for s in shapes)
+
+    def added(self, shapes: Sequence[TargetShape], sizes: Mapping[str, int]) -> int:
+        return super().count(shapes, sizes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +59,11 @@ class AlphaLoRAOptions(LowRankOptions):
         super().__post_init__()
         if len(self.alpha_betas) != 2 or not all(0 <= b < 1 for b in self.alpha_betas):
             raise UserError(f"method.alpha_betas={list(self.alpha_betas)} must be two numbers in [0, 1)")
+
+    def count(self, shapes: Sequence[TargetShape], sizes: Mapping[str, int]) -> int:
+        """Σ r · (in + out) + Σ out; without the last with ``mode=fixed``."""
+        each = 0 if self.mode == "fixed" else 1
+        return sum(self.rank * (s.in_features + s.out_features) + each * s.out_features for s in shapes)
 
     def said(self, name: str) -> Any:
         """A switch of the released code's behaviour: its own value, else what ``mode`` says."""

@@ -38,6 +38,11 @@ class OwnRowsOptions(TaskOptions):
     split_seed: Annotated[int, Ge(0)]
     missing: Literal["error", "drop"]
 
+    @property
+    def wanted_columns(self) -> dict[str, str]:
+        """The columns that the rows must have -> the key that names each."""
+        return {}
+
     @classmethod
     def normalised(cls, values: Mapping[str, Any], root: str | None) -> dict[str, Any]:
         given = {k: v for k, v in values.items() if k not in _FILES}
@@ -63,6 +68,10 @@ class LocalTextOptions(OwnRowsOptions, TextClassificationOptions):
     label: str
     target: Literal["auto", "classes", "regression"]
 
+    @property
+    def wanted_columns(self) -> dict[str, str]:
+        return {self.label: "task.label", **dict.fromkeys(self.columns, "task.columns")}
+
     def __post_init__(self) -> None:
         if len(self.columns) > 2 or len(set(self.columns)) != len(self.columns) or self.label in self.columns:
             raise UserError(f"task.columns={list(self.columns)} must name one or two text columns beside task.label")
@@ -76,3 +85,8 @@ class LocalTextOptions(OwnRowsOptions, TextClassificationOptions):
 class TextGenerateOptions(OwnRowsOptions, TemplateOptions):
     """``answer``: the column to be written. ``choices``: the answers there are, or the column that lists a row's: the
     likeliest is taken, and nothing is written. ``beams``, ``max_new_tokens``: of what is written."""
+
+    @property
+    def wanted_columns(self) -> dict[str, str]:
+        choices = {self.choices: "task.choices"} if isinstance(self.choices, str) else {}
+        return {self.answer: "task.answer", **dict.fromkeys(self.columns, "task.template"), **choices}

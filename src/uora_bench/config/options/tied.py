@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from uora_bench.config.options.base import LowRankOptions
+from uora_bench.config.options.base import LowRankOptions, TargetShape
 from uora_bench.config.options.vectors import Init
 from uora_bench.errors import UserError
 
@@ -68,6 +69,22 @@ class TiedLoRAOptions(LowRankOptions):
                 )
             if self.pairs == "all":
                 raise UserError("method.pairs=all is of layout=separate; with layout=fused each of q, k, v has its B")
+
+    def count(self, shapes: Sequence[TargetShape], sizes: Mapping[str, int]) -> int:
+        """Each trained factor once. TL6 with n types of d × d in L blocks: 2 n d r + n L (r + d); fused q, k, v:
+        4 d r + L (r + 3 d)."""
+        widths = self.widths(shapes)
+        return sum(math.prod(self.factor_shape(f, *w)) for (f, _), w in widths.items() if f in self.trained)
+
+    def widths(self, shapes: Sequence[TargetShape]) -> dict[tuple[str, str], tuple[int, int]]:
+        """The largest (in, out) that each (factor, key) serves, in order of first use."""
+        widths: dict[tuple[str, str], tuple[int, int]] = {}
+        for shape in shapes:
+            for factor in FACTORS:
+                key = (factor, self.factor_key(factor, shape.kind, shape.layer))
+                i, o = widths.get(key, (0, 0))
+                widths[key] = (max(i, shape.in_features), max(o, shape.out_features))
+        return widths
 
     @property
     def tied(self) -> bool:

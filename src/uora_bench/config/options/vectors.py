@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le, Lt
 
-from uora_bench.config.options.base import LowRankOptions
+from uora_bench.config.options.base import LowRankOptions, TargetShape
 from uora_bench.errors import UserError
 
 Init = Literal["kaiming_uniform", "xavier_uniform", "uniform", "normal", "orthogonal", "orthogonal_qr"]
@@ -26,6 +27,10 @@ class VeRAOptions(LowRankOptions):
     gain: float
     sharing: Sharing
     projection_seed: Seed | None
+
+    def count(self, shapes: Sequence[TargetShape], sizes: Mapping[str, int]) -> int:
+        """Σ (out + r); A and B are not trained and not counted."""
+        return sum(s.out_features + self.rank for s in shapes)
 
     @property
     def defines_update(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from uora_bench.errors import UserError, nearest
 from uora_bench.grid.request import GridRequest
 from uora_bench.grid.table_spec import Rule
-from uora_bench.records.record import record_paths
+from uora_bench.records.record import TRIALS, record_paths
 from uora_bench.report import collect, table, write
 from uora_bench.report.collect import Collection
 from uora_bench.report.figure_spec import FigureSpec
@@ -103,7 +103,7 @@ def _wanted(
 ) -> list[tuple[Path, FigureSpec]]:
     """The figures of ``name``, or of all, with the folder of each; own experiments are not part of a ``check``."""
     every = write.every_name(results, rule, kinds)
-    known = [*every, *write.TRIALS]
+    known = [*every, *TRIALS]
     if name is not None and name not in known:
         raise UserError(f"no experiment '{name}' with records{nearest(name, known)}")
     found: list[tuple[Path, FigureSpec]] = []

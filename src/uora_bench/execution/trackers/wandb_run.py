@@ -1,8 +1,5 @@
-"""Experiment trackers: Weights & Biases, or nothing. Runs on the main process only and never waits for a person.
-
-Run id = cell_id, so a resumed cell continues the same run. Online when a key is configured and the server answers in
-time, offline otherwise; `wandb sync` sends an offline run later.
-"""
+"""Weights & Biases. Online when a key is configured and the server answers in time, offline otherwise; ``wandb sync``
+sends an offline run later."""
 
 from __future__ import annotations
 
@@ -11,70 +8,32 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from uora_bench.config.cell import TrackerConfig
 from uora_bench.errors import UserError
+from uora_bench.execution.trackers.base import GuardedTracker, RunFacts, Tracker
 
 
-class Tracker:
-    """Records nothing; the base of the others."""
+class WandbTracker(GuardedTracker):
+    """A W&B run. Its id is the cell_id, so a resumed cell continues the same run."""
 
-    def log(self, values: Mapping[str, Any], step: int) -> None:
-        """Record ``values`` at optimizer step ``step``."""
+    name = "W&B"
 
-    def log_again(self, rows: Sequence[tuple[int, Mapping[str, Any]]]) -> None:
-        """Record what earlier starts logged, as (step, values): some of it may have been lost with them."""
+    def _log(self, values: Mapping[str, Any], step: int) -> None:
+        self._run.log(dict(values), step=step)  # of rows told again a server leaves out the steps that it has
 
-    def summary(self, values: Mapping[str, Any]) -> None:
-        """Record final values."""
+    def _summary(self, values: Mapping[str, Any]) -> None:
+        self._run.summary.update(dict(values))
 
-    def finish(self, failed: bool = False) -> None:
-        """Close the run; always called."""
-
-
-class _Wandb(Tracker):
-    """A W&B run that never takes the cell down with it: its first error is printed, then it is silent."""
-
-    def __init__(self, run: Any) -> None:
-        self._run = run
-
-    def log(self, values: Mapping[str, Any], step: int) -> None:
-        self._try(lambda run: run.log(dict(values), step=step))
-
-    def log_again(self, rows: Sequence[tuple[int, Mapping[str, Any]]]) -> None:
-        """As `Tracker.log_again`; a server leaves out the steps that it has."""
-        for step, values in rows:
-            self.log(values, step)
-
-    def summary(self, values: Mapping[str, Any]) -> None:
-        self._try(lambda run: run.summary.update(dict(values)))
-
-    def finish(self, failed: bool = False) -> None:
-        self._try(lambda run: run.finish(exit_code=1 if failed else 0))
-
-    def _try(self, act: Callable[[Any], Any]) -> None:
-        if self._run is None:
-            return
-        try:
-            act(self._run)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the record is what counts
-            print(f"W&B stopped recording: {' '.join(str(error).split())[:200]}", file=sys.stderr)
-            self._run = None
+    def _finish(self, failed: bool) -> None:
+        self._run.finish(exit_code=1 if failed else 0)
 
 
-def start(
-    config: TrackerConfig,
-    cell_id: str,
-    label: str,
-    experiment: str,
-    facts: Mapping[str, Any],
-    folder: Path,
-    resumed: bool = False,
-) -> Tracker:
-    """Open the run of a cell in ``folder``; ``facts`` are shown as its configuration.
+def start(config: TrackerConfig, facts: RunFacts, folder: Path, resumed: bool) -> Tracker:
+    """Open the run of a cell in ``folder``.
 
     ``resumed`` continues the run of that id on the server; otherwise a new run takes its place.
 
@@ -83,7 +42,7 @@ def start(
             when W&B does not start offline either.
     """
     wish = os.environ.get("WANDB_MODE", "online")
-    if config.name == "none" or wish == "disabled":
+    if wish == "disabled":
         return Tracker()
     why = _why_offline(config.mode, wish)
     os.environ.setdefault("WANDB_SILENT", "true")
@@ -92,10 +51,12 @@ def start(
     arguments: dict[str, Any] = {
         "project": config.project,
         "entity": config.entity,
-        "id": cell_id,
-        "name": label,
-        "group": experiment,
-        "config": dict(facts),
+        "id": facts.cell_id,
+        "name": facts.label,
+        "group": facts.experiment,
+        "job_type": facts.method,
+        "tags": facts.tags,
+        "config": dict(facts.config),
         "dir": str(folder),
     }
 
@@ -107,7 +68,7 @@ def start(
     if why is None:
         try:
             resume: Any = "allow" if resumed else None
-            return _Wandb(wandb.init(mode="online", resume=resume, settings=settings(), **arguments))
+            return WandbTracker(wandb.init(mode="online", resume=resume, settings=settings(), **arguments))
         except Exception as error:  # noqa: BLE001 - wandb raises several types for "no server"
             first = str(error).splitlines()[0] if str(error) else type(error).__name__
             if config.mode == "online":
@@ -121,7 +82,7 @@ def start(
     runs = f"{shlex.quote(str(folder))}/wandb/offline-run-*"
     print(f"W&B: going on offline, {why}; send the curves later: wandb sync --yes {runs}", file=sys.stderr)
     try:
-        return _Wandb(wandb.init(mode="offline", settings=settings(), **arguments))
+        return WandbTracker(wandb.init(mode="offline", settings=settings(), **arguments))
     except Exception as error:  # noqa: BLE001 - pydantic's, of a WANDB_… variable with an odd value, and others
         said = " ".join(str(error).split())[:200]
         raise UserError(f"W&B does not start: {said}; correct its WANDB_… variables, or use tracker=none") from None

@@ -1,0 +1,90 @@
+"""Repetitions of a cell on other arithmetic, kept as the envelope that ``uora-bench verify`` judges by.
+
+Runs one cell again and again, each time in a process of its own that may use other instruction sets (of ATen, oneDNN
+and MKL), the library's operations instead of the suite's faster ones, or two threads: sums are then taken in another
+order, as on another processor. Settings, data and seed stay. Adds the cell to results/envelope/<task>.json, or replaces
+it there, after every repetition, so that what is there may be used when it is stopped:
+
+    python scripts/envelope.py method=uora task=tiny/nli trainer.epochs=4
+
+A command line of a cell, as uora-bench takes it; 20 repetitions.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from uora_bench.config.registry import envelope_dir
+from uora_bench.execution import envelope
+from uora_bench.records.predictions import EpochPredictions, read_predictions
+from uora_bench.records.record import CellRecord, read_records
+
+ATEN = ({}, {"ATEN_CPU_CAPABILITY": "avx2"}, {"ATEN_CPU_CAPABILITY": "default"})
+BLAS = (
+    {},
+    {"ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"},
+    {"ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2"},
+)
+OPERATIONS = ({}, {"trainer.cpu_ops": "library"})
+VARIED: list[dict[str, str]] = [
+    *({"OMP_NUM_THREADS": "1", **a, **b, **o} for o in OPERATIONS for a in ATEN for b in BLAS),
+    *({"OMP_NUM_THREADS": "2", **o} for o in OPERATIONS),
+]
+
+
+def run(words: list[str], varied: dict[str, str], folder: Path) -> tuple[CellRecord, list[EpochPredictions]]:
+    """One run of the cell below ``folder``."""
+    here = [f"results.dir={folder}/results", f"runs.dir={folder}/runs", "experiment_name=envelope", "tracker=none"]
+    own = [f"{key}={value}" for key, value in varied.items() if "." in key]
+    environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", **{k: v for k, v in varied.items() if "." not in k}}
+    command = [sys.executable, "-m", "uora_bench", *words, *own, *here]
+    done = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False)
+    if done.returncode:
+        sys.exit(f"the cell ended with exit code {done.returncode}")
+    records = folder / "results" / "records" / "envelope"
+    (record,) = read_records(records)
+    return record, read_predictions(record, records)
+
+
+def begin(words: list[str], record: CellRecord, items: dict[str, int]) -> envelope.KeptCell:
+    """The cell of ``record``, without repetitions."""
+    known, cell = record.provenance, record.cell
+    names = cell["method"]["name"], cell["backbone"]["name"]
+    where = str(known.hardware.processor), known.versions["torch"]
+    return envelope.KeptCell(record.cell_id, record.label, *names, tuple(words), *where, items, ())
+
+
+def keep(task: str, made: envelope.KeptCell) -> Path:
+    """``made`` among the kept cells of its task."""
+    there = envelope.read_envelope(task)
+    others = [one for one in there.cells if one.cell_id != made.cell_id] if there is not None else []
+    cells = tuple(sorted([*others, made], key=lambda one: one.label))
+    return envelope.Envelope(envelope.SCHEMA, task, cells).write(envelope_dir())
+
+
+def main() -> None:
+    words = sys.argv[1:]
+    made: envelope.KeptCell | None = None
+    first: dict[str, dict[int, object]] = {}
+    for number, varied in enumerate(VARIED, start=1):
+        with tempfile.TemporaryDirectory(prefix="uora-envelope-") as name:
+            record, parts = run(words, varied, Path(name))
+        if made is None:
+            first = envelope.answers(record, parts)
+            made = begin(words, record, {split: len(own) for split, own in first.items()})
+        if record.cell_id != made.cell_id:
+            sys.exit(f"repetitions are of two cells: {made.cell_id} and {record.cell_id}")
+        one = envelope.repetition_of(varied, record, parts, first)
+        made = replace(made, repetitions=(*made.repetitions, one))
+        counts = {split: len(items) for split, items in one.differ.items()}
+        path = keep(record.cell["task"]["name"], made)
+        print(f"{number}: {varied}: {one.scores}, items otherwise: {counts} ({path})", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""A cell with records of several data: which one a table shows, and that it says so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.records import finished_record
+from uora_bench.cli.main import main
+from uora_bench.config.metrics import settled
+from uora_bench.data import own_rows
+from uora_bench.grid.expand import expand_request
+from uora_bench.grid.request import GridRequest
+from uora_bench.records.record import EpochScores, RuleScore, Split
+from uora_bench.report import collect, table
+
+OLD, NEW = "text,label\na,x\nb,y\n", "text,label\na,y\nb,x\n"
+ROLES = ("train", "dev", "test")
+GRID = """name: mine
+title: mine
+note: a file of rows
+axes: {method: [lora, vera], task: [text/local], seed: [0, 1]}
+set: {task.path: rows.csv, task.label: label, backbone: tiny_roberta}
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text(GRID, "utf-8")
+    return tmp_path
+
+
+def record(text: str, score: float, finished: str, *, of: tuple[str, int]) -> str:
+    """A record of the cell of method and seed, made while the file held ``text``."""
+    Path("rows.csv").write_text(text, "utf-8", newline="")
+    items = expand_request(GridRequest("mine.yaml", "print")).items
+    cell = next(i.cell for i in items if i.cell is not None and (i.cell.method.name, i.cell.seed) == of)
+    files = cell.task.source.files
+    assert files is not None
+    digest = own_rows.rows_sha256(Path("rows.csv"), files)
+    values = {role: {"accuracy": score} for role in ("dev", "test")}
+    known = {
+        "data": dict.fromkeys(ROLES, digest),
+        "data_files": {"rows.csv": digest},
+        "data_rows": {"rows.csv": digest},
+    }
+    made = finished_record(
+        cell,
+        cell.cell_id(f"dev:{digest}"),
+        "mine",
+        metric=settled(cell.task.metric, "text/classes"),
+        splits={role: Split(role, 50) for role in ROLES},
+        scores={rule: RuleScore(values, 1, "") for rule in ("last", "best_dev")},
+        epochs=(EpochScores(1, 1, 0.1, values, 1.0),),
+        provenance={"finished": finished, "command": [], **known},
+    )
+    made.write(Path("results/records/mine"))
+    return made.cell_id
+
+
+def shown() -> tuple[dict[str, dict[int, float]], str]:
+    """By row the scores of each seed, and the lines about the table."""
+    collection = collect.collect(GridRequest("mine.yaml", "print"), Path("results"))
+    found = table.build(collection, None)
+    return {row.label: row.entries[0].ours.by_seed for row in found.rows}, "\n".join((*found.about, *found.notes))
+
+
+def test_records_of_the_data_as_it_is_now_are_shown(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for n, of in enumerate((("lora", 0), ("lora", 1), ("vera", 0), ("vera", 1))):
+        record(OLD, 0.5, f"2026-01-01T00:00:0{n}+00:00", of=of)
+    newer = record(NEW, 0.9, "2026-02-01T00:00:00+00:00", of=("lora", 0))
+    Path("rows.csv").write_text(OLD.replace("\n", "\r\n"), "utf-8", newline="")  # changed back, with other line ends
+    scores, said = shown()
+    assert scores == {"lora": {0: 50.0, 1: 50.0}, "vera": {0: 50.0, 1: 50.0}}
+    assert f"of the data files as they are now; left aside: {newer}." in said
+    assert "UC" not in said.replace("UC08", "").replace("UC11", "")
+    assert main(["plan", "experiment=mine.yaml"]) == 0
+    assert "4 cells: 4 done" in capsys.readouterr().out
+
+
+def test_elsewhere_the_data_that_most_cells_share_is_shown(here: Path) -> None:
+    for of in (("lora", 0), ("lora", 1), ("vera", 0)):
+        record(OLD, 0.5, "2026-01-01T00:00:00+00:00", of=of)
+    newer = record(NEW, 0.9, "2026-02-01T00:00:00+00:00", of=("lora", 0))
+    only = record(NEW, 0.9, "2026-02-01T00:00:00+00:00", of=("vera", 1))
+    Path("rows.csv").unlink()
+    scores, said = shown()
+    assert scores == {"lora": {0: 50.0, 1: 50.0}, "vera": {0: 50.0, 1: 90.0}}
+    assert f"the data that most cells have a record of; left aside: {newer}." in said
+    assert "UC15: " in said, f"{only} is the only record of its cell, of other rows than the rest"
