@@ -36,7 +36,8 @@ MODULES = (
     "transformers.models.auto.modeling_auto",
     "transformers.models.auto.tokenization_auto",
 )
-_OF_A_CELL = (attempts.ITEM, attempts.PROCESSES, launched.LAUNCH)  # read when the cell runs, not by a library's import
+# read when the cell runs, not when a library is imported
+_OF_A_CELL = (attempts.ITEM, attempts.PROCESSES, launched.LAUNCH, launched.WORDS)
 # pyarrow's second allocator, which it does not use, would start a thread, and then nothing could be copied
 _NO_THREADS = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
 _CHILD = str(Path(__file__).with_name("child.py"))
