@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from uora_bench.cli import keys
@@ -10,7 +11,12 @@ from uora_bench.cli.parser import Command, Given, Key
 from uora_bench.errors import UserError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from uora_bench.config.cell import Cell
+    from uora_bench.grid.expand import Grid
+    from uora_bench.grid.launch.local import LocalOptions
+    from uora_bench.grid.request import GridRequest
 
 KEYS = (
     Key("status", "how submitted cells stand, from any shell that has Slurm's commands", flag=True),
@@ -100,7 +106,40 @@ def act(given: Given, launcher: str = "print") -> int:
     show.show(plan, [*notes, f"plan: {path}"], console, cells.experiment.note)
     if options is None:
         return 0
+    if options.race is not None:
+        return _race(wanted, cells, options, console)
     return local.run(plan, options, console)
+
+
+def _race(wanted: GridRequest, cells: Grid, options: LocalOptions, console: Console) -> int:
+    """Run the rounds of a race until every row has its verdict; where it stands is read from the records each time, so
+    that a race that was stopped goes on to the same verdicts."""
+    from dataclasses import replace
+
+    from uora_bench.grid import build, model, race
+    from uora_bench.grid.launch import local
+    from uora_bench.records.record import read_records
+
+    assert options.race is not None
+    code = 0
+    while True:
+        plan, _, _ = build.beside_slurm(wanted, options.processes)
+        found, needed = race.race_of(cells, options.race, read_records(plan.records))
+        now = replace(plan, items=tuple(item for item in plan.items if item.key in needed))
+        if not any(item.state in (*model.OPEN, "running") for item in now.items):
+            break
+        code = max(code, local.run(now, options, console))
+    path = found.write(Path(plan.results_dir))
+    for lane in found.lanes:
+        by = "" if lane.difference is None else f" ({lane.difference:+.2f} points)"
+        console.print(
+            f"race: {lane.row} on {lane.task}: {lane.verdict} after {lane.seeds} of {lane.planned} seeds{by}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+    console.print(f"race: {path}", highlight=False, soft_wrap=True)
+    return code
 
 
 COMMAND = Command(

@@ -16,6 +16,8 @@ def _act(given: Given) -> int:
     from uora_bench.grid.freeze import freeze
     from uora_bench.grid.search import check_search, search_of
     from uora_bench.records.record import read_records
+    from uora_bench.report.searches import render_search
+    from uora_bench.util import atomic
     from uora_bench.util.words import count
 
     wanted = request.read_request(given.passed, "local")
@@ -30,7 +32,9 @@ def _act(given: Given) -> int:
     if search.missing:
         print(f"{count(search.missing, 'trial')} still to run: the search is written once all are done or failed")
         return code
-    print(f"search: {search.write(results)}")
+    path = search.write(results)
+    atomic.write_text(path.with_suffix(".md"), render_search(search))
+    print(f"search: {path}")
     for row in search.rows:
         if row.chosen is None:
             print(f"{row.label}: no trial is done")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from uora_bench.errors import UserError, nearest
 from uora_bench.records.predictions import EpochPredictions, read_predictions, why_no_predictions
+from uora_bench.report import searches
 from uora_bench.report.collect import Run
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ def _scored(run: Run) -> Mapping[str, str]:
 _COLD, _WHOLE = "started from the pretrained weights", "trained on the whole training set"
 DIFFER = (
     Rule("UC01", "epochs or steps seen", _seen),
+    Rule("UC02", "trials of the search behind a row", searches.budget),
     Rule("UC04", "warm or cold start", _start, _COLD),
     Rule("UC05", "training rows", _training_rows, _WHOLE),
     Rule("UC05", "training rows", _same_training_rows),

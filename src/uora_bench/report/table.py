@@ -16,7 +16,7 @@ from uora_bench.config.metrics import AUTO
 from uora_bench.errors import UserError, nearest
 from uora_bench.grid import preset
 from uora_bench.grid.table_spec import BlockSpec, Column, RowSpec, Rule, TableSpec
-from uora_bench.report import aggregate, comparability, notes, row_comparison, stats
+from uora_bench.report import aggregate, comparability, notes, row_comparison, searches, stats
 from uora_bench.report.aggregate import Number
 from uora_bench.report.collect import Collection, Run
 from uora_bench.report.model import Block, Entry, Row, Score, Table
@@ -186,7 +186,8 @@ class _Maker:
         for n, (row, own) in enumerate(zip(rows, texts, strict=True)):
             number = row.entries[at].ours
             of = (column.split, column.metric, column.scale)
-            noted = self._noted([*own, *comparability.faults(number.runs, *of, number.by_seed, levels)])
+            faults = comparability.faults(number.runs, *of, number.by_seed, levels)
+            noted = self._noted([*own, *faults, *searches.remarks(number.runs)])
             if noted:
                 entries = list(row.entries)
                 entries[at] = replace(entries[at], notes=(*entries[at].notes, *noted))

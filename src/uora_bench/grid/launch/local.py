@@ -22,6 +22,7 @@ from uora_bench.grid.launch import forks, offline_runs, options, progress
 from uora_bench.grid.launch.attempt import Outcome, Policy, Running, finished
 from uora_bench.grid.launch.slots import Allocation, Slots, find
 from uora_bench.grid.model import Item, Plan
+from uora_bench.grid.race import RaceSpec
 from uora_bench.records import attempts
 from uora_bench.util.words import count
 
@@ -47,6 +48,7 @@ class LocalOptions:
     grace_seconds: float
     smaller_batches: bool
     rerun_failed: bool
+    race: RaceSpec | None
 
     def __post_init__(self) -> None:
         for name in ("slots_per_gpu", "cpu_slots", "threads", "processes"):

@@ -28,6 +28,8 @@ def read_launcher_options(cls: type[T], name: str, given: Mapping[str, Any]) -> 
         node = data
         *parents, last = key.split(".")
         for part in parents:
-            node = node.setdefault(part, {}) if isinstance(node.get(part), dict) or part not in node else node
+            if node.get(part) is None:
+                node[part] = {}
+            node = node[part] if isinstance(node[part], dict) else node
         node[last] = value
     return build(cls, data, "launcher")

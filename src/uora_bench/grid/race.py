@@ -1,0 +1,213 @@
+"""Racing: seeds are added to a row until its comparison with the reference row is decided, or the seeds end.
+
+After n of N seeds the n paired differences of a row on a task are looked at: a two-sided t-test (better, worse), and
+with a margin two one-sided ones (equivalent within it). A look may err with what it spends of α, α*(n/N) − α*((n−1)/N)
+over the number of comparisons; α*(t) = α ln(1 + (e − 1) t), the Pocock-type function of Lan and DeMets (1983,
+Biometrika 70). Looks and comparisons are put together by the union bound, which asks nothing of how they depend on each
+other; the t-test asks that differences of one row are independent over seeds and normal.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from annotated_types import Gt, Lt
+
+from uora_bench.errors import UserError
+from uora_bench.grid import diff, preset
+from uora_bench.grid.expand import Grid, Planned
+from uora_bench.grid.table_spec import TableSpec
+from uora_bench.records.record import CellRecord
+from uora_bench.util import atomic
+from uora_bench.util.schema import build, plain
+
+SCHEMA = 1
+FOLDER = "races"  # below results.dir
+FIRST = 2  # seeds before the first look
+Verdict = Literal["better", "worse", "equivalent", "undecided", "racing", "failed"]
+
+
+@dataclass(frozen=True)
+class RaceSpec:
+    """``launcher.race``. ``reference``: the values that name the reference row, as ``race.reference.method=lora``;
+    ``alpha``: chance of one false verdict or more among all; ``margin``: δ in points, within which rows are equivalent
+    (None: a row without a difference takes all its seeds)."""
+
+    reference: dict[str, Any]
+    alpha: Annotated[float, Gt(0), Lt(1)] = 0.05
+    margin: Annotated[float, Gt(0)] | None = None
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One row on one task. ``seeds``: how many it took to the verdict, of ``planned``; ``difference``: of the mean from
+    the reference's on the same seeds, in points, better upwards; ``cells``: of the row on those seeds."""
+
+    row: str
+    task: str
+    verdict: Verdict
+    seeds: int
+    planned: int
+    difference: float | None = None
+    cells: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Race:
+    """All verdicts of a raced grid, as ``results/races/<name>.json`` has them."""
+
+    schema: int
+    name: str
+    race: RaceSpec
+    lanes: tuple[Lane, ...] = field(default_factory=tuple)
+
+    def write(self, results: Path) -> Path:
+        """Write ``results/races/<name>.json``, whole or not at all."""
+        path = results / FOLDER / f"{self.name}.json"
+        atomic.write_text(path, json.dumps(plain(self), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        return path
+
+
+def read_race(path: Path) -> Race:
+    """The race in ``path``; raises `UserError` for a file that is none of this version."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read the race '{path}': {str(error).splitlines()[0]}; sweep again") from None
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+        raise UserError(f"'{path}' is no race of this version; sweep again")
+    return build(Race, data, f"race {path.stem}")
+
+
+def spent(alpha: float, seeds: int, planned: int) -> float:
+    """What the look after ``seeds`` of ``planned`` seeds may spend of ``alpha``; the first one has all until then."""
+
+    def until(n: int) -> float:
+        return alpha * math.log1p((math.e - 1) * n / planned)
+
+    return until(seeds) - (until(seeds - 1) if seeds > FIRST else 0.0)
+
+
+def look(differences: np.ndarray, level: float, margin: float | None) -> np.ndarray:
+    """Verdicts (…) at ``level`` from paired ``differences`` (…, n), better upwards: 1, −1, 0 (equivalent within
+    ``margin``) or NaN (undecided). The sign may be wrong with ``level``, or half of it where the true difference is not
+    zero; "equivalent" with the other half."""
+    from scipy.special import stdtr
+
+    n = differences.shape[-1]
+    mean, spread = differences.mean(-1), differences.std(-1, ddof=1) / math.sqrt(n)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        tail = 2 * stdtr(n - 1, -np.abs(mean / spread))  # 0/0, without any difference at all, decides nothing
+        found = np.where(tail <= level, np.sign(mean), np.nan)
+        if margin is not None:
+            outside = stdtr(n - 1, -(margin - np.abs(mean)) / spread)
+            found = np.where((outside <= level / 2) & (np.abs(mean) < margin) & np.isnan(found), 0.0, found)
+    return found
+
+
+_WORDS: dict[float, Verdict] = {1.0: "better", -1.0: "worse", 0.0: "equivalent"}
+
+
+def race_of(grid: Grid, spec: RaceSpec, records: Sequence[CellRecord]) -> tuple[Race, set[str]]:
+    """Where the race stands by ``records`` alone, and the keys of the cells that it needs next.
+
+    Raises:
+        UserError: for a reference that is no row, or several, of a task, and for fewer than two seeds.
+    """
+    rows = _lanes(grid)
+    references = {key: own for key, own in rows.items() if preset.matches(_row(own), spec.reference)}
+    if not references:
+        shown = ", ".join(f"{k}={v}" for k, v in spec.reference.items())
+        raise UserError(
+            f"launcher.race.reference: no row has {shown or 'nothing'}; write launcher.race.reference.method=…"
+        )
+    by_task = {task: own for (_, task), own in references.items()}
+    if len(by_task) < len(references):
+        raise UserError("launcher.race.reference names several rows; add the keys that tell them apart")
+    others = {key: own for key, own in rows.items() if key not in references and key[1] in by_task}
+    score = _Scores(grid, records)
+    lanes, wanted = [], set[str]()
+    for (label, task), own in others.items():
+        theirs = by_task[task]
+        seeds = [seed for seed in theirs if seed in own]
+        if len(seeds) < FIRST:
+            raise UserError(f"a race needs {FIRST} seeds or more that {label} shares with its reference on {task}")
+        lane, needed = _lane(label, task, [(own[s], theirs[s]) for s in seeds], score, spec, len(others))
+        lanes.append(lane)
+        wanted |= needed
+    return Race(SCHEMA, grid.experiment.name, spec, tuple(lanes)), wanted
+
+
+def _lane(
+    label: str, task: str, pairs: list[tuple[Planned, Planned]], score: _Scores, spec: RaceSpec, family: int
+) -> tuple[Lane, set[str]]:
+    found, cells = list[float](), list[str]()
+    verdict: Verdict = "racing"
+    for n, pair in enumerate(pairs, start=1):
+        values = [score.of(planned) for planned in pair]
+        if any(value == "failed" for value in values):
+            verdict = "failed"  # which seeds fail may depend on the scores: such a row has no verdict
+        numbers = [value for value in values if isinstance(value, float)]
+        if len(numbers) < len(values):
+            break
+        found.append(numbers[0] - numbers[1])
+        cells.append(score.ids[pair[0].key])
+        if n >= FIRST:
+            level = spent(spec.alpha, n, len(pairs)) / family
+            verdict = _WORDS.get(float(look(np.array(found), level, spec.margin)), "racing")
+            if verdict != "racing":
+                break
+    if len(found) == len(pairs) and verdict == "racing":
+        verdict = "undecided"
+    mean = round(float(np.mean(found)), 6) if found else None
+    lane = Lane(label, task, verdict, len(found), len(pairs), mean, tuple(cells))
+    if verdict != "racing":
+        return lane, set()
+    return lane, {planned.key for pair in pairs[: max(FIRST, len(found) + 1)] for planned in pair}
+
+
+def _lanes(grid: Grid) -> dict[tuple[str, str], dict[int, Planned]]:
+    """(row, task) -> seed -> its cell."""
+    rows: dict[tuple[str, str], dict[int, Planned]] = {}
+    for planned in grid.items:
+        if planned.cell is not None:
+            own = [f"{key}={planned.row[key]}" for key in grid.varied if key in planned.row]
+            label = " ".join([planned.cell.method.name, planned.cell.backbone.public_name, *own])
+            rows.setdefault((label, planned.cell.task.name), {})[planned.cell.seed] = planned
+    return rows
+
+
+def _row(cells: Mapping[int, Planned]) -> dict[str, Any]:
+    return next(iter(cells.values())).row
+
+
+class _Scores:
+    """Scores of planned cells in points, better upwards: under the rule of the experiment's table, of test where the
+    task has one."""
+
+    def __init__(self, grid: Grid, records: Sequence[CellRecord]) -> None:
+        self.rule = (grid.experiment.table or TableSpec()).rule
+        self.matcher = diff.Matcher(diff.Records(records))
+        self.ids: dict[str, str] = {}
+
+    def of(self, planned: Planned) -> float | str | None:
+        """The score; "failed", or None where there is no record yet."""
+        cell = planned.cell
+        assert cell is not None
+        found = [entry.record for entry in self.matcher.candidates(planned, cell)]
+        record = next((one for one in found if one.status == "done"), found[0] if found else None)
+        if record is None:
+            return None
+        split = "test" if cell.task.splits.test is not None and self.rule != "heldout_dev" else "dev"
+        result, metric = record.scores.get(self.rule), record.metric
+        value = result.scores.get(split, {}).get(metric.primary) if result is not None else None
+        self.ids[planned.key] = record.cell_id
+        if record.status != "done" or value is None:
+            return "failed"
+        return float(value) * metric.scale * (1 if metric.higher_is_better else -1)

@@ -1,0 +1,167 @@
+"""What tables say of searches: how many trials chose a row's rate, how good the best of k is, and where it lies."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from uora_bench.config.compose import COMMAND_LINE
+from uora_bench.grid.race import FOLDER as RACES
+from uora_bench.grid.race import Lane, Race, read_race
+from uora_bench.grid.search import FOLDER, Search, SearchRow, read_search
+from uora_bench.report.collect import Run
+
+_RATES = ("trainer.lr_adapter", "trainer.lr_head")
+_DRAWS = 2000  # bootstrap samples of trials
+
+
+def searches(results: Path) -> list[Search]:
+    """The searches below ``results``, by name."""
+    paths = sorted((results / FOLDER).glob("*.json"))
+    return [_read(path, path.stat().st_mtime_ns) for path in paths]
+
+
+@functools.lru_cache(maxsize=64)
+def _read(path: Path, changed: int) -> Search:
+    return read_search(path)
+
+
+def behind(run: Run) -> tuple[Search, SearchRow] | None:
+    """The search that chose a setting of a finished cell, and its row on the cell's task, else on the first task of its
+    recipe; None where no setting is from a search, or its file is not there as it was."""
+    labels = [source for source in run.record.sources.values() if source.startswith("search")]
+    if not labels or run.folder is None:
+        return None
+    for search in searches(run.folder.parent.parent):
+        # recipes that are older than searches as files say no more than "search"
+        if "search" not in labels and search.source not in labels:
+            continue
+        rows = [row for row in search.rows if row.recipe == run.record.recipe["name"]]
+        if rows:
+            return search, next((row for row in rows if row.task == run.task), rows[0])
+    return None
+
+
+def budget(run: Run) -> dict[str, str]:
+    """How the learning rate of a finished cell was come by, for people: the facts of ``UC02``."""
+    sources = run.record.sources
+    rate = next((sources[key] for key in _RATES if key in sources), None)
+    if rate == COMMAND_LINE:
+        return {"": "rate set by hand"}
+    if any(source.startswith("search") for source in sources.values()):
+        found = behind(run)
+        return {"": f"rate chosen from {len(found[1].trials)} trials" if found else "rate from a search without a file"}
+    if rate is None:
+        return {"": "rate not searched: the default of the suite"}
+    published = run.record.recipe["status"] == "published"
+    return {"": "rate as published" if published else "rate of the recipe, not searched"}
+
+
+def at_edge(runs: Sequence[Run]) -> str:
+    """Whether the choice behind the cells of one row lies at the edge of what was tried; "" where it does not."""
+    edges = dict[str, None]()
+    for run in runs:
+        found = behind(run) if run.status == "done" else None
+        if found is not None and (keys := [key for key in found[1].edge if key in _RATES]):
+            edges[f"{', '.join(keys)} on {found[1].task}"] = None
+    return f"optimum at the edge of the space of its search: {'; '.join(edges)}" if edges else ""
+
+
+def remarks(runs: Sequence[Run]) -> list[str]:
+    """What a table says of the cells of one row in one column: an optimum at the edge, a race and where it stopped."""
+    edge = at_edge(runs)
+    cells = {run.cell_id for run in runs if run.status == "done"}
+    own = [lane for lane in races(runs) if cells & set(lane[1].cells)]
+    return ([edge] if edge else []) + [race_text(race, lane) for race, lane in own]
+
+
+def races(runs: Sequence[Run]) -> list[tuple[Race, Lane]]:
+    """The lanes of all races in the results that ``runs`` are of."""
+    folders = {run.folder.parent.parent for run in runs if run.folder is not None}
+    paths = sorted(path for folder in folders for path in (folder / RACES).glob("*.json"))
+    found = [_read_race(path, path.stat().st_mtime_ns) for path in paths]
+    return [(race, lane) for race in found for lane in race.lanes]
+
+
+@functools.lru_cache(maxsize=64)
+def _read_race(path: Path, changed: int) -> Race:
+    return read_race(path)
+
+
+def race_text(race: Race, lane: Lane) -> str:
+    """Where a lane stopped, and what follows for the numbers of its row."""
+    against = " ".join(f"{key}={value}" for key, value in race.race.reference.items())
+    margin = "" if race.race.margin is None else f", margin {race.race.margin:g}"
+    stopped = f"{lane.verdict} after {lane.seeds} of {lane.planned} seeds"
+    return (
+        f"raced against {against} (α {race.race.alpha:g}{margin}): {stopped}; this verdict counts, "
+        "a p of these seeds is not corrected for the looks"
+    )
+
+
+def expected_best(scores: Sequence[float], higher_is_better: bool = True) -> list[tuple[float, float, float]]:
+    """For k = 1 … n the expected best of k trials drawn with replacement from the n ``scores``, in their unit, and its
+    95 % interval: percentiles over trials drawn again.
+
+    The estimator is that of Dodge et al. 2019 (arXiv 1909.03004, equation 3). It is biased for k near n, and the
+    interval is too narrow for few trials.
+    """
+    sign, values = (1.0 if higher_is_better else -1.0), np.asarray(scores, dtype=float)
+    drawn = np.random.default_rng(0).choice(values * sign, size=(_DRAWS, len(values)))
+    found = []
+    for k in range(1, len(values) + 1):
+        low, high = np.percentile(_best_of(drawn, k), [2.5, 97.5])
+        mean = float(_best_of(values[None] * sign, k)[0])
+        found.append((sign * mean, float(min(sign * low, sign * high)), float(max(sign * low, sign * high))))
+    return found
+
+
+def _best_of(samples: np.ndarray, k: int) -> np.ndarray:
+    """The mean of the largest of ``k`` draws, of each row of ``samples``."""
+    shares = (np.arange(samples.shape[1] + 1) / samples.shape[1]) ** k
+    return np.asarray(np.sort(samples, axis=1) @ np.diff(shares))
+
+
+def scores_of(row: SearchRow) -> list[float]:
+    """The scores of all trials of ``row`` in points; a failed one counts as the worst of the others."""
+    done = [trial.score for trial in row.trials if trial.score is not None]
+    worst = (min if row.higher_is_better else max)(done, default=0.0)
+    return [worst if trial.score is None else trial.score for trial in row.trials] if done else []
+
+
+def render_search(search: Search) -> str:
+    """A search as Markdown: a line for every row and task."""
+    lines = [
+        f"# Search {search.name}",
+        "",
+        f"Made by `uora-bench search experiment={search.name}`; all trials are in `{search.name}.json` (sha256 "
+        f"`{search.sha256[:16]}`). Scores are of the part that judged, under the rule `{search.search.rule}`. Expected "
+        "best of k trials: Dodge et al. 2019, with a 95 % interval over trials (docs/searches.md).",
+        "",
+    ]
+    if search.search.unequal:
+        lines += [f"**UC02**, unequal numbers of trials: {search.search.unequal}.", ""]
+    flat = f"within {search.search.within:g} of the best"
+    lines += [
+        f"| row | task | judge | trials | failed | steps | choice | score | expected best of k | {flat} | at edge |",
+        "| --- | --- | --- | ---: | ---: | ---: | --- | ---: | --- | --- | --- |",
+    ]
+    for row in search.rows:
+        failed = sum(trial.status == "failed" for trial in row.trials)
+        chosen = ", ".join(f"{key} {value}" for key, value in (row.chosen or {}).items()) or "–"
+        best = "–" if row.best is None else f"{row.best:.2f}"
+        curve = "; ".join(
+            f"{k}: {mean:.2f} [{low:.2f}, {high:.2f}]"
+            for k, (mean, low, high) in enumerate(expected_best(scores_of(row), row.higher_is_better), start=1)
+            if k in (1, 2, 3, 5, 10, 20, 50) or k == len(row.trials)
+        )
+        near = ", ".join(f"{key} {low:g} to {high:g}" for key, (low, high) in row.plateau.items())
+        names = " ".join(str(value) for value in row.row.values())
+        lines.append(
+            f"| {names} | {row.task} | {row.judge} | {len(row.trials)} | {failed} | {row.steps} | {chosen} | {best} | "
+            f"{curve or '–'} | {near or '–'} | {', '.join(row.edge) or '–'} |"
+        )
+    return "\n".join(lines) + "\n"

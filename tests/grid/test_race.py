@@ -1,0 +1,133 @@
+"""Races: verdicts from records alone, what is needed next, and that the looks together spend α and no more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.records import finished_record
+from uora_bench.cli.main import main
+from uora_bench.grid import expand
+from uora_bench.grid.launch import local
+from uora_bench.grid.race import RaceSpec, look, race_of, read_race, spent
+from uora_bench.records.record import CellRecord, RuleScore, read_records
+
+TEXT = """
+name: raced
+title: Raced
+note: Made up.
+axes: {method: [lora, vera, uora], task: tiny/nli, seed: [0, 1, 2, 3, 4, 5]}
+set: {trainer.max_steps: 5}
+"""
+LUCK = [0.0, 0.3, -0.2, 0.1, 0.25, -0.1]
+
+
+def points(method: str, seed: int) -> float:
+    """vera is 20 points worse in every seed; uora is like lora, but for luck of its own."""
+    shared = 70 + 3 * LUCK[seed]
+    return {"lora": shared, "vera": shared - 20 + LUCK[-seed], "uora": shared + 4 * LUCK[(seed + 2) % 6] - 0.2}[method]
+
+
+def made(item: expand.Planned) -> CellRecord:
+    assert item.cell is not None
+    metric = item.cell.task.metric
+    scores = {part: {metric.primary: points(item.cell.method.name, item.cell.seed) / 100} for part in ("dev", "test")}
+    rules = {rule: RuleScore(scores, 1, "") for rule in ("last", "best_dev")}
+    return finished_record(item.cell, item.cell.cell_id("data"), "raced", scores=rules)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "grid.yaml").write_text(TEXT)
+    return tmp_path
+
+
+def test_all_looks_together_spend_alpha() -> None:
+    for planned in (2, 5, 10):
+        assert sum(spent(0.05, n, planned) for n in range(2, planned + 1)) == pytest.approx(0.05)
+
+
+def test_a_look_decides_by_t_tests_and_without_any_spread_of_its_own_kind() -> None:
+    rng = np.random.default_rng(0)
+    small = rng.normal(0, 0.1, (3, 6)) + np.array([[5.0], [-5.0], [0.0]])
+    assert look(small, 0.01, 1.0).tolist() == [1.0, -1.0, 0.0]
+    assert np.isnan(look(small[2], 0.01, None))
+    assert np.isnan(look(np.zeros(4), 0.05, None))  # no difference at all says nothing about its sign
+    wide = rng.normal(0, 20, (1000, 3))
+    assert np.mean(~np.isnan(look(wide, 0.05, 1.0))) == pytest.approx(0.05, abs=0.02)
+
+
+def test_seeds_are_added_until_the_verdict_and_the_records_alone_say_which(here: Path) -> None:
+    grid = expand.expand(["experiment=./grid.yaml"])
+    spec = RaceSpec({"method": "lora"}, 0.05, 0.5)
+    by_key = {item.key: made(item) for item in grid.items}
+    there: list[CellRecord] = []
+    rounds = 0
+    while True:
+        race, needed = race_of(grid, spec, there)
+        if not needed:
+            break
+        rounds += 1
+        there += [by_key[key] for key in needed if by_key[key] not in there]
+    vera, uora = race.lanes
+    assert (vera.verdict, uora.verdict) == ("worse", "undecided")
+    assert vera.seeds < uora.seeds == 6
+    assert len(there) == 12 + vera.seeds
+    assert rounds == 5
+    assert race_of(grid, spec, list(by_key.values()))[0] == race  # further seeds change no verdict
+
+
+def test_a_raced_sweep_runs_only_what_the_verdicts_need_and_goes_on_to_the_same_file(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = {item.key: item for item in expand.expand(["experiment=./grid.yaml"]).items}
+    folder = here / "results" / "records" / "raced"
+    started = list[str]()
+
+    def run(plan: object, options: object, console: object, most: int = 99) -> int:
+        for item in plan.to_run():  # type: ignore[attr-defined]
+            if len(started) == most:
+                raise KeyboardInterrupt
+            started.append(item.key)
+            made(grid[item.key]).write(folder)
+        return 0
+
+    words = ["sweep", "experiment=./grid.yaml", "launcher.race.reference.method=lora", "launcher.race.margin=0.5"]
+    monkeypatch.setattr(local, "run", lambda *given: run(*given, most=7))
+    assert main(words) == 130
+    assert not (here / "results" / "races").exists()
+    monkeypatch.setattr(local, "run", run)
+    capsys.readouterr()
+    assert main(words) == 0
+    path = here / "results" / "races" / "raced.json"
+    race, whole = read_race(path), path.read_bytes()
+    assert "race: vera tiny_roberta method=vera" not in capsys.readouterr().out
+    assert [lane.verdict for lane in race.lanes] == ["worse", "undecided"]
+    assert len(started) == len(set(started)) == 12 + race.lanes[0].seeds == len(read_records(folder))
+    assert main(words) == 0
+    assert path.read_bytes() == whole
+    capsys.readouterr()
+    assert main(["tables", "experiment=./grid.yaml"]) == 0
+    said = capsys.readouterr().out
+    assert f"raced against method=lora (α 0.05, margin 0.5): worse after {race.lanes[0].seeds} of 6 seeds" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["launcher.race.reference.method=bitfit"], "no row has method=bitfit"),
+        (["launcher.race.reference.task=tiny/nli"], "names several rows"),
+        (["launcher.race.reference.method=lora", "seed=0"], "needs 2 seeds or more"),
+        (["launcher.race.reference.method=lora", "launcher.race.alpha=2"], "alpha"),
+    ],
+)
+def test_a_race_that_cannot_be_is_refused_in_one_line(
+    here: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    assert main(["sweep", "experiment=./grid.yaml", *words]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1

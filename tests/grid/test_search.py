@@ -1,0 +1,222 @@
+"""A search: what it refuses, what it draws, what it keeps, what it chooses, and the recipe that it freezes."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.records import finished_record
+from uora_bench.cli.main import main
+from uora_bench.config import compose
+from uora_bench.grid import expand, preset, search_spec
+from uora_bench.grid.search import read_search
+from uora_bench.records.record import EpochScores, RuleScore
+
+HEAD = """
+name: {name}
+title: Rates
+note: Made up.
+search: {search}
+axes: {{}}
+set: {{task: tiny/nli, recipe: none, trainer.max_steps: 5, {split}}}
+include:
+"""
+SPLIT = "task.splits.train: 'train[:80%]', task.splits.dev: 'train[80%:]'"
+SEVEN = "[1.0e-5, 1.0e-4, 1.0e-3, 1.0e-2, 1.0e-1, 1, 10]"
+# the best rate of each method, its score there, and how many decades cost a point
+SURFACE = {"lora": (1e-3, 90.0, 5.0), "vera": (1e-1, 88.0, 0.5), "uora": (1e-2, 86.0, 0.1)}
+
+
+def surface(method: str, rate: float) -> float:
+    best, top, slope = SURFACE[method]
+    return top - slope * math.log10(rate / best) ** 2
+
+
+def write(
+    folder: Path, rows: dict[str, str], search: str = "{trials: 7}", split: str = SPLIT, name: str = "rates"
+) -> None:
+    text = HEAD.format(name=name, search=search, split=split)
+    text += "".join(f"  - {{method: {m}, trainer.lr_adapter: {rates}}}\n" for m, rates in rows.items())
+    (folder / "rates.yaml").write_text(text)
+
+
+def record_all(folder: Path, but: Callable[[str, float], bool] = lambda method, rate: False) -> None:
+    """Records of all trials, scored by the surface."""
+    for item in expand.expand(["experiment=./rates.yaml"]).items:
+        assert item.cell is not None
+        method, rate = item.cell.method.name, item.cell.trainer.lr_adapter
+        if not but(method, rate):
+            record(folder, item, surface(method, rate))
+
+
+def record(folder: Path, item: expand.Planned, points: float, **changes: object) -> None:
+    assert item.cell is not None
+    scores = {"dev": {item.cell.task.metric.primary: points / item.cell.task.metric.scale}}
+    name = item.settings.experiment_name if item.settings else ""
+    made = finished_record(
+        item.cell,
+        item.cell.cell_id("data"),
+        name,
+        scores={rule: RuleScore(scores, 1, "") for rule in ("last", "best_dev")},
+        epochs=(EpochScores(1, 5, 0.1, scores, 1.0),),
+        **changes,
+    )
+    made.write(folder / "results" / "records" / name)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def search(*words: str) -> int:
+    return main(["search", "experiment=./rates.yaml", "launcher=print", *words])
+
+
+@pytest.mark.parametrize(
+    ("rows", "spec", "split", "said"),
+    [
+        ({"lora": "[0.1, 1]", "vera": "[0.1]"}, "{trials: 2}", SPLIT, "vera on tiny/nli has 1 trials, not 2"),
+        ({"lora": "[0.1]"}, "{trials: 1}", "task.splits.test: null", "which tables report"),
+        ({"lora": "[0.1]"}, "{trials: 1}", "task.splits.dev: 'train[80%:]'", "which train trains on"),
+        ({"lora": "[0.1, 1]"}, "{trials: 2, steps: 9}", SPLIT, "lora on tiny/nli takes 10 steps; search.steps is 9"),
+        ({"lora": "{log_uniform: [1, 0.1]}"}, "{trials: 2}", SPLIT, "the lower one first"),
+        ({"lora": "[0.1]"}, "null", SPLIT, "has no `search:`"),
+    ],
+)
+def test_a_search_that_would_not_be_fair_is_refused_in_one_line(
+    here: Path, capsys: pytest.CaptureFixture[str], rows: dict[str, str], spec: str, split: str, said: str
+) -> None:
+    write(here, rows, spec, split)
+    assert search() == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_drawn_points_are_the_same_shares_of_every_range_and_one_in_each_part() -> None:
+    spec = search_spec.SearchSpec(trials=8)
+    axes = {"a": [{"log_uniform": ["1e-4", "1e-1"]}], "b": [{"uniform": [0, 8]}]}
+    points = list(search_spec.combinations(axes, spec))
+    assert points == list(search_spec.combinations(axes, spec))
+    assert sorted(int(p["b"]) for p in points) == list(range(8))
+    assert sorted(int((math.log10(p["a"]) + 4) / 3 * 8) for p in points) == list(range(8))
+    wider = list(search_spec.combinations({**axes, "b": [{"uniform": [0, 80]}]}, spec))
+    assert [p["b"] for p in wider] == pytest.approx([10 * p["b"] for p in points], rel=0.01)
+
+
+def test_the_search_keeps_every_trial_waits_for_all_and_gives_the_same_bytes_again(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(here, dict.fromkeys(SURFACE, SEVEN))
+    path = here / "results" / "searches" / "rates.json"
+    record_all(here, but=lambda method, rate: method == "uora" and rate == 10)
+    assert search() == 0
+    assert "1 trial still to run" in capsys.readouterr().out
+    assert not path.exists()
+    record_all(here)
+    assert search() == 0
+    first = path.read_bytes()
+    assert search() == 0
+    assert path.read_bytes() == first
+    found = read_search(path)
+    assert [len(row.trials) for row in found.rows] == [7, 7, 7]
+    assert all(len(trial.cells) == 1 and trial.status == "done" for row in found.rows for trial in row.trials)
+    lora, vera, uora = found.rows
+    assert lora.chosen == {"trainer.lr_adapter": 1e-3}
+    assert lora.best == pytest.approx(90)
+    assert lora.edge == ()
+    assert vera.plateau == {"trainer.lr_adapter": (1e-2, 1.0)}
+    assert lora.plateau == {"trainer.lr_adapter": (1e-3, 1e-3)}
+    assert uora.steps == 35
+    changed = json.loads(first)
+    changed["rows"][0]["best"] = 99.0
+    path.write_text(json.dumps(changed))
+    with pytest.raises(Exception, match="not as it was written"):
+        read_search(path)
+
+
+def test_a_failed_trial_counts_as_a_trial(here: Path) -> None:
+    write(here, {"lora": SEVEN})
+    record_all(here, but=lambda method, rate: rate == 1e-3)
+    item = next(
+        i for i in expand.expand(["experiment=./rates.yaml"]).items if i.cell and i.cell.trainer.lr_adapter == 1e-3
+    )
+    assert item.cell is not None
+    failed = finished_record(
+        item.cell, item.cell.cell_id("data"), "rates", status="failed", reason="loss is NaN", scores={}, epochs=()
+    )
+    failed.write(here / "results" / "records" / "rates")
+    assert search() == 0
+    (row,) = read_search(here / "results" / "searches" / "rates.json").rows
+    assert [t.status for t in row.trials].count("failed") == 1
+    assert len(row.trials) == 7
+    assert row.chosen == {"trainer.lr_adapter": 1e-4}
+
+
+def test_unequal_budgets_are_refused_and_equal_ones_recover_the_true_order(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def order(name: str) -> list[str]:
+        """The methods by the score of their frozen recipes, best first; every step through the command line."""
+        record_all(here)
+        assert search("freeze=uora_plugins") == 0
+        grid = f"name: final_{name}\ntitle: t\nnote: n\naxes: {{method: [lora, vera, uora], task: tiny/nli}}\n"
+        grid += "set: {trainer.max_steps: 5}\n"
+        (here / "final.yaml").write_text(
+            grid + "rules:\n" + "".join(f"  - {{when: {{method: {m}}}, set: {{recipe: {m}/{name}}}}}\n" for m in SURFACE)
+            + "table: {comparability: {UC02: refuse}}\n"
+        )  # fmt: skip
+        scores = {}
+        for item in expand.expand(["experiment=./final.yaml"]).items:
+            assert item.cell is not None
+            assert item.cell.recipe.status == "searched"
+            method = item.cell.method.name
+            scores[method] = surface(method, item.cell.trainer.lr_adapter)
+            sources = compose.compose(list(item.overrides)).sources
+            assert sources["trainer.lr_adapter"].startswith(f"search {name} ")
+            record(here, item, scores[method], sources=sources)
+        return sorted(scores, key=lambda m: -scores[m])
+
+    few = dict.fromkeys(SURFACE, SEVEN) | {"lora": "[1.0e-2, 1.0e-1]"}
+    write(here, few)
+    assert search() == 2  # silently unequal: no search at all
+    assert "lora on tiny/nli has 2 trials, not 7" in capsys.readouterr().err
+    write(here, few, "{trials: 7, unequal: 'two rates of LoRA alone'}")
+    assert order("rates") == ["vera", "uora", "lora"]  # wrong: lora is the best at its own rate
+    capsys.readouterr()
+    assert main(["tables", "experiment=./final.yaml"]) == 2
+    assert "refused by rule UC02" in capsys.readouterr().err
+    write(here, dict.fromkeys(SURFACE, SEVEN), name="fair")
+    assert order("fair") == ["lora", "vera", "uora"]
+    capsys.readouterr()
+    assert main(["tables", "experiment=./final.yaml"]) == 0
+    assert "UC02" not in capsys.readouterr().out
+
+
+def test_a_recipe_of_someone_else_is_not_written_over(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(here, {"lora": "[0.1]"}, "{trials: 1}")
+    record_all(here)
+    own = here / "uora_plugins" / "configs" / "recipe" / "lora" / "rates.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text("name: lora/rates\nstatus: own\nnote: mine\ncommon: {}\nper_task: {}\n")
+    assert search("freeze=uora_plugins") == 2
+    assert "is no recipe of search rates" in capsys.readouterr().err
+    assert "mine" in own.read_text()
+
+
+def test_a_search_of_48_trials_is_planned_in_a_second_without_torch(here: Path) -> None:
+    write(here, dict.fromkeys(SURFACE, "{log_uniform: [1.0e-4, 1.0]}"), "{trials: 16}")
+    torch = "torch" in sys.modules
+    preset.load_experiment("./rates.yaml")
+    begun = time.process_time()
+    assert len(expand.expand(["experiment=./rates.yaml"]).items) == 48
+    assert time.process_time() - begun < 1
+    assert ("torch" in sys.modules) == torch

@@ -1,0 +1,44 @@
+"""What reports say of searches: the expected best of k trials, and the committed search."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from uora_bench.grid.search import read_search
+from uora_bench.report.searches import expected_best, render_search
+
+RESULTS = Path(__file__).parents[2] / "results"
+
+
+def test_the_expected_best_of_k_is_the_mean_over_all_draws_with_replacement() -> None:
+    scores = [3.0, 1.0, 2.0, 2.0]
+    for k, (mean, low, high) in enumerate(expected_best(scores), start=1):
+        every = [max(draw) for draw in itertools.product(scores, repeat=k)]
+        assert mean == pytest.approx(sum(every) / len(every))
+        assert 1 <= low <= mean <= high <= 3
+    lowest = expected_best(scores, higher_is_better=False)
+    assert lowest[0][0] == 2
+    assert lowest[3][0] < lowest[0][0]
+
+
+def test_the_committed_search_is_what_the_records_give_and_says_that_trials_are_unequal(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from uora_bench.cli.main import main
+
+    (tmp_path / "records").symlink_to(RESULTS / "records")
+    words = ["experiment=minilm_search", "launcher=print", f"results.dir={tmp_path}", f"runs.dir={tmp_path}"]
+    assert main(["search", *words]) == 0
+    assert "UC02: unequal numbers of trials: UORA" in capsys.readouterr().out
+    for name in ("minilm_search.json", "minilm_search.md"):
+        assert (tmp_path / "searches" / name).read_bytes() == (RESULTS / "searches" / name).read_bytes()
+    found = read_search(RESULTS / "searches" / "minilm_search.json")
+    assert {row.method: len(row.trials) for row in found.rows} == {
+        "lora": 3, "vera": 3, "uora": 6, "tied_lora": 3, "alpha_lora": 3, "full": 3, "head_only": 3
+    }  # fmt: skip
+    assert "**UC02**" in render_search(found)
+    assert main(["tables", "experiment=minilm_glue", f"results.dir={tmp_path}"]) == 0
+    assert "UC02: rate chosen from 6 trials; most rows: rate chosen from 3 trials" in capsys.readouterr().out
