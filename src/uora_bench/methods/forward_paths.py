@@ -134,9 +134,14 @@ def _product(term: Term, tokens: int, dtype: torch.dtype) -> Tensor | None:
     tokens, and is smaller than what the plain pass would keep."""
     rank, inside = term.A.shape
     out = len(term.B)
-    if rank < _KEEP_FROM or out * inside > tokens * (rank + out):
+    if not keeps_product(rank, out, inside, tokens):
         return None
     return (term.B if term.u is None else term.B * term.u).to(dtype) @ term.A.to(dtype)
+
+
+def keeps_product(rank: int, out: int, inside: int, tokens: int) -> bool:
+    """Whether the forward pass keeps B Λ_u A for the backward pass."""
+    return rank >= _KEEP_FROM and out * inside <= tokens * (rank + out)
 
 
 def _left(term: Term) -> Tensor:
@@ -263,7 +268,17 @@ def _scaled(grad: Tensor, scale: float) -> Tensor:
 
 
 def choose(x: Tensor, weight: Tensor, terms: Sequence[Term]) -> Literal["factored", "merged_weight", "delta_weight"]:
-    """The pass that `forward=auto` takes for input ``x`` of a map with this frozen weight under ``terms``.
+    """The pass that `forward=auto` takes for input ``x`` of a map with this frozen weight under ``terms``."""
+    kind = x.device.type
+    cast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+    return choose_path(x.numel() // x.shape[-1], x.shape[-1], cast, weight.dtype, terms)
+
+
+def choose_path(
+    tokens: int, inside: int, cast: torch.dtype | None, dtype: torch.dtype, terms: Sequence[Term]
+) -> Literal["factored", "merged_weight", "delta_weight"]:
+    """`choose` for ``tokens`` inputs of ``inside`` numbers, under autocast to ``cast`` (None: without), of a frozen
+    weight of ``dtype``.
 
     Multiplications of a step, forward and backward, for t tokens and a term of rank r on ``out`` rows:
 
@@ -273,16 +288,13 @@ def choose(x: Tensor, weight: Tensor, terms: Sequence[Term]) -> Literal["factore
       and small ΔW have no float16): 2·r·out·in for ΔW and M and 3·t·out·in for ΔW x, g ΔW and G, against
       2·t·r·(out + in).
     """
-    kind = x.device.type
-    cast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
-    tokens, inside = x.numel() // x.shape[-1], x.shape[-1]
     thin = whole = separate = 0
     for term in terms:
         out, rank = term.stop - term.start, len(term.A)
         thin += tokens * rank * (out + inside)
         whole += rank * out * inside
         separate += (3 * tokens + 2 * rank) * out * inside
-    if (cast or weight.dtype) in (torch.float32, torch.float64):
+    if (cast or dtype) in (torch.float32, torch.float64):
         return "merged_weight" if thin > whole else "factored"
     return "delta_weight" if cast is torch.bfloat16 and 2 * thin > separate else "factored"
 

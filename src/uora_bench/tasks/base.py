@@ -170,6 +170,10 @@ class Task(ABC):
         """
         return encoded
 
+    def width(self, lengths: np.ndarray, padding: str) -> int:
+        """To how many tokens `collate` pads training rows of these lengths; 0: its batches have no such width."""
+        return 0
+
     @abstractmethod
     def collate(self, encoded: Encoded, indices: Sequence[int] | np.ndarray, padding: str) -> Batch:
         """A batch of CPU tensors: model inputs, ``labels`` and ``weight`` (what each example counts in the loss)."""

@@ -182,6 +182,11 @@ class CausalLM(Task):
 
     # --- batches --------------------------------------------------------------------------------------------------
 
+    def width(self, lengths: np.ndarray, padding: str) -> int:
+        return (
+            self.config.max_length if padding == "max_length" else -(-int(lengths.max()) // PAD_MULTIPLE) * PAD_MULTIPLE
+        )
+
     def collate(self, encoded: Encoded, indices: Sequence[int] | np.ndarray, padding: str) -> Batch:
         """Prompts are padded on the left, so that all of them end where the continuation begins; rest on the right.
         ``weight`` is the number of tokens that count in the loss."""
@@ -189,9 +194,7 @@ class CausalLM(Task):
         import torch
 
         lengths = encoded.lengths[indices]
-        width = -(-int(lengths.max()) // PAD_MULTIPLE) * PAD_MULTIPLE
-        if padding == "max_length" and not isinstance(encoded, Prompts):
-            width = self.config.max_length
+        width = self.width(lengths, "dynamic" if isinstance(encoded, Prompts) else padding)
         places = np.arange(width)[None, :]
         left = isinstance(encoded, Prompts)
         inside = places >= (width - lengths)[:, None] if left else places < lengths[:, None]

@@ -68,14 +68,18 @@ class TextClassification(Chooses):
             return labels.numbers_of(rows, self.label_column, task)
         return labels.codes_of(rows, self.label_column, self.classes, task)
 
+    def width(self, lengths: np.ndarray, padding: str) -> int:
+        longest = int(lengths.max())
+        if padding != "dynamic":
+            return self.config.max_length
+        return min(-(-longest // PAD_MULTIPLE) * PAD_MULTIPLE, max(self.config.max_length, longest))
+
     def collate(self, encoded: Encoded, indices: Sequence[int] | np.ndarray, padding: str) -> Batch:
         import numpy as np
         import torch
 
         lengths = encoded.lengths[indices]
-        width = self.config.max_length
-        if padding == "dynamic":
-            width = min(-(-int(lengths.max()) // PAD_MULTIPLE) * PAD_MULTIPLE, max(width, int(lengths.max())))
+        width = self.width(lengths, padding)
         inside = np.arange(width)[None, :] < lengths[:, None]
         batch: Batch = {"attention_mask": torch.from_numpy(inside.astype(np.int64))}
         for name, column in encoded.features.items():
