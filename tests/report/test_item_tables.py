@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,8 @@ import numpy as np
 import pytest
 
 from tests.support.command_line import environment
-from tests.support.table_bench import Bench
+from tests.support.table_bench import Bench, kept
 from uora_bench.errors import UserError
-from uora_bench.records.predictions import EpochPredictions, predictions_path, write_predictions
 from uora_bench.report import markdown
 from uora_bench.report.items import crossed, mcnemar
 
@@ -24,20 +22,6 @@ COUNT = 400
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     return Bench(tmp_path, monkeypatch)
-
-
-def kept(bench: Bench, method: str, seed: int, right: np.ndarray, item: np.ndarray | None = None) -> None:
-    """A record of ``method`` whose last epoch has these items ``right``; its best epoch has all of them wrong."""
-    answers = np.arange(len(right)) % 2
-    item = np.arange(len(right), dtype=np.uint64) if item is None else item
-    parts = [
-        EpochPredictions("dev", epoch, item, np.where(hits, answers, 1 - answers), answers)
-        for epoch, hits in ((1, np.zeros(len(right), dtype=bool)), (2, right))
-    ]
-    made = bench.record(f"method={method} task=glue/rte seed={seed}", float(right.mean()))
-    folder = bench.results / "records" / "quickstart"
-    file = write_predictions(predictions_path(folder, made.cell_id), parts, 10**6)
-    replace(made, provenance=replace(made.provenance, predictions=file)).write(folder)
 
 
 def preset(bench: Bench, seeds: list[int], **table: Any) -> None:

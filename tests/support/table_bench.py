@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.support.command_line import last_of_each
 from tests.support.records import changed, finished_record
 from uora_bench.grid import expand, preset, request
+from uora_bench.records.predictions import EpochPredictions, predictions_path, write_predictions
 from uora_bench.records.record import CellRecord, EpochScores, RuleScore
 from uora_bench.report import collect, table
 from uora_bench.report.model import Entry, Table
@@ -52,3 +55,17 @@ class Bench:
 def entry(found: Table, row: str, column: str) -> Entry:
     ((_, line),) = found.row(row)
     return line.entries[[c.label for c in found.columns].index(column)]
+
+
+def kept(bench: Bench, method: str, seed: int, right: np.ndarray, item: np.ndarray | None = None) -> None:
+    """A record of ``method`` whose last epoch has these items ``right``; its best epoch has all of them wrong."""
+    answers = np.arange(len(right)) % 2
+    item = np.arange(len(right), dtype=np.uint64) if item is None else item
+    parts = [
+        EpochPredictions("dev", epoch, item, np.where(hits, answers, 1 - answers), answers)
+        for epoch, hits in ((1, np.zeros(len(right), dtype=bool)), (2, right))
+    ]
+    made = bench.record(f"method={method} task=glue/rte seed={seed}", float(right.mean()))
+    folder = bench.results / "records" / "quickstart"
+    file = write_predictions(predictions_path(folder, made.cell_id), parts, 10**6)
+    replace(made, provenance=replace(made.provenance, predictions=file)).write(folder)

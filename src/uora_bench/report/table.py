@@ -16,7 +16,7 @@ from uora_bench.config.metrics import AUTO
 from uora_bench.errors import UserError, nearest
 from uora_bench.grid import preset
 from uora_bench.grid.table_spec import BlockSpec, Column, RowSpec, Rule, TableSpec
-from uora_bench.report import aggregate, comparability, notes, row_comparison, stats
+from uora_bench.report import aggregate, comparability, margins, notes, row_comparison, stats
 from uora_bench.report.aggregate import Number
 from uora_bench.report.collect import Collection, Run
 from uora_bench.report.model import Block, Entry, Row, Score, Table
@@ -274,7 +274,10 @@ def _comparisons(
         for label, row in rows.items()
     }
     found = row_comparison.compare_rows(block.label, reference, scores, higher)
-    return replace(found, items=row_comparison.compare_items(reference, of_items, higher, margin), margin=margin)
+    of_runs = [run for row in block.rows for run in row.runs]
+    remark = margins.undeclared(of_runs, spec.margin) if spec.margin is not None else ""
+    compared = row_comparison.compare_items(reference, of_items, higher, margin)
+    return replace(found, items=compared, margin=margin, remark=remark)
 
 
 def _item_scores(number: Number, column: Score, rule: Rule) -> dict[int, dict[int, float]]:
