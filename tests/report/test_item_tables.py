@@ -67,6 +67,41 @@ def test_one_seed_is_mcnemars_and_items_are_matched_by_what_they_are(bench: Benc
     assert lines["vera"].found.items == 50
 
 
+def test_a_metric_that_is_no_mean_is_computed_again_without_each_item(bench: Bench) -> None:
+    draws = np.random.default_rng(5)
+    right = {
+        method: [draws.random(COUNT) < share for _ in range(3)] for method, share in (("lora", 0.8), ("uora", 0.6))
+    }
+    for method, own in right.items():
+        for seed, hits in enumerate(own):
+            kept(bench, method, seed, hits, task="glue/mrpc", metric="f1")
+    columns = [{"task": "glue/mrpc", "label": "F1", "metric": "f1", "scale": 100.0}]
+    axes = {"method": ["lora", "uora"], "task": ["glue/mrpc"], "seed": [0, 1, 2]}
+    bench.preset(axes=axes, table={"reference": "lora", "columns": columns})
+    (line,) = bench.table().comparisons[0].items
+    answers = np.arange(COUNT) % 2
+
+    def f1(hits: np.ndarray) -> float:
+        predicted = np.where(hits, answers, 1 - answers)
+        return 200 * (predicted & answers).sum() / (predicted.sum() + answers.sum())
+
+    expected = np.mean([f1(hits) for hits in right["uora"]]) - np.mean([f1(hits) for hits in right["lora"]])
+    assert line.found.mean == pytest.approx(expected)
+    assert line.verdict == "worse"
+    assert 0 < line.p_items < 0.001
+
+
+def test_a_column_without_scores_of_items_is_named_with_the_reason(bench: Bench) -> None:
+    for method in ("lora", "uora"):
+        kept(bench, method, 0, np.arange(COUNT) % 3 > 0)
+        kept(bench, method, 0, np.arange(COUNT) % 3 > 0, task="glue/stsb", metric="spearmanr")
+    columns = [{"task": "glue/rte", "label": "RTE"}, {"task": "glue/stsb", "label": "STS-B", "metric": "spearmanr"}]
+    axes = {"method": ["lora", "uora"], "task": ["glue/rte", "glue/stsb"], "seed": [0]}
+    bench.preset(axes=axes, table={"reference": "lora", "columns": columns})
+    assert [line.column for line in bench.table().comparisons[0].items] == ["RTE"]
+    assert "STS-B is not compared over items: ranks depend on all items." in markdown.render(bench.table())
+
+
 def test_without_predictions_nothing_is_said_over_items_and_scipy_is_not_imported(bench: Bench, root: Path) -> None:
     for method in ("lora", "uora"):
         bench.record(f"method={method} task=glue/rte seed=0", 0.5)

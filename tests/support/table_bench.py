@@ -37,11 +37,12 @@ class Bench:
         """The record of the cell that ``words`` name, with ``score`` in its last epoch and a tenth more in its best."""
         cell = expand.expand(last_of_each("backbone=minilm", *words.split())).items[0].cell
         assert cell is not None
+        names = (cell.task.metric.primary, metric)
         scores = {
-            "last": RuleScore({"dev": {metric: score}}, 2, ""),
-            "best_dev": RuleScore({"dev": {metric: score + 0.1}}, 1, ""),
+            "last": RuleScore({"dev": dict.fromkeys(names, score)}, 2, ""),
+            "best_dev": RuleScore({"dev": dict.fromkeys(names, score + 0.1)}, 1, ""),
         }
-        epochs = (EpochScores(1, 1, 0.1, {"dev": {metric: score}}, 1.0),)
+        epochs = (EpochScores(1, 1, 0.1, {"dev": dict.fromkeys(names, score)}, 1.0),)
         made = finished_record(cell, cell.cell_id(words), "quickstart", scores=scores, epochs=epochs)
         made = changed(made, **changes)
         made.write(self.results / "records" / "quickstart")
@@ -57,7 +58,8 @@ def entry(found: Table, row: str, column: str) -> Entry:
     return line.entries[[c.label for c in found.columns].index(column)]
 
 
-def kept(bench: Bench, method: str, seed: int, right: np.ndarray, item: np.ndarray | None = None) -> None:
+def kept(bench: Bench, method: str, seed: int, right: np.ndarray, item: np.ndarray | None = None,
+         task: str = "glue/rte", metric: str = "accuracy") -> None:  # fmt: skip
     """A record of ``method`` whose last epoch has these items ``right``; its best epoch has all of them wrong."""
     answers = np.arange(len(right)) % 2
     item = np.arange(len(right), dtype=np.uint64) if item is None else item
@@ -65,7 +67,7 @@ def kept(bench: Bench, method: str, seed: int, right: np.ndarray, item: np.ndarr
         EpochPredictions("dev", epoch, item, np.where(hits, answers, 1 - answers), answers)
         for epoch, hits in ((1, np.zeros(len(right), dtype=bool)), (2, right))
     ]
-    made = bench.record(f"method={method} task=glue/rte seed={seed}", float(right.mean()))
+    made = bench.record(f"method={method} task={task} seed={seed}", float(right.mean()), metric)
     folder = bench.results / "records" / "quickstart"
     file = write_predictions(predictions_path(folder, made.cell_id), parts, 10**6)
     replace(made, provenance=replace(made.provenance, predictions=file)).write(folder)

@@ -1,4 +1,5 @@
-"""Was the margin of a table declared before its results? Records keep what the plan said that launched them."""
+"""What is to be known of verdicts over items: was the margin declared before the results (records keep what the plan
+said that launched them), and which columns have no scores of items?"""
 
 from __future__ import annotations
 
@@ -6,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterable
 
 from uora_bench.grid.table_spec import Margin
+from uora_bench.metrics.items import why_not
+from uora_bench.records.predictions import why_no_predictions
 from uora_bench.report.collect import Run
 from uora_bench.util.words import count
 
@@ -25,3 +28,11 @@ def undeclared(runs: Iterable[Run], margin: Margin) -> str:
         return ""
     told = ", ".join(f"{number} {how}" for how, number in sorted(found.items()))
     return f"The margin was not declared before all results: of {count(len(done), 'cell')} {told}"
+
+
+def not_over_items(runs: Iterable[Run], value: str, task: str | None = None) -> str:
+    """Why the score ``value`` of ``runs`` (on ``task``, where they are of several) has no scores of items, though
+    predictions are kept; "" where it has."""
+    done = (run for run in runs if run.status == "done" and task in (None, run.task))
+    return next((why for run in done if not why_no_predictions(run.record)
+                 and (why := why_not(run.record.metric.name, value))), "")  # fmt: skip
