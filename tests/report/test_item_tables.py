@@ -62,7 +62,7 @@ def test_one_seed_is_mcnemars_and_items_are_matched_by_what_they_are(bench: Benc
     kept(bench, "vera", 0, b[:50])  # some of the items
     preset(bench, [0], reference="lora")
     lines = {line.row: line for line in bench.table().comparisons[0].items}
-    assert lines["uora"].p_items == pytest.approx(min(1.0, 2 * mcnemar(b, a)[1]))
+    assert lines["uora"].p_items == pytest.approx(min(1.0, 2 * mcnemar(b, a)[0]))
     assert lines["uora"].found.items == COUNT
     assert lines["vera"].found.items == 50
 

@@ -67,8 +67,8 @@ class Sheet:
 @dataclass(frozen=True)
 class ItemLine:
     """A row against the reference in one column, over items and seeds: scores in the table's unit. ``p_items``: of the
-    trained models (McNemar's mid-p for one seed, else the permutation over items); ``p``: over items and seeds; both
-    after Holm's correction."""
+    trained models (McNemar's exact test for one seed, else the permutation over items); ``p``: over items and seeds;
+    both after Holm's correction."""
 
     row: str
     column: str
@@ -218,7 +218,7 @@ def compare_items(
             right = len(seeds) == 1 and len(np.unique(np.concatenate([first, second]))) <= 2
             top = max(first.max(), second.max())
             p_items = (
-                items.mcnemar(first[0] == top, second[0] == top)[1] if right else items.permutation(first - second)
+                items.mcnemar(first[0] == top, second[0] == top)[0] if right else items.permutation(first - second)
             )
             found = items.crossed(first - second)
             lines.append(ItemLine(row, column, found, p_items, found.p))
