@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from uora_bench.config.run_folders import start_name
 from uora_bench.errors import UserError
@@ -28,6 +28,7 @@ from uora_bench.records import attempts
 from uora_bench.records.attempts import Attempt
 from uora_bench.records.record import find_record
 from uora_bench.util import launched
+from uora_bench.util.schema import plain
 
 BUSY = 75  # exit code of a cell that another process is running
 _STOPPED = tuple(128 + s for s in (signal.SIGTERM, signal.SIGINT))
@@ -109,16 +110,13 @@ class Running:
             extra += [f"trainer.micro_batch_size={self.micro}", f"trainer.eval_batch_size={self.evaluation}"]
         changed = {word.partition("=")[0] for word in extra}
         words = [*(word for word in self.item.overrides if word.partition("=")[0] not in changed), *extra]
-        launch = {"launcher": self.launcher, "shared": self.shared}
-        retried = [a for a in self._attempts() if a.kind not in ("done", "interrupted")]
-        facts = {**launch, "earlier_failures": [f"{a.kind}: {a.reason}" for a in retried[-5:]]}
         environment = {
             **os.environ,
             **self.environment,
             attempts.ITEM: self.item.key,
             launched.WORDS: launched.words_digest(words),
             attempts.PROCESSES: str(self.item.processes),
-            launched.LAUNCH: json.dumps(facts),
+            launched.LAUNCH: json.dumps(self.launch_facts()),
             "PYTHONUNBUFFERED": "1",
         }
         command = [*self._command(), *words]
@@ -130,6 +128,13 @@ class Running:
             return Outcome("failed", "crash", f"could not be started: {error}", time.monotonic() - self.begun)
         self.started, self.clock, self._ended, self.timed_out = _now(), time.monotonic(), None, False
         return None
+
+    def launch_facts(self) -> dict[str, Any]:
+        """What the record will say of its launch (`records.provenance.Launch`)."""
+        launch = {"launcher": self.launcher, "shared": self.shared}
+        declared = {"plan": self.plan.digest, "margin": plain(self.plan.margin)}
+        retried = [a for a in self._attempts() if a.kind not in ("done", "interrupted")]
+        return {**launch, **declared, "earlier_failures": [f"{a.kind}: {a.reason}" for a in retried[-5:]]}
 
     def _spawn(self, command: list[str], environment: Mapping[str, str], words: str) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)
