@@ -2,8 +2,8 @@
 
     python scripts/bench_tables.py [folder, default results/bench]
 
-Makes 10 methods × 4 tasks × 25 seeds of 400 items in a temporary folder, and measures the whole command twice in
-processes of their own: with what it keeps of a run before, and without.
+Makes 9 methods × 4 tasks × 28 seeds of 400 items in a temporary folder, and measures the whole command twice, each time
+in a process of its own.
 """
 
 from __future__ import annotations
