@@ -39,6 +39,7 @@ class Term(NamedTuple):
 
     @property
     def tensors(self) -> tuple[Tensor | None, ...]:
+        """A, B, u, v and α, each None where the term has none."""
         return self.A, self.B, self.u, self.v, self.alpha
 
 
@@ -66,7 +67,8 @@ def compose(
     weight: Tensor, bias: Tensor | None, terms: Sequence[Term], products: Sequence[Tensor | None] | None = None
 ) -> tuple[Tensor, Tensor | None]:
     """(W, c) of a frozen (out × in) ``weight`` and its ``bias`` under ``terms``, in the adapter's dtype; ``products``:
-    B Λ_u A of the terms for which it is at hand."""
+    B Λ_u A of the terms for which it is at hand.
+    """
     W, c = _weighed(weight.to(terms[0].A.dtype, copy=True), bias, terms)
     for term, product in zip(terms, products or [None] * len(terms), strict=True):
         rows = W[term.start : term.stop]
@@ -131,7 +133,8 @@ def _apart_backward(g: Tensor, weight: Tensor, terms: Sequence[Term], deltas: Se
 
 def _product(term: Term, tokens: int, dtype: torch.dtype) -> Tensor | None:
     """B Λ_u A, (out × in) in ``dtype``, where it is worth keeping for the backward pass: it costs as much as passing r
-    tokens, and is smaller than what the plain pass would keep."""
+    tokens, and is smaller than what the plain pass would keep.
+    """
     rank, inside = term.A.shape
     out = len(term.B)
     if not keeps_product(rank, out, inside, tokens):
@@ -166,7 +169,8 @@ def _terms(plan: Sequence[tuple[int, int, float]], tensors: Sequence[Tensor | No
 
 class _WeightLinear(torch.autograd.Function):
     """`weight_linear`. Saved: x in the dtype it is multiplied in, the frozen map, the terms, B Λ_u A of high rank; W
-    is made again."""
+    is made again.
+    """
 
     @staticmethod
     def forward(

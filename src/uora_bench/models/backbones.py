@@ -158,7 +158,7 @@ def weights_sha256(backbone: BackboneConfig) -> str:
 
 
 def files_sha256(backbone: BackboneConfig) -> str | None:
-    """The hash of the other files in ``backbone.path`` that decide an outcome: configuration, tokenizer, …"""
+    """Hash of the other files in ``backbone.path`` that decide a result: configuration, tokenizer, image processor."""
     place, _ = locate(backbone)
     try:
         return weights.sha256_of_rest(Path(place))

@@ -51,8 +51,10 @@ def read_stored_names(files: Iterable[Path]) -> frozenset[str]:
 
 
 def file_of(folder: Path, wanted: str, stored: frozenset[str] | None) -> Path | None:
-    """Where the answer for the model in ``folder`` is kept; None where it has no configuration. ``stored``: the names
-    of its tensors."""
+    """Where the answer for the model in ``folder`` is kept; None where it has no configuration.
+
+    ``stored``: the names of its tensors.
+    """
     try:
         settings = (folder / "config.json").read_bytes()
     except OSError:

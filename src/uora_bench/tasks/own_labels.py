@@ -116,7 +116,8 @@ def codes_of(parts: Mapping[str, Part], column: str, given: Sequence[str], task:
 
 def _check_spelling(found: set[str], name: str, task: str) -> None:
     """Raise `UserError` where two names are most likely one class: they differ in case, blanks, the form of an accented
-    letter, or zeros before a number."""
+    letter, or zeros before a number.
+    """
     seen: dict[str, str] = {}
     for label in sorted(found):
         alike = " ".join(unicodedata.normalize("NFKC", label).casefold().split())

@@ -22,7 +22,8 @@ from uora_bench.theory.request import TheoryRequest
 @dataclass
 class Outcome:
     """Records of the cells that are done, in the request's order, and how many were computed, found or failed, or are
-    with another process."""
+    with another process.
+    """
 
     done: list[TheoryRecord]
     computed: int = 0
@@ -32,8 +33,9 @@ class Outcome:
 
 
 def run_cells(request: TheoryRequest) -> Outcome:
-    """Compute what is missing (all of it with ``force``). A failed cell leaves a record of failure and does not stop
-    the others.
+    """Compute what is missing (all of it with ``force``).
+
+    A failed cell leaves a record of failure and does not stop the others.
 
     Raises:
         UserError: when real data is needed and not there, or a record that is there cannot be read.
