@@ -189,6 +189,7 @@ class CausalLM(Task):
     # --- batches --------------------------------------------------------------------------------------------------
 
     def width(self, lengths: np.ndarray, padding: str) -> int:
+        """The longest in multiples of 8 (``dynamic``), or ``max_length``."""
         return (
             self.config.max_length if padding == "max_length" else -(-int(lengths.max()) // PAD_MULTIPLE) * PAD_MULTIPLE
         )

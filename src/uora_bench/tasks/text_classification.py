@@ -74,6 +74,7 @@ class TextClassification(Chooses):
         return labels.codes_of(rows, self.label_column, self.classes, task)
 
     def width(self, lengths: np.ndarray, padding: str) -> int:
+        """The longest in multiples of 8 (``dynamic``), or ``max_length``."""
         longest = int(lengths.max())
         if padding != "dynamic":
             return self.config.max_length
