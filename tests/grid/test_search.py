@@ -171,9 +171,11 @@ def test_unequal_budgets_are_refused_and_equal_ones_recover_the_true_order(
         grid = f"name: final_{name}\ntitle: t\nnote: n\naxes: {{method: [lora, vera, uora], task: tiny/nli}}\n"
         grid += "set: {trainer.max_steps: 5}\n"
         (here / "final.yaml").write_text(
-            grid + "rules:\n" + "".join(f"  - {{when: {{method: {m}}}, set: {{recipe: {m}/{name}}}}}\n" for m in SURFACE)
+            grid
+            + "rules:\n"
+            + "".join(f"  - {{when: {{method: {m}}}, set: {{recipe: {m}/{name}}}}}\n" for m in SURFACE)
             + "table: {comparability: {UC02: refuse}}\n"
-        )  # fmt: skip
+        )
         scores = {}
         for item in expand.expand(["experiment=./final.yaml"]).items:
             assert item.cell is not None
