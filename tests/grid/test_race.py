@@ -120,7 +120,7 @@ def test_a_raced_sweep_runs_only_what_the_verdicts_need_and_goes_on_to_the_same_
     [
         (["launcher.race.reference.method=bitfit"], "no row has method=bitfit"),
         (["launcher.race.reference.task=tiny/nli"], "names several rows"),
-        (["launcher.race.reference.method=lora", "seed=0"], "needs 2 seeds or more"),
+        (["launcher.race.reference.method=lora", "seed=0"], "shares 2 seeds or more"),
         (["launcher.race.reference.method=lora", "launcher.race.alpha=2"], "alpha"),
     ],
 )

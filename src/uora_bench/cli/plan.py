@@ -121,14 +121,18 @@ def _race(wanted: GridRequest, cells: Grid, options: LocalOptions, console: Cons
     from uora_bench.records.record import read_records
 
     assert options.race is not None
-    code = 0
+    code, before = 0, set[str]()
     while True:
         plan, _, _ = build.beside_slurm(wanted, options.processes)
-        found, needed = race.race_of(cells, options.race, read_records(plan.records))
-        now = replace(plan, items=tuple(item for item in plan.items if item.key in needed))
-        if not any(item.state in (*model.OPEN, "running") for item in now.items):
+        there = {item.cell_id for item in plan.in_state("done", "failed")}  # a stale record decides nothing
+        records = [record for record in read_records(plan.records) if record.cell_id in there]
+        found, needed = race.race_of(cells, options.race, records)
+        items = tuple(item for item in plan.items if item.key in needed)
+        left = {item.key for item in items if item.state in (*model.OPEN, "running")}
+        if not left or left == before:  # the same ones again: they failed without a record
             break
-        code = max(code, local.run(now, options, console))
+        before = left
+        code = max(code, local.run(replace(plan, items=items), options, console))
     path = found.write(Path(plan.results_dir))
     for lane in found.lanes:
         by = "" if lane.difference is None else f" ({lane.difference:+.2f} points)"

@@ -30,7 +30,7 @@ def freeze(search: Search, grid: Grid, folder: Path) -> list[Path]:
         if row.task in tasks:
             raise UserError(
                 f"search {search.name}: {tasks[row.task].label} and {row.label} would both be recipe {row.recipe}; "
-                "name fewer keys in search.row, or search them in experiments of their own"
+                "put a key of search.row that tells them apart into search.recipe, as minilm_{peft.type}"
             )
         tasks[row.task] = row
     texts = {

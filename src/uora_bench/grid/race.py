@@ -118,7 +118,7 @@ def race_of(grid: Grid, spec: RaceSpec, records: Sequence[CellRecord]) -> tuple[
     """Where the race stands by ``records`` alone, and the keys of the cells that it needs next.
 
     Raises:
-        UserError: for a reference that is no row, or several, of a task, and for fewer than two seeds.
+        UserError: for a reference that is no row, or several, of a task, and where no row has two seeds or more.
     """
     rows = _lanes(grid)
     references = {key: own for key, own in rows.items() if preset.matches(_row(own), spec.reference)}
@@ -130,17 +130,20 @@ def race_of(grid: Grid, spec: RaceSpec, records: Sequence[CellRecord]) -> tuple[
     by_task = {task: own for (_, task), own in references.items()}
     if len(by_task) < len(references):
         raise UserError("launcher.race.reference names several rows; add the keys that tell them apart")
-    others = {key: own for key, own in rows.items() if key not in references and key[1] in by_task}
-    score = _Scores(grid, records)
-    lanes, wanted = [], set[str]()
-    for (label, task), own in others.items():
-        theirs = by_task[task]
-        seeds = [seed for seed in theirs if seed in own]
-        if len(seeds) < FIRST:
-            raise UserError(f"a race needs {FIRST} seeds or more that {label} shares with its reference on {task}")
-        lane, needed = _lane(label, task, [(own[s], theirs[s]) for s in seeds], score, spec, len(others))
+    others = {key: own for key, own in rows.items() if key not in references}
+    shared = {key: [seed for seed in own if seed in by_task.get(key[1], {})] for key, own in others.items()}
+    racing = {key: seeds for key, seeds in shared.items() if len(seeds) >= FIRST}
+    if not racing:
+        raise UserError(f"launcher.race: no row shares {FIRST} seeds or more with the reference; give more seeds")
+    score, lanes, wanted = _Scores(grid, records), list[Lane](), set[str]()
+    for (label, task), seeds in racing.items():
+        own, theirs = others[label, task], by_task[task]
+        lane, needed = _lane(label, task, [(own[s], theirs[s]) for s in seeds], score, spec, len(racing))
         lanes.append(lane)
         wanted |= needed
+    # what has nobody to race with is run as it would be without a race
+    alone = [one for key, own in others.items() for s, one in own.items() if s not in racing.get(key, ())]
+    wanted |= {planned.key for planned in alone if score.of(planned) is None}
     return Race(SCHEMA, grid.experiment.name, spec, tuple(lanes)), wanted
 
 

@@ -63,8 +63,12 @@ class SearchRow:
     plateau: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
+    def name(self) -> str:
+        return " ".join(str(value) for value in self.row.values())
+
+    @property
     def label(self) -> str:
-        return f"{' '.join(str(v) for v in self.row.values())} on {self.task}"
+        return f"{self.name} on {self.task}"
 
 
 @dataclass(frozen=True)
@@ -202,7 +206,7 @@ def search_of(grid: Grid, records: Sequence[CellRecord]) -> Search:
             cell.method.name,
             cell.backbone.name,
             task,
-            f"{cell.method.name}/{spec.recipe or grid.experiment.name}",
+            _recipe(cell.method.name, spec.recipe or grid.experiment.name, names),
             cell.task.splits.dev,
             cell.task.metric.primary,
             cell.task.metric.higher_is_better,
@@ -212,6 +216,12 @@ def search_of(grid: Grid, records: Sequence[CellRecord]) -> Search:
         rows.append(_chosen(row, spec))
     search = Search(SCHEMA, grid.experiment.name, spec, tuple(rows))
     return Search(SCHEMA, search.name, spec, search.rows, _sha256(plain(search)))
+
+
+def _recipe(method: str, pattern: str, row: Mapping[str, Any]) -> str:
+    for key, value in row.items():
+        pattern = pattern.replace(f"{{{key}}}", str(value))
+    return f"{method}/{pattern}"
 
 
 def _record(matcher: diff.Matcher, planned: Planned) -> CellRecord | None:

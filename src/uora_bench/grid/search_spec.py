@@ -27,7 +27,7 @@ class SearchSpec:
     and ``seed``: how points of ranges are drawn; ``rule``: whose epoch is scored; ``choose``: the best trial, or the
     one of the smallest values among those ``within`` so many points of it; ``steps``: most training steps of one row on
     one task, all trials together; ``recipe``: the choice of method m is recipe m/<recipe> (the search's name where
-    None)."""
+    None); ``{key}`` in it stands for the row's value of that key."""
 
     trials: Annotated[int, Ge(1)]
     row: tuple[str, ...] = ("method", "backbone")

@@ -24,6 +24,12 @@ def searches(results: Path) -> list[Search]:
     return [_read(path, path.stat().st_mtime_ns) for path in paths]
 
 
+def of_results(runs: Sequence[Run]) -> list[Search]:
+    """The searches in the results that ``runs`` are of."""
+    roots = sorted({run.folder.parent.parent for run in runs if run.folder is not None})
+    return [search for root in roots for search in searches(root)]
+
+
 @functools.lru_cache(maxsize=64)
 def _read(path: Path, changed: int) -> Search:
     return read_search(path)
@@ -33,9 +39,9 @@ def behind(run: Run) -> tuple[Search, SearchRow] | None:
     """The search that chose a setting of a finished cell, and its row on the cell's task, else on the first task of its
     recipe; None where no setting is from a search, or its file is not there as it was."""
     labels = [source for source in run.record.sources.values() if source.startswith("search")]
-    if not labels or run.folder is None:
+    if not labels:
         return None
-    for search in searches(run.folder.parent.parent):
+    for search in of_results([run]):
         # recipes that are older than searches as files say no more than "search"
         if "search" not in labels and search.source not in labels:
             continue
@@ -159,9 +165,8 @@ def render_search(search: Search) -> str:
             if k in (1, 2, 3, 5, 10, 20, 50) or k == len(row.trials)
         )
         near = ", ".join(f"{key} {low:g} to {high:g}" for key, (low, high) in row.plateau.items())
-        names = " ".join(str(value) for value in row.row.values())
         lines.append(
-            f"| {names} | {row.task} | {row.judge} | {len(row.trials)} | {failed} | {row.steps} | {chosen} | {best} | "
-            f"{curve or '–'} | {near or '–'} | {', '.join(row.edge) or '–'} |"
+            f"| {row.name} | {row.task} | {row.judge} | {len(row.trials)} | {failed} | {row.steps} | {chosen} | "
+            f"{best} | {curve or '–'} | {near or '–'} | {', '.join(row.edge) or '–'} |"
         )
     return "\n".join(lines) + "\n"

@@ -13,13 +13,13 @@ from uora_bench.records.record import TRIALS, record_paths
 from uora_bench.report import collect, table, write
 from uora_bench.report.collect import Collection
 from uora_bench.report.figure_spec import FigureSpec
-from uora_bench.report.figures import alpha, canvas, costs, curves, published, refreshes
+from uora_bench.report.figures import alpha, best_of, canvas, costs, curves, published, refreshes
 from uora_bench.report.kinds import RecordKind, owner
 from uora_bench.report.model import Table
 from uora_bench.util import atomic
 from uora_bench.util.words import count
 
-_MODULES = (costs, curves, refreshes, alpha, published)
+_MODULES = (costs, curves, refreshes, alpha, published, best_of)
 FORMATS = ("svg", "pdf", "png")
 
 
