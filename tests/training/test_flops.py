@@ -19,7 +19,7 @@ PATHS = ("factored", "merged_weight", "delta_weight", "auto")
 METHODS = [name for name in registry.choices("method") if name not in ("peft", "alpha_lora")]
 SIZES = ((2, 9), (5, 12), (1, 30), (8, 32))  # none of them a point that the polynomials are made of
 # of these PEFT hides products in solvers, Fourier transforms, hooks or functions with a backward pass of their own
-HIDDEN = {"boft", "c3a", "frod", "loha", "oft", "osf", "psoft", "randlora"}
+HIDDEN = {"boft", "c3a", "frod", "loha", "oft", "osf", "psoft", "randlora", "waveft"}
 PEFT = sorted(peft_types.MUST_TRAIN)
 
 
