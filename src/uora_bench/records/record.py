@@ -140,20 +140,6 @@ class Energy:
 
 
 @dataclass(frozen=True)
-class Retention:
-    """What the adapted backbone still knows of a fixed input (``input``: what; ``sha256``: of it), with the adapter
-    ``on`` and ``off``: ``token_loss`` of a language model, ``cosine`` (1 − the mean cosine) and ``relative_l2`` of its
-    last hidden states to those of the untouched backbone. ``off_from``: ``adapter`` (it was switched off) or
-    ``backbone`` (the method trains weights in place, so that off is the untouched backbone loaded again)."""
-
-    input: str
-    sha256: str
-    on: dict[str, float]
-    off: dict[str, float]
-    off_from: Literal["adapter", "backbone"]
-
-
-@dataclass(frozen=True)
 class CellRecord:
     """A finished (``done``) or failed cell."""
 
@@ -187,7 +173,6 @@ class CellRecord:
     method: dict[str, Any] = field(default_factory=dict)  # the method's own report (refresh events, …)
     work: Work | None = None  # None in records older than this and the next field
     energy: Energy | None = None
-    retention: Retention | None = None  # None where nobody asked for it
 
     def write(self, folder: Path) -> Path:
         """Write to ``folder/<cell_id>.json`` atomically; a failure never replaces a finished record.

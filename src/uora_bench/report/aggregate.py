@@ -97,10 +97,10 @@ def costs(runs: Sequence[Run]) -> Costs:
         max((r.bytes.adapter_size for r in done if r.bytes is not None), default=None),
         statistics.median(r.seconds.train + r.seconds.eval for r in done if r.seconds is not None),
         max((r.peak_memory_bytes for r in done if r.peak_memory_bytes is not None), default=None),
-        _median(r.work and r.work.training for r in done),
-        _median(r.work and (r.work.inference_merged or r.work.inference) for r in done),
-        _median(r.work and r.work.tokens_padded for r in done),
-        _median(r.energy and r.energy.joules for r in done),
+        _median(None if r.work is None else r.work.training for r in done),
+        _median(None if r.work is None else r.work.inference_merged or r.work.inference for r in done),
+        _median(None if r.work is None else r.work.tokens_padded for r in done),
+        _median(None if r.energy is None else r.energy.joules for r in done),
     )
 
 
