@@ -82,7 +82,7 @@ def load_backbone(backbone: BackboneConfig, head: HeadSpec, seed: int) -> Loaded
     if lost:
         absent = lost[0]
         raise UserError(
-            f"backbone={backbone.name}: the weights at '{place}' lack {absent}; they are another architecture's"
+            f"backbone={backbone.name}: the weights at '{place}' have no {absent}; they belong to another architecture"
         )
     _check_fresh(backbone, set(info["missing_keys"]), model)
     pooling.set_pooling(backbone, model)

@@ -55,7 +55,7 @@ def is_regression(parts: Mapping[str, Part], column: str, target: Target, task: 
         other = next((v for v in texts if not is_number(v)), texts[0] if texts else next(iter(values)))
         raise UserError(
             f"{task}: column '{column}' mixes numbers with others, such as {str(other)[:40]!r}; if all of them are "
-            "names of classes, set task.target=classes, else mend the rows"
+            "names of classes, set task.target=classes, otherwise correct the rows"
         )
     whole = all(_INTEGER.fullmatch(v.strip()) for v in numbers)
     if "float" not in kinds and (not numbers or whole):

@@ -113,7 +113,7 @@ def _lock(folder: Path, cell_id: str, held: ExitStack) -> None:
     try:
         held.enter_context(FileLock(path, timeout=0))
     except Timeout:
-        raise Busy(f"another process has it (lock '{path}')") from None
+        raise Busy(f"locked by another process (lock '{path}')") from None
     for rest in folder.glob(f".{cell_id}.json.*.tmp"):  # of a process killed while it wrote
         rest.unlink(missing_ok=True)
 
