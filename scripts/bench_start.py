@@ -1,8 +1,8 @@
-"""How long the help, a dry run, and planning and tabulating a thousand cells take: fresh processes. `make bench`.
+"""How long the help, a dry run, planning and tabulating a thousand cells, and a grid of tiny cells take. `make bench`.
 
 Prints medians over interleaved runs, and their ratio to a process that only imports what a plan needs (Hydra's parser,
 rich), which is the noise floor of the machine. Plans are of no record and of one per cell; records are copies of a
-committed one in a temporary folder. `--out` keeps the result.
+committed one in a temporary folder. A grid's cells are copies of one process, or fresh ones. `--out` keeps the result.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 from uora_bench.grid.expand import expand
 from uora_bench.util.schema import plain
 
+GRID = ["method=lora,vera,uora,bitfit", "task=tiny/nli", "seed=0,1", "recipe=none", "trainer.max_steps=2"]
 WORDS = ["method=lora,vera,uora,tied_lora,alpha_lora", "task=glue/*", "seed=range(0,23)"]
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -50,6 +51,10 @@ def main() -> None:
         }
         tables = ["-m", "uora_bench", "tables", "experiment=scratch", f"results.dir={folder / 'full'}"]
         cases[f"table of {count}"] = tables
+        sweep = ["-m", "uora_bench", "sweep", *GRID, "tracker=none", "force=true", "launcher.gpus=none"]
+        sweep += [f"results.dir={folder / 'grid'}", f"runs.dir={folder / 'grid'}"]
+        cases["grid of 8 copies"] = [*sweep, "launcher.fork=true"]
+        cases["grid of 8 fresh processes"] = [*sweep, "launcher.fork=false"]
         times: dict[str, list[float]] = {name: [] for name in cases}
         for _ in range(runs):
             for name, words in cases.items():

@@ -122,4 +122,7 @@ def main() -> int:
 
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT / "src"))
+    from uora_bench.util import streams
+
+    streams.guard()  # … | head
     sys.exit(main())

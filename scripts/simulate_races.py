@@ -4,7 +4,7 @@ Writes results/bench/simulated_races.json. One thread, about a minute:
 
     python scripts/simulate_races.py [grids per setting, default 10000]
 
-A grid has six rows on one task beside the reference. The paired difference of a row is its true difference plus luck
+A grid has six rows on one task beside the reference; the paired difference of a row is its true difference plus luck
 of one point (standard deviation), half of whose variance is the reference's. Normal luck is what the t-tests take for
 granted. The other kinds are not: Student's law with three degrees of freedom; collapses (one run of ten loses ten
 points on top) of all rows, or of all but the reference, which makes differences skewed. The fixed plan runs all seeds

@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from uora_bench.report.items import crossed, mcnemar, permutation, two_way_bootstrap
+from uora_bench.metrics.items import item_scores
+from uora_bench.report.items import crossed, mcnemar, permutation
 from uora_bench.report.pairing import pair
 from uora_bench.report.stats import sign_flip_test
 
@@ -117,24 +118,28 @@ def over_seeds(repetitions: int, generator: np.random.Generator) -> list[dict[st
     return found
 
 
-def bootstrapped(repetitions: int, generator: np.random.Generator) -> list[dict[str, Any]]:
-    """Coverage of the two-way bootstrap."""
+def corpus_metrics(repetitions: int, generator: np.random.Generator) -> list[dict[str, Any]]:
+    """The crossed test and interval of scores that are no mean over items, by the values of the jackknife."""
     found = []
-    for seeds in (3, 5):
-        for name in ("half a point", "two points"):
-            covered = []
-            for i in range(repetitions // 5):
-                a, b = answers(generator, 277, seeds, SPREADS[name], 0.0)
-                interval = two_way_bootstrap(
-                    list(a),
-                    list(b),
-                    np.ones(277, dtype=bool),
-                    lambda p, r: float((p == r).mean()),
-                    repetitions=200,
-                    seed=i,
-                )
-                covered.append(interval.low <= 0 <= interval.high)
-            found.append({"items": 277, "seeds": seeds, "seed_spread": name, "coverage": share(covered)})
+    for metric, value in (("glue/mrpc", "f1"), ("glue/cola", "matthews_correlation"), ("text/regression", "pearson")):
+        for items in ITEMS:
+            for seeds in SEEDS[1:]:
+                null, covered = [], []
+                for _ in range(repetitions // 2):
+                    rows = answers(generator, items, seeds, SPREADS["half a point"], 0.0)
+                    if value == "pearson":
+                        true = generator.normal(size=items)
+                        said = [true + hits + generator.normal(0, 0.5, hits.shape) for hits in rows]
+                    else:
+                        true = generator.integers(0, 2, items)
+                        said = [np.where(hits, true, 1 - true) for hits in rows]
+                    a, b = (np.array([item_scores(metric, value, one, true) for one in own]) for own in said)
+                    same = crossed(a - b)
+                    interval = same.interval(0.95)
+                    null.append(same.p <= LEVEL)
+                    covered.append(interval.low <= 0 <= interval.high)
+                found.append({"score": value, "items": items, "seeds": seeds, "type_1_error": share(null),
+                              "coverage": share(covered)})  # fmt: skip
     return found
 
 
@@ -161,7 +166,7 @@ def power(repetitions: int, generator: np.random.Generator) -> list[dict[str, An
 def main() -> None:
     repetitions = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
     started, generator = time.perf_counter(), np.random.default_rng(0)
-    parts = (over_both, over_items, over_seeds, bootstrapped, power)
+    parts = (over_both, over_items, over_seeds, corpus_metrics, power)
     made = {part.__name__: part(repetitions, generator) for part in parts}
     facts = {"repetitions": repetitions, "level": LEVEL, "base_accuracy": BASE, "margin": MARGIN}
     OUT.write_text(json.dumps({**facts, **made}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

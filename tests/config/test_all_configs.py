@@ -355,5 +355,6 @@ def test_every_backbone_says_all_that_a_user_may_set(name: str) -> None:
         "fresh",
         "weights_seen",
         "converted_by",
+        "pooling",  # of encoders with a pooler
     }  # what a user may not set
-    assert set(file("backbone", name)) - {"sha256", "converted_by"} == said
+    assert set(file("backbone", name)) - {"sha256", "converted_by", "pooling"} == said

@@ -30,6 +30,7 @@ RECORDED = (
     "tiny_alpaca",
     "tiny_cifar10",
     "tiny_flowers5",
+    "tiny_nli",
     "tiny_unadapted",
 )
 

@@ -169,6 +169,7 @@ def test_the_command_line_names_folders(
         ("import nothing_of_this_name\n", "cannot be imported: ModuleNotFoundError"),
         ("def broken(:\n", "cannot be imported: SyntaxError"),
         ("raise SystemExit(0)\n", "cannot be imported: SystemExit: 0"),
+        ("import os\nos._exit(0)\n", "cannot be imported: SystemExit: it calls os._exit\\(0\\)"),
         ("x = 1\n", "must define exactly one MethodOptions, it defines 0"),
     ],
 )
@@ -192,7 +193,7 @@ _RECIPE = "name: mine\nstatus: own\nnote: n\n"
         ("trainer", "", "holds no keys with values"),
         ("task", "family: text_classification\n", "has no 'name:', which every task needs"),
         ("backbone", "name: x\nkind: encoder\ntarget_modules: 4\n", "has no 'target_modules.modules:'"),
-        ("method", "name: " + "[" * 500 + "]" * 500, "does not compose"),
+        ("method", "name: " + "[" * 500 + "]" * 500, "nested too deeply"),
         ("task", "defaults: 3\nname: x\n", "does not compose: Invalid defaults list"),
         ("recipe", "name: x\n", "has no 'status:', which every recipe needs"),
         ("recipe", _RECIPE + "common: 3\nper_task: null\n", "write each value of a recipe as key"),

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from tests.support.paths import ROOT
 from uora_bench.grid import model
 from uora_bench.grid.launch import attempt, failure, offline_runs
 from uora_bench.grid.launch.attempt import Outcome, Policy, Running, run_item
+from uora_bench.grid.launch.forks import Forked, ForkServer
 from uora_bench.records import attempts
 from uora_bench.records.provenance import Failure
 from uora_bench.records.record import CellRecord, read_record
@@ -27,10 +28,11 @@ ROOT_CAUSE = "Root Cause (first observed failure):\n[0]:\n  exitcode  :"  # as t
 Try = Callable[..., tuple[Outcome, Running]]
 
 
-@pytest.fixture
-def go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Try:
-    """Run one item through a scenario."""
+@pytest.fixture(params=["fresh", "forked"])
+def go(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Try]:
+    """Run one item through a scenario, in fresh processes or in copies of one."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "src")]))
+    servers: list[ForkServer] = []
     scenario = tmp_path / "scenario"
     monkeypatch.setattr(Running, "_command", lambda self: [sys.executable, FAKE, str(scenario)])
 
@@ -38,13 +40,21 @@ def go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Try:
         scenario.write_text(acts)
         plan = make_plan(tmp_path)
         said: list[str] = []
-        running = Running(plan, plan.items[0], Policy(**policy), say=said.append)  # type: ignore[arg-type]
+        if request.param == "forked" and not servers:
+            servers.append(ForkServer({}, tmp_path / "server.log", ["tests.support.fake_cell"]))
+            while servers[0].loading:
+                time.sleep(0.02)
+        server = servers[0] if servers else None
+        running = Running(plan, plan.items[0], Policy(**policy), say=said.append, forks=server)  # type: ignore[arg-type]
         outcome = run_item(running, stop, every=0.05)
         running.said = said  # type: ignore[attr-defined]
         running.rest = scenario.read_text().split()  # type: ignore[attr-defined]
+        assert server is None or (isinstance(running.child, Forked) and server.usable)
         return outcome, running
 
-    return run
+    yield run
+    for one in servers:
+        one.close()
 
 
 def the_record(running: Running) -> CellRecord:
@@ -203,6 +213,15 @@ def test_a_record_of_an_earlier_start_says_nothing_of_this_one(go: Try) -> None:
     assert path.read_text() != earlier
     assert failure.fresh_record(running.plan, path.stem, "2000-01-01T00:00:00+00:00", None) is not None
     assert failure.fresh_record(running.plan, path.stem, "2999-01-01T00:00:00+00:00", None) is None
+
+
+def test_an_older_record_is_no_success_of_a_child_that_left_before_it_looked(go: Try) -> None:
+    outcome, running = go("done")
+    before = the_record(running)
+    outcome, running = go("silent silent", retries=1)
+    assert (outcome.status, outcome.kind) == ("failed", "crash")
+    assert kinds(running) == ["done", "crash", "crash"]
+    assert the_record(running) == before, "what was finished stays"
 
 
 def test_a_failure_never_replaces_a_finished_record(go: Try) -> None:

@@ -19,7 +19,7 @@ from rich.console import Console
 from tests.support.fake_plan import FAKE, make_plan
 from tests.support.paths import ROOT
 from uora_bench.errors import Interrupted, UserError
-from uora_bench.grid.launch import local, progress, slots
+from uora_bench.grid.launch import forks, local, progress, slots
 from uora_bench.grid.launch.attempt import Outcome, Policy, Running
 from uora_bench.grid.launch.slots import Slots
 from uora_bench.grid.model import SCHEMA, Item, Plan
@@ -34,6 +34,15 @@ def go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Go:
     """Run a grid of two seeds; ``acts``: the scenario of each."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "src")]))
     monkeypatch.setattr(local, "AGAIN", 0.2)
+    monkeypatch.setattr(forks, "MODULES", ["tests.support.fake_cell"])
+    copies: list[int] = []
+
+    class Noted(forks.Forked):
+        def __init__(self, server: forks.ForkServer, pid: int) -> None:
+            super().__init__(server, pid)
+            copies.append(pid)
+
+    monkeypatch.setattr(forks, "Forked", Noted)
 
     def command(self: Running) -> list[str]:
         return [sys.executable, FAKE, str(tmp_path / f"scenario.{self.item.key}")]
@@ -51,6 +60,7 @@ def go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Go:
             code = local.run(plan, local.read_options(given), Console(file=out, width=200))
         finally:
             run.out = out.getvalue()  # type: ignore[attr-defined]
+        assert bool(copies) == (len(acts) > 1)
         return code, out.getvalue(), plan
 
     return run
@@ -139,7 +149,9 @@ def test_a_cell_waits_for_the_one_it_starts_from_even_if_an_older_record_is_ther
 def test_nothing_is_started_after_a_signal(go: Go, tmp_path: Path) -> None:
     plan = make_plan(tmp_path, "seed=range(0,12)")
     board = progress.Board(plan, 12, Console(file=io.StringIO(), width=200))
-    queue = local._Queue(plan, local.read_options({"gpus": "none"}), slots.find("none", 1, 12, 1), [*plan.items], board)
+    queue = local._Queue(
+        plan, local.read_options({"gpus": "none"}), slots.find("none", 1, 12, 1), [*plan.items], board, None
+    )
     queue.stop(signal.SIGINT)
     queue.run()
     assert not queue.running

@@ -136,3 +136,35 @@ def test_a_metric_that_the_data_decides_is_the_one_that_the_records_found(
     assert "| 75.00 ± 0.00 (2) |" in capsys.readouterr().out
     assert main(["explain", "own_rows", "lora", "text/local"]) == 0
     assert "accuracy on test × 100" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        (
+            "table: {rows: [{label: A, when: {metod: lora}}]}",
+            "row 'A' of the table: no axis of the grid is called 'm",
+        ),
+        ("table: {rows: [{label: A, when: {method: lorra}}]}", "method is never 'lorra'; did you mean 'lora'?"),
+        ("table: {rows: [{label: A, when: {trainer.epochs: 3}}]}", "no axis of the grid is called 'trainer.epochs'"),
+        ("table: {blocks: [{label: A, when: {method: [lora, ura]}}]}", "block 'A' of the table: method is never 'ura'"),
+        (
+            "table: {columns: [{label: A, task: tiny/nil}]}",
+            "column 'A' of the table: task is never 'tiny/nil'; ",
+        ),
+        ("table: {notes: [{text: so, when: {seed: 7}}]}", "seed is never '7'"),
+        (
+            "rules: [{when: {method: vra}, set: {trainer.epochs: 1}}]",
+            "rule 1: method is never 'vra'; did you mean",
+        ),
+    ],
+)
+def test_a_misspelt_condition_is_named(
+    part: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = "name: g\ntitle: t\nnote: n\naxes: {method: [lora, uora, vera], task: [tiny/nli], seed: [0, 1]}\n"
+    (tmp_path / "g.yaml").write_text(f"{text}set: {{trainer.epochs: 3}}\n{part}\n", "utf-8")
+    for command in ("plan", "tables"):
+        assert main([command, "experiment=./g.yaml"]) == 2
+        assert said in capsys.readouterr().err

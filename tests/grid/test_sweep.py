@@ -131,6 +131,26 @@ def test_a_sweep_killed_twice_ends_as_an_undisturbed_one(tmp_path: Path) -> None
     assert records(broken) == records(whole)
 
 
+@pytest.mark.slow
+def test_cells_that_are_copies_end_as_fresh_processes_do(tmp_path: Path) -> None:
+    grid = [*CELL, "method=uora,alpha_lora", "seed=0", "trainer.epochs=3", "tracker=none"]
+    sweep(tmp_path / "copies", *grid)
+    sweep(tmp_path / "fresh", *grid, "launcher.fork=false")
+    copies, fresh = ({p.name: p for p in (tmp_path / kind).rglob("*")} for kind in ("copies", "fresh"))
+    assert copies.keys() - fresh.keys() == {"fork_server.log"}
+    assert copies["fork_server.log"].read_text() == ""
+    assert records(tmp_path / "copies") == records(tmp_path / "fresh")
+    for cell_id in records(tmp_path / "copies"):
+        weights = [
+            [
+                (tmp_path / kind / "runs/sweep" / cell_id / f"{part}.safetensors").read_bytes()
+                for part in ("adapter", "head")
+            ]
+            for kind in ("copies", "fresh")
+        ]
+        assert weights[0] == weights[1]
+
+
 def test_ctrl_c_saves_and_the_next_call_goes_on(tmp_path: Path) -> None:
     grid = [*CELL, "method=uora", "seed=0", "trainer.epochs=30", "tracker=none"]
     with subprocess.Popen(

@@ -221,7 +221,7 @@ def test_retry_after_is_kept_by_the_command_line(judge: Call) -> None:
         (401, ("refuses the key", "401")),
         (403, ("403",)),
         (404, ("judge.base_url and judge.model",)),
-        (refuse(307, Location="http://127.0.0.1:9/v1/chat/completions"), ("sends elsewhere",)),
+        (refuse(307, Location="http://127.0.0.1:9/v1/chat/completions"), ("redirects the request",)),
         (refuse(429, code="insufficient_quota"), ("quota is used up",)),
         (refuse(429, Retry_After="86400"), ("pause of 86400 s",)),
     ],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,8 @@ import numpy as np
 import pytest
 
 from tests.support.command_line import environment
-from tests.support.table_bench import Bench
+from tests.support.table_bench import Bench, kept
 from uora_bench.errors import UserError
-from uora_bench.records.predictions import EpochPredictions, predictions_path, write_predictions
 from uora_bench.report import markdown
 from uora_bench.report.items import crossed, mcnemar
 
@@ -24,20 +22,6 @@ COUNT = 400
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     return Bench(tmp_path, monkeypatch)
-
-
-def kept(bench: Bench, method: str, seed: int, right: np.ndarray, item: np.ndarray | None = None) -> None:
-    """A record of ``method`` whose last epoch has these items ``right``; its best epoch has all of them wrong."""
-    answers = np.arange(len(right)) % 2
-    item = np.arange(len(right), dtype=np.uint64) if item is None else item
-    parts = [
-        EpochPredictions("dev", epoch, item, np.where(hits, answers, 1 - answers), answers)
-        for epoch, hits in ((1, np.zeros(len(right), dtype=bool)), (2, right))
-    ]
-    made = bench.record(f"method={method} task=glue/rte seed={seed}", float(right.mean()))
-    folder = bench.results / "records" / "quickstart"
-    file = write_predictions(predictions_path(folder, made.cell_id), parts, 10**6)
-    replace(made, provenance=replace(made.provenance, predictions=file)).write(folder)
 
 
 def preset(bench: Bench, seeds: list[int], **table: Any) -> None:
@@ -78,9 +62,44 @@ def test_one_seed_is_mcnemars_and_items_are_matched_by_what_they_are(bench: Benc
     kept(bench, "vera", 0, b[:50])  # some of the items
     preset(bench, [0], reference="lora")
     lines = {line.row: line for line in bench.table().comparisons[0].items}
-    assert lines["uora"].p_items == pytest.approx(min(1.0, 2 * mcnemar(b, a)[1]))
+    assert lines["uora"].p_items == pytest.approx(min(1.0, 2 * mcnemar(b, a)[0]))
     assert lines["uora"].found.items == COUNT
     assert lines["vera"].found.items == 50
+
+
+def test_a_metric_that_is_no_mean_is_computed_again_without_each_item(bench: Bench) -> None:
+    draws = np.random.default_rng(5)
+    right = {
+        method: [draws.random(COUNT) < share for _ in range(3)] for method, share in (("lora", 0.8), ("uora", 0.6))
+    }
+    for method, own in right.items():
+        for seed, hits in enumerate(own):
+            kept(bench, method, seed, hits, task="glue/mrpc", metric="f1")
+    columns = [{"task": "glue/mrpc", "label": "F1", "metric": "f1", "scale": 100.0}]
+    axes = {"method": ["lora", "uora"], "task": ["glue/mrpc"], "seed": [0, 1, 2]}
+    bench.preset(axes=axes, table={"reference": "lora", "columns": columns})
+    (line,) = bench.table().comparisons[0].items
+    answers = np.arange(COUNT) % 2
+
+    def f1(hits: np.ndarray) -> float:
+        predicted = np.where(hits, answers, 1 - answers)
+        return 200 * (predicted & answers).sum() / (predicted.sum() + answers.sum())
+
+    expected = np.mean([f1(hits) for hits in right["uora"]]) - np.mean([f1(hits) for hits in right["lora"]])
+    assert line.found.mean == pytest.approx(expected)
+    assert line.verdict == "worse"
+    assert 0 < line.p_items < 0.001
+
+
+def test_a_column_without_scores_of_items_is_named_with_the_reason(bench: Bench) -> None:
+    for method in ("lora", "uora"):
+        kept(bench, method, 0, np.arange(COUNT) % 3 > 0)
+        kept(bench, method, 0, np.arange(COUNT) % 3 > 0, task="glue/stsb", metric="spearmanr")
+    columns = [{"task": "glue/rte", "label": "RTE"}, {"task": "glue/stsb", "label": "STS-B", "metric": "spearmanr"}]
+    axes = {"method": ["lora", "uora"], "task": ["glue/rte", "glue/stsb"], "seed": [0]}
+    bench.preset(axes=axes, table={"reference": "lora", "columns": columns})
+    assert [line.column for line in bench.table().comparisons[0].items] == ["RTE"]
+    assert "STS-B is not compared over items: ranks depend on all items." in markdown.render(bench.table())
 
 
 def test_without_predictions_nothing_is_said_over_items_and_scipy_is_not_imported(bench: Bench, root: Path) -> None:

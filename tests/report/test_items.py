@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from uora_bench.report.items import Crossed, crossed, mcnemar, permutation, two_way_bootstrap, verdict
+from uora_bench.report.items import Crossed, crossed, mcnemar, permutation, verdict
 
 
 def columns(both: int, first: int, second: int, none: int) -> tuple[np.ndarray, np.ndarray]:
@@ -59,7 +59,7 @@ def test_the_mean_squares_are_those_of_a_table_worked_by_hand() -> None:
     found = crossed(np.array([[1.0, 3.0], [2.0, 8.0]]))
     assert found.mean == 3.5
     assert found.error == pytest.approx(np.sqrt((9 + 16 - 4) / 4))
-    assert found.freedom == pytest.approx(21**2 / (81 + 256 + 16))
+    assert found.share == pytest.approx(9 / (9 + 16))
 
 
 def test_the_permutation_is_exact_for_few_items_and_close_to_mcnemar_for_many() -> None:
@@ -72,22 +72,18 @@ def test_the_permutation_is_exact_for_few_items_and_close_to_mcnemar_for_many() 
     assert permutation(np.zeros((2, 5))) == 1.0
 
 
-def test_the_bootstrap_of_a_mean_is_close_to_the_crossed_interval() -> None:
-    draws = np.random.default_rng(3)
-    answers = draws.integers(0, 2, 400)
-    rows = [[np.where(draws.random(400) < right, answers, 1 - answers) for _ in range(5)] for right in (0.8, 0.7)]
-    exact = crossed(np.array([(x == answers) * 1.0 - (y == answers) for x, y in zip(*rows, strict=True)])).interval(
-        0.95
-    )
-    found = two_way_bootstrap(*rows, answers, lambda p, r: float((p == r).mean()))
-    assert found.point == pytest.approx(exact.point)
-    assert 0.9 < (found.high - found.low) / (exact.high - exact.low) < 2  # the rest counts twice and more in it
-    assert found.low < found.point < found.high
-    texts = [[[str(v) for v in own] for own in row] for row in rows]
-    same = two_way_bootstrap(
-        *texts, [str(v) for v in answers], lambda p, r: float(np.mean([x == y for x, y in zip(p, r, strict=True)]))
-    )
-    assert same.point == pytest.approx(found.point)
+def test_the_quantile_lies_between_those_of_seeds_and_items_by_their_shares() -> None:
+    found = Crossed(1.0, 0.5, 0.25, 3, 100)
+    expected = 0.25 * stats.t.ppf(0.975, 2) + 0.75 * stats.t.ppf(0.975, 99)
+    assert found.quantile(0.975) == pytest.approx(expected)
+    assert found.interval(1 - found.p).low == pytest.approx(0.0, abs=1e-9)  # p is where the interval meets zero
+    assert Crossed(1e6, 0.5, 0.0, 1, 100).p > 0
+
+
+def test_with_three_seeds_that_spread_it_rejects_no_more_than_one_in_twenty() -> None:
+    draws = np.random.default_rng(4)  # 1,000 items, seeds twice as far apart as items explain: the hardest setting
+    hits = [crossed(draws.normal(0, 0.03, (3, 1)) + draws.normal(0, 0.5, (3, 1000))).p <= 0.05 for _ in range(600)]
+    assert np.mean(hits) < 0.065
 
 
 @pytest.mark.parametrize(
@@ -100,6 +96,6 @@ def test_the_bootstrap_of_a_mean_is_close_to_the_crossed_interval() -> None:
     ],
 )  # fmt: skip
 def test_the_five_verdicts(mean: float, p: float, margin: float | None, expected: str) -> None:
-    found = Crossed(mean, 0.3, 100.0, 3, 100)
+    found = Crossed(mean, 0.3, 0.0, 3, 100)
     assert verdict(found, p, margin, True) == expected
-    assert verdict(Crossed(-mean, 0.3, 100.0, 3, 100), p, margin, False) == expected
+    assert verdict(Crossed(-mean, 0.3, 0.0, 3, 100), p, margin, False) == expected

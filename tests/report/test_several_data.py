@@ -32,7 +32,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def record(text: str, score: float, finished: str, *, of: tuple[str, int]) -> str:
+def record(text: str, score: float, finished: str, *, of: tuple[str, int], rows: int = 50) -> str:
     """A record of the cell of method and seed, made while the file held ``text``."""
     Path("rows.csv").write_text(text, "utf-8", newline="")
     items = expand_request(GridRequest("mine.yaml", "print")).items
@@ -51,7 +51,7 @@ def record(text: str, score: float, finished: str, *, of: tuple[str, int]) -> st
         cell.cell_id(f"dev:{digest}"),
         "mine",
         metric=settled(cell.task.metric, "text/classes"),
-        splits={role: Split(role, 50) for role in ROLES},
+        splits={role: Split(role, rows) for role in ROLES},
         scores={rule: RuleScore(values, 1, "") for rule in ("last", "best_dev")},
         epochs=(EpochScores(1, 1, 0.1, values, 1.0),),
         provenance={"finished": finished, "command": [], **known},
@@ -90,3 +90,10 @@ def test_elsewhere_the_data_that_most_cells_share_is_shown(here: Path) -> None:
     assert scores == {"lora": {0: 50.0, 1: 50.0}, "vera": {0: 50.0, 1: 90.0}}
     assert f"the data that most cells have a record of; left aside: {newer}." in said
     assert "UC15: " in said, f"{only} is the only record of its cell, of other rows than the rest"
+
+
+def test_a_score_of_few_rows_is_said_to_be(here: Path) -> None:
+    record(OLD, 1.0, "2026-01-01T00:00:00+00:00", of=("lora", 0))
+    assert "Few rows" not in shown()[1]
+    record(OLD, 1.0, "2026-01-01T00:00:00+00:00", of=("lora", 1), rows=6)
+    assert "Few rows are scored: text/local 6 rows; " in shown()[1]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.support.command_line import last_of_each
 from tests.support.records import changed, finished_record
 from uora_bench.grid import expand, preset, request
+from uora_bench.records.predictions import EpochPredictions, predictions_path, write_predictions
 from uora_bench.records.record import CellRecord, EpochScores, RuleScore
 from uora_bench.report import collect, table
 from uora_bench.report.model import Entry, Table
@@ -34,11 +37,12 @@ class Bench:
         """The record of the cell that ``words`` name, with ``score`` in its last epoch and a tenth more in its best."""
         cell = expand.expand(last_of_each("backbone=minilm", *words.split())).items[0].cell
         assert cell is not None
+        names = (cell.task.metric.primary, metric)
         scores = {
-            "last": RuleScore({"dev": {metric: score}}, 2, ""),
-            "best_dev": RuleScore({"dev": {metric: score + 0.1}}, 1, ""),
+            "last": RuleScore({"dev": dict.fromkeys(names, score)}, 2, ""),
+            "best_dev": RuleScore({"dev": dict.fromkeys(names, score + 0.1)}, 1, ""),
         }
-        epochs = (EpochScores(1, 1, 0.1, {"dev": {metric: score}}, 1.0),)
+        epochs = (EpochScores(1, 1, 0.1, {"dev": dict.fromkeys(names, score)}, 1.0),)
         made = finished_record(cell, cell.cell_id(words), "quickstart", scores=scores, epochs=epochs)
         made = changed(made, **changes)
         made.write(self.results / "records" / "quickstart")
@@ -52,3 +56,18 @@ class Bench:
 def entry(found: Table, row: str, column: str) -> Entry:
     ((_, line),) = found.row(row)
     return line.entries[[c.label for c in found.columns].index(column)]
+
+
+def kept(bench: Bench, method: str, seed: int, right: np.ndarray, item: np.ndarray | None = None,
+         task: str = "glue/rte", metric: str = "accuracy") -> None:  # fmt: skip
+    """A record of ``method`` whose last epoch has these items ``right``; its best epoch has all of them wrong."""
+    answers = np.arange(len(right)) % 2
+    item = np.arange(len(right), dtype=np.uint64) if item is None else item
+    parts = [
+        EpochPredictions("dev", epoch, item, np.where(hits, answers, 1 - answers), answers)
+        for epoch, hits in ((1, np.zeros(len(right), dtype=bool)), (2, right))
+    ]
+    made = bench.record(f"method={method} task={task} seed={seed}", float(right.mean()), metric)
+    folder = bench.results / "records" / "quickstart"
+    file = write_predictions(predictions_path(folder, made.cell_id), parts, 10**6)
+    replace(made, provenance=replace(made.provenance, predictions=file)).write(folder)

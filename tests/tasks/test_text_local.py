@@ -123,7 +123,7 @@ def test_what_is_missing_is_counted(tmp_path: Path, capsys: pytest.CaptureFixtur
         loaded(path)
     task, parts = loaded(path, "task.missing=drop")
     assert sum(map(len, parts.values())) == 40
-    assert "a.csv (2 rows that miss something dropped)" in task.split_name("dev")
+    assert "a.csv (2 rows dropped: something is missing)" in task.split_name("dev")
     twice = own_files.write(tmp_path / "b.csv", [{"text": "same", "label": v} for v in "ab" * 10])
     loaded(twice)
     assert "2 of 2 rows of dev have the text of a training row" in capsys.readouterr().err
@@ -137,7 +137,7 @@ def test_what_is_missing_is_counted(tmp_path: Path, capsys: pytest.CaptureFixtur
         ([{"text": "x", "stars": 1}], [], "has no column 'label', its columns are text, stars; .*task.label"),
         ([{"text": "x", "label": "p"}], ["task.columns=[txt]"], "no column 'txt'.*task.columns"),
         ([{"text": "x", "label": "p"}] * 9, [], "all rows of a.csv have the label 'p'"),
-        ([{"text": "x", "label": v} for v in "ppppq"], [], "1 classes of a.csv have one row only, such as 'q'"),
+        ([{"text": "x", "label": v} for v in "ppppq"], [], "1 class of a.csv with one row only, such as 'q'"),
         ([{"text": "x", "label": v} for v in ("1", "2", "n/a")], [], "mixes numbers with others, such as 'n/a'"),
         ([{"text": "x", "label": v} for v in ("1.0", "2.0")], [], "2 numbers without a fraction.*task.target=classes"),
         ([{"text": "x", "label": v} for v in ("1.5", "x")], ["task.target=regression"], "label 'x' is no number"),
@@ -173,7 +173,7 @@ def test_a_text_column_that_holds_other_things_is_refused(value: Any, tmp_path: 
 def test_a_label_that_training_lacks_is_refused(tmp_path: Path) -> None:
     own_files.write(tmp_path / "train.csv", own_files.reviews(8))
     own_files.write(tmp_path / "dev.csv", [{"id": 0, "text": "x", "label": "Pos"}])
-    with pytest.raises(UserError, match=r"1 rows of dev\.csv have labels that the training split lacks: 'Pos'.*'pos'"):
+    with pytest.raises(UserError, match=r"1 row of dev\.csv with labels that the training split lacks: 'Pos'.*'pos'"):
         loaded(tmp_path)
 
 

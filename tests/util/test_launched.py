@@ -57,3 +57,12 @@ def test_leftovers_are_refused_before_torch_waits_for_them(
         monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match=re.escape(said)):
         launched.check_environment()
+
+
+def test_an_item_is_believed_only_of_the_command_line_that_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["method=lora", "task=tiny/nli"]
+    monkeypatch.setenv(launched.ITEM, "0" * 16)
+    assert launched.item_key(words) is None
+    monkeypatch.setenv(launched.WORDS, launched.words_digest(words))
+    assert launched.item_key(words) == "0" * 16
+    assert launched.item_key([*words, "seed=1"]) is None

@@ -97,7 +97,7 @@ def _findings(kind: str, name: str, words: Sequence[str], slow: bool, only: str)
 
 COMMAND = Command(
     "check",
-    "does a method keep the contract? does a task, backbone, experiment run?",
+    "test a method against its contract; try a task, backbone or experiment",
     _act,
     words="NAME",
     most=1,

@@ -1,4 +1,4 @@
-"""``uora-bench explain TABLE ROW COLUMN [BLOCK]``: one number of a table, taken apart."""
+"""``uora-bench explain TABLE ROW COLUMN [BLOCK]``: one number of a table, taken apart; ``explain KEY``: a setting."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from uora_bench.cli.parser import Command, Given
 
 
 def _act(given: Given) -> int:
+    if len(given.names) == 1:
+        from uora_bench.cli.settings import describe_setting
+
+        print(*describe_setting(given.names[0]), sep="\n", flush=True)
+        return 0
     from uora_bench.report import explain
     from uora_bench.theory import report as theory
 
@@ -19,11 +24,12 @@ def _act(given: Given) -> int:
 
 COMMAND = Command(
     "explain",
-    "the cells, scores and commands behind one number",
+    "the cells, scores and commands behind one number; or what a setting means",
     _act,
-    words="TABLE ROW COLUMN [BLOCK]",
-    least=3,
+    words="KEY | TABLE ROW COLUMN [BLOCK]",
+    least=1,
     most=4,
     keys=(keys.RULE, keys.RESULTS),
-    examples=("explain minilm_glue 'LoRA r=8' MRPC", "explain tiny_e2e LoRA BLEU"),
+    about=("With one word: what this setting means, its default, and by which other names it is understood.",),
+    examples=("explain trainer.lr_adapter", "explain minilm_glue 'LoRA r=8' MRPC", "explain tiny_e2e LoRA BLEU"),
 )

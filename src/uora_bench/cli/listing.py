@@ -63,7 +63,7 @@ def describe(plugin: plugins.Plugin) -> str:
 
 COMMAND = Command(
     "list",
-    "the names there are: methods, tasks, backbones, experiments …",
+    "print the names of methods, tasks, backbones, experiments …",
     _act,
     words="[what]",
     most=1,

@@ -47,7 +47,7 @@ def _act(given: Given) -> int:
 
 COMMAND = Command(
     "new",
-    "a method, task, backbone or experiment of your own, that runs",
+    "write a method, task, backbone or experiment of your own that runs",
     _act,
     words="method|task|backbone|experiment NAME",
     most=2,

@@ -16,6 +16,7 @@ def _act(given: Given) -> int:
     from uora_bench.config.compose import compose
     from uora_bench.data import offline
     from uora_bench.util import launched
+    from uora_bench.util.leaving import no_silent_end
     from uora_bench.util.signals import StopRequest
 
     launched.check_environment()
@@ -37,7 +38,8 @@ def _act(given: Given) -> int:
         print(f"{composed.cell.label}: loading", file=sys.stderr, flush=True)
     from uora_bench.execution.run import run_cell
 
-    return run_cell(composed, words, stop, started).code
+    with no_silent_end():
+        return run_cell(composed, words, stop, started).code
 
 
 COMMAND = Command(

@@ -9,7 +9,7 @@ from uora_bench.cli.parser import Command
 
 COMMAND = Command(
     "sweep",
-    "run a grid of cells, here or on Slurm; goes on after anything",
+    "run a grid of cells, here or on Slurm; run it again to resume",
     partial(plan.act, launcher="local"),
     plan.RESUME,
     keys=plan.KEYS,

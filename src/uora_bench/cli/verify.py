@@ -165,7 +165,7 @@ def _folders(root: Path, wanted: str | None) -> dict[str, Path]:
 
 COMMAND = Command(
     "verify",
-    "run a recorded cell again and compare; are records as they were written?",
+    "run recorded cells again and compare; check records against manifests",
     _act,
     words="[CELL_ID | TABLE ROW COLUMN [BLOCK]]",
     most=4,

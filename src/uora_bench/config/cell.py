@@ -137,6 +137,7 @@ class BackboneConfig:
     target_modules: TargetModulesConfig
     architecture: dict[str, Any] | None
     quantisation: Literal["none", "nf4"] = "none"
+    pooling: Literal["own", "mean"] = "own"  # of an encoder: what its head reads
     sha256: str | None = None  # of the weights that the name stands for, where it is known
     fresh: tuple[str, ...] = ()  # modules of the head that the weights lack (backbone=hf), beside the output layer
     weights_seen: bool = True  # false: there were no weights to look at, and fresh is a guess
@@ -319,6 +320,8 @@ class Cell:
         backbone: dict[str, Any] = {**self.backbone.identity, "dtype": self.backbone.dtype}
         if self.backbone.quantisation != "none":
             backbone["quantisation"] = self.backbone.quantisation
+        if self.backbone.pooling != "own":
+            backbone["pooling"] = self.backbone.pooling
         backbone["head"] = list(self.backbone.head)
         backbone["target_modules"] = {
             k: m.canonical() for k, m in self.backbone.target_modules.modules.items() if k in kinds

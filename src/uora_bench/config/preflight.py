@@ -56,7 +56,7 @@ def preflight(cell: Cell, library: bool = True) -> None:
         if own is not None and not Path(own.path).exists():
             raise UserError(f"task.path: there is no file or folder '{own.path}'; a relative path begins here")
         if own is not None:
-            registry.check_rows(task)
+            registry.check_rows(task.source, task.options, task.name)
         script = task.metric.script
         if script is not None and not script.is_file():
             raise UserError(f"task.metric.name: no file '{script}'; a relative path begins in the current folder")

@@ -14,7 +14,7 @@ from uora_bench.config import plugins
 from uora_bench.errors import UserError, nearest
 
 if TYPE_CHECKING:  # help lists names, and their dataclasses are the slower half of its start
-    from uora_bench.config.cell import TaskConfig
+    from uora_bench.config.data_source import DataSource
     from uora_bench.config.options import MethodOptions, TaskOptions
 
 T = TypeVar("T")
@@ -160,11 +160,13 @@ def describe_model(values: Mapping[str, Any], kind: str, data_root: str | None) 
     return described
 
 
-def check_rows(task: TaskConfig) -> None:
-    """Raise `UserError` where the first of the user's own files lacks a column that ``task`` names: a look at its
-    header."""
+def check_rows(source: DataSource, options: TaskOptions, task: str) -> None:
+    """Raise `UserError` where the first of the user's own files lacks a column that ``options`` of ``task`` name.
+
+    It reads the header alone.
+    """
     module = importlib.import_module("uora_bench.data.own_rows")
-    module.check_columns(task.source.files, getattr(task.options, "wanted_columns", {}), task.name)
+    module.check_columns(source.files, getattr(options, "wanted_columns", {}), task)
 
 
 def method_options(name: str) -> type[MethodOptions]:

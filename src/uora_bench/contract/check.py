@@ -25,8 +25,11 @@ from uora_bench.errors import CellError, UserError
 
 @dataclass(frozen=True)
 class Check:
-    """``axes``: the values that each argument beside the method's name takes, in every combination. ``when``: whether a
-    method is asked at all (name and values as keywords). ``slow``: it starts processes, or takes tens of seconds."""
+    """``axes``: the values that each argument beside the method's name takes, in every combination.
+
+    ``when``: whether a method is asked at all (name and values as keywords). ``slow``: it starts processes, or takes
+    tens of seconds.
+    """
 
     name: str
     act: Callable[..., None]
@@ -60,7 +63,8 @@ class Case:
 
     def run(self) -> None:
         """Raises AssertionError, with a message, for a method that does not keep the contract; a broken method may
-        raise anything."""
+        raise anything.
+        """
         with ExitStack() as stack:
             more: dict[str, Any] = {}
             if "folder" in inspect.signature(self.check.act).parameters:

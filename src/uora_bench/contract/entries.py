@@ -48,7 +48,8 @@ def check_backbone(name: str, words: Sequence[str]) -> Iterator[Finding]:
 
 def check_experiment(name: str, words: Sequence[str]) -> Iterator[Finding]:
     """Try every cell of experiment ``name`` as a configuration, each method × backbone as a model, and one by training
-    it; ``words`` are more of the command line."""
+    it; ``words`` are more of the command line.
+    """
     try:
         items = expand([f"experiment={name}", *words]).items
         planned = [(i, i.cell, i.settings) for i in items if i.cell is not None and i.settings is not None]

@@ -86,6 +86,7 @@ class Adapted:
         return [p for p in self.method.parameters() if id(p) not in owned]
 
     def logits(self) -> Tensor:
+        """The logits of the contract's fixed batch, without gradients."""
         return logits(self.model)
 
     def loss(self) -> Tensor:
@@ -213,6 +214,7 @@ class Trained:
 
     @property
     def losses(self) -> list[float]:
+        """The logged training losses, in the order of the steps."""
         return [r["train/loss"] for r in self.rows if "train/loss" in r]
 
     def outcome(self) -> dict[str, Any]:
@@ -239,7 +241,8 @@ def epochs_for(spec: Auxiliary | None) -> int:
 
 def stops_for(spec: Auxiliary | None) -> tuple[int, ...]:
     """Steps to be stopped in: within an epoch, at its end before the evaluation, in a later one; two of them with
-    auxiliary steps behind them and one just after such a step."""
+    auxiliary steps behind them and one just after such a step.
+    """
     if spec is None or spec.phase == "epoch":
         return 3, PER_EPOCH, PER_EPOCH + 1, PER_EPOCH + 3
     return 3, 2 * PER_EPOCH, spec.every, 2 * spec.every, 2 * spec.every + 3

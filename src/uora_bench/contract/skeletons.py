@@ -24,8 +24,10 @@ _VALUES = {"null", "none", "true", "false", "yes", "no", "on", "off", "nan", "in
 
 
 def check_name(kind: str, name: str) -> None:
-    """Raise `UserError` unless ``name`` can be that of a new ``kind``: small letters, digits and _, and not taken. A
-    task may have a folder before it (``mine/reviews``)."""
+    """Raise `UserError` unless ``name`` can be that of a new ``kind``: small letters, digits and _, and not taken.
+
+    A task may have a folder before it (``mine/reviews``).
+    """
     parts = name.split("/") if kind == "task" else [name]
     for part in parts:
         if not _NAME.fullmatch(part) or keyword.iskeyword(part) or part in _VALUES:

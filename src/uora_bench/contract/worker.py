@@ -40,6 +40,7 @@ def digest(trained: Trained) -> str:
 
 
 def main(result: str, *names: str) -> None:
+    """Train every method of ``names`` in this process group and write what the processes agree on to ``result``."""
     state = PartialState(cpu=True)
     answers: dict[str, Any] = {}
     for name in names:

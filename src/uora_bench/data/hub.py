@@ -142,7 +142,7 @@ def _answers_in_time(url: str) -> bool:
 
 
 def _answers(url: str) -> bool:
-    """Whether a Hub answers a HEAD request for ``url``: it has the file, sends elsewhere for it, or says it has not.
+    """Whether a Hub answers a HEAD request for ``url``: it has the file, redirects to it, or says that it has not.
 
     403, 407 and 5xx are what a proxy or a Hub out of order says; with them the libraries would only wait.
     """

@@ -13,6 +13,7 @@ from uora_bench.data import tokens
 from uora_bench.errors import UserError
 from uora_bench.execution import artifacts
 from uora_bench.execution.configuration import write_configuration
+from uora_bench.execution.energy import Meter
 from uora_bench.records.attempts import CHECKPOINTS
 from uora_bench.records.record import CellRecord, Counts, Timing, set_aside
 from uora_bench.records.selection import select_scores
@@ -37,7 +38,7 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
         from accelerate.utils import DistributedDataParallelKwargs
 
         from uora_bench.models import backbones
-        from uora_bench.training import cpu_ops, distributed, peak_memory, precision, sharding, trainer
+        from uora_bench.training import cpu_ops, distributed, peak_memory, precision, sharding, trainer, work
 
         getattr(transformers, task.head.auto_class)  # a lazy module: imports most of the library
     from uora_bench.training.inject import inject
@@ -83,9 +84,10 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
     setup = time.perf_counter() - job.started
     folder = job.folder
     checkpoints = Checkpoints(folder / CHECKPOINTS, job.cell_id)
-    failed = True
+    failed, meter = True, Meter()
     try:
         history = trainer.fit(cell, model, head, method, task, encoded, tracker, checkpoints, accelerator, stop)
+        energy = meter.stop(history.restarts)
         sharded = sharding.is_sharded(model)
         merge_error, merge_problem = None, "not run: sharded" if sharded else None  # nothing merges into a shard
         if accelerator.is_main_process:
@@ -106,6 +108,8 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
             kept = KeptPredictions(folder, job.cell_id)
             outputs = artifacts.publish_outputs(kept, job.record_folder, list(job.rows), last)
             predictions = artifacts.publish_predictions(kept, job, encoded, history.epochs)
+        with watch.measure("FLOPs"):
+            computed = work.measure(cell, task, encoded, history, accelerator.num_processes, resolved)
         seconds = _timing(setup, watch.totals, history.seconds)
         _, kind = peak_memory.peak_memory()
         peaks |= history.peaks
@@ -127,6 +131,8 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
             restarts=history.restarts,
             merge_error=merge_error,
             method=method.report(),
+            work=computed,
+            energy=energy,
             provenance={
                 "backbone": loaded.origin,
                 "forward": method.forward_paths(),
@@ -152,6 +158,7 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
             print(f"note: predictions are not kept: {predictions.left_out}", file=sys.stderr)
         return done
     finally:
+        meter.stop()
         with watch.measure("record"):
             tracker.finish(failed=failed)
         if accelerator.num_processes > 1:

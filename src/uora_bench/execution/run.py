@@ -10,7 +10,7 @@ import shutil
 import sys
 import time
 import traceback
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from uora_bench.execution import artifacts, fitting
 from uora_bench.execution.job import Job, is_main
 from uora_bench.records import attempts, provenance
 from uora_bench.records.record import CellRecord, content_id, find_record, record_path
+from uora_bench.util import launched
 from uora_bench.util.atomic import FULL
 from uora_bench.util.hashes import file_sha256
 from uora_bench.util.secrets import scrub
@@ -102,6 +103,7 @@ def run_cell(composed: Composed, overrides: list[str], stop: StopRequest, starte
         job.facts["data_files"] = source.hashes(cell.task.source, cell.task.to_load.values())
         job.facts["data_rows"] = source.row_hashes(cell.task.source, cell.task.to_load.values())
         job.facts["rows_from"] = source.origin(cell.task.source, cell.task.to_load.values())
+    made = [folder for folder in (job.folder, job.record_folder) if not folder.exists()]
     job.facts["started"] = datetime.now(UTC).isoformat(timespec="seconds")
     if start_adapter is not None:
         job.facts["init_from"] = start_adapter.parent.name
@@ -112,12 +114,18 @@ def run_cell(composed: Composed, overrides: list[str], stop: StopRequest, starte
             raise UserError(f"cannot write to '{folder}': {error.strerror}; set runs.dir= and results.dir=") from None
         if not os.access(folder, os.W_OK):
             raise UserError(f"cannot write to '{folder}'; set runs.dir= and results.dir= to folders you may write to")
-    with watch.measure("data"):
-        task.check_files(loaded, Path(settings.runs_dir) / picture_check.FOLDER)
-    with ExitStack() as held:
-        if is_main():
-            _lock(job, held)
-        return Ended(_run_locked(job, method, start_adapter, stop), cell_id, job.record_folder)
+    try:
+        with watch.measure("data"):
+            task.check_files(loaded, Path(settings.runs_dir) / picture_check.FOLDER)
+        with ExitStack() as held:
+            if is_main():
+                _lock(job, held)
+            return Ended(_run_locked(job, method, start_adapter, stop), cell_id, job.record_folder)
+    except UserError:  # a mistake that only the data or the weights could tell: nothing was begun
+        for folder in made:
+            with suppress(OSError):  # there is something in it
+                folder.rmdir()
+        raise
 
 
 def _held_out(rows: dict[str, Any], cell: Cell) -> dict[str, Any]:
@@ -162,15 +170,16 @@ def _already_done(job: Job) -> bool:
     if is_main():
         path = record_path(job.record_folder, job.cell_id)
         print(f"already done: {summary(done)}\n  {path} (force=true reruns)")
-        if attempts.ITEM in os.environ:
+        if launched.item_key(job.overrides) is not None:
             _write_lease(job)
     return True
 
 
 def _write_lease(job: Job) -> None:
     """Say which cell an item of a grid became, so that the grid finds it by its key."""
-    if job.cell.init_from is None or attempts.ITEM in os.environ:
-        key = os.environ.get(attempts.ITEM, job.cell.key)
+    item = launched.item_key(job.overrides)
+    if job.cell.init_from is None or item is not None:
+        key = item or job.cell.key
         folder = attempts.attempts_folder(Path(job.settings.runs_dir), job.settings.experiment_name)
         attempts.write_lease(folder, key, job.cell_id, datetime.now(UTC).isoformat(timespec="seconds"))
 

@@ -33,7 +33,8 @@ _NOT_FACTS = ("experiment_name", "force", "tracker")
 @dataclass(frozen=True)
 class Facts:
     """``shown``: the format in words; ``base``: Hub id or folder, ``revision``: of the Hub id, null for a folder;
-    ``difference``: what the check of the export found."""
+    ``difference``: what the check of the export found.
+    """
 
     source: Source
     record: CellRecord

@@ -46,6 +46,11 @@ def export(folder: Path, request: ExportRequest, target: Path | None) -> str:
             f"the run's backbone is quantised ({source.cell.backbone.quantisation}), so neither a merged model nor an "
             "adapter on the unquantised one gives its logits; use format=native"
         )
+    if request.format != "native" and source.cell.backbone.pooling != "own":
+        raise UserError(
+            f"the run's head reads the {source.cell.backbone.pooling} over the tokens (backbone.pooling), which no "
+            "plain model of transformers does; use format=native"
+        )
     from uora_bench.export import card, loading
 
     loaded = loading.load_cell(source, request.weights, request.backbone)

@@ -30,10 +30,12 @@ class Source:
 
     @property
     def cell_id(self) -> str:
+        """The id of the cell, as its record has it."""
         return self.configuration.cell_id
 
     @property
     def values(self) -> dict[str, Any]:
+        """The composed configuration of the cell, nested by group."""
         return self.configuration.values
 
     @property
@@ -43,6 +45,7 @@ class Source:
 
     @property
     def experiment(self) -> str:
+        """The experiment whose folder has the run and the record."""
         return self.settings.experiment_name
 
     def weight_files(self, weights: str) -> list[Path]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from uora_bench.config.cell import Cell
 from uora_bench.config.preflight import preflight
 from uora_bench.errors import UserError
-from uora_bench.grid import diff, expand, model
+from uora_bench.grid import diff, expand, model, power
 from uora_bench.grid.estimate import Estimator, elsewhere
 from uora_bench.grid.expand import Grid, Planned
 from uora_bench.grid.model import Plan
@@ -42,10 +42,14 @@ def build(
         items = [model.with_state(i, "stale", "force=true") if i.state == "done" else i for i in items]
     by_key = {p.key: p.cell for p in cells.items}
     _ask_libraries(by_key[item.key] for item in items if item.state in model.OPEN)
-    past = Estimator([*own, *elsewhere(results, name)])
+    everywhere = [*own, *elsewhere(results, name)]
+    past = Estimator(everywhere)
     items = model.in_launch_order(past.fill(item, by_key[item.key]) for item in items)
     title = cells.experiment.title or "a grid of the command line"
-    return Plan(model.SCHEMA, name, title, str(results), str(runs), tuple(items)), cells
+    spec = cells.experiment.table
+    sees = power.power_of([p.cell for p in cells.items if p.cell is not None], spec, everywhere)
+    margin = spec.margin if spec is not None else None
+    return Plan(model.SCHEMA, name, title, str(results), str(runs), tuple(items), margin, sees), cells
 
 
 def _ask_libraries(cells: Iterable[Cell | None]) -> None:

@@ -20,6 +20,7 @@ from uora_bench.config.ids import key_of
 from uora_bench.config.preflight import preflight
 from uora_bench.errors import ImpossiblePair, UserError
 from uora_bench.grid import preset
+from uora_bench.grid.conditions import check_conditions
 from uora_bench.grid.preset import Experiment
 from uora_bench.grid.request import GridRequest, read_request, word
 from uora_bench.grid.search_spec import combinations, is_range
@@ -69,6 +70,8 @@ def expand_request(request: GridRequest) -> Grid:
     else:
         experiment = preset.load_experiment(request.experiment)
     rows = list(_rows(experiment, request.axes))
+    if request.experiment is not None:
+        check_conditions(experiment, [*_rows(experiment, {}), *rows] if request.axes else rows)
     for rule in experiment.exclude:
         left = [row for row in rows if not preset.matches(row, rule)]
         if len(left) == len(rows) and not _narrowed(rule, request.axes):

@@ -6,6 +6,7 @@ that anyone can run one cell of a plan by hand.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Literal
 
 from uora_bench.errors import UserError
+from uora_bench.grid.power import Power
+from uora_bench.grid.table_spec import Margin
 from uora_bench.util import atomic
 from uora_bench.util.schema import build, plain
 
@@ -50,7 +53,8 @@ class Item:
 
 @dataclass(frozen=True)
 class Plan:
-    """A grid, compared with the records there are; ``items`` in the order they are to be launched in."""
+    """A grid, compared with the records there are; ``items`` in the order they are to be launched in. ``margin``: what
+    the preset declares to be no difference that matters; ``power``: what the grid can see of others."""
 
     schema: int
     experiment: str
@@ -58,6 +62,14 @@ class Plan:
     results_dir: str
     runs_dir: str
     items: tuple[Item, ...]
+    margin: Margin | None = None
+    power: tuple[Power, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits of what was declared before any result: the cells and the margin. Records keep it."""
+        declared = [self.experiment, plain(self.margin), sorted(item.key for item in self.items)]
+        return hashlib.sha256(json.dumps(declared, sort_keys=True).encode()).hexdigest()[:16]
 
     def to_run(self) -> list[Item]:
         """What a launcher starts, in launch order."""

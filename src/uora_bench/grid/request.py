@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from uora_bench.config import compose, registry, synonyms
 from uora_bench.errors import UserError, nearest
 from uora_bench.grid import preset
+from uora_bench.util.yaml_text import parse_yaml
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import RangeSweep
@@ -79,7 +80,7 @@ def _launcher(name: str) -> tuple[str, dict[str, Any]]:
     import yaml
 
     try:
-        data = yaml.safe_load(own[name].read_text(encoding="utf-8"))
+        data = parse_yaml(own[name].read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"'{own[name]}' is not YAML: {' '.join(str(error).split())[:200]}") from None
     base = data.pop("base", None) if isinstance(data, dict) else None

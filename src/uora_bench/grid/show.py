@@ -98,6 +98,14 @@ def totals(plan: Plan) -> list[str]:
     return lines
 
 
+def power(plan: Plan) -> list[str]:
+    """What the grid can see of a difference from the reference row, where one is declared."""
+    if not plan.power:
+        return []
+    head = "power against the reference row, over items and seeds (80 %, two-sided 5 %; docs/statistics.md):"
+    return [head, *(f"  {one.text}" for one in plan.power)]
+
+
 def duplicates(number: int) -> str:
     """What to say of ``number`` rows that were left out."""
     what = "is the same cell as one before and was" if number == 1 else "are the same cell as one before and were"
@@ -112,5 +120,5 @@ def show(plan: Plan, notes: list[str], console: Console, note: str = "") -> None
     if note:
         console.print(" ".join(note.split()), highlight=False, markup=False, style="dim")
     console.print(table(plan), highlight=False)
-    for line in [*totals(plan), *notes]:
+    for line in [*totals(plan), *power(plan), *notes]:
         console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -15,6 +15,17 @@ from uora_bench.errors import UserError
 
 Rule = Literal["last", "best_dev", "heldout_dev"]
 Aggregate = Literal["mean", "median"]
+CostName = Literal[
+    "adapter parameters",
+    "adapter size",
+    "seconds",
+    "peak memory",
+    "training FLOPs",
+    "inference FLOPs",
+    "tokens",
+    "energy",
+]
+USUAL_COSTS: tuple[CostName, ...] = ("adapter parameters", "adapter size", "seconds", "peak memory")
 
 
 @dataclass(frozen=True)
@@ -86,7 +97,8 @@ class Margin:
 class TableSpec:
     """``table:`` of an experiment. ``average``: a last column with the mean over the columns, for rows that have all of
     them; ``about``: what holds for the whole table, lines above it; ``comparability``: by id of a rule of what may not
-    be compared (`uora_bench.report.comparability`) what follows, ``note`` where it is not named."""
+    be compared (`uora_bench.report.comparability`) what follows, ``note`` where it is not named; ``costs``: the columns
+    of costs, in their order."""
 
     rule: Rule = "last"
     aggregate: Aggregate = "mean"
@@ -101,6 +113,7 @@ class TableSpec:
     decimals: int = 2
     margin: Margin | None = None
     comparability: dict[str, Literal["note", "split", "refuse"]] = field(default_factory=dict)
+    costs: tuple[CostName, ...] = USUAL_COSTS
 
     def __post_init__(self) -> None:
         if self.margin is None or self.reference == self.margin.reference:

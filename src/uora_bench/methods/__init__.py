@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 def method_class(name: str) -> type[Method]:
     """The `Method` sub-class of ``methods/<name>.py``; raises `UserError` for an unknown name, or a class that has
-    another."""
+    another.
+    """
     from uora_bench.methods.base import Method
 
     found = registry.only_subclass("methods", registry.check_choice("method", name), Method)  # type: ignore[type-abstract]

@@ -44,18 +44,22 @@ class AlphaBranch(Branch):
         return self.scale * (self.B @ self.A)
 
     def term(self, start: int, stop: int) -> Term:
+        """The update as `weight_linear` computes it: α scales the rows of W0, α_r/r scales B A."""
         return Term(start, stop, self.A, self.B, alpha=self.alpha, scale=self.scale)
 
     def adapt(self, x: Tensor, y: Tensor) -> Tensor:
+        """α ⊙ (W0 x + bias) + (α_r/r) B A x, in the dtype of ``y``; ``y`` (…, out) includes the bias."""
         return (self.alpha * y + self.delta(x)).to(y.dtype)
 
     def merged(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """W = diag(α) W0 + (α_r/r) B A, and α ⊙ bias, each rounded once to its own dtype."""
         dtype = self.alpha.dtype
         merged = self.alpha[:, None] * weight.to(dtype) + self.delta_weight()
         scaled = None if bias is None else (self.alpha * bias.to(dtype)).to(bias.dtype)
         return merged.to(weight.dtype), scaled
 
     def factors(self) -> tuple[Tensor, Tensor]:
+        """Refuse with `UserError`: the update also rescales W0 and the bias."""
         raise UserError("α-LoRA rescales the rows of W0 and its bias, which no low-rank adapter can hold")
 
 
@@ -67,6 +71,7 @@ class AlphaLoRA(Method):
     config: AlphaLoRAOptions
 
     def inject(self, model: nn.Module, targets: Sequence[Target], generator: torch.Generator) -> None:
+        """A starts normal with standard deviation 1/√r, B at zero, α at ``alpha_initial`` (null: one draw)."""
         config = self.config
         r, alpha_r = config.rank, config.rank if config.alpha_r is None else config.alpha_r
         start = config.alpha_initial
@@ -88,6 +93,7 @@ class AlphaLoRA(Method):
         return [{"params": [p for p in self.parameters() if id(p) not in own], "lr": lr, "weight_decay": weight_decay}]
 
     def auxiliary(self) -> Auxiliary | None:
+        """Adam on α alone, on the held-out rows; None with ``mode=fixed``, where α is constant."""
         config = self.config
         if config.mode == "fixed":
             return None

@@ -90,6 +90,7 @@ class AdapterLayer(nn.Module):
 
     @property
     def merged(self) -> bool:
+        """Whether the branches are in the weight now."""
         return self._original is not None
 
     @property
@@ -98,6 +99,7 @@ class AdapterLayer(nn.Module):
         return not self.base.weight.is_floating_point()
 
     def forward(self, x: Tensor) -> Tensor:
+        """The adapted output (…, out) for x (…, in); of the merged weight alone after `merge`."""
         if self.merged:
             return self.base(x)
         path, terms = self._path(x)
@@ -266,7 +268,8 @@ class Method(ABC):
 
     def after_step(self, step: int) -> dict[str, Tensor | float]:
         """Called after optimizer step ``step`` (from 1), its gradients still there; returns scalars to log, left on
-        their device."""
+        their device.
+        """
         return {}
 
     def auxiliary(self) -> Auxiliary | None:
@@ -317,7 +320,8 @@ class Method(ABC):
 
     def forward_paths(self) -> dict[str, int]:
         """How many wrapped maps took which path in training: factored, merged_weight, delta_weight, or
-        ``delta_weight+factored``, where it was not the same for batches of all sizes."""
+        ``delta_weight+factored``, where it was not the same for batches of all sizes.
+        """
         return dict(Counter("+".join(sorted(layer.ran)) for layer in self.layers.values() if layer.ran))
 
     def merge(self) -> None:
@@ -353,7 +357,8 @@ class Method(ABC):
 
     def _check_branch(self, branch: Branch, target: Target, dtype: torch.dtype, device: torch.device) -> None:
         """Raise `UserError` for a parameter of ``branch`` that is of another dtype or on another device than the branch
-        was to be made with."""
+        was to be made with.
+        """
         for name, parameter in branch.named_parameters():
             found, wanted = (parameter.dtype, parameter.device), (dtype, device)
             if found != wanted:

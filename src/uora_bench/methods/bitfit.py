@@ -20,6 +20,11 @@ class BitFit(Method):
     config: BitFitOptions
 
     def inject(self, model: nn.Module, targets: Sequence[Target], generator: torch.Generator) -> None:
+        """Freeze all but the biases of the backbone, or those of ``only``; nothing is drawn.
+
+        Raises:
+            UserError: when the backbone has no bias, or a module of ``only`` has none of its own.
+        """
         freeze(model)
         parameters = backbone_parameters(model)
         names = list(biases(parameters))
@@ -41,6 +46,7 @@ class BitFit(Method):
             parameter.requires_grad_(True)
 
     def parameters(self) -> list[nn.Parameter]:
+        """The trained biases, in the order of the backbone."""
         return list(self._named.values())
 
     def adapter_state(self) -> dict[str, Tensor]:

@@ -39,6 +39,7 @@ class Term(NamedTuple):
 
     @property
     def tensors(self) -> tuple[Tensor | None, ...]:
+        """A, B, u, v and α, each None where the term has none."""
         return self.A, self.B, self.u, self.v, self.alpha
 
 
@@ -66,7 +67,8 @@ def compose(
     weight: Tensor, bias: Tensor | None, terms: Sequence[Term], products: Sequence[Tensor | None] | None = None
 ) -> tuple[Tensor, Tensor | None]:
     """(W, c) of a frozen (out × in) ``weight`` and its ``bias`` under ``terms``, in the adapter's dtype; ``products``:
-    B Λ_u A of the terms for which it is at hand."""
+    B Λ_u A of the terms for which it is at hand.
+    """
     W, c = _weighed(weight.to(terms[0].A.dtype, copy=True), bias, terms)
     for term, product in zip(terms, products or [None] * len(terms), strict=True):
         rows = W[term.start : term.stop]
@@ -131,12 +133,18 @@ def _apart_backward(g: Tensor, weight: Tensor, terms: Sequence[Term], deltas: Se
 
 def _product(term: Term, tokens: int, dtype: torch.dtype) -> Tensor | None:
     """B Λ_u A, (out × in) in ``dtype``, where it is worth keeping for the backward pass: it costs as much as passing r
-    tokens, and is smaller than what the plain pass would keep."""
+    tokens, and is smaller than what the plain pass would keep.
+    """
     rank, inside = term.A.shape
     out = len(term.B)
-    if rank < _KEEP_FROM or out * inside > tokens * (rank + out):
+    if not keeps_product(rank, out, inside, tokens):
         return None
     return (term.B if term.u is None else term.B * term.u).to(dtype) @ term.A.to(dtype)
+
+
+def keeps_product(rank: int, out: int, inside: int, tokens: int) -> bool:
+    """Whether the forward pass keeps B Λ_u A for the backward pass."""
+    return rank >= _KEEP_FROM and out * inside <= tokens * (rank + out)
 
 
 def _left(term: Term) -> Tensor:
@@ -161,7 +169,8 @@ def _terms(plan: Sequence[tuple[int, int, float]], tensors: Sequence[Tensor | No
 
 class _WeightLinear(torch.autograd.Function):
     """`weight_linear`. Saved: x in the dtype it is multiplied in, the frozen map, the terms, B Λ_u A of high rank; W
-    is made again."""
+    is made again.
+    """
 
     @staticmethod
     def forward(
@@ -263,7 +272,17 @@ def _scaled(grad: Tensor, scale: float) -> Tensor:
 
 
 def choose(x: Tensor, weight: Tensor, terms: Sequence[Term]) -> Literal["factored", "merged_weight", "delta_weight"]:
-    """The pass that `forward=auto` takes for input ``x`` of a map with this frozen weight under ``terms``.
+    """The pass that `forward=auto` takes for input ``x`` of a map with this frozen weight under ``terms``."""
+    kind = x.device.type
+    cast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+    return choose_path(x.numel() // x.shape[-1], x.shape[-1], cast, weight.dtype, terms)
+
+
+def choose_path(
+    tokens: int, inside: int, cast: torch.dtype | None, dtype: torch.dtype, terms: Sequence[Term]
+) -> Literal["factored", "merged_weight", "delta_weight"]:
+    """`choose` for ``tokens`` inputs of ``inside`` numbers, under autocast to ``cast`` (None: without), of a frozen
+    weight of ``dtype``.
 
     Multiplications of a step, forward and backward, for t tokens and a term of rank r on ``out`` rows:
 
@@ -273,16 +292,13 @@ def choose(x: Tensor, weight: Tensor, terms: Sequence[Term]) -> Literal["factore
       and small ΔW have no float16): 2·r·out·in for ΔW and M and 3·t·out·in for ΔW x, g ΔW and G, against
       2·t·r·(out + in).
     """
-    kind = x.device.type
-    cast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
-    tokens, inside = x.numel() // x.shape[-1], x.shape[-1]
     thin = whole = separate = 0
     for term in terms:
         out, rank = term.stop - term.start, len(term.A)
         thin += tokens * rank * (out + inside)
         whole += rank * out * inside
         separate += (3 * tokens + 2 * rank) * out * inside
-    if (cast or weight.dtype) in (torch.float32, torch.float64):
+    if (cast or dtype) in (torch.float32, torch.float64):
         return "merged_weight" if thin > whole else "factored"
     return "delta_weight" if cast is torch.bfloat16 and 2 * thin > separate else "factored"
 

@@ -19,11 +19,13 @@ class Full(Method):
     config: FullOptions
 
     def inject(self, model: nn.Module, targets: Sequence[Target], generator: torch.Generator) -> None:
+        """Open every parameter of the backbone outside the head; nothing is drawn."""
         self._named = backbone_parameters(model)
         for parameter in self._named.values():
             parameter.requires_grad_(True)
 
     def parameters(self) -> list[nn.Parameter]:
+        """Every parameter of the backbone outside the head, in its order."""
         return list(self._named.values())
 
     def adapter_state(self) -> dict[str, Tensor]:

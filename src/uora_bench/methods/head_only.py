@@ -19,4 +19,5 @@ class HeadOnly(Method):
     config: HeadOnlyOptions
 
     def inject(self, model: nn.Module, targets: Sequence[Target], generator: torch.Generator) -> None:
+        """Freeze the backbone; the trainer opens the head."""
         freeze(model)

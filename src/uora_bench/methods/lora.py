@@ -22,15 +22,19 @@ class LoRABranch(Branch):
         self.A, self.B, self.scale = nn.Parameter(A), nn.Parameter(B), scale
 
     def delta(self, x: Tensor) -> Tensor:
+        """(α/r) B A x, (…, out)."""
         return functional.low_rank(x, self.A, self.B, self.scale)
 
     def delta_weight(self) -> Tensor:
+        """(α/r) B A, (out × in)."""
         return self.scale * (self.B @ self.A)
 
     def term(self, start: int, stop: int) -> Term:
+        """(α/r) B A on rows ``start`` to ``stop`` of the wrapped weight."""
         return Term(start, stop, self.A, self.B, scale=self.scale)
 
     def factors(self) -> tuple[Tensor, Tensor]:
+        """A as it is, and B with α/r multiplied into it."""
         return self.A, self.scale * self.B
 
 
@@ -42,6 +46,7 @@ class LoRA(Method):
     config: LoRAOptions
 
     def inject(self, model: nn.Module, targets: Sequence[Target], generator: torch.Generator) -> None:
+        """A starts uniform in ±1/√in, drawn from ``generator`` on the CPU; B starts at zero."""
         r, scale = self.config.rank, self.config.alpha / self.config.rank
 
         def make(target: Target, dtype: torch.dtype, device: torch.device) -> LoRABranch:

@@ -19,6 +19,7 @@ class LoRAFA(LoRA):
     Config = LoRAFAOptions
 
     def inject(self, model: nn.Module, targets: Sequence[Target], generator: torch.Generator) -> None:
+        """LoRA's draws; A is frozen afterwards."""
         super().inject(model, targets, generator)
         for branch in self.branches.values():
             branch.get_parameter("A").requires_grad_(False)

@@ -110,17 +110,21 @@ class Peft(Method):
         return built
 
     def parameters(self) -> list[nn.Parameter]:
+        """The parameters that PEFT trains, without the head."""
         return list(self._trained)
 
     # --- training -------------------------------------------------------------------------------------------------
 
     def bind(self, optimizer: torch.optim.Optimizer, total_steps: int | None = None) -> None:
+        """Tell the tuner's schedule the number of optimizer steps, where it has one."""
         self.schedule.bind(total_steps)
 
     def regulariser(self) -> Tensor | None:
+        """The loss term of AdaLoRA or KaSA; None for other types."""
         return self.schedule.regulariser()
 
     def after_step(self, step: int) -> dict[str, Tensor | float]:
+        """The call per step of AdaLoRA and AdaMSS; returns the scalars to log."""
         return self.schedule.after_step(step)
 
     def snapshot(self) -> dict[str, Any]:
@@ -148,9 +152,11 @@ class Peft(Method):
         return {n for n, t in now.items() if peft_places.digest(t) == self._start[n]}
 
     def state(self) -> dict[str, Any]:
+        """The adapter, and the importance scores of AdaLoRA or AdaMSS."""
         return {**super().state(), "schedule": self.schedule.state()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
+        """Put a `state` back, the importance scores included."""
         super().load_state(state)
         self.schedule.load_state(state["schedule"])
 

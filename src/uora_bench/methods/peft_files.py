@@ -37,7 +37,7 @@ def save(model: Any, config: Any, folder: Path, task_type: str | None) -> None:
     try:
         tensors = get_peft_model_state_dict(model, own, ADAPTER, save_embedding_layers=False)
     except (AttributeError, KeyError, NotImplementedError, ValueError) as error:
-        raise UserError(f"PEFT gives out no adapter of this type: {error}; use format=native") from error
+        raise UserError(f"PEFT cannot save an adapter of this type: {error}; use format=native") from error
     finally:
         del model.peft_config
     tensors = {n if n.startswith("base_model.") else f"{_PREFIX}{n}": t for n, t in tensors.items()}

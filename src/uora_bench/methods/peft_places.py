@@ -78,7 +78,8 @@ def follows(tuner: Tuner, model: nn.Module, where: Any, targets: Sequence[Target
 
 def check(tuner: Tuner, model: nn.Module, targets: Sequence[Target]) -> None:
     """Raise `UserError` when PEFT adapted the head, a weight that serves in two places, or other modules than the
-    targets."""
+    targets.
+    """
     found = {n for n, m in model.named_modules() if isinstance(m, BaseTunerLayer)}
     if tuner.kind not in _KNOWS_TIES:
         _refuse_tied(model, found)

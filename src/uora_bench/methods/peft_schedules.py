@@ -23,9 +23,11 @@ class Schedule:
         """Told how many optimizer steps the run has."""
 
     def regulariser(self) -> Tensor | None:
+        """The tuner's term in the loss; None: none."""
         return None
 
     def after_step(self, step: int) -> dict[str, Tensor | float]:
+        """Act after optimizer step ``step`` (from 1); returns scalars to log."""
         return {}
 
     def state(self) -> dict[str, Any]:
@@ -84,6 +86,7 @@ class AdaLoraSchedule(Schedule):
         return self.config.orth_reg_weight * (total / len(self.factors))
 
     def after_step(self, step: int) -> dict[str, Tensor | float]:
+        """PEFT's ``update_and_allocate``, skipped where a float16 gradient overflowed; logs the mean rank."""
         norms = torch.stack(torch._foreach_norm([p.grad for p, _ in self.factors if p.grad is not None]))
         if bool(
             torch.isfinite(norms).all()
@@ -92,17 +95,20 @@ class AdaLoraSchedule(Schedule):
         return {"peft/rank": sum(self.ranks().values()) / len(self.paths)}
 
     def state(self) -> dict[str, Any]:
+        """Copies of the importance scores, and the rank pattern of the last allocation."""
         gathered = {k: {n: t.clone() for n, t in getattr(self.allocator, k).items()} for k in _IMPORTANCE}
         pattern = self.config.rank_pattern
         return {**gathered, "rank_pattern": None if pattern is None else {n: list(r) for n, r in pattern.items()}}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
+        """Put a `state` back, on the device of the adapter."""
         device = self.factors[0][0].device
         for key in _IMPORTANCE:
             setattr(self.allocator, key, {n: t.to(device, copy=True) for n, t in state[key].items()})
         self.config.rank_pattern = state["rank_pattern"]
 
     def ranks(self) -> dict[str, int]:
+        """The number of directions that are not masked, by module path."""
         pattern = self.config.rank_pattern
         if pattern is None:
             return dict.fromkeys(self.paths, self.config.init_r)
@@ -130,10 +136,13 @@ class AdamssSchedule(Schedule):
             )
 
     def after_step(self, step: int) -> dict[str, Tensor | float]:
+        """PEFT's ``update_and_allocate``; logs the number of subspaces that still train."""
         self.tuner.update_and_allocate(step)
         return {"peft/subspaces": float(sum(self.ranks().values()))}
 
     def state(self) -> dict[str, Any]:
+        """By module path: copies of the importance scores, and which subspaces still train."""
+
         def copied(values: list[Tensor | None]) -> list[Tensor | None]:
             return [None if v is None else v.clone() for v in values]
 
@@ -146,6 +155,7 @@ class AdamssSchedule(Schedule):
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
+        """Put a `state` back, and freeze the subspaces that it has as frozen."""
         for name, layer in self.layers.items():
             parameters = (*layer.adamss_A[ADAPTER], *layer.adamss_B[ADAPTER])
             for key in _SUBSPACE_IMPORTANCE:
@@ -156,6 +166,7 @@ class AdamssSchedule(Schedule):
                 parameter.requires_grad = is_open
 
     def ranks(self) -> dict[str, int]:
+        """The number of subspaces that still train, by module path."""
         return {name: sum(p.requires_grad for p in layer.adamss_A[ADAPTER]) for name, layer in self.layers.items()}
 
 
@@ -166,6 +177,7 @@ class KasaSchedule(Schedule):
         self.tuner = tuner
 
     def regulariser(self) -> Tensor | None:
+        """KaSA's terms for the size of the singular values and for orthogonality, as PEFT computes them."""
         term = self.tuner._get_kasa_loss()
         return term if isinstance(term, Tensor) else None
 

@@ -79,7 +79,9 @@ def make_pairs(
     dtype: torch.dtype,
 ) -> dict[str, ProjectionPair]:
     """One pair per key, as large as the largest in and out of its targets; smaller targets use its leading part.
-    ``seed_of``: the seed of a pair, by its key."""
+
+    ``seed_of``: the seed of a pair, by its key.
+    """
     widths: dict[str, tuple[int, int]] = {}
     for target in targets:
         key = pair_key(target, sharing)

@@ -206,6 +206,7 @@ class Refresher:
     # --- state ----------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
+        """Copies of the hit counters and of the refreshes per index, and how many redraws and draws there were."""
         return {
             "counters": self.counters.clone(),
             "events": self.events.clone(),
@@ -214,6 +215,7 @@ class Refresher:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
+        """Put a `state` back, in place."""
         self.counters.copy_(state["counters"])
         self.events.copy_(state["events"])
         self.redrawn, self.drawn = state["redrawn"], state["drawn"]

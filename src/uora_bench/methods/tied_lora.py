@@ -36,8 +36,10 @@ class TiedBranch(Branch):
     v: Factor | None
 
     def __init__(self, factors: Mapping[str, Factor | None], owned: set[str], shape: TargetShape, scale: float) -> None:
-        """``owned``: the factors this branch is the first to use. It registers those and only refers to the rest, so
-        that the model has, moves and saves each one once."""
+        """``owned``: the factors this branch is the first to use.
+
+        It registers those and only refers to the rest, so that the model has, moves and saves each one once.
+        """
         super().__init__()
         self.in_features, self.out_features, self.scale = shape.in_features, shape.out_features, scale
         for name, factor in factors.items():
@@ -51,18 +53,22 @@ class TiedBranch(Branch):
         return A, B, self.u.value if self.u is not None else None, self.v.value if self.v is not None else None
 
     def delta(self, x: Tensor) -> Tensor:
+        """scale · Λ_v B Λ_u A x, (…, out)."""
         return functional.tied_pair(x, *self._parts(), self.scale)
 
     def term(self, start: int, stop: int) -> Term:
+        """scale · Λ_v B Λ_u A on rows ``start`` to ``stop`` of the wrapped weight."""
         return Term(start, stop, *self._parts(), scale=self.scale)
 
     def factors(self) -> tuple[Tensor, Tensor]:
+        """A as it is, and B with scale, u and v multiplied into it."""
         A, B, u, v = self._parts()
         B = B * self.scale
         B = B if u is None else B * u
         return A, B if v is None else v[:, None] * B
 
     def delta_weight(self) -> Tensor:
+        """scale · Λ_v B Λ_u A, (out × in)."""
         A, B = self.factors()
         return B @ A
 
@@ -75,6 +81,7 @@ class TiedLoRA(Method):
     config: TiedLoRAOptions
 
     def inject(self, model: nn.Module, targets: Sequence[Target], generator: torch.Generator) -> None:
+        """Make every factor once and give it to all branches that share it; one trained factor starts at zero."""
         config = self.config
         widths = config.widths([t.shape for t in targets])
         self.factors: dict[str, Factor] = {}
@@ -110,6 +117,7 @@ class TiedLoRA(Method):
         return draw(rows, columns, config.init, config.gain, generator, dtype)
 
     def parameters(self) -> list[nn.Parameter]:
+        """The trained factors, each shared one once."""
         return [p for f in self.factors.values() for p in f.parameters()]
 
     def adapter_state(self) -> dict[str, Tensor]:

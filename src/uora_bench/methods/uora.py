@@ -28,6 +28,7 @@ class UORA(VeRA):
     config: UORAOptions
 
     def inject(self, model: nn.Module, targets: Sequence[Target], generator: torch.Generator) -> None:
+        """VeRA's layers, and one `Refresher` per pair for the targets that share it."""
         config = self.config
         super().inject(model, targets, generator)
         self.members: dict[str, list[str]] = {key: [] for key in self.pairs}
@@ -53,12 +54,14 @@ class UORA(VeRA):
         return hook
 
     def bind(self, optimizer: torch.optim.Optimizer, total_steps: int | None = None) -> None:
+        """Keep the optimizer, whose moments ``reset_moments`` sets to zero."""
         self._optimizer = optimizer
 
     def _pair_seed(self, key: str) -> int:
         return super()._pair_seed(key) if self.config.drawn_as == "ours" else self._projection_seed
 
     def before_forward(self, step: int, first: bool) -> None:
+        """Mark the first forward pass of a step: with ``timing=authors`` the refresh happens in it."""
         # the authors' counter of forward passes is looked at before it counts: at 0, so at each step's first pass
         self._step = step if first else None
 
@@ -71,12 +74,14 @@ class UORA(VeRA):
         return {"uora/refreshes": torch.stack(events).sum()}
 
     def state(self) -> dict[str, Any]:
+        """d, b and the pairs as they are, and the counters of every `Refresher`."""
         return {
             **super().state(),
             "refresh": {key: r.state() for key, r in self.refreshers.items()},
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
+        """Put a `state` back, the counters included."""
         super().load_state(state)
         for key, refresher in self.refreshers.items():
             refresher.load_state(state["refresh"][key])

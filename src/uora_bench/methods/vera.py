@@ -36,6 +36,7 @@ class VectorBranch(Branch):
         return self.pair.A[:, : self.in_features], self.pair.B[: self.out_features]
 
     def delta(self, x: Tensor) -> Tensor:
+        """Λ_b B Λ_d A x, (…, out); in training ``on_forward`` is called after it (UORA with ``timing=authors``)."""
         A, B = self.matrices()
         out = functional.scaled_pair(x, A, B, self.d, self.b)
         if self.on_forward is not None and self.training:
@@ -43,14 +44,17 @@ class VectorBranch(Branch):
         return out
 
     def delta_weight(self) -> Tensor:
+        """Λ_b B Λ_d A, (out × in)."""
         A, B = self.matrices()
         return self.b[:, None] * (B @ (self.d[:, None] * A))
 
     def term(self, start: int, stop: int) -> Term | None:
+        """Λ_b B Λ_d A on rows ``start`` to ``stop``; None where the forward pass itself refreshes."""
         # a refresh in the forward pass would change A and B under the composed pass, which makes W a second time
         return Term(start, stop, *self.matrices(), self.d, self.b) if self.on_forward is None else None
 
     def factors(self) -> tuple[Tensor, Tensor]:
+        """A as it is, and Λ_b B Λ_d."""
         A, B = self.matrices()
         return A, self.b[:, None] * B * self.d
 
@@ -63,6 +67,7 @@ class VeRA(Method):
     config: VeRAOptions
 
     def inject(self, model: nn.Module, targets: Sequence[Target], generator: torch.Generator) -> None:
+        """Draw the frozen pairs of ``sharing``, then d and b of every target at their constant starts."""
         config = self.config
         first: Any = model.get_submodule(targets[0].path)
         weight: Tensor = first.weight

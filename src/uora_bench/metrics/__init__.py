@@ -37,6 +37,7 @@ class BuiltIn:
     scores: Callable[..., dict[str, Any]]
 
     def compute(self, *, predictions: Any, references: Any, **options: Any) -> dict[str, Any]:
+        """The values by name, as the function behind this metric computes them."""
         return self.scores(predictions, references, **options)
 
 

@@ -45,7 +45,8 @@ def _overlap(ours: list[str], theirs: list[str]) -> float:
 def gsm8k_scores(predictions: Sequence[str], references: Answers) -> dict[str, float]:
     """``exact_match``: of the number after the first ``####``; ``exact_match_last``: of the last number, wherever it
     stands. Both as lm-evaluation-harness (``strict-match``, ``flexible-extract``): compared as texts without commas,
-    dollar signs and a full stop at the end. A reference is a whole solution. Errors as `squad_scores`."""
+    dollar signs and a full stop at the end. A reference is a whole solution. Errors as `squad_scores`.
+    """
     check_columns("math/gsm8k", predictions, references)
     strict = last = 0
     for text, answers in zip(predictions, references, strict=True):
@@ -73,14 +74,17 @@ def number_scores(predictions: Sequence[str], references: Answers) -> dict[str, 
 
 
 def letter_scores(predictions: Sequence[str], references: Answers) -> dict[str, float]:
-    """``accuracy``: whether the first of the capitals A to E that is written is the answer. Errors as
-    `squad_scores`."""
+    """``accuracy``: whether the first of the capitals A to E that is written is the answer.
+
+    Errors as `squad_scores`.
+    """
     return _accuracy("answers/letter", predictions, references, lambda text, answer: _first(r"[A-E]", text) == answer)
 
 
 def word_scores(predictions: Sequence[str], references: Answers) -> dict[str, float]:
     """``accuracy``: whether the first word that is written of the answer's kind (true, false; answer1 …, solution1 …,
-    option1 …, ending1 …) is the answer. Errors as `squad_scores`."""
+    option1 …, ending1 …) is the answer. Errors as `squad_scores`.
+    """
 
     def right(text: str, answer: str) -> bool:
         kind = answer.rstrip("0123456789")

@@ -86,10 +86,11 @@ def bleu_and_nist(predictions: Sequence[str], references: Sequence[Sequence[str]
             information[len(ngram)] += found * math.log2(before / total[ngram])
     ratio = made[1] * n_references / max(1, len(groups) * n_words)
     nist = _nist_penalty(ratio) * sum(information[n] / max(made[n], 1) for n in range(1, NIST_ORDER + 1))
-    return _bleu(matches, made, closest), nist
+    return bleu_of(matches, made, closest), nist
 
 
-def _bleu(matches: Sequence[float], made: Sequence[float], closest: int) -> float:
+def bleu_of(matches: Sequence[float], made: Sequence[float], closest: float) -> float:
+    """BLEU of the sums over segments that `bleu_and_nist` names m_n, c_n (index n; 0 is not read) and r."""
     if not made[1]:
         return 0.0
     log_precisions, halvings = 0.0, 1

@@ -42,7 +42,8 @@ def choice_scores(predictions: ArrayLike, references: ArrayLike) -> dict[str, fl
 
 def regression_scores(predictions: ArrayLike, references: ArrayLike) -> dict[str, float]:
     """``pearson`` and ``spearmanr`` (0 for a constant column), and ``mse``, the mean squared error in the square of the
-    target's unit, of two columns (n,) of numbers; errors as `class_scores`."""
+    target's unit, of two columns (n,) of numbers; errors as `class_scores`.
+    """
     import numpy as np
 
     predicted, true = (column.astype(np.float64) for column in _columns(predictions, references))

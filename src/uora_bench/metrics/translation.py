@@ -9,8 +9,9 @@ from uora_bench.metrics.answers import Answers, check_columns
 
 
 def translation_scores(predictions: Sequence[str], references: Answers) -> dict[str, Any]:
-    """``bleu`` and ``chrf`` of the corpus, 0 to 1, and ``signature``: what sacrebleu says of how BLEU was computed. A
-    row with fewer references than another is compared with its own alone.
+    """``bleu`` and ``chrf`` of the corpus, 0 to 1, and ``signature``: what sacrebleu says of how BLEU was computed.
+
+    A row with fewer references than another is compared with its own alone.
 
     Raises:
         UserError: for no rows, or columns of different lengths.

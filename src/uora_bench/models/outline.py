@@ -61,5 +61,5 @@ def _file_of(backbone: BackboneConfig, head: HeadSpec) -> Path | None:
             architecture = file_sha256(Path(backbones.locate(backbone)[0]) / "config.json")
         except OSError:
             return None
-    told = ["outline", architecture, head.auto_class, head.config, backbone.head, backbone.kind]
+    told = ["outline", architecture, head.auto_class, head.config, backbone.head, backbone.kind, backbone.pooling]
     return known_models.answer_file(json.dumps(told))

@@ -22,8 +22,11 @@ _PLACES = {"data.root": None, "output": None, "backbone.path": None, "runs.dir":
 
 @dataclass(frozen=True)
 class AnswerConfig:
-    """How the questions are answered; docs/mt_bench.md explains every key. ``temperature``: by category, over the
-    published ones. Null: ``seed`` and ``template`` are the cell's, ``limit`` all questions."""
+    """How the questions are answered; docs/mt_bench.md explains every key.
+
+    ``temperature``: by category, over the published ones. Null: ``seed`` and ``template`` are the cell's, ``limit`` all
+    questions.
+    """
 
     seed: int | None = None
     max_new_tokens: Annotated[int, Ge(1)] = 1024
@@ -43,8 +46,11 @@ class AnswerConfig:
 
 @dataclass(frozen=True)
 class AnswerRequest:
-    """What one call of the command line asks for. ``cell``: a run folder or a cell_id; ``places``: where things are,
-    by key, None where the option was not given; ``dry_run``: say what would be asked."""
+    """What one call of the command line asks for.
+
+    ``cell``: a run folder or a cell_id; ``places``: where things are, by key, None where the option was not given;
+    ``dry_run``: say what would be asked.
+    """
 
     cell: str
     config: AnswerConfig

@@ -42,8 +42,10 @@ class Kept:
         self.answers: dict[int, Answer] = {}
 
     def open(self, force: bool) -> bool:
-        """Read what is there; True: the finished file already holds all that is asked. ``force`` removes a file that
-        is finished, or one that does not fit; what a killed call left of the same answers is used even so.
+        """Read what is there; True: the finished file already holds all that is asked.
+
+        ``force`` removes a file that is finished, or one that does not fit; what a killed call left of the same answers
+        is used even so.
 
         Raises:
             UserError: for a file of other answers.
@@ -69,7 +71,8 @@ class Kept:
 
     def check_maker(self, facts: Mapping[str, Any], force: bool) -> None:
         """Raise `UserError` where what a killed call left was made in another way (device, dtype, backbone …) than
-        ``facts`` say; ``force`` forgets it instead."""
+        ``facts`` say; ``force`` forgets it instead.
+        """
         found = (_difference(answer.generation, facts) for answer in self.answers.values())
         if why := next(filter(None, found), ""):
             if not force:

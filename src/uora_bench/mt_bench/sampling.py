@@ -68,6 +68,7 @@ class Ending(StoppingCriteria):
         self._tail = len((marker or "").encode())  # no token is shorter than a byte
 
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Any:
+        """Note which rows have ended and why; True for those that have."""
         made = input_ids.shape[1] - self.width
         tails = input_ids[:, max(self.width, input_ids.shape[1] - max(self._tail, 1)) :].tolist()
         for row, tail in enumerate(tails):

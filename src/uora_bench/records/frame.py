@@ -12,6 +12,7 @@ from uora_bench.config.compose import leaves
 from uora_bench.errors import UserError
 from uora_bench.records.predictions import read_predictions
 from uora_bench.records.record import CellRecord, read_records, record_paths
+from uora_bench.util.schema import plain
 
 if TYPE_CHECKING:
     import pandas
@@ -152,6 +153,9 @@ def _rows(known: Mapping[str, Any], record: CellRecord) -> Iterator[dict[str, An
         facts |= {f"bytes.{k}": v for k, v in vars(record.bytes).items()}
     if record.seconds is not None:
         facts |= {f"seconds.{k}": v for k, v in vars(record.seconds).items() if k != "parts"}
+    for name, part in (("work", record.work), ("energy", record.energy)):
+        if part is not None:
+            facts |= {f"{name}.{k}": v for k, v in leaves(plain(part)).items()}
     if not record.scores:
         yield {**known, **facts, **settings}
     for rule, result in record.scores.items():

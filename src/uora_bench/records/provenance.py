@@ -57,12 +57,23 @@ class Hardware:
 
 
 @dataclass(frozen=True)
+class DeclaredMargin:
+    """``table.margin`` of the preset when the cell was launched."""
+
+    points: float
+    reference: str
+
+
+@dataclass(frozen=True)
 class Launch:
-    """What a launcher says. ``shared``: other cells used the device at the same time, so seconds cannot be compared."""
+    """What a launcher says. ``shared``: other cells used the device at the same time, so seconds cannot be compared.
+    ``plan``: the hash of the cells and the margin that were planned."""
 
     launcher: str
     shared: bool
     earlier_failures: tuple[str, ...] = ()  # of this cell, as "kind: reason"
+    plan: str | None = None  # None: older than the field
+    margin: DeclaredMargin | None = None  # None: none was declared
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,42 @@ class Timing:
 
 
 @dataclass(frozen=True)
+class Work:
+    """What training computed: ``tokens`` it saw without padding and ``tokens_padded`` with it (pictures: how many), and
+    FLOPs in closed form (`training.flops`: products of matrices, two per multiplication and addition, of all processes;
+    without what gradient checkpointing makes again). ``auxiliary``: of the method's auxiliary steps, forward and
+    backward. ``inference``: a forward pass of one input of ``inference_tokens`` tokens (the mean length in training),
+    with the adapter apart; ``inference_merged``: with it merged, None where it cannot be. ``problem``: why there are no
+    FLOPs."""
+
+    tokens: int
+    tokens_padded: int
+    forward: int | None = None
+    backward: int | None = None
+    auxiliary: int | None = None
+    inference: int | None = None
+    inference_merged: int | None = None
+    inference_tokens: int | None = None
+    problem: str | None = None
+
+    @property
+    def training(self) -> int | None:
+        """FLOPs of the whole training."""
+        if self.forward is None or self.backward is None:
+            return None
+        return self.forward + self.backward + (self.auxiliary or 0)
+
+
+@dataclass(frozen=True)
+class Energy:
+    """``joules`` of training and evaluation as counters of the hardware measured them, everything else that ran on it
+    included; None: not measured. ``source``: which counters (``nvml``, ``rapl``), or why there is no number."""
+
+    joules: float | None
+    source: str
+
+
+@dataclass(frozen=True)
 class CellRecord:
     """A finished (``done``) or failed cell."""
 
@@ -135,6 +171,8 @@ class CellRecord:
     restarts: int = 0
     merge_error: float | None = None  # largest difference of logits, merged against adapter, relative to the largest
     method: dict[str, Any] = field(default_factory=dict)  # the method's own report (refresh events, …)
+    work: Work | None = None  # None in records older than this and the next field
+    energy: Energy | None = None
 
     def write(self, folder: Path) -> Path:
         """Write to ``folder/<cell_id>.json`` atomically; a failure never replaces a finished record.

@@ -80,6 +80,10 @@ class Costs:
     adapter_size: int | None = None
     seconds: float | None = None
     memory: int | None = None
+    flops: float | None = None  # of training, median over cells; None where a record does not say, as the next ones
+    inference: float | None = None  # FLOPs of one input of mean length, merged where that can be, median over cells
+    tokens: float | None = None  # with padding, median over cells
+    energy: float | None = None  # joules, median over cells; None where one was not measured
 
 
 def costs(runs: Sequence[Run]) -> Costs:
@@ -93,4 +97,15 @@ def costs(runs: Sequence[Run]) -> Costs:
         max((r.bytes.adapter_size for r in done if r.bytes is not None), default=None),
         statistics.median(r.seconds.train + r.seconds.eval for r in done if r.seconds is not None),
         max((r.peak_memory_bytes for r in done if r.peak_memory_bytes is not None), default=None),
+        _median(None if r.work is None else r.work.training for r in done),
+        _median(None if r.work is None else r.work.inference_merged or r.work.inference for r in done),
+        _median(None if r.work is None else r.work.tokens_padded for r in done),
+        _median(None if r.energy is None else r.energy.joules for r in done),
     )
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    """The median; None where a value is not known: of some cells alone it would be another row's."""
+    found = list(values)
+    known = [value for value in found if value is not None]
+    return statistics.median(known) if found and len(known) == len(found) else None

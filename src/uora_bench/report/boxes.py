@@ -29,7 +29,7 @@ class Box:
 
 
 class Line(NamedTuple):
-    """``name``: ours, published or Δ. ``costs``: a box for each of `COSTS`, none of a table without them."""
+    """``name``: ours, published or Δ. ``costs``: a box for each of `cost_columns`, none of a table without them."""
 
     name: str
     costs: tuple[Box, ...]
@@ -54,6 +54,11 @@ def size(count: float) -> str:
     return f"{count} B"
 
 
+def power(count: float) -> str:
+    """A large number in three digits: ``3.89e10``."""
+    return f"{count:.2e}".replace("e+", "e").replace("e0", "e")
+
+
 class Cost(NamedTuple):
     """A column of costs; ``short``: its name where there is little room."""
 
@@ -70,18 +75,30 @@ COSTS = (
     Cost("adapter size", "size", "the largest over tasks", lambda c: c.adapter_size, size),
     Cost("seconds", "time", "of training and evaluation, the median over cells", lambda c: c.seconds, "{:,.0f}".format),
     Cost("peak memory", "memory", "the largest over cells", lambda c: c.memory, size),
+    Cost("training FLOPs", "train FLOPs", "forward and backward, the median over cells", lambda c: c.flops, power),
+    Cost("inference FLOPs", "infer FLOPs", "one input of mean length, merged where that can be", lambda c: c.inference,
+         power),
+    Cost("tokens", "tokens", "seen in training, with padding, the median over cells", lambda c: c.tokens, power),
+    Cost("energy", "energy", "measured, the median over cells", lambda c: c.energy, "{:,.0f} J".format),
 )  # fmt: skip
+
+
+def cost_columns(table: Table) -> list[Cost]:
+    """The columns of costs of ``table``, as its specification wants them."""
+    known = {cost.name: cost for cost in COSTS}
+    return [] if table.plain else [known[name] for name in table.spec.costs]
 
 
 def lines(table: Table, row: Row) -> list[Line]:
     """The lines of one row: a line with nothing to say is not there."""
-    kinds = () if table.plain else COSTS
+    kinds = cost_columns(table)
     values = [cost.of(row.costs) for cost in kinds]
     costs = [Box(MISSING if v is None else c.text(v), sort=v) for c, v in zip(kinds, values, strict=True)]
     digits = [column.decimals for column in table.shown]
     found = [Line("ours", tuple(costs), tuple(map(_ours, row.shown, digits)))]
     if row.has_published:
-        costs = [Box(row.published_parameters or MISSING), *[Box(MISSING)] * 3][: len(kinds)]
+        printed = row.published_parameters or MISSING
+        costs = [Box(printed if kind.name == "adapter parameters" else MISSING) for kind in kinds]
         found.append(Line("published", tuple(costs), tuple(map(_theirs, row.shown))))
         delta = tuple(Box(signed(entry.delta, n)) for entry, n in zip(row.shown, digits, strict=True))
         if any(box.text for box in delta):

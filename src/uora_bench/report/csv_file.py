@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from uora_bench.report.aggregate import Costs
@@ -13,6 +13,14 @@ from uora_bench.report.bootstrap import Interval
 from uora_bench.report.model import Block, Entry, Row, Score, Table
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would compute: it is shown instead
+
+
+_CHOSEN: dict[str, Callable[[Costs], float | None]] = {  # in the file where the table has such a column
+    "training_FLOPs": lambda c: c.flops,
+    "inference_FLOPs": lambda c: c.inference,
+    "tokens": lambda c: c.tokens,
+    "energy": lambda c: c.energy,
+}
 
 
 def render(table: Table) -> str:
@@ -103,6 +111,7 @@ def _line(table: Table, block: Block, row: Row, column: Score, entry: Entry) -> 
         "adapter_size": costs.adapter_size,
         "seconds": _digits(costs.seconds, 1),
         "peak_memory_bytes": costs.memory,
+        **{name: of(costs) for name, of in _CHOSEN.items() if name.replace("_", " ") in table.spec.costs},
         "published_parameters": "" if average else row.published_parameters,
         "published_source": "" if theirs is None else theirs.source,
         "published_confidence": "" if theirs is None else theirs.confidence,

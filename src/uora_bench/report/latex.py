@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from uora_bench.report.boxes import COSTS, MISSING, Box, letters, lines
+from uora_bench.report.boxes import MISSING, Box, cost_columns, letters, lines
 from uora_bench.report.model import Row, Table
 from uora_bench.report.row_comparison import TEXT
 
@@ -52,16 +52,13 @@ def render(table: Table) -> str:
     published = table.has_published
     usual = _usual(table.rows)
     printed = any(row.published_parameters for row in table.rows)
-    costs = (
-        []
-        if table.plain
-        else [
-            n
-            for n, cost in enumerate(COSTS)
-            if any(cost.of(r.costs) is not None for r in table.rows) or (n == 0 and printed)
-        ]
-    )
-    heading = [table.heading, *([""] if published else []), *(COSTS[i].short for i in costs)]
+    kinds = cost_columns(table)
+    costs = [
+        n
+        for n, cost in enumerate(kinds)
+        if any(cost.of(r.costs) is not None for r in table.rows) or (cost.name == "adapter parameters" and printed)
+    ]
+    heading = [table.heading, *([""] if published else []), *(kinds[i].short for i in costs)]
     heading += [column.label for column in table.shown]
     body: list[str] = []
     for block in table.blocks:
@@ -140,14 +137,16 @@ def _rows(table: Table, row: Row, whose: bool, costs: Sequence[int], usual: int 
         said = [note for note in numbers[0] if all(note in other for other in numbers)] if numbers else []
         names = ["" if i else escape(row.label), *([escape(line.name)] if whose else [])]
         names[-1] += _notes(said)
-        spent = [_cost(line.costs[n], n) if i == 0 or n == 0 else "" for n in costs]
+        names_of = [cost.name for cost in cost_columns(table)]
+        first = "adapter parameters"
+        spent = [_cost(line.costs[n], names_of[n]) if i == 0 or names_of[n] == first else "" for n in costs]
         yield [*names, *spent, *(_text(box, line.name, usual, said) for box in line.boxes)]
 
 
-def _cost(box: Box, n: int) -> str:
+def _cost(box: Box, name: str) -> str:
     if box.sort is None:
         return escape(MISSING if box.text == "-" else box.text)
-    return escape(box.text).replace(" ", r"\,") + (r"\,s" if COSTS[n].name == "seconds" else "")
+    return escape(box.text).replace(" ", r"\,") + (r"\,s" if name == "seconds" else "")
 
 
 def _text(box: Box, line: str, usual: int | None, said: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from uora_bench.report.boxes import COSTS, Box, letters, lines
+from uora_bench.report.boxes import Box, cost_columns, letters, lines
 from uora_bench.report.model import Row, Table
 from uora_bench.report.row_comparison import TEXT
 
@@ -13,7 +13,7 @@ from uora_bench.report.row_comparison import TEXT
 def render(table: Table) -> str:
     """The whole table with its title, the lines about it and its footnotes."""
     whose = [""] if table.has_published else []
-    costs = [] if table.plain else [cost.name for cost in COSTS]
+    costs = [cost.name for cost in cost_columns(table)]
     heading = [table.heading, *whose, *costs, *(_safe(column.label) for column in table.shown)]
     text = [f"## {_safe(table.title)}", "", *[f"{_safe(line)}  " for line in table.about], ""]
     for block in table.blocks:

@@ -13,6 +13,9 @@ from uora_bench.report.collect import Collection, Run
 from uora_bench.report.model import Block, Table
 from uora_bench.report.published import Published
 from uora_bench.report.stats import LEVEL
+from uora_bench.util.words import count
+
+FEW_ROWS = 30  # with fewer one row is more than three points of a hundred
 
 RULES = {
     "last": "the last epoch; dev did not choose it",
@@ -72,7 +75,7 @@ def about(table: Table, collection: Collection) -> tuple[str, ...]:
         splits.setdefault(_split(column.split, column.task, collection.runs), []).append(column.label)
     named = [split if len(splits) == 1 else f"{split}: {', '.join(labels)}" for split, labels in splits.items()]
     lines.append(f"Scored on {'; '.join(named)}.")
-    lines += [*_unverified_data(table), *collection.aside]
+    lines += [*_few_rows(table), *_unverified_data(table), *collection.aside]
     done, planned = sum(p.ours.n for p in entries), sum(p.ours.planned for p in entries)
     lines.append(
         f"Ours: {table.spec.aggregate} ± sample standard deviation over seeds (number of seeds); {done} of {planned} "
@@ -100,6 +103,18 @@ def about(table: Table, collection: Collection) -> tuple[str, ...]:
         lines += [f"{comparability.found(levels, 'UC11', without)}."] if without else []
         lines.append(_marks(table))
     return (*lines, *(" ".join(text.split()) for text in table.spec.about))
+
+
+def _few_rows(table: Table) -> list[str]:
+    """How many rows stand behind the scores of a column, where they are few."""
+    found = {}
+    for i, column in enumerate(table.columns):
+        runs = [run for row in table.rows for run in row.entries[i].ours.runs if run.status == "done"]
+        sizes = {run.record.splits[column.split].rows for run in runs if column.split in run.record.splits}
+        if sizes and min(sizes) < FEW_ROWS:
+            found[column.label] = min(sizes)
+    named = ", ".join(f"{label} {count(rows, 'row')}" for label, rows in found.items())
+    return [f"Few rows are scored: {named}; a difference of a row or two is no difference."] if found else []
 
 
 def _unlike_seeds(table: Table) -> list[str]:

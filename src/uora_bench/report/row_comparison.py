@@ -67,8 +67,8 @@ class Sheet:
 @dataclass(frozen=True)
 class ItemLine:
     """A row against the reference in one column, over items and seeds: scores in the table's unit. ``p_items``: of the
-    trained models (McNemar's mid-p for one seed, else the permutation over items); ``p``: over items and seeds; both
-    after Holm's correction."""
+    trained models (McNemar's exact test for one seed, else the permutation over items); ``p``: over items and seeds;
+    both after Holm's correction."""
 
     row: str
     column: str
@@ -87,7 +87,8 @@ class ItemLine:
 @dataclass(frozen=True)
 class AgainstReference:
     """``lines``: against ``reference``, one family for Holm's correction. ``wholes``: over the columns in which every
-    row that has enough seeds anywhere has them. ``items``: of the rows and columns whose predictions are kept."""
+    row that has enough seeds anywhere has them. ``items``: of the rows and columns whose predictions are kept.
+    ``remark``: what is to be known of the verdicts over items."""
 
     block: str
     reference: str
@@ -96,6 +97,7 @@ class AgainstReference:
     wholes: tuple[Whole, ...]
     items: tuple[ItemLine, ...] = ()
     margin: float | None = None
+    remark: str = ""
 
     def sheets(self, decimals: int) -> list[Sheet]:
         """The comparisons, and each row over the columns, as text."""
@@ -114,6 +116,7 @@ class AgainstReference:
             caption += f", and of two one-sided 5 % tests against the preset's margin of {self.margin:g} points"
         heading = ("row", "column", "items × seeds", "difference", "p items", "p both", "verdict")
         name = "-".join([*re.findall("[A-Za-z0-9]+", self.block), "items"])
+        caption += f". {self.remark}" if self.remark else ""
         return [Sheet(f"{caption}.", name, heading, tuple(line.texts(decimals) for line in self.items))]
 
     def _over_seeds(self, decimals: int) -> list[Sheet]:
@@ -215,7 +218,7 @@ def compare_items(
             right = len(seeds) == 1 and len(np.unique(np.concatenate([first, second]))) <= 2
             top = max(first.max(), second.max())
             p_items = (
-                items.mcnemar(first[0] == top, second[0] == top)[1] if right else items.permutation(first - second)
+                items.mcnemar(first[0] == top, second[0] == top)[0] if right else items.permutation(first - second)
             )
             found = items.crossed(first - second)
             lines.append(ItemLine(row, column, found, p_items, found.p))

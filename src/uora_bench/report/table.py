@@ -16,7 +16,8 @@ from uora_bench.config.metrics import AUTO
 from uora_bench.errors import UserError, nearest
 from uora_bench.grid import preset
 from uora_bench.grid.table_spec import BlockSpec, Column, RowSpec, Rule, TableSpec
-from uora_bench.report import aggregate, comparability, notes, row_comparison, searches, stats
+from uora_bench.metrics.items import item_scores
+from uora_bench.report import aggregate, comparability, notes, row_comparison, searches, stats, verdict_notes
 from uora_bench.report.aggregate import Number
 from uora_bench.report.collect import Collection, Run
 from uora_bench.report.model import Block, Entry, Row, Score, Table
@@ -275,16 +276,24 @@ def _comparisons(
         for label, row in rows.items()
     }
     found = row_comparison.compare_rows(block.label, reference, scores, higher)
-    return replace(found, items=row_comparison.compare_items(reference, of_items, higher, margin), margin=margin)
+    of_runs = [run for row in block.rows for run in row.runs]
+    texts = [verdict_notes.undeclared(of_runs, spec.margin)] if spec.margin is not None else []
+    without = [(c.label, verdict_notes.not_over_items(of_runs, c.metric, c.task)) for c in columns]
+    texts += [f"{label} is not compared over items: {why}" for label, why in without if why]
+    remark = ". ".join(filter(None, texts))
+    compared = row_comparison.compare_items(reference, of_items, higher, margin)
+    return replace(found, items=compared, margin=margin, remark=remark)
 
 
 def _item_scores(number: Number, column: Score, rule: Rule) -> dict[int, dict[int, float]]:
-    """By seed the score of every item, in the unit of the column: of accuracy alone, whose mean over items it is, and
-    under rules that choose one epoch."""
+    """By seed the score of every item, in the unit of the column, whose mean they have (`metrics.items`); of rules that
+    choose one epoch, and of what `verdict_notes.not_over_items` does not name."""
     made: dict[int, dict[int, float]] = {}
-    for run in number.runs if column.metric == "accuracy" and rule != "heldout_dev" else ():
+    if rule == "heldout_dev" or verdict_notes.not_over_items(number.runs, column.metric):
+        return made
+    for run in number.runs:
         for part in comparability.kept_predictions(run):
             if part.split == column.split and part.epoch == run.record.scores[rule].epoch:
-                right = (part.prediction == part.reference) * column.scale
-                made[run.seed] = dict(zip(part.item.tolist(), right.tolist(), strict=True))
+                own = item_scores(run.record.metric.name, column.metric, part.prediction, part.reference)
+                made[run.seed] = dict(zip(part.item.tolist(), (own * column.scale).tolist(), strict=True))
     return made

@@ -56,8 +56,10 @@ class Encoded:
 
 
 class Task(ABC):
-    """Data, loss, prediction and score of one task. A family names the dataclass of its options ``Config``
-    (`uora_bench.config.options`)."""
+    """Data, loss, prediction and score of one task.
+
+    A family names the dataclass of its options ``Config`` (`uora_bench.config.options`).
+    """
 
     Config: ClassVar[type[TaskOptions]]
     config: TaskOptions
@@ -70,13 +72,14 @@ class Task(ABC):
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """The roles of the splits there will be: train, dev, …"""
+        """The roles of the splits there will be: train, dev and others."""
         return tuple(self.spec.roles)
 
     @property
     def settled(self) -> dict[str, Any]:
         """Options that the data decided where the configuration leaves them open, as it would set them; empty before
-        `splits`."""
+        `splits`.
+        """
         return {}
 
     def planned_head(self) -> tuple[HeadSpec, str]:
@@ -114,7 +117,9 @@ class Task(ABC):
 
     def check_files(self, rows: Mapping[str, Dataset], folder: Path) -> None:
         """Raise `UserError` for ``rows`` (by role) that cannot be read to the end, before hours are spent on the rest.
-        What was found may be kept in ``folder``."""
+
+        What was found may be kept in ``folder``.
+        """
         return
 
     def check_columns(self, rows: Dataset, *names: str, option: str = "") -> None:
@@ -130,7 +135,8 @@ class Task(ABC):
 
     def check_texts(self, rows: Dataset, name: str, empty: bool = False, null: bool = False) -> None:
         """Raise `UserError` unless column ``name`` holds text in every row; ``empty``: "" will do, ``null``: so will
-        null."""
+        null.
+        """
         column = rows.select_columns([name]).with_format("arrow")[:][name]
         task = f"task={self.spec.name}"
         if column.null_count and not null:
@@ -170,6 +176,10 @@ class Task(ABC):
         """
         return encoded
 
+    def width(self, lengths: np.ndarray, padding: str) -> int:
+        """To how many tokens `collate` pads training rows of these lengths; 0: its batches have no such width."""
+        return 0
+
     @abstractmethod
     def collate(self, encoded: Encoded, indices: Sequence[int] | np.ndarray, padding: str) -> Batch:
         """A batch of CPU tensors: model inputs, ``labels`` and ``weight`` (what each example counts in the loss)."""
@@ -197,13 +207,16 @@ class Task(ABC):
 
     def to_keep(self, predictions: np.ndarray, references: np.ndarray) -> dict[str, Any]:
         """What is kept of every example beside the record, as columns (n,): ``prediction`` and ``reference`` as the
-        metric is given them, and ``logits`` (n, classes) where a prediction is chosen by them."""
+        metric is given them, and ``logits`` (n, classes) where a prediction is chosen by them.
+        """
         given, wanted = self.to_score(predictions, references)
         return {"prediction": given, "reference": wanted}
 
     def score(self, predictions: np.ndarray, references: np.ndarray, **options: Any) -> dict[str, Any]:
-        """Every value of the metric, ``metric.primary`` among them; ``options`` are for its ``compute``. What could not
-        be had is named with the reason under ``absent``: ``{value: reason}``. Raises `metrics.checked_scores`' errors.
+        """Every value of the metric, ``metric.primary`` among them; ``options`` are for its ``compute``.
+
+        What could not be had is named with the reason under ``absent``: ``{value: reason}``. Raises
+        `metrics.checked_scores`' errors.
         """
         given, wanted = self.to_score(predictions, references)
         return metrics.checked_scores(self.metric, self.scorer.compute(predictions=given, references=wanted, **options))
@@ -222,8 +235,10 @@ class Chooses(Task):
     """A task whose `predict` gives logits (n, classes), or predictions (n,) themselves."""
 
     def to_score(self, predictions: np.ndarray, references: np.ndarray) -> tuple[Any, Any]:
+        """The code of the highest logit of each row, and the references."""
         return likeliest(predictions), references
 
     def to_keep(self, predictions: np.ndarray, references: np.ndarray) -> dict[str, Any]:
+        """The columns of `Task.to_keep`; with classes, the logits (n, classes) too."""
         kept = super().to_keep(predictions, references)
         return {**kept, "logits": predictions} if predictions.ndim == 2 else kept

@@ -35,8 +35,11 @@ class Prompts(Encoded):
 
 @dataclass(frozen=True)
 class Packed(Encoded):
-    """Sequences of several examples one after the other. ``features["position_ids"]`` begin at 0 with each of them;
-    where no attention mask is given, transformers keeps them apart in attention by that."""
+    """Sequences of several examples one after the other.
+
+    ``features["position_ids"]`` begin at 0 with each of them; where no attention mask is given, transformers keeps them
+    apart in attention by that.
+    """
 
 
 class CausalLM(Task):
@@ -62,6 +65,7 @@ class CausalLM(Task):
 
     @property
     def head(self) -> HeadSpec:
+        """The language model's own output layer."""
         return HeadSpec("AutoModelForCausalLM", {})
 
     # --- rows -----------------------------------------------------------------------------------------------------
@@ -72,7 +76,8 @@ class CausalLM(Task):
 
     def sample(self, rows: Mapping[str, Dataset], seed: int) -> dict[str, Dataset]:
         """``rows`` with the splits cut to ``sample_<role>`` items, drawn with ``sample_seed`` and not with the cell's
-        ``seed``, in their old order."""
+        ``seed``, in their old order.
+        """
         import numpy as np
 
         drawn: dict[str, Dataset] = {}
@@ -93,6 +98,7 @@ class CausalLM(Task):
         return super().split_name(role)
 
     def split_name(self, role: str) -> str:
+        """The name of the split; of a drawn part, the number of items and the seed of the draw."""
         name = self.whole_name(role)
         count = self.config.sampled(role) if self._drawn is None else self._drawn.get(role)
         return name if count is None else f"a random {count} of {name} (sample seed {self.config.sample_seed})"
@@ -182,16 +188,22 @@ class CausalLM(Task):
 
     # --- batches --------------------------------------------------------------------------------------------------
 
+    def width(self, lengths: np.ndarray, padding: str) -> int:
+        """The longest in multiples of 8 (``dynamic``), or ``max_length``."""
+        return (
+            self.config.max_length if padding == "max_length" else -(-int(lengths.max()) // PAD_MULTIPLE) * PAD_MULTIPLE
+        )
+
     def collate(self, encoded: Encoded, indices: Sequence[int] | np.ndarray, padding: str) -> Batch:
         """Prompts are padded on the left, so that all of them end where the continuation begins; rest on the right.
-        ``weight`` is the number of tokens that count in the loss."""
+
+        ``weight`` is the number of tokens that count in the loss.
+        """
         import numpy as np
         import torch
 
         lengths = encoded.lengths[indices]
-        width = -(-int(lengths.max()) // PAD_MULTIPLE) * PAD_MULTIPLE
-        if padding == "max_length" and not isinstance(encoded, Prompts):
-            width = self.config.max_length
+        width = self.width(lengths, "dynamic" if isinstance(encoded, Prompts) else padding)
         places = np.arange(width)[None, :]
         left = isinstance(encoded, Prompts)
         inside = places >= (width - lengths)[:, None] if left else places < lengths[:, None]
@@ -210,6 +222,7 @@ class CausalLM(Task):
     # --- loss and likelihood --------------------------------------------------------------------------------------
 
     def loss(self, model: torch.nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The summed negative log-likelihood in nats of the tokens that count, and their number."""
         import torch
 
         each = self._token_losses(model, batch, self.smoothing).sum(dim=1)
@@ -245,7 +258,8 @@ class CausalLM(Task):
 
 def pack(lengths: Sequence[int], room: int) -> list[list[int]]:
     """The numbers of the examples in each sequence of at most ``room`` tokens: in their order, none cut, the next
-    sequence begun when one does not fit."""
+    sequence begun when one does not fit.
+    """
     groups: list[list[int]] = []
     used = room
     for i, length in enumerate(lengths):

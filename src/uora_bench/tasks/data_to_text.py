@@ -30,17 +30,21 @@ class DataToText(Writes):
 
     @property
     def smoothing(self) -> float:
+        """The weight of the uniform distribution in the training loss."""
         return float(self.config.label_smoothing)
 
     def check(self, rows: Dataset) -> None:
+        """Raise `UserError` unless both columns are there and hold text in every row."""
         self.check_columns(rows, *self.config.columns)
         for name in self.config.columns:
             self.check_texts(rows, name)
 
     def items(self, rows: Dataset) -> list[Hashable]:
+        """The meaning of every row: rows of one meaning are one item."""
         return list(rows[self.config.columns[0]])
 
     def texts(self, rows: Dataset) -> tuple[list[str], list[str]]:
+        """The prompt of every row, and its text after a blank."""
         meaning, text = self.config.columns
         return [self.prompt(m) for m in rows[meaning]], [f" {t}" for t in rows[text]]
 
@@ -58,7 +62,8 @@ class DataToText(Writes):
 
     def encode(self, rows: Dataset, processor: Any, training: bool = False) -> Encoded:
         """Pairs to learn from; or, to be scored, one prompt for each distinct meaning in the order of its first row,
-        with all its texts as references. Unless ``too_long`` is ``error``, a prompt leaves room for what is written."""
+        with all its texts as references. Unless ``too_long`` is ``error``, a prompt leaves room for what is written.
+        """
         import numpy as np
 
         if training:
@@ -77,9 +82,11 @@ class DataToText(Writes):
         return replace(made, rows=np.array(first)[slice(None) if made.rows is None else made.rows])
 
     def to_score(self, predictions: np.ndarray, references: np.ndarray) -> tuple[list[str], list[list[str]]]:
+        """The written texts, and the references of each."""
         return self.lines(predictions), list(references)
 
     def primary(self, predictions: np.ndarray, references: np.ndarray) -> float:
+        """The primary value alone, without starting Java where that is not METEOR."""
         # METEOR starts a Java process: not for a half of the dev set
         built_in = self.metric.name == "e2e/e2e"
         options = {"meteor": self.metric.primary == "meteor"} if built_in else {}

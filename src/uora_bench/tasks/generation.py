@@ -18,14 +18,20 @@ if TYPE_CHECKING:
 
 
 class Writes(CausalLM):
-    """A `CausalLM` whose predictions are texts. Options: ``beams``, ``max_new_tokens``, and where a task has them
-    ``length_penalty``, ``no_repeat_ngram`` and ``stop`` (texts that end what is written, and are no part of it)."""
+    """A `CausalLM` whose predictions are texts.
+
+    Options: ``beams``, ``max_new_tokens``, and where a task has them ``length_penalty``, ``no_repeat_ngram`` and
+    ``stop`` (texts that end what is written, and are no part of it).
+    """
 
     config: Any
 
     def to_continue(self, prompts: Sequence[str], references: np.ndarray, processor: Any) -> Prompts:
-        """``prompts`` to be continued, with what is scored against. Unless ``too_long`` is ``error``, a prompt leaves
-        room for what is written, and a row whose prompt cannot is left out."""
+        """``prompts`` to be continued, with what is scored against.
+
+        Unless ``too_long`` is ``error``, a prompt leaves room for what is written, and a row whose prompt cannot is
+        left out.
+        """
         import numpy as np
 
         made = self.prompts(prompts, references, processor)
@@ -67,6 +73,7 @@ class Writes(CausalLM):
         return tokens.masked_fill(ended, -1)
 
     def outputs(self, predictions: np.ndarray) -> list[str] | None:
+        """The written texts, a line each."""
         return self.lines(predictions)
 
     def lines(self, predictions: np.ndarray) -> list[str]:
@@ -78,7 +85,8 @@ class Writes(CausalLM):
 
     def _stopping(self, start: int) -> list[Any]:
         """Ends a text where a stop text is in it, so that a batch is not written on to its last token; of beams, whose
-        better ones may still come, nothing is ended."""
+        better ones may still come, nothing is ended.
+        """
         stops = tuple(getattr(self.config, "stop", ()))
         if not stops or self.config.beams > 1:
             return []

@@ -44,6 +44,11 @@ class ImageClassification(Chooses):
 
     @property
     def head(self) -> HeadSpec:
+        """One linear layer with an output per class.
+
+        Raises:
+            UserError: before `splits`, when the classes are those of the data.
+        """
         if not self.classes:
             raise UserError(
                 f"task={self.spec.name} reads its classes from the data, and this needs them without the data: name "
@@ -55,9 +60,11 @@ class ImageClassification(Chooses):
 
     @property
     def settled(self) -> dict[str, Any]:
+        """The class names where the data gave them."""
         return {} if self.config.labels or not self.classes else {"labels": list(self.classes)}
 
     def planned_head(self) -> tuple[HeadSpec, str]:
+        """The head; of two classes, with a note, where the classes are not known yet."""
         if self.classes:
             return self.head, ""
         return HeadSpec("AutoModelForImageClassification", {"num_labels": 2}), labels.TO_BE_FOUND
@@ -65,6 +72,11 @@ class ImageClassification(Chooses):
     # --- rows -----------------------------------------------------------------------------------------------------
 
     def sample(self, rows: Mapping[str, Dataset], seed: int) -> dict[str, Dataset]:
+        """``rows`` with ``per_class`` training pictures of each class, drawn with ``seed``; ``rest`` has the others.
+
+        Raises:
+            UserError: for a class with fewer pictures, or a ``rest`` without any.
+        """
         count = self.config.per_class
         if count is None:
             return dict(rows)
@@ -77,6 +89,7 @@ class ImageClassification(Chooses):
         return {**rows, "train": train.select(chosen), **made}
 
     def split_name(self, role: str) -> str:
+        """The name of the split; of drawn pictures, how many per class."""
         name, count = super().split_name(role), self.config.per_class
         if count is None or (role != "train" and name != REST):
             return name
@@ -85,6 +98,7 @@ class ImageClassification(Chooses):
         return f"{train}: {drawn}" if role == "train" else f"{train} without {drawn}"
 
     def check(self, rows: Dataset) -> None:
+        """Raise `UserError` unless the columns are there, hold pictures and hold known classes."""
         config, name = self.config, self.spec.name
         for key in ("image_column", "label_column"):
             self.check_columns(rows, getattr(config, key), option=f"task.{key}")
@@ -102,6 +116,7 @@ class ImageClassification(Chooses):
                 )
 
     def check_files(self, rows: Mapping[str, Dataset], folder: Path) -> None:
+        """Decode every picture once; raise `UserError` for one that cannot be read, or if all are nearly black."""
         column, given = self.config.image_column, self.config.value_range
         found = max(picture_check.brightest(part, column, given, folder) for part in rows.values())
         if given is None and found < _DARK:
@@ -111,11 +126,13 @@ class ImageClassification(Chooses):
             )
 
     def in_codes(self, rows: Dataset) -> Dataset:
+        """``rows`` with the task's class codes as their label column."""
         return labels.recoded(rows, self.config.label_column, self.classes, self._codes(rows))
 
     def _codes(self, rows: Dataset) -> np.ndarray:
         """The class codes (n,) int64 of ``rows``, in the order of ``classes``; the first rows that are seen, those of
-        the training split, name the classes where the task does not."""
+        the training split, name the classes where the task does not.
+        """
         column, task = self.config.label_column, f"task={self.spec.name}"
         self.classes = self.classes or labels.classes_of(rows, column, task)
         return labels.codes_of(rows, column, self.classes, task, by_code=bool(self.config.labels))
@@ -123,6 +140,7 @@ class ImageClassification(Chooses):
     # --- batches --------------------------------------------------------------------------------------------------
 
     def encode(self, rows: Dataset, processor: Any, training: bool = False) -> Pictures:
+        """Pictures that are decoded when a batch needs them, with class codes (n,) int64 and length 1 each."""
         import numpy as np
 
         config = self.config
@@ -132,10 +150,12 @@ class ImageClassification(Chooses):
         return Pictures({}, self._codes(rows), np.ones(len(rows), dtype=np.int64), loader=loader)
 
     def set_epoch(self, encoded: Encoded, batches: Iterable[Sequence[int] | np.ndarray], draw: int | None) -> Encoded:
+        """Let the loader read ahead along ``batches``; ``draw`` seeds the augmentation of this epoch."""
         assert isinstance(encoded, Pictures)
         return replace(encoded, loader=encoded.loader.along(batches, draw))
 
     def collate(self, encoded: Encoded, indices: Sequence[int] | np.ndarray, padding: str) -> Batch:
+        """``pixel_values`` (n, 3, height, width) float32, normalised, with labels and weights."""
         import numpy as np
         import torch
 
@@ -149,12 +169,14 @@ class ImageClassification(Chooses):
         return batch
 
     def loss(self, model: torch.nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The summed cross-entropy in nats of the rows of weight 1, and their number."""
         import torch.nn.functional as F
 
         each = F.cross_entropy(self._logits(model, batch), batch["labels"], reduction="none")
         return (each * batch["weight"]).sum(), batch["weight"].sum()
 
     def predict(self, model: torch.nn.Module, batch: Batch) -> Tensor:
+        """The logits (n, classes)."""
         return self._logits(model, batch)
 
     @staticmethod
@@ -164,8 +186,10 @@ class ImageClassification(Chooses):
 
 
 def _drawn(codes: np.ndarray, count: int, classes: Sequence[str], seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """(row numbers of ``count`` pictures of each class, all others), both in their old order. A class's draw depends on
-    the seed and on its own rows alone, and the draw of a smaller count is part of that of a larger one.
+    """(row numbers of ``count`` pictures of each class, all others), both in their old order.
+
+    A class's draw depends on the seed and on its own rows alone, and the draw of a smaller count is part of that of a
+    larger one.
 
     Raises:
         UserError: for a class with fewer pictures.

@@ -34,11 +34,13 @@ class Instruct(CausalLM):
     config: InstructOptions
 
     def check(self, rows: Dataset) -> None:
+        """Raise `UserError` unless the three columns hold text; only the second may be empty or null."""
         self.check_columns(rows, *self.config.columns)
         for name, optional in zip(self.config.columns, (False, True, False), strict=True):
             self.check_texts(rows, name, empty=optional, null=optional)
 
     def texts(self, rows: Dataset) -> tuple[list[str], list[str]]:
+        """The filled template of every row, and its answer without blanks around it."""
         instruction, extra, output = (rows[c] for c in self.config.columns)
         prompts = [self.prompt(i, e or "") for i, e in zip(instruction, extra, strict=True)]
         return prompts, [o.strip() for o in output]
@@ -52,7 +54,8 @@ class Instruct(CausalLM):
 
     def dialogue(self, questions: Sequence[str], answers: Sequence[str]) -> str:
         """What the model is given when the last of ``questions`` is to be answered, ``answers`` being its own to the
-        earlier ones: the tokenizer's chat form, or the filled template, the answer, and the filled template again."""
+        earlier ones: the tokenizer's chat form, or the filled template, the answer, and the filled template again.
+        """
         if self.config.template == "chat":
             earlier = [
                 turn
@@ -68,7 +71,8 @@ class Instruct(CausalLM):
     def new_prompt(self) -> str | None:
         """What a prompt of this template begins with, where that is always the same: a model that writes it has
         finished its answer and goes on to a question of its own. None: ``plain`` begins with the question itself, and
-        in ``chat`` a turn's end is a token of its own."""
+        in ``chat`` a turn's end is a token of its own.
+        """
         if self.config.template == "chat":
             return None
         return TEMPLATES[self.config.template][1].partition("{instruction}")[0].strip() or None

@@ -71,7 +71,8 @@ def codes_of(rows: Dataset, column: str, classes: Sequence[str], task: str, by_c
 
 def recoded(rows: Dataset, column: str, classes: Sequence[str], codes: np.ndarray) -> Dataset:
     """``rows`` with ``codes`` as their ``column``, so that data in which classes are named or ordered otherwise is the
-    same data; ``rows`` themselves where they hold these codes."""
+    same data; ``rows`` themselves where they hold these codes.
+    """
     import numpy as np
     from datasets import ClassLabel
 

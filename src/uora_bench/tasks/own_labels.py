@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from uora_bench.errors import UserError, nearest
 from uora_bench.tasks.labels import is_text
 from uora_bench.tasks.own_rows import Part
+from uora_bench.util.words import count
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -54,7 +55,7 @@ def is_regression(parts: Mapping[str, Part], column: str, target: Target, task: 
         other = next((v for v in texts if not is_number(v)), texts[0] if texts else next(iter(values)))
         raise UserError(
             f"{task}: column '{column}' mixes numbers with others, such as {str(other)[:40]!r}; if all of them are "
-            "names of classes, set task.target=classes, else mend the rows"
+            "names of classes, set task.target=classes, otherwise correct the rows"
         )
     whole = all(_INTEGER.fullmatch(v.strip()) for v in numbers)
     if "float" not in kinds and (not numbers or whole):
@@ -106,7 +107,8 @@ def codes_of(parts: Mapping[str, Part], column: str, given: Sequence[str], task:
         if unknown:
             where = "task.labels" if given else "the training split"
             raise UserError(
-                f"{task}: {sum(name in unknown for name in own)} rows of {part.name} have labels that {where} lacks: "
+                f"{task}: {count(sum(name in unknown for name in own), 'row')} of {part.name} with labels that {where} "
+                f"lacks: "
                 f"'{unknown[0]}'{' …' if len(unknown) > 1 else ''}{nearest(unknown[0], classes)}"
             )
     return {name: code for code, name in enumerate(classes)}
@@ -114,7 +116,8 @@ def codes_of(parts: Mapping[str, Part], column: str, given: Sequence[str], task:
 
 def _check_spelling(found: set[str], name: str, task: str) -> None:
     """Raise `UserError` where two names are most likely one class: they differ in case, blanks, the form of an accented
-    letter, or zeros before a number."""
+    letter, or zeros before a number.
+    """
     seen: dict[str, str] = {}
     for label in sorted(found):
         alike = " ".join(unicodedata.normalize("NFKC", label).casefold().split())
@@ -131,11 +134,11 @@ def check_each_twice(rows: Dataset, column: str, name: str, task: str) -> None:
     """Raise `UserError` for a class with a single row, of which nothing can be both learnt and scored."""
     from collections import Counter
 
-    single = sorted(label for label, count in Counter(names(rows, column)).items() if count == 1)
+    single = sorted(label for label, rows_of in Counter(names(rows, column)).items() if rows_of == 1)
     if single:
         raise UserError(
-            f"{task}: {len(single)} classes of {name} have one row only, such as '{single[0]}': none is left to score; "
-            "add rows, join the classes, or give files train and dev"
+            f"{task}: {count(len(single), 'class', 'classes')} of {name} with one row only, such as '{single[0]}': "
+            "none is left to score; add rows, join the classes, or give files train and dev"
         )
 
 

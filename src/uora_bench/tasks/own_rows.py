@@ -11,6 +11,7 @@ from uora_bench.config.options.own_rows import OwnRowsOptions
 from uora_bench.data import own_rows
 from uora_bench.data.random_split import REST, random_split
 from uora_bench.errors import UserError
+from uora_bench.util import words
 from uora_bench.util.notes import note
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class Plan:
                 raise UserError(f"{self.task}: no row of {part.name} has both a text and a label or answer")
             if count:
                 rows = part.rows.select([i for i, lacking in enumerate(marked) if not lacking])
-                part = Part(rows, f"{part.name} ({count} rows that miss something dropped)")
+                part = Part(rows, f"{part.name} ({words.count(count, 'row')} dropped: something is missing)")
             kept[role] = part
         return kept
 

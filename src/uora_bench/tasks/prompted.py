@@ -30,11 +30,17 @@ class Prompted(Templated):
 
     @property
     def end_of_text(self) -> bool:
+        """Whether an end-of-text token is scored after a choice."""
         return self.config.end_of_text
 
     # --- rows -----------------------------------------------------------------------------------------------------
 
     def splits(self, source: Source) -> dict[str, Dataset]:
+        """The rows of every role, prepared and checked.
+
+        Raises:
+            UserError: for data that cannot be had or used, naming the split.
+        """
         loaded = {}
         for role, name in self.spec.to_load.items():
             rows = source.load(self.spec.source, name, self.config.shuffle_seed)
@@ -46,6 +52,7 @@ class Prompted(Templated):
         return loaded
 
     def whole_name(self, role: str) -> str:
+        """The name of the split before a part is drawn; says so if its rows were shuffled first."""
         name, seed = super().whole_name(role), self.config.shuffle_seed
         return name if seed is None or "[" not in name else f"{name} of its rows in random order (seed {seed})"
 
@@ -61,7 +68,8 @@ class Prompted(Templated):
 
     def _hellaswag(self, rows: Dataset) -> Dataset:
         """Context and endings as lm-evaluation-harness reads them: the activity before the context, the second half of
-        the context (``ctx_b``) with a capital, no WikiHow markup. Rows without halves have ``ctx`` alone."""
+        the context (``ctx_b``) with a capital, no WikiHow markup. Rows without halves have ``ctx`` alone.
+        """
         halves = {"ctx_a", "ctx_b"} <= set(rows.column_names)
         texts = ("activity_label", *(("ctx_a", "ctx_b") if halves else ("ctx",)))
         self.check_columns(rows, *texts, "endings", "label")
@@ -82,6 +90,7 @@ class Prompted(Templated):
         return Dataset.from_list([query(row) for row in rows])
 
     def check(self, rows: Dataset) -> None:
+        """Raise `UserError` for a missing column, a cell that is no text, or an answer that is none of the choices."""
         config = self.config
         self.check_columns(rows, *config.columns, config.answer)
         for name in config.columns:
@@ -137,11 +146,13 @@ class Prompted(Templated):
         return numbers
 
     def items(self, rows: Dataset) -> list[Hashable]:
+        """The prompt of every row with ``group``: rows of one prompt are one item; else every row is one."""
         return list(self.filled(rows)) if self.config.group else super().items(rows)
 
     # --- tokens and scores ----------------------------------------------------------------------------------------
 
     def texts(self, rows: Dataset) -> tuple[list[str], list[str]]:
+        """The filled template of every row, and what is learnt: ``learn``, the right choice, or the first answer."""
         if self.config.learn is not None:
             learnt = [text.strip() for text in rows[self.config.learn]]
         elif self.config.choices:
@@ -152,7 +163,8 @@ class Prompted(Templated):
 
     def encode(self, rows: Dataset, processor: Any, training: bool = False) -> Encoded:
         """Pairs to learn from, with the first answer of each row; or, to be scored, each row's prompt with its choices
-        or all its answers, the answers of rows of one prompt together where ``group`` says so."""
+        or all its answers, the answers of rows of one prompt together where ``group`` says so.
+        """
         import numpy as np
 
         if training:

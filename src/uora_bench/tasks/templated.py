@@ -22,14 +22,17 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Choices(Encoded):
     """Rows to be scored by their choices: ``features["c"]`` are prompt and choice ``c``, without tokens where a row has
-    fewer; ``prompts`` (n,) is the number of tokens before a choice."""
+    fewer; ``prompts`` (n,) is the number of tokens before a choice.
+    """
 
     prompts: np.ndarray | None = None
 
 
 class Templated(Writes):
-    """Loss on the answer alone. Scored by the text that is written, or, with ``task.choices``, by the likelihood of
-    each choice."""
+    """Loss on the answer alone.
+
+    Scored by the text that is written, or, with ``task.choices``, by the likelihood of each choice.
+    """
 
     config: TemplateOptions
 
@@ -83,7 +86,8 @@ class Templated(Writes):
 
     def collate(self, encoded: Encoded, indices: Sequence[int] | np.ndarray, padding: str) -> Batch:
         """Of rows with choices: (n · choices, width) tensors, a row's choices one after the other; ``weight`` (n,
-        choices) is 1 where there is one."""
+        choices) is 1 where there is one.
+        """
         import numpy as np
         import torch
 
@@ -107,7 +111,8 @@ class Templated(Writes):
 
     def predict(self, model: torch.nn.Module, batch: Batch) -> Tensor:
         """(n, width) tokens that are written; with choices (n, choices): the negative log-likelihood of each in nats,
-        infinite where a row has no such choice."""
+        infinite where a row has no such choice.
+        """
         import torch
 
         if not self.config.choices:
@@ -121,4 +126,5 @@ class Templated(Writes):
         return torch.stack(sums, dim=1).masked_fill(~there, torch.inf)
 
     def outputs(self, predictions: np.ndarray) -> list[str] | None:
+        """The written texts, a line each; None where choices are ranked and nothing is written."""
         return None if self.config.choices else self.lines(predictions)

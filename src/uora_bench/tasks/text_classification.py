@@ -33,10 +33,12 @@ class TextClassification(Chooses):
 
     @property
     def is_regression(self) -> bool:
+        """Whether the task has no classes: its labels are numbers."""
         return not self.classes
 
     @property
     def head(self) -> HeadSpec:
+        """A classifier with an output per class; one output for a regression."""
         labels = list(self.classes)
         config: dict[str, Any] = {"num_labels": len(labels) or 1}
         if labels:
@@ -44,17 +46,20 @@ class TextClassification(Chooses):
         return HeadSpec("AutoModelForSequenceClassification", config)
 
     def check(self, rows: Dataset) -> None:
+        """Raise `UserError` for a missing column, a cell that is no text, or a label that is not the task's."""
         self.check_columns(rows, *self.columns, self.label_column)
         for name in self.columns:
             self.check_texts(rows, name, empty=True)
         self._references(rows)
 
     def in_codes(self, rows: Dataset) -> Dataset:
+        """``rows`` with the task's class codes as labels; a regression's rows as they are."""
         if self.is_regression:
             return rows
         return labels.recoded(rows, self.label_column, self.classes, self._references(rows))
 
     def encode(self, rows: Dataset, processor: Any, training: bool = False) -> Encoded:
+        """Tokens of one text or of a pair, cut to ``max_length``, with class codes or numbers as references."""
         self.check(rows)
         columns = [rows[c][:] for c in self.columns]
         features = self.tokens(processor, columns, truncation=True, max_length=self.config.max_length)
@@ -68,14 +73,20 @@ class TextClassification(Chooses):
             return labels.numbers_of(rows, self.label_column, task)
         return labels.codes_of(rows, self.label_column, self.classes, task)
 
+    def width(self, lengths: np.ndarray, padding: str) -> int:
+        """The longest in multiples of 8 (``dynamic``), or ``max_length``."""
+        longest = int(lengths.max())
+        if padding != "dynamic":
+            return self.config.max_length
+        return min(-(-longest // PAD_MULTIPLE) * PAD_MULTIPLE, max(self.config.max_length, longest))
+
     def collate(self, encoded: Encoded, indices: Sequence[int] | np.ndarray, padding: str) -> Batch:
+        """Rows padded on the right: to the longest, in multiples of 8 (``dynamic``), or to ``max_length``."""
         import numpy as np
         import torch
 
         lengths = encoded.lengths[indices]
-        width = self.config.max_length
-        if padding == "dynamic":
-            width = min(-(-int(lengths.max()) // PAD_MULTIPLE) * PAD_MULTIPLE, max(width, int(lengths.max())))
+        width = self.width(lengths, padding)
         inside = np.arange(width)[None, :] < lengths[:, None]
         batch: Batch = {"attention_mask": torch.from_numpy(inside.astype(np.int64))}
         for name, column in encoded.features.items():
@@ -87,6 +98,7 @@ class TextClassification(Chooses):
         return batch
 
     def loss(self, model: torch.nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The summed cross-entropy in nats, or squared error, of the rows of weight 1, and their number."""
         import torch.nn.functional as F
 
         logits = self._logits(model, batch)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 class TextGenerate(Templated):
     """Scored by the text that is written, or, with ``task.choices``, by whether the right
-    choice is the likeliest: the one with the highest probability of its tokens and the end of text, unnormalised."""
+    choice is the likeliest: the one with the highest probability of its tokens and the end of text, unnormalised.
+    """
 
     Config = TextGenerateOptions
     config: TextGenerateOptions
@@ -35,12 +36,19 @@ class TextGenerate(Templated):
 
     @property
     def roles(self) -> tuple[str, ...]:
+        """train, dev and test as far as files or draws give them."""
         return Plan(self.spec).roles
 
     def whole_name(self, role: str) -> str:
+        """The file, or which random share of it."""
         return self._names.get(role) or Plan(self.spec).name(role)
 
     def splits(self, source: Source) -> dict[str, Dataset]:
+        """The rows of every role: read, checked, and drawn where no file is given for a role.
+
+        Raises:
+            UserError: for a missing column, an answer that is none of its choices, or an empty split.
+        """
         plan = Plan(self.spec)
         parts = {role: self._texts_of(part) for role, part in plan.load(source, self.spec).items()}
         parts = plan.without_missing(parts, self._lacking)
@@ -104,6 +112,7 @@ class TextGenerate(Templated):
                 )
 
     def check(self, rows: Dataset) -> None:
+        """Raise `UserError` for a missing column or a cell that is no text."""
         names = self.config.columns
         self.check_columns(rows, *names, self.config.answer)
         for name in (*names, self.config.answer):
@@ -112,6 +121,7 @@ class TextGenerate(Templated):
     # --- tokens ---------------------------------------------------------------------------------------------------
 
     def texts(self, rows: Dataset) -> tuple[list[str], list[str]]:
+        """The filled template of every row, and its answer after a blank."""
         return self.filled(rows), [self.config.target(answer.strip()) for answer in rows[self.config.answer]]
 
     def encode(self, rows: Dataset, processor: Any, training: bool = False) -> Encoded:
@@ -137,5 +147,6 @@ class TextGenerate(Templated):
         return self.lines(predictions), list(references)
 
     def to_keep(self, predictions: np.ndarray, references: np.ndarray) -> dict[str, Any]:
+        """The columns of `Task.to_keep`; with choices, their log-likelihoods as logits too."""
         kept = super().to_keep(predictions, references)
         return {**kept, "logits": -predictions} if self.config.choices else kept

@@ -39,26 +39,36 @@ class TextLocal(TextClassification):
 
     @property
     def is_regression(self) -> bool:
+        """Whether the labels are numbers; False as long as the data was not read."""
         return self.known and not self.classes
 
     @property
     def settled(self) -> dict[str, Any]:
+        """The columns, classes and kind of labels that the data decided."""
         return self._found
 
     @property
     def roles(self) -> tuple[str, ...]:
+        """train, dev and test as far as files or draws give them."""
         return Plan(self.spec).roles
 
     def split_name(self, role: str) -> str:
+        """The file, or which random share of it."""
         return self._names.get(role) or Plan(self.spec).name(role)
 
     @property
     def head(self) -> HeadSpec:
+        """A classifier with an output per class; one output for a regression.
+
+        Raises:
+            UserError: before `splits`, when the classes are those of the data.
+        """
         if not self.known:
             raise UserError(f"task={self.spec.name}: its classes are in the data; name them with task.labels=[…]")
         return super().head
 
     def planned_head(self) -> tuple[HeadSpec, str]:
+        """The head; of two classes, with a note, where the labels were not read yet."""
         if self.known:
             return self.head, ""
         return HeadSpec("AutoModelForSequenceClassification", {"num_labels": 2}), (
@@ -66,6 +76,11 @@ class TextLocal(TextClassification):
         )
 
     def splits(self, source: Source) -> dict[str, Dataset]:
+        """The rows of every role: read, checked, and drawn where no file is given for a role; settles the labels.
+
+        Raises:
+            UserError: for a missing column, labels that cannot be told apart, or an empty split.
+        """
         plan = Plan(self.spec)
         task, column = plan.task, self.config.label
         parts = plan.load(source, self.spec)

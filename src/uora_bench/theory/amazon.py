@@ -28,6 +28,7 @@ from uora_bench.theory.empirical import Domain, Transfer
 from uora_bench.theory.reviews import DOMAINS, review_file
 from uora_bench.util.jsonl import json_lines
 from uora_bench.util.seeds import derive
+from uora_bench.util.words import count
 
 TRANSFERS = tuple((source, target) for source in DOMAINS for target in DOMAINS if source != target)
 FEATURES = 400
@@ -53,7 +54,8 @@ def _read_domain(path: Path) -> tuple[list[str], np.ndarray]:
         except (KeyError, TypeError) as error:
             raise UserError(f"{path} line {number} lacks title, text or a label 0 or 1: {error}") from None
     if len(set(labels)) != 2:
-        raise UserError(f"{path} holds {len(labels)} reviews of {len(set(labels))} classes; there must be two")
+        of = count(len(set(labels)), "class", "classes")
+        raise UserError(f"{path} holds {count(len(labels), 'review')} of {of}; there must be two")
     return texts, np.array(labels)
 
 

@@ -104,8 +104,10 @@ def optimal_alpha(setting: Setting, source: Source) -> Values:
 
 
 def worst_alpha(setting: Setting, source: Source) -> Values:
-    """ᾱ = −‖μ_β‖²/(k s), where m = 0: accuracy is exactly one half, and below it on the far side. NaN for s = 0, for
-    which no α does that."""
+    """ᾱ = −‖μ_β‖²/(k s), where m = 0: accuracy is exactly one half, and below it on the far side.
+
+    NaN for s = 0, for which no α does that.
+    """
     k = of_target(setting).k
     with np.errstate(divide="ignore", over="ignore"):
         found = -setting.target_norm2 / np.multiply(k, source.s)
@@ -113,7 +115,9 @@ def worst_alpha(setting: Setting, source: Source) -> Values:
 
 
 def best_accuracy(setting: Setting, source: Source) -> Values:
-    """The accuracy at α*, in closed form: Φ of the root of
+    """The accuracy at α*, in closed form.
+
+    It is Φ of the root of
 
         (m/σ)²_max = h / ( 1/‖μ_β‖² + 1/( s²/W_⊥ + ‖μ_β‖⁴/η ) ).
 

@@ -59,6 +59,7 @@ def numbers(found: Any) -> tuple[float | None, ...]:
 
 
 def number(found: Any) -> float | None:
+    """A single theory value as a float; None where it is not finite."""
     return numbers(found)[0]
 
 
@@ -248,7 +249,9 @@ def _digits(given: Any, draws: int, seed: int) -> Results:
 
 def _transfer(found: Transfer, draws: Callable[[Array], Array]) -> Results:
     """The accuracies of `COLUMNS` and the curve of accuracy against α, each with the standard error over ``draws``.
-    ``best``: the largest mean accuracy of the curve, chosen on the test rows themselves, so a bound and no method."""
+
+    ``best``: the largest mean accuracy of the curve, chosen on the test rows themselves, so a bound and no method.
+    """
     special = {
         f"{column}.optimal_alpha": float(np.mean(found.alphas[column]))
         for column in VARIANTS

@@ -33,6 +33,7 @@ class Grid:
 
     @property
     def values(self) -> tuple[float, ...]:
+        """The points from ``start`` to ``stop``, linear or logarithmic, rounded to 12 significant digits."""
         steps = [i / (self.points - 1) for i in range(self.points)]
         if self.spacing == "log":
             low, high = math.log10(self.start), math.log10(self.stop)
@@ -89,8 +90,10 @@ class SourceVector:
 
 @dataclass(frozen=True, kw_only=True)
 class AlphaCurve:
-    """Accuracy against α, and with ``moments`` mean and second moment. ``special``: α*, the released α* and the worst α
-    are among the α."""
+    """Accuracy against α, and with ``moments`` mean and second moment.
+
+    ``special``: α*, the released α* and the worst α are among the α.
+    """
 
     alphas: Values
     special: bool = True
@@ -136,7 +139,8 @@ class OptimalAlphaMap(Moments):
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
     """α* and the accuracy there against one parameter of a model: ``along`` names it, ``values`` are its values, and it
-    is left out of the others. ``checks``: values at which α* is estimated by simulation too."""
+    is left out of the others. ``checks``: values at which α* is estimated by simulation too.
+    """
 
     along: str
     values: Values
@@ -175,7 +179,8 @@ class RegressionRisk:
 @dataclass(frozen=True)
 class AmazonTransfer:
     """One transfer between two domains of the Amazon reviews (books, dvd, electronics, kitchen); repetitions are random
-    splits of the target domain. ``alphas``: of the curve, on which the best α is looked for."""
+    splits of the target domain. ``alphas``: of the curve, on which the best α is looked for.
+    """
 
     source: str
     target: str
@@ -193,7 +198,8 @@ class AmazonTransfer:
 @dataclass(frozen=True)
 class DigitsTransfer:
     """One transfer between two pairs (negative, positive) of scikit-learn's digits, padded with noise; repetitions are
-    draws of the noise, each with ``splits`` random splits of the target pair."""
+    draws of the noise, each with ``splits`` random splits of the target pair.
+    """
 
     source: tuple[int, ...]
     target: tuple[int, ...]

@@ -30,7 +30,8 @@ PAPER = ("figure", "table")  # figure=1 is the preset whose `paper` is "figure 1
 @dataclass(frozen=True)
 class Printed:
     """Numbers that the paper or its code prints for this experiment: where, and rows of parameters and values that
-    `uora_bench.theory.report` shows next to ours; or the tables of results/paper/*.csv that hold them."""
+    `uora_bench.theory.report` shows next to ours; or the tables of results/paper/*.csv that hold them.
+    """
 
     source: str
     values: tuple[dict[str, Any], ...] = ()  # {when: {beta: 0.2}, optimal_alpha: "1.64"}; text keeps the digits
@@ -40,9 +41,12 @@ class Printed:
 
 @dataclass(frozen=True)
 class Preset:
-    """One file of configs/theory/. ``paper``: what the α-LoRA paper calls it, where it does; ``source``: where the
-    values of ``settings``, ``axes`` and ``cells`` come from; ``label``: how a cell is called in figures and tables, its
-    parameters in braces; ``shows``: the quantities that figures draw (a figure each), none: there is a table alone."""
+    """One file of configs/theory/.
+
+    ``paper``: what the α-LoRA paper calls it, where it does; ``source``: where the values of ``settings``, ``axes`` and
+    ``cells`` come from; ``label``: how a cell is called in figures and tables, its parameters in braces; ``shows``: the
+    quantities that figures draw (a figure each), none: there is a table alone.
+    """
 
     name: str
     title: str
@@ -98,6 +102,7 @@ def key_of(canonical: Mapping[str, Any]) -> str:
 
 
 def names() -> list[str]:
+    """The names of the files in ``configs/theory/``."""
     return registry.choices(GROUP)
 
 

@@ -31,7 +31,8 @@ _COMPUTES = ("python", "uora_bench", "numpy", "scipy", "scikit-learn")
 @dataclass(frozen=True)
 class Estimate:
     """Simulated values: ``mean`` over ``repetitions`` and its standard ``error``, a list along the record's ``x`` (or
-    one number). null: not simulated there."""
+    one number). null: not simulated there.
+    """
 
     mean: tuple[float | None, ...]
     error: tuple[float | None, ...]
@@ -41,7 +42,8 @@ class Estimate:
 @dataclass(frozen=True)
 class Histogram:
     """Counts of decision values at one α, per class, between ``edges``; ``mean`` and ``std``: of the Gaussian that the
-    theory predicts for class +1 (for −1 the mean has the other sign)."""
+    theory predicts for class +1 (for −1 the mean has the other sign).
+    """
 
     alpha: float
     edges: tuple[float, ...]
@@ -54,9 +56,12 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Results:
-    """``x``: the values along ``axis`` (alpha, gamma, beta, …; "" where there is only one). ``theory``: variant
-    -> quantity -> values along ``x``; ``simulated``: the same measured. ``facts``: single numbers, with theory's by
-    variant (``corrected.optimal_alpha``); ``special``: name -> a value of x that means something (α*, the worst α)."""
+    """``x``: the values along ``axis`` (alpha, gamma, beta, …; "" where there is only one).
+
+    ``theory``: variant -> quantity -> values along ``x``; ``simulated``: the same measured. ``facts``: single numbers,
+    with theory's by variant (``corrected.optimal_alpha``); ``special``: name -> a value of x that means something (α*,
+    the worst α).
+    """
 
     axis: str
     x: tuple[float, ...]

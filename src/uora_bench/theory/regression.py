@@ -49,7 +49,8 @@ def optimal_alpha(source: Array, target: Array) -> float:
 
 def matrices(outputs: int, features: int, beta: float, seed: int) -> tuple[Array, Array]:
     """(W_s, W_t), both (d, p): W_s of independent standard normals and W_t = βW_s + B with B as W_s is, less its part
-    along W_s. So α* = β."""
+    along W_s. So α* = β.
+    """
     rng = np.random.default_rng(derive(seed, "theory", "regression", "matrices"))
     source, other = rng.standard_normal((2, outputs, features))
     other -= np.sum(other * source) / np.sum(source**2) * source

@@ -31,7 +31,8 @@ _OWN = (
 @dataclass(frozen=True)
 class TheoryRequest:
     """``given``: parameter -> values; None in ``repetitions`` and ``seeds``: the preset's; ``experiment``: the folder's
-    name; ``overrides``: the command line."""
+    name; ``overrides``: the command line.
+    """
 
     preset: Preset
     given: dict[str, list[Any]] = field(default_factory=dict)

@@ -1,5 +1,6 @@
-"""The real data of theory cells, and the fingerprint of it that goes into their ids. Generated data has none, nor has
-what scikit-learn carries (its version is in the record).
+"""The real data of theory cells, and the fingerprint of it that goes into their ids.
+
+Generated data has none, nor has what scikit-learn carries (its version is in the record).
 
 The Amazon reviews are ``<data.root>/amazon_blitzer/<domain>/train.jsonl.gz`` (or ``.jsonl``).
 """
@@ -35,7 +36,8 @@ def review_file(root: str | Path | None, domain: str) -> Path:
 
 def fingerprints(root: str | None) -> dict[str, str]:
     """``{domain: 16 hex digits of the sha256 of its file}``, all four: the vocabulary is theirs together; raises as
-    `review_file`."""
+    `review_file`.
+    """
     found = {}
     for domain in DOMAINS:
         found[domain] = file_sha256(review_file(root, domain))[:16]

@@ -22,7 +22,8 @@ from uora_bench.theory.request import TheoryRequest
 @dataclass
 class Outcome:
     """Records of the cells that are done, in the request's order, and how many were computed, found or failed, or are
-    with another process."""
+    with another process.
+    """
 
     done: list[TheoryRecord]
     computed: int = 0
@@ -32,8 +33,9 @@ class Outcome:
 
 
 def run_cells(request: TheoryRequest) -> Outcome:
-    """Compute what is missing (all of it with ``force``). A failed cell leaves a record of failure and does not stop
-    the others.
+    """Compute what is missing (all of it with ``force``).
+
+    A failed cell leaves a record of failure and does not stop the others.
 
     Raises:
         UserError: when real data is needed and not there, or a record that is there cannot be read.
@@ -111,7 +113,7 @@ def _lock(folder: Path, cell_id: str, held: ExitStack) -> None:
     try:
         held.enter_context(FileLock(path, timeout=0))
     except Timeout:
-        raise Busy(f"another process has it (lock '{path}')") from None
+        raise Busy(f"locked by another process (lock '{path}')") from None
     for rest in folder.glob(f".{cell_id}.json.*.tmp"):  # of a process killed while it wrote
         rest.unlink(missing_ok=True)
 

@@ -24,8 +24,9 @@ Values = Any
 
 @dataclass(frozen=True)
 class Setting:
-    """Sizes, means and penalties. Every field is a number or an array; arrays broadcast in the formulas (only the
-    simulations want plain numbers).
+    """Sizes, means and penalties.
+
+    Every field is a number or an array; arrays broadcast in the formulas (only the simulations want plain numbers).
 
     Attributes:
         N: source points. n: target points. p: features.
@@ -74,8 +75,11 @@ class Setting:
         gamma_pre: Values,
         gamma: Values,
     ) -> Setting:
-        """A setting whose ‖μ_β‖² is given. ``mu_perp`` becomes ‖μ_β − βμ‖ = √(‖μ_β‖² − β²μ²), or 0 where estimates
-        make that square negative (the formulas do not use it)."""
+        """A setting whose ‖μ_β‖² is given.
+
+        ``mu_perp`` becomes ‖μ_β − βμ‖ = √(‖μ_β‖² − β²μ²), or 0 where estimates make that square negative (the formulas
+        do not use it).
+        """
         perp = np.sqrt(np.maximum(np.asarray(target_norm2) - np.square(np.multiply(beta, mu)), 0.0))[()]
         return cls(N, n, p, mu, perp, beta, gamma_pre, gamma, target_norm2)
 

@@ -212,6 +212,7 @@ def _scores(alphas: Array, base: Array, pull: Array, sources: Array, target: Arr
 
 
 def collected(alphas: Array, parts: Sequence[tuple[Array, ...]]) -> Simulation:
+    """The `Simulation` of all draws; ``parts`` are batches of (mean, ‖w_α‖², s, W), the first axis the draws."""
     mean, norm2, s, W = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     with np.errstate(divide="ignore", invalid="ignore"):
         hits, alone = normal_cdf(mean / np.sqrt(norm2)), normal_cdf(s / np.sqrt(W))

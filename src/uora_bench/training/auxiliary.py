@@ -62,12 +62,7 @@ class AuxiliarySteps:
         return self._pass[1][at]
 
     def _batches(self, number: int) -> list[np.ndarray]:
-        import numpy as np
-
-        size = self.spec.batch_size
-        if self.spec.shuffle:
-            return batching.epoch_batches(self.rows.lengths, size, self.window, self.seed, number)
-        return [np.arange(i, min(i + size, len(self.rows))) for i in range(0, len(self.rows), size)]
+        return pass_batches(self.spec, self.rows.lengths, self.window, self.seed, number)
 
     def own_stream(self) -> AbstractContextManager[None]:
         """The random numbers of the step just begun (`next_batch`), of this process: dropout of these passes moves
@@ -82,3 +77,13 @@ class AuxiliarySteps:
         """Put a `state` back."""
         self.optimizer.load_state_dict(state["optimizer"])
         self.done = state["done"]
+
+
+def pass_batches(spec: Auxiliary, lengths: np.ndarray, window: int, seed: int, number: int) -> list[np.ndarray]:
+    """The batches of pass ``number`` over held-out rows of these ``lengths``; ``seed``: of auxiliary steps."""
+    import numpy as np
+
+    size = spec.batch_size
+    if spec.shuffle:
+        return batching.epoch_batches(lengths, size, window, seed, number)
+    return [np.arange(i, min(i + size, len(lengths))) for i in range(0, len(lengths), size)]

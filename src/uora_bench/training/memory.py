@@ -75,7 +75,7 @@ def predict(cell: Cell, rows: int | None = None, tokens: int | None = None) -> P
         tokens = min(tokens, limit - cell.method.extra_tokens)
     cast: torch.dtype = getattr(torch, precision.resolve(cell.trainer.precision))
     with FakeTensorMode() as mode:
-        _give_storage(model)
+        give_storage(model)
         trained = [p for p in model.parameters() if p.requires_grad]
         optimizer = optimisation.adamw([{"params": trained, "lr": 0.0}], cell.trainer)
         model.train()
@@ -94,7 +94,7 @@ def predict(cell: Cell, rows: int | None = None, tokens: int | None = None) -> P
     return Prediction(weights, state, ledger.peak - weights - state, rows, tokens)
 
 
-def _give_storage(model: torch.nn.Module) -> None:
+def give_storage(model: torch.nn.Module) -> None:
     """Put fake tensors on the CPU in the place of a model's tensors on the meta device."""
     import torch
 

@@ -7,14 +7,17 @@ torch would wait minutes for processes that never come.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
+from collections.abc import Sequence
 
 from uora_bench.errors import UserError
 
 LAUNCH = "UORA_LAUNCH"  # JSON of what the record's provenance says about the launch
 ITEM = "UORA_ITEM"  # the key of the grid's item that a cell is run for; it names a file
+WORDS = "UORA_ITEM_WORDS"  # `words_digest` of the command line that `ITEM` is the key of
 _NUMBERS = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 _WHOLE = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
@@ -47,3 +50,15 @@ def check_environment() -> None:
         launch = None
     if not isinstance(launch, dict):
         raise UserError(f"{LAUNCH} is not a JSON object; it is set by the grid's launcher alone, so unset it")
+
+
+def words_digest(words: Sequence[str]) -> str:
+    """16 hex digits for a command line."""
+    return hashlib.sha256("\0".join(words).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def item_key(words: Sequence[str]) -> str | None:
+    """The key of the grid's item that this process, whose command line is ``words``, was started for; None where no
+    grid started it, or what the environment says is left over from another cell."""
+    ours = os.environ.get(WORDS) == words_digest(words)
+    return os.environ.get(ITEM) if ours else None

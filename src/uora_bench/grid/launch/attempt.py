@@ -17,16 +17,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from uora_bench.config.run_folders import start_name
 from uora_bench.errors import UserError
 from uora_bench.grid.launch import failure
+from uora_bench.grid.launch.forks import ForkServer, Process
 from uora_bench.grid.model import Item, Plan
 from uora_bench.records import attempts
 from uora_bench.records.attempts import Attempt
 from uora_bench.records.record import find_record
 from uora_bench.util import launched
+from uora_bench.util.schema import plain
 
 BUSY = 75  # exit code of a cell that another process is running
 _STOPPED = tuple(128 + s for s in (signal.SIGTERM, signal.SIGINT))
@@ -72,11 +74,12 @@ class Running:
     launcher: str = "local"
     shared: bool = False  # other cells share its device, so its timings are not its own
     say: Callable[[str], None] = print
+    forks: ForkServer | None = None  # where cells come from; None: each is a fresh process
 
     def __post_init__(self) -> None:
         self.attempts_folder = attempts.attempts_folder(Path(self.plan.runs_dir), self.plan.experiment)
         self.log = self.plan.folder / "logs" / f"{self.item.key}.log"
-        self.child: subprocess.Popen[bytes] | None = None
+        self.child: Process | None = None
         self.crashes = 0
         self.stopping = self.timed_out = False
         self._ended: float | None = None  # when SIGTERM was sent
@@ -107,20 +110,18 @@ class Running:
             extra += [f"trainer.micro_batch_size={self.micro}", f"trainer.eval_batch_size={self.evaluation}"]
         changed = {word.partition("=")[0] for word in extra}
         words = [*(word for word in self.item.overrides if word.partition("=")[0] not in changed), *extra]
-        launch = {"launcher": self.launcher, "shared": self.shared}
-        retried = [a for a in self._attempts() if a.kind not in ("done", "interrupted")]
-        facts = {**launch, "earlier_failures": [f"{a.kind}: {a.reason}" for a in retried[-5:]]}
         environment = {
             **os.environ,
             **self.environment,
             attempts.ITEM: self.item.key,
+            launched.WORDS: launched.words_digest(words),
             attempts.PROCESSES: str(self.item.processes),
-            launched.LAUNCH: json.dumps(facts),
+            launched.LAUNCH: json.dumps(self.launch_facts()),
             "PYTHONUNBUFFERED": "1",
         }
-        command = [sys.executable, _CHILD, str(os.getpid()), *self._command(), *words]
-        lease = attempts.read_lease(self.attempts_folder, self.item.key)
-        self.before = failure.stamp(self.plan, lease.cell_id if lease is not None else None)
+        command = [*self._command(), *words]
+        self.lease = attempts.read_lease(self.attempts_folder, self.item.key)
+        self.before = failure.stamp(self.plan, self.lease.cell_id if self.lease is not None else None)
         try:
             self._spawn(command, environment, " ".join(words))
         except OSError as error:  # a full disk, no more processes: this cell's failure, not the grid's
@@ -128,16 +129,31 @@ class Running:
         self.started, self.clock, self._ended, self.timed_out = _now(), time.monotonic(), None, False
         return None
 
+    def launch_facts(self) -> dict[str, Any]:
+        """What the record will say of its launch (`records.provenance.Launch`)."""
+        launch = {"launcher": self.launcher, "shared": self.shared}
+        declared = {"plan": self.plan.digest, "margin": plain(self.plan.margin)}
+        retried = [a for a in self._attempts() if a.kind not in ("done", "interrupted")]
+        return {**launch, **declared, "earlier_failures": [f"{a.kind}: {a.reason}" for a in retried[-5:]]}
+
     def _spawn(self, command: list[str], environment: Mapping[str, str], words: str) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with open(self.log, "ab") as log:
             log.write(f"--- {_now()} {words}\n".encode())
             log.flush()
             self.offset = log.tell()
-            # a session of its own: Ctrl-C at the terminal reaches the launcher alone, which then ends it cleanly
-            self.child = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
-            )
+            forks = self.forks if self.item.processes == 1 else None
+            self.child = forks.start(command, environment, self.log) if forks is not None else None
+            if self.child is None:
+                # a session of its own: Ctrl-C at the terminal reaches the launcher alone, which then ends it cleanly
+                self.child = subprocess.Popen(
+                    [sys.executable, _CHILD, str(os.getpid()), *command],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env=environment,
+                    start_new_session=True,
+                )
 
     def _command(self) -> list[str]:
         if self.item.processes == 1:
@@ -188,8 +204,7 @@ class Running:
     def _judge(self, code: int) -> Outcome | None:
         lease = attempts.read_lease(self.attempts_folder, self.item.key)
         cell_id = lease.cell_id if lease is not None else None
-        done = cell_id is not None and finished(self.plan, self.item.key, cell_id) is not None
-        if code == 0 and done:
+        if code == 0 and lease is not None and self._finished_it(lease):
             return self._end("done", "done", "", cell_id)
         if code == BUSY:
             return Outcome("busy", reason=failure.last_words(self.log, self.offset).last, cell_id=cell_id)
@@ -211,6 +226,15 @@ class Running:
             return Outcome("failed", kind, reason, time.monotonic() - self.begun, cell_id)
         self.say(f"{self.item.label}: {reason}; {again}")
         return self.start()
+
+    def _finished_it(self, lease: attempts.Lease) -> bool:
+        """Whether this child found or made the finished record that ``lease`` names: a child that leaves with 0 before
+        it has looked leaves an older lease, and one that is to make its record anew an older record."""
+        if lease == self.lease or finished(self.plan, self.item.key, lease.cell_id) is None:
+            return False
+        same = self.lease is not None and self.lease.cell_id == lease.cell_id
+        old = same and failure.stamp(self.plan, lease.cell_id) == self.before
+        return not (old and "force=true" in self.item.overrides)
 
     def _again(self, kind: str) -> str | None:
         """How the next try will differ, or None when there is to be none."""

@@ -8,8 +8,9 @@ and taken over if those die.
 from __future__ import annotations
 
 import signal
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from uora_bench.errors import Interrupted, UserError
-from uora_bench.grid.launch import offline_runs, options, progress
+from uora_bench.grid.launch import forks, offline_runs, options, progress
 from uora_bench.grid.launch.attempt import Outcome, Policy, Running, finished
 from uora_bench.grid.launch.slots import Allocation, Slots, find
 from uora_bench.grid.model import Item, Plan
@@ -40,6 +41,7 @@ class LocalOptions:
     slots_per_gpu: int
     cpu_slots: int | None
     threads: int
+    fork: bool
     processes: int | None
     minutes: float | None
     retries: int
@@ -83,14 +85,30 @@ def run(plan: Plan, chosen: LocalOptions, console: Console) -> int:
         )
     left = [item for item in plan.items if item.state == "failed" and item not in queue]
     board = progress.Board(plan, slots.total, console)
-    grid = _Queue(plan, chosen, slots, queue, board)
-    with _signals(grid):
-        grid.run()
+    grid = _Queue(plan, chosen, slots, queue, board, _fork_server(plan, chosen, slots, queue))
+    try:
+        with _signals(grid):
+            grid.run()
+    finally:
+        if grid.server is not None:
+            grid.server.close()
     failed = [*grid.failed, *((item, Outcome("failed", reason=item.reason)) for item in left)]
     _closing(plan, grid, failed, console)
     if grid.stopped is not None:
         raise Interrupted(grid.stopped)
     return 1 if failed else 0
+
+
+def _fork_server(plan: Plan, chosen: LocalOptions, slots: Slots, queue: Sequence[Item]) -> forks.ForkServer | None:
+    """Where the cells of ``queue`` come from; None where each is to be a fresh process: on a GPU, of which a copy may
+    not inherit anything, and where there are not two to share the imports."""
+    single = [item for item in queue if item.processes == 1]
+    if not chosen.fork or slots.kind != "cpu" or len(single) < 2 or sys.platform != "linux":
+        return None
+    try:
+        return forks.ForkServer(slots.environment, plan.folder / "logs" / "fork_server.log", forks.MODULES)
+    except OSError:  # a full disk, no more processes: each cell says so of itself
+        return None
 
 
 @dataclass
@@ -100,6 +118,7 @@ class _Queue:
     slots: Slots
     waiting: list[Item]
     board: progress.Board
+    server: forks.ForkServer | None
     running: list[tuple[Running, Allocation]] = field(default_factory=list)
     elsewhere: dict[str, float] = field(default_factory=dict)  # key -> when to look again
     failed: list[tuple[Item, Outcome]] = field(default_factory=list)
@@ -140,6 +159,8 @@ class _Queue:
 
     def _fill(self) -> None:
         """Put items that can start on free slots, in their order."""
+        if self.server is not None and self.server.loading:
+            return
         now = time.monotonic()
         for item in list(self.waiting):
             if self.stopped is not None:
@@ -162,7 +183,14 @@ class _Queue:
             if place is None:
                 return
             running = Running(
-                self.plan, item, self.options.policy, place.environment, "local", place.shared, self.board.say
+                self.plan,
+                item,
+                self.options.policy,
+                place.environment,
+                "local",
+                place.shared,
+                self.board.say,
+                self.server,
             )
             self.waiting.remove(item)
             outcome = running.start()

@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from uora_bench.config import registry
+from uora_bench.errors import UserError
 from uora_bench.util.schema import build
 from uora_bench.util.yaml_text import parse_yaml
 
 T = TypeVar("T")
+# what other tools call the number of cells side by side
+_SIDE_BY_SIDE = ("workers", "num_workers", "max_workers", "jobs", "n_jobs", "max_jobs", "slots", "parallel")
 
 
 def read_launcher_options(cls: type[T], name: str, given: Mapping[str, Any]) -> T:
@@ -17,6 +20,11 @@ def read_launcher_options(cls: type[T], name: str, given: Mapping[str, Any]) -> 
     path = registry.configs_dir() / "launcher" / f"{name}.yaml"
     data = parse_yaml(path.read_text(encoding="utf-8"))
     for key, value in given.items():
+        if key in _SIDE_BY_SIDE and not hasattr(cls, key):
+            raise UserError(
+                f"unknown key 'launcher.{key}'; how many cells run side by side is launcher.cpu_slots (on cores), "
+                "launcher.slots_per_gpu (on each GPU); launcher.processes is of one cell (uora-bench explain <key>)"
+            )
         node = data
         *parents, last = key.split(".")
         for part in parents:

@@ -35,6 +35,11 @@ class Slots:
     def total(self) -> int:
         return len(self.devices) * self.capacity
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a cell on cores finds in its environment, whichever cores it is given."""
+        return {"OMP_NUM_THREADS": str(self.threads), "CUDA_VISIBLE_DEVICES": ""}
+
     def take(self, processes: int) -> Allocation | None:
         """Devices for a cell of ``processes`` processes, the emptiest first, each process on one of its own; None while
         there are not enough."""
@@ -45,8 +50,9 @@ class Slots:
         for device in chosen:
             self.used[device] = self.used.get(device, 0) + 1
         if self.kind == "cpu":
-            environment = {"OMP_NUM_THREADS": str(self.threads), "CUDA_VISIBLE_DEVICES": ""}
-            return Allocation(tuple(chosen), environment, len(self.devices) > processes, f"core {', '.join(chosen)}")
+            return Allocation(
+                tuple(chosen), self.environment, len(self.devices) > processes, f"core {', '.join(chosen)}"
+            )
         environment = {"CUDA_VISIBLE_DEVICES": ",".join(chosen)}
         return Allocation(tuple(chosen), environment, self.capacity > 1, f"gpu {', '.join(chosen)}")
 

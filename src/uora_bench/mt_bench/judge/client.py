@@ -119,7 +119,7 @@ class Client:
         if status in everything:
             raise UserError(f"{host} {everything[status]}")
         if 300 <= status < 400:
-            raise UserError(f"{host} sends elsewhere ({status}); give the final address as judge.base_url")
+            raise UserError(f"{host} redirects the request ({status}); give the final address as judge.base_url")
         if status == 429 and reply.error(data).get("code") == "insufficient_quota":
             raise UserError(f"{host} says the quota is used up (429): {said}")
         if status in (408, 409, 425, 429) or status >= 500:

@@ -65,7 +65,8 @@ class JudgeConfig:
 @dataclass(frozen=True)
 class JudgeRequest:
     """What one call of the command line asks for: the file of answers, the settings, the data folder; at most
-    ``limit`` judgements this time, or (``dry_run``) only what they may cost."""
+    ``limit`` judgements this time, or (``dry_run``) only what they may cost.
+    """
 
     answers: Path
     config: JudgeConfig

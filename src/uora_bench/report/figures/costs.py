@@ -14,6 +14,9 @@ KINDS = (
     CostKind("parameters", "adapter parameters", "adapter parameters", lambda c: c.parameters),
     CostKind("seconds", "seconds", "seconds", lambda c: c.seconds),
     CostKind("memory", "peak memory", "peak memory, GB", lambda c: c.memory, 1e9),
+    CostKind("flops", "training FLOPs", "training FLOPs", lambda c: c.flops),
+    CostKind("inference", "inference FLOPs", "FLOPs of one input", lambda c: c.inference),
+    CostKind("energy", "energy", "energy, kJ", lambda c: c.energy, 1e3),
 )
 
 
@@ -71,6 +74,9 @@ def _spec(table: Table, block: Block, kind: CostKind, rows: facts.Rows) -> Figur
         "parameters": ["Logarithmic; no adapter (0) stands left of the dotted line."],
         "seconds": ["Seconds of training and evaluation, median over cells.", comparability.clock(runs)],
         "memory": ["Largest over cells.", comparability.memory(runs)],
+        "flops": ["Forward and backward in closed form, median over cells."],
+        "inference": ["Of a forward pass of one input of mean length, merged where that can be; median over cells."],
+        "energy": ["As measured, other programs on the device included; median over cells."],
     }
     caption = [
         f"Score against {kind.words} per column of the table; dashed: the Pareto front, the best score to be had up to "

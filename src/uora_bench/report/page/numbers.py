@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from uora_bench.report.boxes import COSTS, Line, lines
+from uora_bench.report.boxes import Line, cost_columns, lines
 from uora_bench.report.collect import Run
 from uora_bench.report.figures.facts import method_of, short_name
 from uora_bench.report.model import Entry, Row, Score, Table
@@ -142,7 +142,7 @@ class Numbers:
 
 
 def _headings(table: Table) -> Iterable[Heading]:
-    for cost in COSTS:
+    for cost in cost_columns(table):
         yield Heading(cost.short, f"{cost.name}: {cost.title}", "ascending", "cost")
     for column in table.shown:
         scale = "" if column.scale == 1 else f" × {column.scale:g}"

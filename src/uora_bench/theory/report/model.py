@@ -18,7 +18,9 @@ THEORY, RELEASED, SIMULATED = "theory", "released formula", "simulated; std: sta
 @dataclass(frozen=True)
 class Value:
     """What an entry shows, in its own unit: a simulated number by seed with its ``error``, or (`number`) one of theory.
-    Empty without any."""
+
+    Empty without any.
+    """
 
     by_seed: Mapping[int, float] = field(default_factory=dict)
     error: float | None = None
@@ -66,8 +68,10 @@ def table(
     about: Sequence[str],
     paper: str = "",
 ) -> Table:
-    """The table of ``blocks``: (label, rows), a row being (label, its setting, entries by column label). ``heading``:
-    what the rows are."""
+    """The table of ``blocks``: (label, rows), a row being (label, its setting, entries by column label).
+
+    ``heading``: what the rows are.
+    """
     made = []
     for label, rows in blocks:
         own = [Row(name, tuple(_entry(values.get(c.label), c, group) for c in columns)) for name, group, values in rows]
@@ -110,7 +114,9 @@ def about(
     study: Study, *more: str, error: str = " ± standard error", z: bool = True, released: bool = True
 ) -> list[str]:
     """The lines above every table: the values common to all settings, repetitions and seeds, and how to make it.
-    ``error``: what stands behind simulated means; ``z``, ``released``: whether there are such columns."""
+
+    ``error``: what stands behind simulated means; ``z``, ``released``: whether there are such columns.
+    """
     preset = study.preset
     shared = ", ".join(f"{name(k)}={v:g}" for k, v in study.common.items())
     source = f"own ones of the experiment {preset.name}" if study.own else preset.source
@@ -133,6 +139,7 @@ def about(
 
 
 def has_released(study: Study) -> bool:
+    """Whether any setting of ``study`` has values of the released formula."""
     return any("released" in group.results.theory for group in study.groups)
 
 

@@ -41,6 +41,7 @@ class Group:
 
     @property
     def ids(self) -> list[str]:
+        """The cell ids of the records, in the order of their seeds."""
         return [one.cell_id for one in self.records]
 
     @property
@@ -55,7 +56,8 @@ class Group:
 
     def measured(self, quantity: str, x: float | None = None) -> tuple[dict[int, float], float | None]:
         """``({seed: mean}, standard error of their mean)`` of a simulated quantity: at ``x``, or the single number
-        where that is None. Empty where nothing was simulated."""
+        where that is None. Empty where nothing was simulated.
+        """
         by_seed: dict[int, float] = {}
         variance = 0.0
         for one in self.records:
@@ -73,7 +75,8 @@ class Group:
 class Study:
     """The settings of one experiment: of a preset (in its order), or whatever lies in a folder of one's own (``own``),
     of which nothing that the preset says of its values holds. ``orphans``: finished records in the folder that are
-    none of the preset's settings."""
+    none of the preset's settings.
+    """
 
     name: str
     preset: Preset
@@ -116,6 +119,7 @@ class Study:
 
     @property
     def done(self) -> tuple[Group, ...]:
+        """The settings that have at least one finished record."""
         return tuple(group for group in self.groups if group.records)
 
 

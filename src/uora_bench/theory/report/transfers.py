@@ -34,7 +34,8 @@ BASELINE = (
 
 def amazon(study: Study, library: Library | None) -> Table:
     """A row per transfer, in the paper's layout, and their mean; of many settings a row per setting, each a mean over
-    its transfers."""
+    its transfers.
+    """
     settings = list(dict.fromkeys(_setting(group) for group in study.groups))
     found = [
         column("β", "beta", "plug-in"),

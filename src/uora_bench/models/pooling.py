@@ -1,0 +1,56 @@
+"""How an encoder's token vectors become the one vector that the task's head reads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from uora_bench.config.cell import BackboneConfig
+from uora_bench.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def set_pooling(backbone: BackboneConfig, model: nn.Module) -> None:
+    """Put what ``backbone.pooling`` says in the place of the pooler of ``model``.
+
+    ``own`` leaves the model as the library builds it: of BERT the first token's vector, through a dense layer and tanh.
+    ``mean`` is the mean of the last layer's vectors over the tokens that are not padding, s = Σ_t m_t h_t / Σ_t m_t, as
+    sentence encoders are trained (Reimers and Gurevych 2019, arXiv 1908.10084, section 3); nothing in it is trained,
+    and the pooler's weights are dropped. Sentence encoders scale s to length 1 afterwards; here it stays as it is.
+
+    Raises:
+        UserError: for ``mean`` on a model without a pooler before its head.
+    """
+    if backbone.pooling == "own":
+        return
+    encoder: Any = model.base_model
+    if getattr(encoder, "pooler", None) is None:
+        raise UserError(
+            f"backbone.pooling={backbone.pooling}: backbone={backbone.name} has no pooler before its head; use own"
+        )
+    encoder.pooler = _mean_pooler()
+    encoder.register_forward_pre_hook(_tell_mask, with_kwargs=True)
+
+
+def _tell_mask(encoder: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+    """Before each forward pass: which tokens count, of shape (batch, length), 1 or 0."""
+    mask = named.get("attention_mask", arguments[1] if len(arguments) > 1 else None)
+    encoder.pooler.mask = mask
+
+
+def _mean_pooler() -> nn.Module:
+    import torch
+    from torch import nn
+
+    class MeanPooler(nn.Module):
+        mask: torch.Tensor | None = None
+
+        def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+            """(batch, length, width) → (batch, width)."""
+            if self.mask is None:
+                return hidden.mean(dim=1)
+            weight = self.mask.to(hidden.dtype)
+            return torch.einsum("bl,blw->bw", weight / weight.sum(dim=1, keepdim=True), hidden)
+
+    return MeanPooler()

@@ -1,0 +1,38 @@
+"""What is to be known of verdicts over items: was the margin declared before the results (records keep what the plan
+said that launched them), and which columns have no scores of items?"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from uora_bench.grid.table_spec import Margin
+from uora_bench.metrics.items import why_not
+from uora_bench.records.predictions import why_no_predictions
+from uora_bench.report.collect import Run
+from uora_bench.util.words import count
+
+
+def undeclared(runs: Iterable[Run], margin: Margin) -> str:
+    """What is to be said of the finished cells that were not launched under ``margin``; "" where all were."""
+    found: Counter[str] = Counter()
+    done = [run for run in runs if run.status == "done"]
+    for run in done:
+        launch = run.record.provenance.launch
+        planned = launch.margin if launch is not None else None
+        if planned is None:
+            found["under none"] += 1
+        elif (planned.points, planned.reference) != (margin.points, margin.reference):
+            found[f"under {planned.points:g} points of {planned.reference}"] += 1
+    if not found:
+        return ""
+    told = ", ".join(f"{number} {how}" for how, number in sorted(found.items()))
+    return f"The margin was not declared before all results: of {count(len(done), 'cell')} {told}"
+
+
+def not_over_items(runs: Iterable[Run], value: str, task: str | None = None) -> str:
+    """Why the score ``value`` of ``runs`` (on ``task``, where they are of several) has no scores of items, though
+    predictions are kept; "" where it has."""
+    done = (run for run in runs if run.status == "done" and task in (None, run.task))
+    return next((why for run in done if not why_no_predictions(run.record)
+                 and (why := why_not(run.record.metric.name, value))), "")  # fmt: skip

@@ -1,0 +1,49 @@
+"""Columns of costs that a table chooses, and FLOPs as an axis of figures; records without them say so."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tests.support.made_up_grids import built, made_up
+from uora_bench.records.record import Energy, Work
+from uora_bench.report import csv_file, latex, markdown
+from uora_bench.report.figures import files
+
+WORK = Work(1000, 1200, 2 * 10**9, 3 * 10**9, None, 5000, 4000, 20)
+
+
+def chosen(table):
+    return replace(table, spec=replace(table.spec, costs=("training FLOPs", "inference FLOPs", "tokens", "energy")))
+
+
+def mrpc(cell):
+    return cell.task.name == "glue/mrpc"
+
+
+def with_work(values):
+    values |= {"work": WORK, "energy": Energy(1234.0, "rapl")}
+
+
+def test_a_table_shows_the_costs_it_chooses(tmp_path):
+    made_up(tmp_path, "minilm_glue", mrpc, with_work)
+    table, _ = built(tmp_path)
+    text = markdown.render(chosen(table))
+    assert "training FLOPs | inference FLOPs | tokens | energy" in text
+    assert "| 5.00e9 | 4.00e3 | 1.20e3 | 1,234 J |" in text
+    assert "train FLOPs" in latex.render(chosen(table))
+    assert "5000000000" in csv_file.render(chosen(table))
+    assert "FLOPs" not in markdown.render(table) + csv_file.render(table)  # a choice, no column of every table
+
+
+def test_a_record_that_does_not_say_leaves_the_row_without_the_number(tmp_path):
+    made_up(tmp_path, "minilm_glue", mrpc, lambda values: None)
+    table, collection = built(tmp_path)
+    assert "| – | – | – | – |" in markdown.render(chosen(table))
+    names = {spec.name for spec in files.figure_specs(table, collection)}
+    assert not {name for name in names if "flops" in name or "energy" in name}
+
+
+def test_scores_stand_against_flops(tmp_path):
+    made_up(tmp_path, "minilm_glue", mrpc, with_work)
+    names = {spec.name for spec in files.figure_specs(*built(tmp_path))}
+    assert {"minilm_glue_pareto_flops", "minilm_glue_pareto_inference", "minilm_glue_pareto_energy"} <= names
