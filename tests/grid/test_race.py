@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.support.paths import ROOT
 from tests.support.records import finished_record
+from tests.support.scripts import script
 from uora_bench.cli.main import main
 from uora_bench.grid import expand
 from uora_bench.grid.launch import local
@@ -131,3 +134,14 @@ def test_a_race_that_cannot_be_is_refused_in_one_line(
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+
+
+def test_simulated_races_keep_their_error_and_the_committed_simulation_says_so() -> None:
+    simulate = script("simulate_races")
+    for seeds in (3, 5):
+        found = simulate.simulate(np.random.default_rng(1), (0.0,) * 6, seeds, "normal", 2000)
+        assert found["race_error"] <= 0.05 + 3 * 0.005  # three standard errors of 2,000 grids
+    committed = json.loads((ROOT / "results" / "bench" / "simulated_races.json").read_text("utf-8"))
+    assert committed["grids"] >= 10_000
+    normal = [one["race_error"] for one in committed["settings"] if one["luck"] == "normal"]
+    assert max(normal) <= 0.05

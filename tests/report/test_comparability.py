@@ -51,6 +51,10 @@ SETTINGS = {
     "UC05": ({"trainer.holdout": 0.2}, "0.2 of it kept from the adapter; most rows: trained on the whole training set"),
 }
 FACTS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {  # rule -> its record, the others', what is said
+    "UC02": (
+        {"sources": {"trainer.lr_adapter": "command line"}}, {"sources": {"trainer.lr_adapter": "paper"}},
+        "rate set by hand; most rows: rate of the recipe, not searched",
+    ),
     "UC07": ({"precision": "float32"}, {"precision": "bfloat16"}, "computed in float32, weights kept in float32; most"),
     "UC15": (
         {"provenance": data(train="0", dev="aaaaaaaaaa")}, {"provenance": data(train="1", dev="bbbbbbbbbb")},
@@ -129,7 +133,6 @@ def test_every_rule_that_compares_rows_has_a_made_up_table() -> None:
 def test_the_page_has_every_rule_once_with_its_case() -> None:
     rows = re.findall(r"^\| (UC\d\d) \| (.+?) \| (.+?) \|$", PAGE, re.MULTILINE)
     assert [rule for rule, _, _ in rows] == sorted(TITLES)
-    assert "UC02" not in TITLES
     assert all(len(case) > 20 for _, _, case in rows)
 
 
