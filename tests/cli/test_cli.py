@@ -197,7 +197,7 @@ def test_a_diverging_cell_leaves_a_failed_record_and_is_run_again(run: Run, tmp_
     assert stamps[0] < stamps[1]
 
 
-@pytest.mark.parametrize("second", [(), ("runs.dir=elsewhere",)])
+@pytest.mark.parametrize("second", [(), pytest.param(("runs.dir=elsewhere",), marks=pytest.mark.slow)])
 def test_two_processes_on_one_cell_train_it_once(second: tuple[str, ...], tmp_path: Path, root: Path) -> None:
     processes = [start(tmp_path, root, *SHORT, *words) for words in ((), second)]
     results = [finish(p) for p in processes]

@@ -17,7 +17,7 @@ from uora_bench.config.yaml_comments import yaml_keys
         ("trainer.lr_adapter", ("trainer.lr_adapter  (also: ", "default 1.0e-3; largest learning rate of what")),
         ("lr", ("trainer.lr_adapter  (also: ", "a recipe may set it")),
         ("method.tau", ("method=uora: default 1.0e-5; authors' default",)),
-        ("launcher.cpu_slots", ("launcher=local: default null; cells side by side on cores",)),
+        ("launcher.cpu_slots", ("launcher=local: default null; cells at the same time on cores",)),
         ("seed", ("default 0; paired",)),
         ("method.mine", ("method=my_own: default 3; how often",)),
     ],
@@ -42,7 +42,7 @@ def test_a_setting_is_explained(
     ("words", "said"),
     [
         ("explain trainer.lr_adaptr", "did you mean 'trainer.lr_adapter'?"),
-        ("explain a b", "explain needs TABLE ROW COLUMN [BLOCK]"),
+        ("explain a b", "a number is named by TABLE ROW COLUMN [BLOCK]"),
         (
             "plan experiment=quickstart launcher=local launcher.workers=2",
             "side by side is launcher.cpu_slots (on",

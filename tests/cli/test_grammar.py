@@ -17,7 +17,9 @@ COMMANDS = [load_command(name) for name in MODULES]
 WORDS = {"explain": ["t", "r", "c"], "export": ["x"], **{f"mt-bench {c}": ["x"] for c in ("answer", "judge", "scores")}}
 # command -> words that are a whole command line of it but for one key that nobody has
 MISSPELT = {
-    "run": ["trainer.epohs=1"], "plan": ["trainer.epohs=1"], "sweep": ["trainer.epohs=1"], "memory": ["sede=1"],
+    "run": ["trainer.epohs=1"], "plan": ["trainer.epohs=1"], "sweep": ["trainer.epohs=1"],
+    "search": ["experiment=minilm_search", "trainer.epohs=1"],
+    "memory": ["sede=1"],
     "prefetch": ["trainer.epohs=1", "data.root=x"], "tables": ["rulee=last"], "figures": ["chek=true"],
     "page": ["experimnt=x"], "explain": ["t", "r", "c", "rul=last"], "export": ["x", "formt=peft"],
     "theory": ["figure=1", "repetition=3"], "mt-bench answer": ["x", "limt=3"], "mt-bench judge": ["x", "limt=3"],

@@ -43,7 +43,7 @@ def test_a_new_method_keeps_the_contract_trains_and_is_named_in_its_record(run: 
     assert made.returncode == 0, made.stderr
     files = [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*")) if path.is_file()]
     assert all(f"  {name}\n" in made.stdout for name in files)
-    assert len(files) == 4
+    assert len(files) == 5
     checked = run("check", "my_lora")
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert checked.stderr == ""

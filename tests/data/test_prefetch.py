@@ -290,6 +290,7 @@ def test_two_prefetches_into_one_folder_fetch_every_file_once(hub: Hub, tmp_path
 # --- cells --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_hub_may_go_once_a_cell_is_prefetched(hub: Hub, tmp_path: Path, root: Path) -> None:
     cell = words(hub, "method=lora", "tracker=none", "trainer.max_steps=2", "experiment_name=x")
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "UORA_"))}

@@ -108,6 +108,6 @@ def test_a_model_on_the_hub_is_described_without_its_weights(tmp_path: Path) -> 
 
 
 def test_the_page_names_every_model_that_the_tests_try() -> None:
-    text = re.sub(r"[^a-z0-9]", "", PAGE.read_text("utf-8").split("## What was tried")[1].lower())
+    text = re.sub(r"[^a-z0-9]", "", PAGE.read_text("utf-8").split("## Tested models")[1].lower())
     for name in (*ENCODERS, *DECODERS, *PICTURES):
         assert re.sub(r"[^a-z0-9]", "", name.removesuffix("-v2")) in text, name

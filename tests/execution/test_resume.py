@@ -73,13 +73,13 @@ def undisturbed(tmp_path_factory):
     ("place", "nth"),
     [
         ("step", 9),  # in the middle of the first epoch, between two checkpoints
-        ("step", 18),
-        ("evaluation", 2),  # in the first epoch's evaluation
-        ("evaluation", 5),
+        pytest.param("step", 18, marks=pytest.mark.slow),
+        pytest.param("evaluation", 2, marks=pytest.mark.slow),  # in the first epoch's evaluation
+        pytest.param("evaluation", 5, marks=pytest.mark.slow),
         ("checkpoint", 2),  # half of a checkpoint written
-        ("checkpoint", 4),
-        ("adapter", 1),  # everything trained, nothing saved
-        ("predictions", 2),  # of the last epoch, those of the first being there
+        pytest.param("checkpoint", 4, marks=pytest.mark.slow),
+        pytest.param("adapter", 1, marks=pytest.mark.slow),  # everything trained, nothing saved
+        pytest.param("predictions", 2, marks=pytest.mark.slow),  # of the last epoch, those of the first being there
         ("record", 1),
     ],
 )
@@ -92,7 +92,7 @@ def test_a_killed_run_ends_as_if_nothing_had_happened(place, nth, undisturbed, t
     assert outcome(tmp_path) == undisturbed
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("signum", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_saves_and_leaves_and_the_same_command_goes_on(signum, undisturbed, tmp_path):
     process = start(tmp_path)
     runs = tmp_path / "runs"
@@ -110,7 +110,9 @@ def test_a_signal_saves_and_leaves_and_the_same_command_goes_on(signum, undistur
     assert outcome(tmp_path) == undisturbed
 
 
-@pytest.mark.parametrize("nth", [1, 6])  # in the first and in the last epoch's evaluation
+@pytest.mark.parametrize(
+    "nth", [1, pytest.param(6, marks=pytest.mark.slow)]
+)  # in the first and in the last epoch's evaluation
 def test_a_signal_in_an_evaluation_loses_neither_training_nor_the_evaluation(nth, undisturbed, tmp_path):
     code, text = finish(start(tmp_path, str(KILLER), "signal", str(nth)))
     assert code == 128 + signal.SIGTERM, text

@@ -83,6 +83,7 @@ def test_a_cell_on_cifar_pictures(vit: Path, shared: Path, root: Path, tmp_path:
     assert "already done" in run(tmp_path, root, *words).stdout
 
 
+@pytest.mark.slow
 def test_a_few_pictures_per_class_are_the_same_for_all_methods(
     vit: Path, shared: Path, root: Path, tmp_path: Path
 ) -> None:

@@ -168,6 +168,7 @@ def test_ctrl_c_saves_and_the_next_call_goes_on(tmp_path: Path) -> None:
     assert json.loads(path.read_text())["restarts"] == 1
 
 
+@pytest.mark.slow
 def test_hydras_own_habit_is_the_same_planner_and_what_failed_is_said(tmp_path: Path) -> None:
     # a learning rate that breaks the weights: one cell fails, the other is done
     words = [*CELL, "method=lora", "trainer.max_steps=4", "trainer.lr_adapter=1e-3,1e30", "tracker=none"]

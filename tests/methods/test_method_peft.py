@@ -391,6 +391,7 @@ SMALL = ("task=tiny/nli", "task.splits.train=train[:64]", "task.splits.dev=valid
          "trainer.batch_size=8", "trainer.epochs=2", "trainer.eval_batch_size=32", "tracker=none")  # fmt: skip
 
 
+@pytest.mark.slow
 def test_adalora_from_the_command_line(tmp_path, root):
     words = ("peft.type=adalora", "peft.init_r=4", "peft.target_r=2", "peft.tinit=2", "peft.tfinal=4")
     result = finish(start(tmp_path, root, "method=peft", *words, *SMALL))

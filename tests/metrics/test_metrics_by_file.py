@@ -186,6 +186,7 @@ def run(folder: Path, root: Path, *words: str) -> subprocess.CompletedProcess[st
     return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=240)
 
 
+@pytest.mark.slow
 def test_a_cell_is_scored_by_a_metric_from_a_file(tmp_path: Path, root: Path) -> None:
     metric_file(tmp_path / "mine.py", f'{{"my_score": {RIGHT}, "number": len(predictions)}}')
     assert run(tmp_path, root, "task.metric.primary=my_score", "dry_run=true").returncode == 0

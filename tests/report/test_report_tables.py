@@ -336,7 +336,7 @@ def report(*words: str) -> subprocess.CompletedProcess[str]:
         (["tables", "experiment=minilm_gleu"], "did you mean 'minilm_glue'"),
         (["tables", "method=lora"], "needs an experiment"),
         (["tables", "--chek"], "did you mean 'check'"),
-        (["explain", "minilm_glue"], "explain takes TABLE ROW COLUMN [BLOCK], not 1"),
+        (["explain", "minilm_glue"], "no setting is called 'minilm_glue'"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_2(words: list[str], message: str) -> None:

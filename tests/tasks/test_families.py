@@ -97,7 +97,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return folder
 
 
-@pytest.mark.parametrize("task", [f if f == WRITES[0] else pytest.param(f, marks=pytest.mark.slow) for f in FAMILIES])
+@pytest.mark.slow
+@pytest.mark.parametrize("task", FAMILIES)
 def test_a_cell_that_was_killed_ends_as_if_nothing_had_happened(task: str, undisturbed: Any, tmp_path: Path) -> None:
     expected = outcome(undisturbed(task))
     steps = expected["epochs"][-1]["step"]
@@ -121,7 +122,9 @@ def test_what_was_generated_lies_beside_the_record_in_the_order_of_the_meanings(
     assert len(text.splitlines()) == len(meanings)
 
 
-@pytest.mark.parametrize("task", ["tiny/restaurants", "tiny/instruct", "tiny/choices"])
+@pytest.mark.parametrize(
+    "task", ["tiny/restaurants", *(pytest.param(t, marks=pytest.mark.slow) for t in ("tiny/instruct", "tiny/choices"))]
+)
 def test_a_family_without_such_texts_names_none(task: str, undisturbed: Any) -> None:
     named = record(undisturbed(task))["provenance"].get("outputs")
     assert (named is not None) == (task in WRITES)
@@ -131,8 +134,8 @@ def test_a_family_without_such_texts_names_none(task: str, undisturbed: Any) -> 
     ("task", "form"),
     [
         ("tiny/restaurants", "peft"),
-        ("tiny/instruct", "merged"),
-        ("tiny/digits", "merged"),
+        pytest.param("tiny/instruct", "merged", marks=pytest.mark.slow),
+        pytest.param("tiny/digits", "merged", marks=pytest.mark.slow),
         pytest.param("tiny/answers", "merged", marks=pytest.mark.slow),
         pytest.param("tiny/choices", "peft", marks=pytest.mark.slow),
     ],

@@ -189,7 +189,7 @@ def test_files_that_are_missing_or_broken(reviews: Path, tmp_path: Path) -> None
     kitchen = reviews / "amazon_blitzer" / "kitchen" / "train.jsonl.gz"
     for rows, words in (
         ('{"title": "x", "text": "y", "label": 3}\n', "line 1 lacks"),
-        ('{"title": "x", "text": "y", "label": 1}\n', "1 reviews of 1 classes"),
+        ('{"title": "x", "text": "y", "label": 1}\n', "1 review of 1 class;"),
         ("[1]\n", "line 1 lacks"),
         ("not json\n", "not JSON"),
     ):

@@ -20,7 +20,7 @@ def read_launcher_options(cls: type[T], name: str, given: Mapping[str, Any]) -> 
     path = registry.configs_dir() / "launcher" / f"{name}.yaml"
     data = parse_yaml(path.read_text(encoding="utf-8"))
     for key, value in given.items():
-        if key in _SIDE_BY_SIDE and not hasattr(cls, key):
+        if key in _SIDE_BY_SIDE and key not in data:
             raise UserError(
                 f"unknown key 'launcher.{key}'; how many cells run side by side is launcher.cpu_slots (on cores), "
                 "launcher.slots_per_gpu (on each GPU); launcher.processes is of one cell (uora-bench explain <key>)"
