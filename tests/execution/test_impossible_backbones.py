@@ -85,3 +85,10 @@ def test_a_fused_projection_is_cut_into_equal_parts():
             preflight(compose([*words, f"{Q}.part={part}", f"{Q}.of={of}"]).cell)
     with pytest.raises(UserError, match="are not so many equal parts"):
         describe(compose([*words, f"{Q}.of=5"]))
+
+
+def test_a_folder_with_another_model_is_known_before_anything_is_loaded(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "bert", "hidden_size": 64}', "utf-8")
+    said = refusal(f"backbone.path={tmp_path}", cell=["task=glue/rte", "method=lora"])
+    assert "has model_type=bert, backbone=roberta_base has roberta" in said
+    assert "backbone=hf" in said

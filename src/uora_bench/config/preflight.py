@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -57,6 +58,7 @@ def preflight(cell: Cell, library: bool = True) -> None:
             raise UserError(f"task.path: there is no file or folder '{own.path}'; a relative path begins here")
         if own is not None:
             registry.check_rows(task.source, task.options, task.name)
+        _check_own_weights(backbone)
         script = task.metric.script
         if script is not None and not script.is_file():
             raise UserError(f"task.metric.name: no file '{script}'; a relative path begins in the current folder")
@@ -66,6 +68,23 @@ def preflight(cell: Cell, library: bool = True) -> None:
                 "pip install 'uora_bench[qlora]', or set backbone.quantisation=none"
             )
         method.check_library()
+
+
+def _check_own_weights(backbone: BackboneConfig) -> None:
+    """Raise `UserError` where the folder ``backbone.path`` holds a model of another architecture than the name's."""
+    if backbone.path is None or backbone.architecture is None:
+        return
+    try:
+        own = json.loads((Path(backbone.path) / "config.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return  # loading says what is wrong with it
+    for key in ("model_type", "hidden_size", "n_embd", "num_hidden_layers", "n_layer"):
+        said, wanted = own.get(key) if isinstance(own, dict) else None, backbone.architecture.get(key)
+        if None not in (said, wanted) and said != wanted:
+            raise UserError(
+                f"backbone.path='{backbone.path}' has {key}={said}, backbone={backbone.name} has {wanted}: it is "
+                "another model; for a model of your own write backbone=hf"
+            )
 
 
 def check_pair(cell: Cell) -> None:

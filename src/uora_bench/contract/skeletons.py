@@ -39,7 +39,9 @@ def check_name(kind: str, name: str) -> None:
     near = next((one for one in known if _plain(one) == _plain(name)), None)
     if near is not None:
         same = "there is one already" if near == name else f"it would be taken for '{near}'"
-        raise UserError(f"{kind} '{name}': {same} ('{known[near]}'); choose another name, as my_{name.split('/')[-1]}")
+        last = name.split("/")[-1]
+        other = f"{last}_2" if last.startswith("my_") else f"my_{last}"
+        raise UserError(f"{kind} '{name}': {same} ('{known[near]}'); choose another name, as {other}")
     if kind == "method" and (registry.package_dir() / "methods" / f"{name}.py").exists():
         raise UserError(f"method '{name}': the package has a module of that name; choose another, as my_{name}")
 

@@ -82,7 +82,8 @@ def load_backbone(backbone: BackboneConfig, head: HeadSpec, seed: int) -> Loaded
     if lost:
         absent = lost[0]
         raise UserError(
-            f"backbone={backbone.name}: the weights at '{place}' have no {absent}; they belong to another architecture"
+            f"backbone={backbone.name}: the weights at '{place}' have no {absent}; they belong to another "
+            "architecture; for a model of your own write backbone=hf"
         )
     _check_fresh(backbone, set(info["missing_keys"]), model)
     pooling.set_pooling(backbone, model)
