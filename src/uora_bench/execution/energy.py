@@ -22,7 +22,8 @@ class Meter:
 
     def __init__(self, powercap: Path = POWERCAP, every: float = _EVERY) -> None:
         self._source, self._counters, self._ranges = _counters(powercap)
-        self._joules, self._problem, self._last = 0.0, "", self._read()
+        self._joules, self._problem, self._last = 0.0, "", [0.0] * len(self._counters)
+        self._last = self._read()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, args=(every,), daemon=True)
         if self._counters:
@@ -56,7 +57,7 @@ class Meter:
             return [counter() for counter in self._counters]
         except Exception as error:  # noqa: BLE001 - a driver may say no in its own words; training goes on
             self._problem = f"{self._source} could not be read ({' '.join(str(error).split())[:100]})"
-            return self._last if hasattr(self, "_last") else [0.0] * len(self._counters)
+            return self._last
 
 
 def _counters(powercap: Path) -> tuple[str, Sequence[Callable[[], float]], Sequence[float]]:

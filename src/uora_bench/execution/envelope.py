@@ -10,18 +10,15 @@ a run may be. There a submission has other seeds; here the seed is part of the c
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from uora_bench.config.registry import envelope_dir
-from uora_bench.errors import UserError
 from uora_bench.records.predictions import EpochPredictions
 from uora_bench.records.record import CellRecord
-from uora_bench.util import atomic
-from uora_bench.util.schema import build, plain
+from uora_bench.util.json_file import read_json, write_json
 
 SCHEMA = 1
 Part = tuple[str, int]  # split and epoch
@@ -73,11 +70,8 @@ class Envelope:
     cells: tuple[KeptCell, ...]
 
     def write(self, folder: Path) -> Path:
-        """Write ``folder/<task>.json``, an item of ``repetitions`` a line."""
-        path = envelope_path(folder, self.task)
-        text = json.dumps(plain(self), ensure_ascii=False, indent=1)
-        atomic.write_text(path, text + "\n")
-        return path
+        """Write ``folder/<task>.json``, whole or not at all."""
+        return write_json(envelope_path(folder, self.task), self)
 
 
 def envelope_path(folder: Path, task: str) -> Path:
@@ -93,13 +87,7 @@ def read_envelope(task: str, folder: Path | None = None) -> Envelope | None:
     path = envelope_path(folder or envelope_dir(), task)
     if not path.is_file():
         return None
-    try:
-        data = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise UserError(f"cannot read '{path}': {str(error)[:100]}; take it from a copy") from None
-    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-        raise UserError(f"'{path}' is not an envelope of this version; scripts/envelope.py makes it")
-    return build(Envelope, data, f"envelope {path.stem}")
+    return read_json(path, Envelope, SCHEMA, "envelope", "scripts/envelope.py makes it")
 
 
 def repetition_of(

@@ -82,6 +82,11 @@ class Matcher:
         # the last written first: several are there when the data changed
         return sorted(found, key=lambda f: f.record.provenance.finished or "", reverse=True)
 
+    def record(self, planned: Planned, cell: Cell) -> CellRecord | None:
+        """The record of this cell: the last finished one, else the last failed one, else None."""
+        found = [entry.record for entry in self.candidates(planned, cell)]
+        return next((one for one in found if one.status == "done"), found[0] if found else None)
+
     def _hashes(self, cell: Cell) -> tuple[str | None, str | None]:
         """The hashes of weights and other files in ``backbone.path``, as a record has them; None where there is no
         path."""

@@ -16,8 +16,8 @@ from typing import Literal
 from uora_bench.errors import UserError
 from uora_bench.grid.power import Power
 from uora_bench.grid.table_spec import Margin
-from uora_bench.util import atomic
-from uora_bench.util.schema import build, plain
+from uora_bench.util.json_file import read_json, write_json
+from uora_bench.util.schema import plain
 
 SCHEMA = 2
 PLAN = "plan.json"
@@ -96,20 +96,12 @@ class Plan:
 
     def write(self, path: Path | None = None) -> Path:
         """Write plan.json (to the grid's folder unless told otherwise), whole or not at all."""
-        path = path or self.folder / PLAN
-        atomic.write_text(path, json.dumps(plain(self), indent=1, ensure_ascii=False) + "\n")
-        return path
+        return write_json(path or self.folder / PLAN, self)
 
 
 def read_plan(path: Path) -> Plan:
     """The plan in ``path``; raises `UserError` for a file that is no plan of this version."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read the plan '{path}': {str(error).splitlines()[0]}; plan again") from None
-    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-        raise UserError(f"'{path}' is not a plan of this version; plan again")
-    return build(Plan, data)
+    return read_json(path, Plan, SCHEMA, "plan", "plan again")
 
 
 def in_launch_order(items: Iterable[Item]) -> list[Item]:

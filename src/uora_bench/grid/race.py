@@ -9,7 +9,6 @@ other; the t-test asks that differences of one row are independent over seeds an
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,8 +23,7 @@ from uora_bench.grid import diff, preset
 from uora_bench.grid.expand import Grid, Planned
 from uora_bench.grid.table_spec import TableSpec
 from uora_bench.records.record import CellRecord
-from uora_bench.util import atomic
-from uora_bench.util.schema import build, plain
+from uora_bench.util.json_file import read_json, write_json
 
 SCHEMA = 1
 FOLDER = "races"  # below results.dir
@@ -69,20 +67,12 @@ class Race:
 
     def write(self, results: Path) -> Path:
         """Write ``results/races/<name>.json``, whole or not at all."""
-        path = results / FOLDER / f"{self.name}.json"
-        atomic.write_text(path, json.dumps(plain(self), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-        return path
+        return write_json(results / FOLDER / f"{self.name}.json", self)
 
 
 def read_race(path: Path) -> Race:
     """The race in ``path``; raises `UserError` for a file that is none of this version."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read the race '{path}': {str(error).splitlines()[0]}; sweep again") from None
-    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-        raise UserError(f"'{path}' is no race of this version; sweep again")
-    return build(Race, data, f"race {path.stem}")
+    return read_json(path, Race, SCHEMA, "race", "sweep again")
 
 
 def spent(alpha: float, seeds: int, planned: int) -> float:
@@ -203,8 +193,7 @@ class _Scores:
         """The score; "failed", or None where there is no record yet."""
         cell = planned.cell
         assert cell is not None
-        found = [entry.record for entry in self.matcher.candidates(planned, cell)]
-        record = next((one for one in found if one.status == "done"), found[0] if found else None)
+        record = self.matcher.record(planned, cell)
         if record is None:
             return None
         split = "test" if cell.task.splits.test is not None and self.rule != "heldout_dev" else "dev"

@@ -10,7 +10,7 @@ import hashlib
 import json
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,8 +19,8 @@ from uora_bench.grid import diff, preset
 from uora_bench.grid.expand import Grid, Planned
 from uora_bench.grid.search_spec import SearchSpec
 from uora_bench.records.record import CellRecord
-from uora_bench.util import atomic
-from uora_bench.util.schema import build, plain
+from uora_bench.util.json_file import read_json, write_json
+from uora_bench.util.schema import plain
 
 SCHEMA = 1
 FOLDER = "searches"  # below results.dir
@@ -93,9 +93,7 @@ class Search:
 
     def write(self, results: Path) -> Path:
         """Write ``results/searches/<name>.json``, whole or not at all."""
-        path = results / FOLDER / f"{self.name}.json"
-        atomic.write_text(path, json.dumps(plain(self), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-        return path
+        return write_json(results / FOLDER / f"{self.name}.json", self)
 
 
 def read_search(path: Path) -> Search:
@@ -105,14 +103,8 @@ def read_search(path: Path) -> Search:
         UserError: for a file that is no search of this version, or that was changed after it was written.
     """
     again = "run uora-bench search again"
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read the search '{path}': {str(error).splitlines()[0]}; {again}") from None
-    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-        raise UserError(f"'{path}' is no search of this version; {again}")
-    found = build(Search, data, f"search {path.stem}")
-    if found.sha256 != _sha256(data):
+    found = read_json(path, Search, SCHEMA, "search", again)
+    if found.sha256 != _sha256(found):
         raise UserError(f"the search '{path}' is not as it was written; {again}")
     return found
 
@@ -190,7 +182,7 @@ def search_of(grid: Grid, records: Sequence[CellRecord]) -> Search:
     spec, matcher = check_search(grid), diff.Matcher(diff.Records(records))
     rows = []
     for (_, task), trials in _groups(grid, spec).items():
-        own = [[_record(matcher, planned) for planned in cells] for cells in trials.values()]
+        own = [[matcher.record(p, p.cell) for p in cells if p.cell is not None] for cells in trials.values()]
         every = [_settings(cells[0], spec) for cells in trials.values()]
         varied = [k for k in dict.fromkeys(k for one in every for k in one) if len({str(s.get(k)) for s in every}) > 1]
         varied = varied or list(every[0])
@@ -215,19 +207,13 @@ def search_of(grid: Grid, records: Sequence[CellRecord]) -> Search:
         )
         rows.append(_chosen(row, spec))
     search = Search(SCHEMA, grid.experiment.name, spec, tuple(rows))
-    return Search(SCHEMA, search.name, spec, search.rows, _sha256(plain(search)))
+    return replace(search, sha256=_sha256(search))
 
 
 def _recipe(method: str, pattern: str, row: Mapping[str, Any]) -> str:
     for key, value in row.items():
         pattern = pattern.replace(f"{{{key}}}", str(value))
     return f"{method}/{pattern}"
-
-
-def _record(matcher: diff.Matcher, planned: Planned) -> CellRecord | None:
-    assert planned.cell is not None
-    found = [entry.record for entry in matcher.candidates(planned, planned.cell)]
-    return next((one for one in found if one.status == "done"), found[0] if found else None)
 
 
 def _trial(settings: dict[str, Any], seeds: list[int], runs: Sequence[CellRecord | None], spec: SearchSpec) -> Trial:
@@ -265,9 +251,7 @@ def _chosen(row: SearchRow, spec: SearchSpec) -> SearchRow:
             if value in (tried[0], tried[-1]):
                 edge.append(key)
             plateau[key] = _around(best, [t for t in _peers(row.trials, best, key) if t.score is not None], key, near)
-    fields = {name: getattr(row, name) for name in row.__dataclass_fields__}
-    return SearchRow(**fields | {"chosen": chosen.settings, "best": best.score, "edge": tuple(edge),
-                                 "plateau": plateau})  # fmt: skip
+    return replace(row, chosen=chosen.settings, best=best.score, edge=tuple(edge), plateau=plateau)
 
 
 def _order(settings: Mapping[str, Any]) -> list[tuple[bool, float, str]]:
@@ -297,8 +281,9 @@ def _around(best: Trial, peers: Sequence[Trial], key: str, near: Sequence[Trial]
     return float(ordered[low].settings[key]), float(ordered[high].settings[key])
 
 
-def _sha256(data: Mapping[str, Any]) -> str:
-    text = json.dumps({k: v for k, v in data.items() if k != "sha256"}, sort_keys=True, ensure_ascii=False)
+def _sha256(search: Search) -> str:
+    """Of everything but the hash itself."""
+    text = json.dumps({k: v for k, v in plain(search).items() if k != "sha256"}, sort_keys=True, ensure_ascii=False)
     # through JSON once, so that a file read back and what was written are the same data
     canonical = json.dumps(json.loads(text), sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()

@@ -54,7 +54,7 @@ def size(count: float) -> str:
     return f"{count} B"
 
 
-def power(count: float) -> str:
+def scientific(count: float) -> str:
     """A large number in three digits: ``3.89e10``."""
     return f"{count:.2e}".replace("e+", "e").replace("e0", "e")
 
@@ -75,10 +75,10 @@ COSTS = (
     Cost("adapter size", "size", "the largest over tasks", lambda c: c.adapter_size, size),
     Cost("seconds", "time", "of training and evaluation, the median over cells", lambda c: c.seconds, "{:,.0f}".format),
     Cost("peak memory", "memory", "the largest over cells", lambda c: c.memory, size),
-    Cost("training FLOPs", "train FLOPs", "forward and backward, the median over cells", lambda c: c.flops, power),
+    Cost("training FLOPs", "train FLOPs", "forward and backward, the median over cells", lambda c: c.flops, scientific),
     Cost("inference FLOPs", "infer FLOPs", "one input of mean length, merged where that can be", lambda c: c.inference,
-         power),
-    Cost("tokens", "tokens", "seen in training, with padding, the median over cells", lambda c: c.tokens, power),
+         scientific),
+    Cost("tokens", "tokens", "seen in training, with padding, the median over cells", lambda c: c.tokens, scientific),
     Cost("energy", "energy", "measured, the median over cells", lambda c: c.energy, "{:,.0f} J".format),
 )  # fmt: skip
 

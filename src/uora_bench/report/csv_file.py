@@ -5,22 +5,16 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from uora_bench.grid.table_spec import USUAL_COSTS
 from uora_bench.report.aggregate import Costs
 from uora_bench.report.bootstrap import Interval
+from uora_bench.report.boxes import cost_columns
 from uora_bench.report.model import Block, Entry, Row, Score, Table
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would compute: it is shown instead
-
-
-_CHOSEN: dict[str, Callable[[Costs], float | None]] = {  # in the file where the table has such a column
-    "training_FLOPs": lambda c: c.flops,
-    "inference_FLOPs": lambda c: c.inference,
-    "tokens": lambda c: c.tokens,
-    "energy": lambda c: c.energy,
-}
 
 
 def render(table: Table) -> str:
@@ -111,7 +105,7 @@ def _line(table: Table, block: Block, row: Row, column: Score, entry: Entry) -> 
         "adapter_size": costs.adapter_size,
         "seconds": _digits(costs.seconds, 1),
         "peak_memory_bytes": costs.memory,
-        **{name: of(costs) for name, of in _CHOSEN.items() if name.replace("_", " ") in table.spec.costs},
+        **{c.name.replace(" ", "_"): c.of(costs) for c in cost_columns(table) if c.name not in USUAL_COSTS},
         "published_parameters": "" if average else row.published_parameters,
         "published_source": "" if theirs is None else theirs.source,
         "published_confidence": "" if theirs is None else theirs.confidence,

@@ -20,19 +20,24 @@ _DRAWS = 2000  # bootstrap samples of trials
 
 def searches(results: Path) -> list[Search]:
     """The searches below ``results``, by name."""
-    paths = sorted((results / FOLDER).glob("*.json"))
-    return [_read(path, path.stat().st_mtime_ns) for path in paths]
+    folder = results / FOLDER
+    return list(_searches(folder, _changed(folder)))
+
+
+@functools.lru_cache(maxsize=64)
+def _searches(folder: Path, changed: int) -> tuple[Search, ...]:
+    return tuple(map(read_search, sorted(folder.glob("*.json"))))
+
+
+def _changed(folder: Path) -> int:
+    """When the last file came into ``folder``: all are put in place whole, so that it tells of every change."""
+    return folder.stat().st_mtime_ns if folder.is_dir() else 0
 
 
 def of_results(runs: Sequence[Run]) -> list[Search]:
     """The searches in the results that ``runs`` are of."""
     roots = sorted({run.folder.parent.parent for run in runs if run.folder is not None})
     return [search for root in roots for search in searches(root)]
-
-
-@functools.lru_cache(maxsize=64)
-def _read(path: Path, changed: int) -> Search:
-    return read_search(path)
 
 
 def behind(run: Run) -> tuple[Search, SearchRow] | None:
@@ -87,14 +92,13 @@ def remarks(runs: Sequence[Run]) -> list[str]:
 def races(runs: Sequence[Run]) -> list[tuple[Race, Lane]]:
     """The lanes of all races in the results that ``runs`` are of."""
     folders = {run.folder.parent.parent for run in runs if run.folder is not None}
-    paths = sorted(path for folder in folders for path in (folder / RACES).glob("*.json"))
-    found = [_read_race(path, path.stat().st_mtime_ns) for path in paths]
+    found = [race for folder in sorted(folders) for race in _races(folder / RACES, _changed(folder / RACES))]
     return [(race, lane) for race in found for lane in race.lanes]
 
 
 @functools.lru_cache(maxsize=64)
-def _read_race(path: Path, changed: int) -> Race:
-    return read_race(path)
+def _races(folder: Path, changed: int) -> tuple[Race, ...]:
+    return tuple(map(read_race, sorted(folder.glob("*.json"))))
 
 
 def race_text(race: Race, lane: Lane) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -42,7 +43,7 @@ class Tracker:
         """Close the run; always called."""
 
 
-class GuardedTracker(Tracker):
+class GuardedTracker(Tracker, ABC):
     """A run of a library that never takes the cell down with it: its first error is printed, then it is silent."""
 
     name: ClassVar[str]
@@ -72,11 +73,14 @@ class GuardedTracker(Tracker):
             print(f"{self.name} stopped recording: {' '.join(str(error).split())[:200]}", file=sys.stderr)
             self._run = None
 
+    @abstractmethod
     def _log(self, values: Mapping[str, Any], step: int) -> None:
-        raise NotImplementedError
+        """As `Tracker.log`; may raise."""
 
+    @abstractmethod
     def _summary(self, values: Mapping[str, Any]) -> None:
-        raise NotImplementedError
+        """As `Tracker.summary`; may raise."""
 
+    @abstractmethod
     def _finish(self, failed: bool) -> None:
-        raise NotImplementedError
+        """As `Tracker.finish`; may raise."""

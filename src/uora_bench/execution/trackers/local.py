@@ -94,10 +94,11 @@ def start_trackio(config: TrackerConfig, facts: RunFacts, folder: Path, resumed:
                 auto_log_cpu=False,
             )
             stored = SQLiteStorage.get_logs(config.project, name, run_id=run.id) if resumed else []
+            known = {(int(row["step"]), key) for row in stored for key in row}
         except Exception as error:  # noqa: BLE001 - a full disk, a damaged database, an odd TRACKIO_… variable
             said = " ".join(str(error).split())[:200]
             raise UserError(f"trackio does not start: {said}; correct it, or use tracker=none") from None
-    return TrackioTracker(run, {(int(row["step"]), key) for row in stored for key in row})
+    return TrackioTracker(run, known)
 
 
 def start_tensorboard(config: TrackerConfig, facts: RunFacts, folder: Path, resumed: bool) -> Tracker:
