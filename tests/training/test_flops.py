@@ -90,6 +90,27 @@ def test_every_forward_path_takes_what_torch_counts(name, path, make):
     agree(adapted(name, make, path, rank=4))
 
 
+@pytest.mark.parametrize("make", [models.roberta, models.gpt2])
+@pytest.mark.parametrize("path", ["factored", "merged_weight", "auto"])
+@pytest.mark.parametrize("name", ["lora", "vera", "uora", "tied_lora"])
+def test_inference_is_counted_without_a_pass_of_its_own(name, path, make):
+    dropout = 0.0 if path == "merged_weight" else 0.1  # which no merged weight allows
+    model = adapted(name, make, path, rank=4, dropout=dropout)
+    batch = batch_of(model)
+    formula = pass_flops(model, loss, batch)  # in training, where dropout keeps every layer factored
+    plain = make(torch.float32)
+    plain.set_attn_implementation("eager")
+    model.eval()
+    plain.eval()
+    for rows, width in SIZES:
+        with FlopCounterMode(display=False, custom_mapping=IN_PLACE) as apart:
+            loss(model, batch(rows, width))
+        with FlopCounterMode(display=False, custom_mapping=IN_PLACE) as alone:
+            loss(plain, batch(rows, width))
+        assert formula.inference(rows, width) == apart.get_total_flops()
+        assert formula.merged(rows, width) == alone.get_total_flops()
+
+
 def test_auto_changes_its_path_with_the_size_of_the_batch():
     model = adapted("lora", forward="auto", rank=4)
     formula, factored = agree(model), agree(adapted("lora", rank=4))

@@ -53,14 +53,15 @@ class Layer:
     factored: tuple[Growth, Growth]
     tokens: Growth
     path: str  # as configured, auto included; factored where no other is possible
+    idle_path: str  # the same in evaluation, where nothing is dropped
     terms: tuple[Term, ...]
     out: int
     inside: int
     dtype: torch.dtype
     wants_input: bool
 
-    def flops(self, rows: int, width: int, cast: torch.dtype | None) -> Flops:
-        tokens, path = self.tokens.at(rows, width), self.path
+    def flops(self, rows: int, width: int, cast: torch.dtype | None, idle: bool = False) -> Flops:
+        tokens, path = self.tokens.at(rows, width), self.idle_path if idle else self.path
         if path == "auto":
             path = choose_path(tokens, self.inside, cast, self.dtype, self.terms)
         if path == "factored":
@@ -82,6 +83,16 @@ class PassFlops:
         for layer in self.layers:
             found = found.plus(layer.flops(rows, width, self.cast))
         return found
+
+    def inference(self, rows: int, width: int) -> int:
+        """Of a forward pass in evaluation, with the adapter apart."""
+        passed = (layer.flops(rows, width, self.cast, idle=True).forward for layer in self.layers)
+        return self.rest[0].at(rows, width) + sum(passed)
+
+    def merged(self, rows: int, width: int) -> int:
+        """Of a forward pass once the adapter is merged: each wrapped map is a plain one again."""
+        plain = (2 * layer.tokens.at(rows, width) * layer.out * layer.inside for layer in self.layers)
+        return self.rest[0].at(rows, width) + sum(plain)
 
 
 def weight_flops(tokens: int, out: int, inside: int, terms: Sequence[Term], separate: bool, wants_input: bool) -> Flops:
@@ -155,12 +166,14 @@ def pass_flops(
             continue  # in no pass
         terms = [branch.term(*layer.slices[kind]) for kind, branch in layer.branches.items()]
         drops = layer.dropout is not None and layer.training
-        weighs = not drops and not layer.quantised and all(t is not None for t in terms)
+        weighs = not layer.quantised and all(t is not None for t in terms)
+        idle = layer.forward_path if weighs else "factored"
         made.append(
             Layer(
                 both(layer),
                 grown([one.inputs[layer][0] for one in found]),
-                layer.forward_path if weighs else "factored",
+                "factored" if drops else idle,
+                idle,
                 tuple(t for t in terms if t is not None),
                 layer.out_features,
                 layer.in_features,

@@ -93,7 +93,8 @@ def _flops(
     learnt = [] if spec is None or processes > 1 else [p for group in spec.param_groups for p in group["params"]]
     for parameter in learnt:  # they rest in the usual steps
         parameter.requires_grad_(False)
-    total = _sum(looked.passes(), shapes)
+    passes = looked.passes()
+    total = _sum(passes, shapes)
     auxiliary = None
     if spec is not None:
         for parameter in learnt:
@@ -103,15 +104,14 @@ def _flops(
         batches = _auxiliary_batches(cell, spec, held.lengths, steps)
         auxiliary = sum(_sum(looked.passes(), _shapes(cell, task, held, batches, processes)))
     mean = -(-history.tokens // history.examples) if has_width else 0
-    looked.model.eval()
-    apart = looked.passes().at(1, mean).forward
     merged = None
     if method.mergeable and cell.backbone.quantisation == "none":
-        plain = _Look(cell, task, train, has_width, precision)
-        merged = plain.passes().at(1, mean).forward
+        # PEFT's own layers are not told apart from the rest: the model without them has to be looked at
+        plain = _Look(cell, task, train, has_width, precision).passes() if cell.method.name == "peft" else passes
+        merged = plain.merged(1, mean)
     return {
-        "forward": total.forward, "backward": total.backward, "auxiliary": auxiliary, "inference": apart,
-        "inference_merged": merged, "inference_tokens": mean or None,
+        "forward": total.forward, "backward": total.backward, "auxiliary": auxiliary,
+        "inference": passes.inference(1, mean), "inference_merged": merged, "inference_tokens": mean or None,
     }  # fmt: skip
 
 
