@@ -19,6 +19,12 @@ pytest.register_assert_rewrite("tests.support")  # before its first import: its 
 from tests.support.paths import ROOT, shared_folder
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes are named after their argument: compressed ones may hold the time, and all workers must find the same
+    names."""
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder whose ``data`` holds the real data sets; in CI its absence is a failure, not a skip, unless
