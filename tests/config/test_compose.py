@@ -198,6 +198,11 @@ def test_a_mistake_is_one_line_that_points_to_the_right_thing(word: str, parts: 
     assert all(part in message for part in parts), message
 
 
+def test_a_key_of_another_method_is_named_as_such() -> None:
+    message = mistake("method=head_only", "method.rank=4")
+    assert message == "method=head_only has no key 'method.rank'; leave the key out, or choose another method"
+
+
 def test_a_recipe_made_for_another_method_is_refused_with_both_ways_out() -> None:
     message = mistake("method=vera", "task=glue/rte", "recipe=lora/roberta_base")
     assert "method=lora" in message

@@ -277,6 +277,16 @@ def _unknown_key(key: str, known: Iterable[str], who: str = "") -> UserError:
     return UserError(f"{who}unknown key '{key}'{nearest(key.lstrip('-'), known, synonyms=synonyms.others())}")
 
 
+def _lacking(key: str, config: Mapping[str, Any], who: str) -> UserError:
+    """The error for a ``key`` that ``config`` lacks: another choice of its group may have it."""
+    group = key.partition(".")[0]
+    if key in _known_keys() and group in registry.GROUPS:
+        return UserError(
+            f"{who}{group}={config[group]['name']} has no key '{key}'; leave the key out, or choose another {group}"
+        )
+    return _unknown_key(key, [*registry.GROUPS, *leaves(config)], who)
+
+
 def _tail(key: str) -> str:
     return "" if key in registry.GROUPS else nearest(key, _known_keys(), synonyms=synonyms.others())
 
@@ -306,9 +316,9 @@ def _assign(config: dict[str, Any], key: str, value: Any, who: str) -> None:
             # a whole optional mapping may be null (task.source.hub): say which one
             if node is None and ".".join(parents[: i + 1]) in leaves(config):
                 raise UserError(f"{who}'{key}' cannot be set: '{'.'.join(parents[: i + 1])}' is null")
-            raise _unknown_key(key, [*registry.GROUPS, *leaves(config)], who)
+            raise _lacking(key, config, who)
     if last not in node:
-        raise _unknown_key(key, [*registry.GROUPS, *leaves(config)], who)
+        raise _lacking(key, config, who)
     if isinstance(node[last], str) and isinstance(value, (int, float)):
         value = str(value)  # a name that looks like a number
     node[last] = value
