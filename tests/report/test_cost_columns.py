@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tests.support.made_up_grids import built, made_up
-from uora_bench.records.record import Energy, Work
-from uora_bench.report import csv_file, latex, markdown
+from uora_bench.records.record import Energy, Retention, Work
+from uora_bench.report import csv_file, latex, markdown, notes
 from uora_bench.report.figures import files
 
 WORK = Work(1000, 1200, 2 * 10**9, 3 * 10**9, None, 5000, 4000, 20)
@@ -47,3 +47,21 @@ def test_scores_stand_against_flops(tmp_path):
     made_up(tmp_path, "minilm_glue", mrpc, with_work)
     names = {spec.name for spec in files.figure_specs(*built(tmp_path))}
     assert {"minilm_glue_pareto_flops", "minilm_glue_pareto_inference", "minilm_glue_pareto_energy"} <= names
+
+
+def test_forgetting_is_a_column_with_its_unit_and_an_axis(tmp_path):
+    losses = iter((2.5, 1.75, 2.25) * 100)
+
+    def with_retention(values):
+        values["retention"] = Retention("loss", "text, sha256 abc", 900, 2.0, next(losses), 2.0, 0.0)
+
+    made_up(tmp_path, "minilm_glue", mrpc, with_retention)
+    table, collection = built(tmp_path)
+    table = replace(table, spec=replace(table.spec, costs=("forgetting",)))
+    text = markdown.render(table)
+    assert "| method | forgetting |" in text
+    assert "+0.2500" in text  # the median of three seeds
+    said = "Forgetting: what training added, median over cells: nats per token of loss on text, sha256 abc."
+    assert said in notes.about(table, collection)
+    drawn = {spec.name: spec for spec in files.figure_specs(table, collection)}
+    assert ",0.25," in drawn["minilm_glue_pareto_forgetting"].data

@@ -400,6 +400,8 @@ class Settings:
     expect_cell_id: str | None = None  # the cell that this call must turn out to be
     predictions_keep: bool = True
     predictions_max_mb: float = 20.0  # of the file beside the record, 10^6 bytes
+    retention_measure: bool = False
+    retention_text: str | None = None
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Settings:
@@ -415,16 +417,19 @@ class Settings:
             "expect_cell_id": str | None,
             "predictions.keep": bool,
             "predictions.max_mb": Annotated[float, Gt(0)],
+            "retention.measure": bool,
+            "retention.text": str | None,
         }
         # run folders are older than these keys
         given: dict[str, Any] = {"expect_cell_id": None, "predictions.keep": True, "predictions.max_mb": 20.0}
+        given |= {"retention.measure": False, "retention.text": None}
         for key, value in config.items():
             given |= {f"{key}.{k}": v for k, v in value.items()} if isinstance(value, Mapping) else {key: value}
         for key in hints:
             if key not in given:
                 raise UserError(f"'{key}' is missing")
         flat = {k.replace(".", "_"): convert(hint, given[k], k) for k, hint in hints.items()}
-        for path in ("data_root", "results_dir", "runs_dir", "init_from"):
+        for path in ("data_root", "results_dir", "runs_dir", "init_from", "retention_text"):
             if flat[path] == "" and path in ("results_dir", "runs_dir"):
                 raise UserError(f"{path.replace('_', '.')}= names no folder; name one, or leave the key away")
             if flat[path]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from uora_bench.contract.check import Checks, ensure, ensure_close
 from uora_bench.contract.harness import (
     BOTH,
+    Adapted,
     adapted,
     batch_loss,
     checkpointed,
@@ -231,6 +232,27 @@ def factors_multiply_to_the_update(name: str, make: Make) -> None:
             A, B = branch.factors()
             ensure(A.shape[0] == B.shape[1], f"factors of {key}: {tuple(B.shape)} times {tuple(A.shape)}")
             ensure_close(B @ A, branch.delta_weight(), f"B A of factors and ΔW of {key}", atol=1e-12, rtol=1e-10)
+
+
+def turns_off(it: Adapted) -> bool:
+    """Whether the method has a way to be turned off: one that trains the backbone's own tensors has none."""
+    try:
+        with it.method.turned_off():
+            return True
+    except UserError:
+        return False
+
+
+@check(make=BOTH, when=where(turns_off))
+def turned_off_it_is_the_model_without_the_adapter(name: str, make: Make) -> None:
+    it, bare = adapted(name, make), logits(make())
+    perturb(it.method)
+    with_adapter = it.logits()
+    with it.method.turned_off():
+        ensure(torch.equal(it.logits(), bare), "turned off, the logits are not those of the model without it")
+    ensure(torch.equal(it.logits(), with_adapter), "turned on again, the logits are others")
+    if it.method.parameters():
+        ensure(not torch.equal(with_adapter, bare), "what is trained does not matter to the logits")
 
 
 # --- dropout ----------------------------------------------------------------------------------------------------------

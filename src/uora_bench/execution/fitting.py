@@ -15,10 +15,11 @@ from uora_bench.execution import artifacts
 from uora_bench.execution.configuration import write_configuration
 from uora_bench.execution.energy import Meter
 from uora_bench.records.attempts import CHECKPOINTS
-from uora_bench.records.record import CellRecord, Counts, Timing, set_aside
+from uora_bench.records.record import CellRecord, Counts, Retention, Timing, set_aside
 from uora_bench.records.selection import select_scores
 from uora_bench.training.checkpoint import Checkpoints
 from uora_bench.training.kept import KeptPredictions
+from uora_bench.training.retention import Probe
 
 if TYPE_CHECKING:
     from uora_bench.execution.job import Job
@@ -58,6 +59,7 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
         backbone = list(model.parameters())
         if cell.trainer.gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
+        probe = _probe(job, loaded, accelerator)
         head, counts = inject(cell, model, method)
         if start_adapter is not None:
             artifacts.warm_start(method, start_adapter)
@@ -67,6 +69,8 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
             model.to(accelerator.device)
         on_cpu = accelerator.device.type == "cpu" and cell.trainer.cpu_ops == "auto"
         passes = cpu_ops.install(model) if on_cpu else {}
+        if isinstance(probe, Probe):
+            probe.start(model, method)
     with watch.measure("tokens"):
         task.tokens = tokens.TokenCache(Path(job.settings.runs_dir) / tokens.FOLDER)
         wanted = {r: rows for r, rows in job.rows.items() if r != HELD_OUT or method.auxiliary() is not None}
@@ -108,6 +112,7 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
             kept = KeptPredictions(folder, job.cell_id)
             outputs = artifacts.publish_outputs(kept, job.record_folder, list(job.rows), last)
             predictions = artifacts.publish_predictions(kept, job, encoded, history.epochs)
+        retention = probe if not isinstance(probe, Probe) else _measure(job, probe, model, method, accelerator)
         with watch.measure("FLOPs"):
             computed = work.measure(cell, task, encoded, history, accelerator.num_processes, resolved)
         seconds = _timing(setup, watch.totals, history.seconds)
@@ -133,6 +138,7 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
             method=method.report(),
             work=computed,
             energy=energy,
+            retention=retention,
             provenance={
                 "backbone": loaded.origin,
                 "forward": method.forward_paths(),
@@ -154,6 +160,11 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
                 f"note: the check that merging changes no logits {merge_problem}; the scores are of the unmerged model",
                 file=sys.stderr,
             )
+        if retention is not None and retention.adapted is None:
+            print(f"note: retention: {retention.problem}", file=sys.stderr)
+        elif retention is not None and retention.off_difference:
+            off = f"turned off, the adapter leaves a difference of {retention.off_difference:.1e}"
+            print(f"note: retention: {off}", file=sys.stderr)
         if predictions.left_out and job.settings.predictions_keep:
             print(f"note: predictions are not kept: {predictions.left_out}", file=sys.stderr)
         return done
@@ -163,6 +174,26 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
             tracker.finish(failed=failed)
         if accelerator.num_processes > 1:
             accelerator.end_training()
+
+
+def _probe(job: Job, loaded: Any, accelerator: Any) -> Probe | Retention | None:
+    """What retention will be measured with; why it cannot be; None where it was not asked for or elsewhere is."""
+    if not job.settings.retention_measure or not accelerator.is_main_process:
+        return None
+    if job.cell.trainer.sharding == "full":
+        return Retention(problem="not measured: sharded")
+    if job.cell.method.extra_tokens:
+        return Retention(problem="not measured: virtual tokens stand before every input")
+    return Probe(loaded.model, loaded.processor, accelerator.device, job.settings.retention_text)
+
+
+def _measure(job: Job, probe: Probe, model: Any, method: Method, accelerator: Any) -> Retention:
+    """`Probe.finish`, which may cost no finished training."""
+    try:
+        with job.watch.measure("retention"):
+            return probe.finish(accelerator.unwrap_model(model, keep_fp32_wrapper=False), method)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the training stands
+        return Retention(problem=f"failed: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
 
 
 def _begin(job: Job, main: bool, resolved: str, counts: Counts) -> Tracker:

@@ -170,6 +170,8 @@ def _already_done(job: Job) -> bool:
     if is_main():
         path = record_path(job.record_folder, job.cell_id)
         print(f"already done: {summary(done)}\n  {path} (force=true reruns)")
+        if job.settings.retention_measure and done.retention is None:
+            print("note: this record has no retention; force=true runs the cell again and measures it", file=sys.stderr)
         if launched.item_key(job.overrides) is not None:
             _write_lease(job)
     return True

@@ -24,6 +24,7 @@ CostName = Literal[
     "inference FLOPs",
     "tokens",
     "energy",
+    "forgetting",
 ]
 USUAL_COSTS: tuple[CostName, ...] = ("adapter parameters", "adapter size", "seconds", "peak memory")
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -72,6 +73,7 @@ class AdapterLayer(nn.Module):
         self.forward_path: Forward = "factored"
         self.ran: tuple[Forward, ...] = ()  # the paths of the passes in training: never auto
         self.out_features, self.in_features = linear_shape(base)
+        self.turned_off = False  # the frozen map alone answers (`Method.turned_off`)
         self._original: tuple[Tensor, Tensor | None] | None = None
 
     def add(self, target: Target, branch: Branch) -> None:
@@ -100,7 +102,7 @@ class AdapterLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The adapted output (…, out) for x (…, in); of the merged weight alone after `merge`."""
-        if self.merged:
+        if self.merged or self.turned_off:
             return self.base(x)
         path, terms = self._path(x)
         if self.training and path not in self.ran:
@@ -323,6 +325,24 @@ class Method(ABC):
         ``delta_weight+factored``, where it was not the same for batches of all sizes.
         """
         return dict(Counter("+".join(sorted(layer.ran)) for layer in self.layers.values() if layer.ran))
+
+    @contextmanager
+    def turned_off(self) -> Iterator[None]:
+        """Within it the model is the one that `inject` was given, to the bit, but for its head; call it unmerged.
+
+        Raises:
+            UserError: when the method trains the backbone's own tensors, which nothing turns off.
+        """
+        in_branches = {id(p) for branch in self.branches.values() for p in branch.parameters()}
+        if any(id(p) not in in_branches for p in self.parameters()):
+            raise UserError(f"method={self.name} trains tensors of the backbone, which cannot be turned off")
+        try:
+            for layer in self.layers.values():
+                layer.turned_off = True
+            yield
+        finally:
+            for layer in self.layers.values():
+                layer.turned_off = False
 
     def merge(self) -> None:
         """Fold every layer's adapter into the frozen weights."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,8 @@ class Peft(Method):
         before.keep_mode(model)
         peft_places.widen(model, before)
         self._names, self._start = before.added(model)
+        # PiSSA and others take their start out of the frozen weights; trained biases are the backbone's too
+        self._changes = any(n in self._names and id(t) in before.tensors for n, t in named_tensors(model))
         self._trained = [p for n, p in model.named_parameters() if p.requires_grad and n in self._names]
         if not self._trained:
             raise UserError(f"peft.type={kind} with these fields trains nothing; set others")
@@ -170,7 +173,29 @@ class Peft(Method):
             raise UserError(f"peft.type={self.tuner.kind} is no set of layers; use format=native")
         peft_files.save(self._model, self._peft_config, folder, task_type)
 
-    # --- merging --------------------------------------------------------------------------------------------------
+    # --- merging and turning off ----------------------------------------------------------------------------------
+
+    @contextmanager
+    def turned_off(self) -> Iterator[None]:
+        """Within it PEFT's layers are disabled, which gives back the model that `inject` was given.
+
+        Raises:
+            UserError: when PEFT changes tensors of the backbone, or adds virtual tokens in place of layers.
+        """
+        layers = self._layers()
+        if self._changes or not layers:
+            why = "changes tensors of the backbone" if self._changes else "adds no layers"
+            raise UserError(f"peft.type={self.tuner.kind} {why}, and cannot be turned off")
+        trained = [(p, p.requires_grad) for p in self._model.parameters()]  # PEFT opens its parameters again
+        try:
+            for layer in layers:
+                layer.enable_adapters(False)
+            yield
+        finally:
+            for layer in layers:
+                layer.enable_adapters(True)
+            for parameter, was in trained:
+                parameter.requires_grad_(was)
 
     def _layers(self) -> list[Any]:
         return [m for m in self._model.modules() if isinstance(m, BaseTunerLayer)]

@@ -153,7 +153,7 @@ def _rows(known: Mapping[str, Any], record: CellRecord) -> Iterator[dict[str, An
         facts |= {f"bytes.{k}": v for k, v in vars(record.bytes).items()}
     if record.seconds is not None:
         facts |= {f"seconds.{k}": v for k, v in vars(record.seconds).items() if k != "parts"}
-    for name, part in (("work", record.work), ("energy", record.energy)):
+    for name, part in (("work", record.work), ("energy", record.energy), ("retention", record.retention)):
         if part is not None:
             facts |= {f"{name}.{k}": v for k, v in leaves(plain(part)).items()}
     if not record.scores:

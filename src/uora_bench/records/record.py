@@ -140,6 +140,32 @@ class Energy:
 
 
 @dataclass(frozen=True)
+class Retention:
+    """What is left of what the backbone could do, on fixed inputs that no task trains on (`training.retention`).
+
+    ``measure``: ``loss`` (nats per token) of a language model, ``drift`` (1 − cosine of mean features, mean over
+    inputs) of other backbones. ``pristine``: of the backbone as it was loaded (drift: 0); ``adapted``: after training;
+    ``off``: after training with the adapter turned off, which has to be ``pristine``, and ``off_difference`` the
+    largest difference of its outputs from the pristine ones; both None where it cannot be turned off. ``inputs``:
+    sha256 of the text, or the name of the pictures; ``count``: tokens with a loss, or inputs. ``problem``: why there is
+    no number, or none for ``off``."""
+
+    measure: Literal["loss", "drift"] | None = None
+    inputs: str = ""
+    count: int = 0
+    pristine: float | None = None
+    adapted: float | None = None
+    off: float | None = None
+    off_difference: float | None = None
+    problem: str | None = None
+
+    @property
+    def forgotten(self) -> float | None:
+        """What training added to loss or drift; negative where it took some away."""
+        return None if self.adapted is None or self.pristine is None else self.adapted - self.pristine
+
+
+@dataclass(frozen=True)
 class CellRecord:
     """A finished (``done``) or failed cell."""
 
@@ -173,6 +199,7 @@ class CellRecord:
     method: dict[str, Any] = field(default_factory=dict)  # the method's own report (refresh events, …)
     work: Work | None = None  # None in records older than this and the next field
     energy: Energy | None = None
+    retention: Retention | None = None  # None: not asked for
 
     def write(self, folder: Path) -> Path:
         """Write to ``folder/<cell_id>.json`` atomically; a failure never replaces a finished record.

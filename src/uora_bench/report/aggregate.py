@@ -84,6 +84,7 @@ class Costs:
     inference: float | None = None  # FLOPs of one input of mean length, merged where that can be, median over cells
     tokens: float | None = None  # with padding, median over cells
     energy: float | None = None  # joules, median over cells; None where one was not measured
+    forgotten: float | None = None  # loss or drift on fixed inputs, median over cells; None where one was not measured
 
 
 def costs(runs: Sequence[Run]) -> Costs:
@@ -101,6 +102,7 @@ def costs(runs: Sequence[Run]) -> Costs:
         _median(None if r.work is None else r.work.inference_merged or r.work.inference for r in done),
         _median(None if r.work is None else r.work.tokens_padded for r in done),
         _median(None if r.energy is None else r.energy.joules for r in done),
+        _median(None if r.retention is None else r.retention.forgotten for r in done),
     )
 
 

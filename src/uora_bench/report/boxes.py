@@ -80,6 +80,8 @@ COSTS = (
          scientific),
     Cost("tokens", "tokens", "seen in training, with padding, the median over cells", lambda c: c.tokens, scientific),
     Cost("energy", "energy", "measured, the median over cells", lambda c: c.energy, "{:,.0f} J".format),
+    Cost("forgetting", "forgotten", "loss (nats) or drift of features on fixed inputs that training added, the median "
+         "over cells", lambda c: c.forgotten, "{:+.4f}".format),
 )  # fmt: skip
 
 

@@ -94,6 +94,7 @@ def about(table: Table, collection: Collection) -> tuple[str, ...]:
             "Costs: the largest number of parameters, bytes and memory, and the median seconds of training and "
             "evaluation, over the tasks that every row with results has."
         )
+        lines += _forgetting(table, finished)
         clock, memory = comparability.clock(finished), comparability.memory(finished)
         if len(comparability.memory_kinds(finished)) > 1:
             memory = comparability.found(levels, "UC08", memory)
@@ -103,6 +104,17 @@ def about(table: Table, collection: Collection) -> tuple[str, ...]:
         lines += [f"{comparability.found(levels, 'UC11', without)}."] if without else []
         lines.append(_marks(table))
     return (*lines, *(" ".join(text.split()) for text in table.spec.about))
+
+
+def _forgetting(table: Table, finished: Sequence[Run]) -> list[str]:
+    """The unit of the column, which depends on the kind of backbone."""
+    kinds = {"loss": "nats per token of loss", "drift": "drift of features (1 − cosine)"}
+    measured = [run.record.retention for run in finished if run.record.retention is not None]
+    found = {f"{kinds[one.measure]} on {one.inputs}" for one in measured if one.measure is not None}
+    if "forgetting" not in table.spec.costs or not found:
+        return []
+    unlike = "**Not one unit**: " if len(found) > 1 else ""
+    return [f"{unlike}Forgetting: what training added, median over cells: {'; '.join(sorted(found))}."]
 
 
 def _few_rows(table: Table) -> list[str]:

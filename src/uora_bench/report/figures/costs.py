@@ -17,6 +17,7 @@ KINDS = (
     CostKind("flops", "training FLOPs", "training FLOPs", lambda c: c.flops),
     CostKind("inference", "inference FLOPs", "FLOPs of one input", lambda c: c.inference),
     CostKind("energy", "energy", "energy, kJ", lambda c: c.energy, 1e3),
+    CostKind("forgetting", "forgetting", "loss or drift added on fixed inputs", lambda c: c.forgotten),
 )
 
 
@@ -77,6 +78,7 @@ def _spec(table: Table, block: Block, kind: CostKind, rows: facts.Rows) -> Figur
         "flops": ["Forward and backward in closed form, median over cells."],
         "inference": ["Of a forward pass of one input of mean length, merged where that can be; median over cells."],
         "energy": ["As measured, other programs on the device included; median over cells."],
+        "forgetting": ["Loss (nats per token) or drift that training added on fixed inputs; median over cells."],
     }
     caption = [
         f"Score against {kind.words} per column of the table; dashed: the Pareto front, the best score to be had up to "

@@ -51,7 +51,7 @@ def _panel(ax: Any, kind: CostKind, points: facts.Rows, column: Score) -> list[f
     positive = [cost for cost in costs if cost > 0]
     logarithmic = kind.name == "parameters" or (len(positive) == len(costs) and max(costs) > 10 * min(costs))
     zero = _logarithmic(ax, positive, len(positive) < len(costs)) if logarithmic and positive else _linear(ax, costs)
-    at = [cost if cost > 0 else zero for cost in costs]
+    at = [cost if cost > 0 or not logarithmic else zero for cost in costs]
     ends = ax.get_xlim()
     steps = sorted((x, p["score"]) for x, p in zip(at, points, strict=True) if p["on_front"])
     x, y = [s[0] for s in steps] + [ends[1]], [s[1] for s in steps] + [steps[-1][1]]

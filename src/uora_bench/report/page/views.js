@@ -166,10 +166,10 @@ function epochTable(epochs) {
 }
 
 function costs(record) {
-  const { counts, bytes, seconds, work, energy } = record;
+  const { counts, bytes, seconds, work, energy, retention } = record;
   const of = (group, kind, write) => Object.entries(group || {}).map(([k, v]) => [`${kind}: ${k.replace(/_/g, " ")}`, write(v)]);
   return facts([...of(counts, "parameters", count), ...of(bytes, "bytes", size), ...of(seconds, "seconds", written),
-    ...of(work, "work", written), ...of(energy, "energy", written),
+    ...of(work, "work", written), ...of(energy, "energy", written), ...of(retention, "retention", written),
     ["examples per second", record.examples_per_second], ["tokens per second", record.tokens_per_second],
     ["peak memory", record.peak_memory_bytes === null ? null : size(record.peak_memory_bytes)], ["peak memory is", record.peak_memory_kind],
     ["restarts", record.restarts], ["merge error", record.merge_error]]);
