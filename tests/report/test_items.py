@@ -70,6 +70,19 @@ def test_the_permutation_is_exact_for_few_items_and_close_to_mcnemar_for_many() 
     assert permutation(many) == pytest.approx(mcnemar(a, b)[0], abs=0.01)
     assert permutation(many) == permutation(many)
     assert permutation(np.zeros((2, 5))) == 1.0
+    assert permutation(np.array([[0.0, 100.0, 0.0]])) == 1.0  # of one item no p is smaller
+
+
+@pytest.mark.parametrize(("seeds", "count"), [(1, 8), (3, 9), (1, 14), (3, 277), (5, 1000)])
+def test_the_permutation_has_the_p_of_scipy(seeds: int, count: int) -> None:
+    draws = np.random.default_rng(count)
+    values = 100.0 * (draws.random((seeds, count)) < 0.55) - 100.0 * (draws.random((seeds, count)) < 0.45)
+    by_item = values.mean(axis=0)
+    known = stats.permutation_test(
+        (by_item[by_item != 0],), lambda x, axis: x.sum(axis=axis), permutation_type="samples", vectorized=True,
+        n_resamples=9_999, rng=np.random.default_rng(7),
+    )  # fmt: skip
+    assert permutation(values, seed=7) == known.pvalue
 
 
 def test_the_quantile_lies_between_those_of_seeds_and_items_by_their_shares() -> None:

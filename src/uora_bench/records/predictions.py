@@ -85,8 +85,8 @@ def read_predictions(record: CellRecord, folder: Path) -> list[EpochPredictions]
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    # one column at a time in one thread: the files are small, and many
-    table = pq.read_table(pa.BufferReader(data), use_threads=False)
+    # not `read_table`, which looks for a whole data set, and in one thread: the files are small, and many
+    table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
     return _parts(table)
 
 

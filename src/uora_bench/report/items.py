@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,23 +101,38 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
 
 def permutation(differences: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> float:
     """Two-sided p of a paired permutation over the items of D (seeds, items): which row an item's scores belong to is
-    exchanged under all seeds at once. Exact where few items differ, else of ``resamples`` draws."""
-    from scipy import stats
+    exchanged under all seeds at once. Exact where few items differ, else of ``resamples`` draws.
 
+    The same p as that of ``scipy.stats.permutation_test(…, permutation_type="samples")``, which takes ten times as long.
+    """
     by_item = differences.mean(axis=0)
     by_item = by_item[by_item != 0]  # what does not differ changes no sum
-    if not len(by_item):
+    count = len(by_item)
+    if not count:
         return 1.0
-    found = stats.permutation_test(
-        (by_item,),
-        lambda values, axis: values.sum(axis=axis),
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=resamples,
-        batch=max(1, _BATCH // len(by_item)),
-        rng=np.random.default_rng(seed),
-    )
-    return float(found.pvalue)
+    observed = float(by_item.sum())
+    near = abs(100 * float(np.finfo(float).eps) * observed)  # equal sums, whatever their rounding
+    below = above = 0
+    for kept in _kept_signs(count, seed, resamples):
+        sums = np.where(kept, by_item[:, None], -by_item[:, None]).sum(axis=0)
+        below += int(np.count_nonzero(sums <= observed + near))
+        above += int(np.count_nonzero(sums >= observed - near))
+    exact = 2**count <= resamples
+    total, own = (2**count, 0) if exact else (resamples, 1)  # what was observed is one more draw
+    return min(1.0, 2 * min(below + own, above + own) / (total + own))
+
+
+def _kept_signs(count: int, seed: int, resamples: int) -> Iterator[np.ndarray]:
+    """Which of ``count`` differences keep their sign, a column (count,) a draw: all there are where these are no more
+    than ``resamples``. A draw takes the lowest bit of one 32-bit number for each difference, as numpy does that
+    exchanges two things."""
+    if 2**count <= resamples:
+        yield (np.arange(2**count) >> np.arange(count)[:, None] & 1) == 1
+        return
+    generator, size = np.random.default_rng(seed), max(1, _BATCH // count)
+    for start in range(0, resamples, size):
+        drawn = generator.integers(0, 1 << 32, (min(size, resamples - start), count), dtype=np.uint32)
+        yield np.ascontiguousarray((drawn & 1).astype(bool).T)
 
 
 def verdict(
