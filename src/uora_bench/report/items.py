@@ -103,7 +103,7 @@ def permutation(differences: np.ndarray, seed: int = 0, resamples: int = RESAMPL
     """Two-sided p of a paired permutation over the items of D (seeds, items): which row an item's scores belong to is
     exchanged under all seeds at once. Exact where few items differ, else of ``resamples`` draws.
 
-    The same p as that of ``scipy.stats.permutation_test(…, permutation_type="samples")``, which takes ten times as long.
+    The same p as that of ``scipy.stats.permutation_test`` for "samples", which takes ten times as long.
     """
     by_item = differences.mean(axis=0)
     by_item = by_item[by_item != 0]  # what does not differ changes no sum
