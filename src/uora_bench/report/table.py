@@ -316,7 +316,8 @@ def _with_items(number: Number, column: Score, rule: Rule) -> list[tuple[Run, in
     what `verdict_notes.not_over_items` does not name."""
     if rule == "heldout_dev" or verdict_notes.not_over_items(number.runs, column.metric):
         return []
-    return [(run, run.record.scores[rule].epoch) for run in number.runs if comparability.predictions_sha256(run)]
+    runs = [run for run in number.runs if comparability.predictions_sha256(run)]
+    return [(run, epoch) for run in runs if (epoch := run.record.scores[rule].epoch) is not None]
 
 
 def _item_question(column: Score, chosen: Sequence[tuple[Run, int]]) -> tuple[Any, ...]:
