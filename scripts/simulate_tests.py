@@ -23,7 +23,7 @@ import numpy as np
 from scipy import stats
 
 from uora_bench.metrics.items import item_scores
-from uora_bench.report.items import crossed, mcnemar, permutation
+from uora_bench.report.items import Crossed, crossed, mcnemar, permutation
 from uora_bench.report.pairing import pair
 from uora_bench.report.stats import sign_flip_test
 
@@ -59,6 +59,12 @@ def share(hits: list[bool]) -> float:
     return round(float(np.mean(hits)), 4)
 
 
+def rejects(found: Crossed) -> bool:
+    """Whether p is at most `LEVEL`: p is where the interval begins to leave out zero, and takes longer to find."""
+    interval = found.interval(1 - LEVEL)
+    return not interval.low < 0 < interval.high
+
+
 def settings(seeds: tuple[int, ...]) -> Iterator[dict[str, Any]]:
     for items in ITEMS:
         for count in seeds:
@@ -76,8 +82,8 @@ def over_both(repetitions: int, generator: np.random.Generator) -> list[dict[str
         for _ in range(repetitions):
             a, b = answers(generator, *size, 0.0)
             same = crossed(a.astype(float) - b)
-            interval = same.interval(0.95)
-            null.append(same.p <= LEVEL)
+            interval = same.interval(1 - LEVEL)
+            null.append(rejects(same))
             covered.append(interval.low <= 0 <= interval.high)
             a, b = answers(generator, *size, -MARGIN)
             worse = crossed(a.astype(float) - b, 1.0)
@@ -153,8 +159,8 @@ def corpus_metrics(repetitions: int, generator: np.random.Generator) -> list[dic
                         said = [np.where(hits, true, 1 - true) for hits in rows]
                     a, b = (np.array([item_scores(metric, value, one, true) for one in own]) for own in said)
                     same = crossed(a - b)
-                    interval = same.interval(0.95)
-                    null.append(same.p <= LEVEL)
+                    interval = same.interval(1 - LEVEL)
+                    null.append(rejects(same))
                     covered.append(interval.low <= 0 <= interval.high)
                 found.append({"score": value, "items": items, "seeds": seeds, "type_1_error": share(null),
                               "coverage": share(covered)})  # fmt: skip
@@ -172,7 +178,7 @@ def power(repetitions: int, generator: np.random.Generator) -> list[dict[str, An
             for _ in range(repetitions // 2):
                 a, b = answers(generator, *size, difference)
                 both = crossed(a.astype(float) - b, 1.0)
-                hits.append(both.p <= LEVEL and both.mean > 0)
+                hits.append(rejects(both) and both.mean > 0)
                 if not difference:
                     same.append(both.exceeds(-MARGIN, LEVEL) and both.mirrored.exceeds(-MARGIN, LEVEL))
             curve[f"{100 * difference:g}"] = share(hits)

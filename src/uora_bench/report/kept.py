@@ -21,7 +21,6 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-import uora_bench
 from uora_bench.util import atomic
 from uora_bench.util.hashes import files_sha256
 from uora_bench.util.schema import convert, plain
@@ -105,7 +104,7 @@ def take(kind: type[T], question: Any, compute: Callable[[], T]) -> T:
 @functools.cache
 def _code() -> str:
     """A hash of all code that computes answers, and of the libraries' versions."""
-    root = Path(uora_bench.__file__).parent
+    root = Path(__file__).parents[1]
     files = [*(root / "report").glob("*.py"), *(root / "metrics").glob("*.py"), root / "records" / "predictions.py"]
     versions = [platform.python_version()]
     for name in _LIBRARIES:
