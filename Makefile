@@ -83,6 +83,8 @@ test-all: test test-slow test-slurm  ## all tests
 
 bench: install $(if $(UORA_DATA_DIR),$(VENV)/.minilm)  ## speed, into BENCH=results/bench (a quiet machine, half an hour or so; with UORA_DATA_DIR whole cells too, an hour more)
 	$(PY) scripts/bench_start.py --out $(BENCH)/start.json
+	$(PY) scripts/bench_tables.py $(BENCH)
+	$(PY) scripts/bench_predictions.py --out $(BENCH)/predictions.json
 	$(PY) scripts/bench_step.py --out $(BENCH)/step_cpu_float32.json
 	$(PY) scripts/bench_step.py --precision bfloat16 --out $(BENCH)/step_cpu_bfloat16.json
 	$(PY) scripts/bench_language_model.py --out $(BENCH)/language_model_bfloat16.json

@@ -1,26 +1,30 @@
-"""Seconds that ``tables`` takes for 1,000 records with predictions; writes <folder>/tables.json.
+"""How long ``tables``, ``figures`` and ``page`` take for 1,000 records with predictions; writes <folder>/tables.json.
 
     python scripts/bench_tables.py [folder, default results/bench]
 
-Makes 9 methods × 4 tasks × 28 seeds of 400 items in a temporary folder, and measures the whole command twice, each time
-in a process of its own.
+Makes 9 methods × 4 tasks × 28 seeds of 400 items in a temporary folder, and measures the processor time of whole
+commands, each in a process of its own: without kept numbers (cache=false), making them, and with them
+(`uora_bench.report.kept`).
 """
 
 from __future__ import annotations
 
 import json
+import os
+import resource
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
 
 from uora_bench.grid import expand
 from uora_bench.grid.request import read_request
+from uora_bench.records import provenance
 from uora_bench.records.predictions import EpochPredictions, predictions_path, write_predictions
 from uora_bench.records.record import CellRecord, EpochScores, RuleScore, read_record
 
@@ -44,10 +48,12 @@ ITEMS = 400
 
 def make(folder: Path) -> int:
     """The records of `GRID` below ``folder``; returns how many."""
-    (folder / "thousand.yaml").write_text(yaml.safe_dump(GRID, sort_keys=False), encoding="utf-8")
+    preset = folder / "uora_plugins" / "configs" / "experiment" / "thousand.yaml"
+    preset.parent.mkdir(parents=True)
+    preset.write_text(yaml.safe_dump(GRID, sort_keys=False), encoding="utf-8")
     records, draws = folder / "results" / "records" / "thousand", np.random.default_rng(0)
     model = next(r for path in sorted(MODEL.glob("*.json")) if (r := read_record(path)).metric.primary == "accuracy")
-    items = expand.expand_request(read_request([f"experiment={folder}/thousand.yaml"])).items
+    items = expand.expand_request(read_request([f"experiment={preset}"])).items
     hard = {task: draws.random(ITEMS) for task in GRID["axes"]["task"]}  # type: ignore[index]
     for planned in items:
         cell = planned.cell
@@ -71,22 +77,35 @@ def make(folder: Path) -> int:
     return len(items)
 
 
-def seconds(folder: Path) -> float:
-    """Of one ``tables`` of the grid, the whole process."""
-    started = time.perf_counter()
-    words = ["tables", f"experiment={folder}/thousand.yaml", f"results.dir={folder}/results"]
-    subprocess.run([sys.executable, "-m", "uora_bench", *words], check=True, stdout=subprocess.DEVNULL)
-    return round(time.perf_counter() - started, 2)
+def seconds(folder: Path, *words: str) -> float:
+    """Of processor time of the whole process."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(
+        [sys.executable, "-m", "uora_bench", *words, "experiment=thousand", "results.dir=results"],
+        cwd=folder, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 2)
 
 
 def main() -> None:
     out = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "results" / "bench"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        facts = {"records": make(folder), "items": ITEMS, "first_seconds": seconds(folder)}
-        facts["again_seconds"] = seconds(folder)
+        facts: dict[str, Any] = {"records": make(folder), "items": ITEMS}
+        cases = {
+            "tables without kept numbers": ("tables", "cache=false"),
+            "tables, first": ("tables",),
+            "tables, again": ("tables",),
+            "figures without kept numbers": ("figures", "cache=false"),
+            "figures, again": ("figures",),
+            "page without kept numbers": ("page", "cache=false"),
+            "page, again": ("page",),
+        }
+        facts["seconds"] = {case: seconds(folder, *words) for case, words in cases.items()}
+    facts["provenance"] = provenance.collect()
     (out / "tables.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    print(facts)
+    print(json.dumps(facts["seconds"], indent=1))
 
 
 if __name__ == "__main__":

@@ -2,12 +2,13 @@
 
 Runs one cell again and again, each time in a process of its own that may use other instruction sets (of ATen, oneDNN
 and MKL), the library's operations instead of the suite's faster ones, or two threads: sums are then taken in another
-order, as on another processor. Settings, data and seed stay. Adds the cell to results/envelope/<task>.json, or replaces
-it there, after every repetition, so that what is there may be used when it is stopped:
+order, as on another processor. Settings, data and seed stay. Adds the cell to results/envelope/<task>.json after every
+repetition, so that what is there may be used when it is stopped:
 
     python scripts/envelope.py method=uora task=tiny/nli trainer.epochs=4
 
-A command line of a cell, as uora-bench takes it; 20 repetitions.
+A command line of a cell, as uora-bench takes it; 20 repetitions. Started again, it runs the first one again and those
+that are not there; where the first one is no longer what it was (another processor, another version), all of them.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ def begin(words: list[str], record: CellRecord, items: dict[str, int]) -> envelo
     known, cell = record.provenance, record.cell
     names = cell["method"]["name"], cell["backbone"]["name"]
     where = str(known.hardware.processor), known.versions["torch"]
-    return envelope.KeptCell(record.cell_id, record.label, *names, tuple(words), *where, items, ())
+    said = tuple(word for word in words if not word.startswith("data.root="))  # where data lie is nobody else's matter
+    return envelope.KeptCell(record.cell_id, record.label, *names, said, *where, items, ())
 
 
 def keep(task: str, made: envelope.KeptCell) -> Path:
@@ -67,23 +69,41 @@ def keep(task: str, made: envelope.KeptCell) -> Path:
     return envelope.Envelope(envelope.SCHEMA, task, cells).write(envelope_dir())
 
 
+def kept_before(made: envelope.KeptCell, task: str) -> dict[int, envelope.Repetition]:
+    """By their place in `VARIED` the repetitions of the cell that are kept; none unless the first of them is that of
+    ``made``, because the others say what differs from it."""
+    there = envelope.read_envelope(task)
+    for cell in there.cells if there is not None else ():
+        same = (cell.cell_id, cell.processor, cell.torch) == (made.cell_id, made.processor, made.torch)
+        if same and cell.items == made.items and cell.repetitions[:1] == made.repetitions:
+            return {VARIED.index(one.varied): one for one in cell.repetitions if one.varied in VARIED}
+    return {}
+
+
 def main() -> None:
     words = sys.argv[1:]
     made: envelope.KeptCell | None = None
     first: dict[str, dict[int, object]] = {}
-    for number, varied in enumerate(VARIED, start=1):
+    kept: dict[int, envelope.Repetition] = {}
+    for number, varied in enumerate(VARIED):
+        if number in kept:
+            continue
         with tempfile.TemporaryDirectory(prefix="uora-envelope-") as name:
             record, parts = run(words, varied, Path(name))
+        task = record.cell["task"]["name"]
         if made is None:
             first = envelope.answers(record, parts)
             made = begin(words, record, {split: len(own) for split, own in first.items()})
         if record.cell_id != made.cell_id:
             sys.exit(f"repetitions are of two cells: {made.cell_id} and {record.cell_id}")
         one = envelope.repetition_of(varied, record, parts, first)
-        made = replace(made, repetitions=(*made.repetitions, one))
+        if not made.repetitions:
+            kept = kept_before(replace(made, repetitions=(one,)), task)
+        kept[number] = one
+        made = replace(made, repetitions=tuple(kept[place] for place in sorted(kept)))
         counts = {split: len(items) for split, items in one.differ.items()}
-        path = keep(record.cell["task"]["name"], made)
-        print(f"{number}: {varied}: {one.scores}, items otherwise: {counts} ({path})", flush=True)
+        path = keep(task, made)
+        print(f"{number + 1}: {varied}: {one.scores}, items otherwise: {counts} ({path})", flush=True)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def test_five_verdicts_of_one_table_over_items_and_seeds(bench: Bench) -> None:
     lines = {line.row: line for line in found.items}
     assert lines["uora"].verdict == "equivalent within 1"
     assert lines["vera"].verdict == "worse"
-    expected = crossed((np.array(rows["vera"]).astype(float) - np.array(rows["lora"])) * 100)
+    expected = crossed((np.array(rows["vera"]).astype(float) - np.array(rows["lora"])) * 100, 100.0)
     assert lines["vera"].found == expected
     assert lines["vera"].p == pytest.approx(min(1.0, 2 * expected.p))
     text = markdown.render(bench.table())

@@ -36,6 +36,14 @@ def test_mcnemar_of_the_textbook() -> None:
     assert mid < exact
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "exact"),  # the exact values that statsmodels' tests of its McNemar hold it to
+    [(121, 59, 4e-6), (70, 59, 0.378688), (80, 59, 0.089452), (30, 60, 0.00206), (10, 30, 0.002221), (10, 10, 1.0)],
+)
+def test_mcnemar_has_the_values_of_statsmodels(first: int, second: int, exact: float) -> None:
+    assert mcnemar(*columns(101, first, second, 33))[0] == pytest.approx(exact, abs=5e-7)
+
+
 def test_one_seed_is_the_paired_t_test_of_scipy() -> None:
     values = np.random.default_rng(1).normal(0.1, 1, (1, 40))
     found, known = crossed(values), stats.ttest_1samp(values[0], 0)
@@ -70,6 +78,19 @@ def test_the_permutation_is_exact_for_few_items_and_close_to_mcnemar_for_many() 
     assert permutation(many) == pytest.approx(mcnemar(a, b)[0], abs=0.01)
     assert permutation(many) == permutation(many)
     assert permutation(np.zeros((2, 5))) == 1.0
+    assert permutation(np.array([[0.0, 100.0, 0.0]])) == 1.0  # of one item no p is smaller
+
+
+@pytest.mark.parametrize(("seeds", "count"), [(1, 8), (3, 9), (1, 14), (3, 277), (5, 1000)])
+def test_the_permutation_has_the_p_of_scipy(seeds: int, count: int) -> None:
+    draws = np.random.default_rng(count)
+    values = 100.0 * (draws.random((seeds, count)) < 0.55) - 100.0 * (draws.random((seeds, count)) < 0.45)
+    by_item = values.mean(axis=0)
+    known = stats.permutation_test(
+        (by_item[by_item != 0],), lambda x, axis: x.sum(axis=axis), permutation_type="samples", vectorized=True,
+        n_resamples=9_999, rng=np.random.default_rng(7),
+    )  # fmt: skip
+    assert permutation(values, seed=7) == known.pvalue
 
 
 def test_the_quantile_lies_between_those_of_seeds_and_items_by_their_shares() -> None:
@@ -78,6 +99,53 @@ def test_the_quantile_lies_between_those_of_seeds_and_items_by_their_shares() ->
     assert found.quantile(0.975) == pytest.approx(expected)
     assert found.interval(1 - found.p).low == pytest.approx(0.0, abs=1e-9)  # p is where the interval meets zero
     assert Crossed(1e6, 0.5, 0.0, 1, 100).p > 0
+
+
+def test_one_seed_of_right_and_wrong_is_the_score_test_of_tango() -> None:
+    # from the likelihood: the share of items that the row alone has right is searched for, most likely if it is worse
+    count, first, second, delta = 44, 3, 1, 0.1
+    differences = np.zeros((1, count))
+    differences[0, :first], differences[0, first : first + second] = 100.0, -100.0
+    shares = np.linspace(1e-9, (1 - delta) / 2 - 1e-9, 2_000_001)
+    left = 1 - 2 * shares - delta
+    fit = first * np.log(shares) + second * np.log(shares + delta) + (count - first - second) * np.log(left)
+    best = shares[np.argmax(fit)]
+    expected = (first - second + count * delta) / np.sqrt(count * (2 * best + delta * (1 - delta)))
+    found = crossed(differences, 100.0)
+    assert found._score(delta) == pytest.approx(expected, rel=1e-5)
+    level = 1 - stats.norm.cdf(expected)
+    assert found.exceeds(-10.0, level * 1.01)
+    assert not found.exceeds(-10.0, level * 0.99)
+
+
+def test_rows_without_a_difference_are_not_equivalent_before_there_are_enough_items() -> None:
+    for seeds in (1, 3):
+        few, many = (crossed(np.zeros((seeds, count)), 100.0) for count in (50, 2000))
+        assert verdict(few, 1.0, 2.0, True) == "cannot tell"
+        assert verdict(many, 1.0, 2.0, True) == "equivalent within 2"
+    assert verdict(crossed(np.zeros((1, 50)), 100.0), 1.0, 100.0, True) == "equivalent within 100"
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize(("items", "alone"), [(100, 0.01), (100, 0.08), (277, 0.01), (277, 0.08)])
+def test_a_row_that_is_worse_by_the_margin_passes_in_one_of_twenty_at_most(
+    seeds: int, items: int, alone: float
+) -> None:
+    draws, hits, count = np.random.default_rng(items), 0, 2000
+    for _ in range(count):  # the plain interval lets 9.6 % pass at 100 items and 1 %
+        sort = draws.random((1, items))
+        differences = (sort < alone).astype(float) - (sort > 1 - alone - 0.02)
+        hits += crossed(np.repeat(differences, seeds, axis=0), 1.0).exceeds(-0.02, 0.05)
+    assert hits / count < 0.05 + 2 * np.sqrt(0.05 * 0.95 / count)
+
+
+def test_mirrored_is_the_other_row_first() -> None:
+    values = 100.0 * (np.random.default_rng(3).random((3, 40)) < 0.2)
+    one, other = crossed(values, 100.0).mirrored, crossed(-values, 100.0)
+    assert one.mean == other.mean
+    for bound in (-8.0, -16.0, -24.0, -32.0):
+        assert one.exceeds(bound, 0.05) == other.exceeds(bound, 0.05)
+    assert [one.exceeds(bound, 0.05) for bound in (-8.0, -32.0)] == [False, True]
 
 
 def test_with_three_seeds_that_spread_it_rejects_no_more_than_one_in_twenty() -> None:

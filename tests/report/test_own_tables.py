@@ -9,6 +9,7 @@ import pytest
 from tests.support.records import finished_record
 from uora_bench.cli.main import main
 from uora_bench.grid.expand import expand
+from uora_bench.report.figures import canvas
 
 
 def record(results: Path, experiment: str, *words: str) -> None:
@@ -43,13 +44,17 @@ def test_own_experiments_make_no_committed_table_stale(results: Path, capsys: py
     assert {path: path.read_bytes() for path in (results / "tables").glob("*.*")} == before
 
 
-def test_own_figures_have_a_folder_of_their_own(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_own_figures_have_a_folder_of_their_own_where_the_page_finds_them(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     where = f"results.dir={results}"
     assert main(["figures", "experiment=mine", where]) == 0
     assert not list((results / "figures").glob("*.*"))
     assert list((results / "figures" / "own").glob("mine_*.svg"))
     assert main(["figures", "experiment=tiny_unadapted", where]) == 0
     assert main(["figures", "check=true", where]) == 0
+    monkeypatch.setattr(canvas, "render", None)
+    assert main(["page", "experiment=mine,tiny_unadapted", where]) == 0  # of these pictures, not drawn again
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,14 @@ from uora_bench.cli.parser import Command, Given, Key
 
 
 def _act(given: Given) -> int:
-    from uora_bench.report import figures
+    from uora_bench.report import figures, kept
     from uora_bench.theory import report as theory
 
     results = Path(given.text("results.dir") or "results")
     rule, formats = keys.rule_of(given), (given.text("format") or "svg,pdf").split(",")
-    return figures.command(
-        given.text("experiment"), given.flag("check"), results, rule, (theory,), formats, given.flag("force")
-    )
+    check = given.flag("check")
+    with kept.unused(check or given.text("cache") == "false"):
+        return figures.command(given.text("experiment"), check, results, rule, (theory,), formats, given.flag("force"))
 
 
 FORMAT = Key("format", "of svg, pdf and png; an SVG there is always", "svg,pdf", shown="KIND[,KIND …]")
@@ -24,7 +24,7 @@ COMMAND = Command(
     "figures",
     "figures of the records (needs the extra: figures)",
     _act,
-    keys=(keys.RECORDED, keys.RULE, FORMAT, keys.FORCE, keys.CHECK, keys.RESULTS),
+    keys=(keys.RECORDED, keys.RULE, FORMAT, keys.FORCE, keys.CHECK, keys.CACHE, keys.RESULTS),
     about=("Drawn is what shows something else than before (force=true: everything). check=true needs no matplotlib.",),
     examples=("figures", "figures experiment=minilm_glue", "figures format=png", "figures check=true"),
     codes={1: "something could not be drawn"},

@@ -10,18 +10,19 @@ from uora_bench.cli.parser import Command, Given
 
 
 def _act(given: Given) -> int:
-    from uora_bench.report import page
+    from uora_bench.report import kept, page
     from uora_bench.theory import report as theory
 
     names = [name for value in given.every("experiment") for name in value.split(",")]
-    return page.command(names, Path(given.text("results.dir") or "results"), keys.rule_of(given), (theory,))
+    with kept.unused(given.text("cache") == "false"):
+        return page.command(names, Path(given.text("results.dir") or "results"), keys.rule_of(given), (theory,))
 
 
 COMMAND = Command(
     "page",
     "one HTML file of tables, figures and cells",
     _act,
-    keys=(replace(keys.RECORDED, shown="NAME[,NAME …]", many=True), keys.RULE, keys.RESULTS),
+    keys=(replace(keys.RECORDED, shown="NAME[,NAME …]", many=True), keys.RULE, keys.CACHE, keys.RESULTS),
     about=("The file is <results.dir>/report/index.html and loads nothing. Its figures need the extra: figures.",),
     examples=("page", "page experiment=minilm_glue", "page rule=best_dev results.dir=elsewhere"),
 )

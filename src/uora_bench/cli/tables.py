@@ -13,6 +13,13 @@ from uora_bench.util.words import count
 
 
 def _act(given: Given) -> int:
+    from uora_bench.report import kept
+
+    with kept.unused(given.flag("check") or given.text("cache") == "false"):
+        return _print_or_write(given)
+
+
+def _print_or_write(given: Given) -> int:
     from uora_bench.grid import request as requests
     from uora_bench.report import write
     from uora_bench.theory import report as theory
@@ -59,7 +66,7 @@ COMMAND = Command(
     "tables",
     "tables of the records, published numbers beside them",
     _act,
-    keys=(keys.RECORDED, FORMAT, keys.RULE, keys.CHECK, keys.RESULTS),
+    keys=(keys.RECORDED, FORMAT, keys.RULE, keys.CHECK, keys.CACHE, keys.RESULTS),
     passed=keys.CELL,
     about=(
         "Without experiment all tables go into <results.dir>/tables, those of your own experiments into own/ below "

@@ -70,9 +70,22 @@ def read_predictions(record: CellRecord, folder: Path) -> list[EpochPredictions]
     Raises:
         UserError: for a file that is not there, or not the one that was written.
     """
+    data = read_checked(record, folder)
+    if data is None:
+        return []
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    # not `read_table`, which looks for a whole data set, and in one thread: the files are small, and many
+    return _parts(pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False))
+
+
+def read_checked(record: CellRecord, folder: Path) -> bytes | None:
+    """The bytes of the predictions of ``record``, which are those that it was written with; None where it says that
+    there are none. Errors as those of `read_predictions`."""
     known = record.provenance.predictions
     if known is None or known.sha256 is None:
-        return []
+        return None
     path = predictions_path(folder, record.cell_id)
     try:
         data = path.read_bytes()
@@ -82,12 +95,7 @@ def read_predictions(record: CellRecord, folder: Path) -> list[EpochPredictions]
         ) from None
     if hashlib.sha256(data).hexdigest() != known.sha256:
         raise UserError(f"'{path}' is not the file that its record was written with; copy both again")
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    # one column at a time in one thread: the files are small, and many
-    table = pq.read_table(pa.BufferReader(data), use_threads=False)
-    return _parts(table)
+    return data
 
 
 def why_no_predictions(record: CellRecord) -> str:
@@ -142,20 +150,19 @@ def _column(values: Any) -> pa.Array:
 def _parts(table: pa.Table) -> list[EpochPredictions]:
     import numpy as np
 
-    splits, epochs = table["split"].to_pylist(), table["epoch"].to_pylist()
-    keys = list(zip(splits, epochs, strict=True))
-    found, start = [], 0
-    for split, epoch in dict.fromkeys(keys):
-        count = keys.count((split, epoch))
+    names, epochs = table["split"].combine_chunks().dictionary_encode(), _array(table["epoch"])
+    splits = _array(names.indices)
+    starts = np.flatnonzero((np.diff(splits, prepend=-1) != 0) | (np.diff(epochs, prepend=-1) != 0)).tolist()
+    found = []
+    for start, end in zip(starts, [*starts[1:], len(epochs)], strict=True):
+        count, split, epoch = end - start, names.dictionary[int(splits[start])].as_py(), int(epochs[start])
         own = table.slice(start, count)
-        start += count
         logits = None
         if "logits" in table.column_names:
-            flat = own["logits"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-            logits = flat.reshape(count, -1).astype(np.float32)
+            logits = _array(own["logits"].combine_chunks().flatten()).reshape(count, -1).astype(np.float32)
         columns = (own[name] for name in ("prediction", "reference"))
         prediction, reference = (_values(column) for column in columns)
-        found.append(EpochPredictions(split, epoch, own["item"].to_numpy(), prediction, reference, logits))
+        found.append(EpochPredictions(split, epoch, _array(own["item"]), prediction, reference, logits))
     return found
 
 
@@ -164,7 +171,17 @@ def _values(column: pa.ChunkedArray) -> Any:
     import pyarrow as pa
 
     number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
-    return column.to_numpy() if number else column.to_pylist()
+    return _array(column) if number else column.to_pylist()
+
+
+def _array(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
+    """Numbers as an array. (Not by ``to_numpy`` but where some are missing: it imports pandas.)"""
+    import numpy as np
+    import pyarrow as pa
+
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    made: np.ndarray = whole.to_numpy(zero_copy_only=False) if whole.null_count else np.from_dlpack(whole)
+    return made
 
 
 def _mb(size: int) -> str:

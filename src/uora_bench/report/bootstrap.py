@@ -143,5 +143,5 @@ def probability_of_improvement(
         n = len(x)
         drawn = [generator.multinomial(n, np.full(n, 1 / n), size=repetitions) for _ in (x, y)]
         points.append(wins.mean())
-        samples.append(np.einsum("ri,ij,rj->r", drawn[0], wins, drawn[1]) / n**2)
+        samples.append(((drawn[0] @ wins) * drawn[1]).sum(axis=1) / n**2)
     return _interval(np.mean(points), np.mean(samples, axis=0), level)

@@ -10,15 +10,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from uora_bench.errors import UserError, nearest
-from uora_bench.records.predictions import EpochPredictions, read_predictions, why_no_predictions
-from uora_bench.report import searches
+from uora_bench.records.predictions import EpochPredictions, read_checked, read_predictions, why_no_predictions
+from uora_bench.report import kept, searches
 from uora_bench.report.collect import Run
-
-if TYPE_CHECKING:
-    import numpy as np
 
 _TRIVIAL = 0.99  # of the trivial predictor's loss: a training loss above that has learnt nothing
 Facts = dict[str, str]  # what has to be equal -> its value, for people; what is not known is not in it
@@ -220,24 +217,52 @@ def faults(runs: Iterable[Run], split: str, metric: str, scale: float, by_seed: 
 def majority(run: Run, split: str) -> float | None:
     """The share of the most frequent class among the right answers of ``split``; None where they are not kept, or are
     no classes."""
-    references = _classes(run, split)
-    return None if references is None else max(Counter(references.tolist()).values()) / len(references)
+    counts = _classes(run).get(split)
+    return None if counts is None else max(counts) / sum(counts)
 
 
 def _trivial_loss(run: Run) -> float | None:
     """The cross-entropy, in nats, of always predicting the shares of the classes; None where there are no classes."""
-    references = _classes(run, "dev")
-    if references is not None:
-        shares = [count / len(references) for count in Counter(references.tolist()).values()]
+    counts = _classes(run).get("dev")
+    if counts is not None:
+        shares = [count / sum(counts) for count in counts]
         return -sum(share * math.log(share) for share in shares)
     labels = run.record.cell["task"]["options"].get("labels") or run.record.provenance.settled.get("labels")
     return math.log(len(labels)) if labels else None
 
 
-def _classes(run: Run, split: str) -> np.ndarray | None:
-    """The right classes of the items of ``split``, where predictions are kept and are chosen among classes."""
-    kept = next((part for part in kept_predictions(run) if part.split == split), None)
-    return None if kept is None or kept.logits is None else kept.reference
+def _classes(run: Run) -> dict[str, tuple[int, ...]]:
+    """By split how many items are of each class, where predictions are kept and are chosen among classes."""
+    question = predictions_sha256(run)
+    if question is None:
+        return {}
+    if question not in _COUNTED:
+        _COUNTED[question] = kept.take(dict[str, tuple[int, ...]], ["classes", question], lambda: _counted(run))
+    return _COUNTED[question]
+
+
+_COUNTED: dict[str, dict[str, tuple[int, ...]]] = {}  # by the sha256 of the predictions
+
+
+def _counted(run: Run) -> dict[str, tuple[int, ...]]:
+    first = {part.split: part for part in reversed(kept_predictions(run)) if part.logits is not None}
+    return {split: tuple(Counter(part.reference.tolist()).values()) for split, part in first.items()}
+
+
+def predictions_sha256(run: Run) -> str | None:
+    """The sha256 of the predictions beside the record of a finished cell, which are as they were written; None where it
+    has none. Looked at once."""
+    if run.folder is None or run.status != "done" or why_no_predictions(run.record):
+        return None
+    key = run.folder, run.record.cell_id, run.record.provenance.predictions
+    if key not in _CHECKED:
+        read_checked(run.record, run.folder)
+        _CHECKED.add(key)
+    known = run.record.provenance.predictions
+    return known.sha256 if known is not None else None
+
+
+_CHECKED: set[object] = set()
 
 
 def kept_predictions(run: Run) -> list[EpochPredictions]:

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from statistics import NormalDist
 
 import numpy as np
 
@@ -24,13 +26,16 @@ _HALVINGS = 60  # of an interval of log p: to the last digits
 @dataclass(frozen=True)
 class Crossed:
     """The mean of D with its standard error over items and seeds; of one seed over items alone. ``share``: of the seeds
-    in that error, as mean squares. ``seeds``, ``items``: how many."""
+    in that error, as mean squares. ``seeds``, ``items``: how many. ``unit``: what a right answer scores
+    where a wrong one scores nothing, else 0; ``cautious``: then the same with two items more (`exceeds`)."""
 
     mean: float
     error: float
     share: float
     seeds: int
     items: int
+    unit: float = 0.0
+    cautious: Crossed | None = None
 
     def quantile(self, below: float) -> float:
         """The value that the mean over its error exceeds with probability 1 − ``below``, were there no difference:
@@ -46,6 +51,34 @@ class Crossed:
         half = self.quantile((1 + level) / 2) * self.error if self.error else 0.0
         return Interval(self.mean, self.mean - half, self.mean + half)
 
+    def exceeds(self, bound: float, level: float) -> bool:
+        """Whether a one-sided test at ``level`` finds the mean above ``bound``, which is below zero.
+
+        Of right and wrong answers under one seed Tango's score test (1998); under several seeds the interval at
+        1 − 2 ``level`` with two items more, of which each row has one right that the other has not (Bonett and Price
+        2012). Where rows differ in few items, or in none, the plain interval is much too sure of itself.
+        """
+        if self.unit and self.seeds == 1:
+            return self._score(-bound / self.unit) > NormalDist().inv_cdf(1 - level)
+        return (self.cautious or self).interval(1 - 2 * level).low > bound
+
+    def _score(self, delta: float) -> float:
+        """Tango's statistic of "worse by at least ``delta``" (a share of the items), from the numbers of items that one
+        row alone has right; the share that the first alone has right is the most likely one under that hypothesis."""
+        count, mean = self.items, self.mean / self.unit
+        if delta >= 1:
+            return math.inf
+        only_one = (self.error / self.unit) ** 2 * count * (count - 1) + count * mean**2  # sum of squares
+        middle = (2 * count + count * mean) * delta - only_one
+        constant = -(only_one + count * mean) / 2 * delta * (1 - delta)
+        first = (math.sqrt(middle**2 - 8 * count * constant) - middle) / (4 * count)
+        return (count * mean + count * delta) / math.sqrt(count * (2 * first + delta * (1 - delta)))
+
+    @property
+    def mirrored(self) -> Crossed:
+        """The second row against the first."""
+        return replace(self, mean=-self.mean, cautious=self.cautious and self.cautious.mirrored)
+
     @property
     def p(self) -> float:
         """Two-sided, of "no difference": the level at which the interval begins to leave out zero."""
@@ -58,8 +91,9 @@ class Crossed:
         return math.exp(high)
 
 
-def crossed(differences: np.ndarray) -> Crossed:
-    """The mean of D (seeds, items) in the model D_si = μ + seed_s + item_i + rest_si, all three random.
+def crossed(differences: np.ndarray, unit: float = 0.0) -> Crossed:
+    """The mean of D (seeds, items) in the model D_si = μ + seed_s + item_i + rest_si, all three random; ``unit`` as in
+    `Crossed`.
 
     With the mean squares of the two-way table, Var(mean) = (MS_seed + MS_item − MS_rest) / (S n); a sum below the
     larger of the two, which chance can give, is taken as that one.
@@ -71,14 +105,16 @@ def crossed(differences: np.ndarray) -> Crossed:
     by_item = differences.mean(axis=0)
     item = seeds * float(by_item.var(ddof=1))  # mean square
     if seeds == 1:
-        return Crossed(mean, math.sqrt(item / items), 0.0, 1, items)
+        return Crossed(mean, math.sqrt(item / items), 0.0, 1, items, unit)
     by_seed = differences.mean(axis=1)
     seed = items * float(by_seed.var(ddof=1))
     left = differences - by_item - by_seed[:, None] + mean
     rest = float((left**2).sum()) / ((seeds - 1) * (items - 1))
     total = max(seed + item - rest, seed, item)
     share = seed / (seed + item) if total else 0.0
-    return Crossed(mean, math.sqrt(total / (seeds * items)), share, seeds, items)
+    more = np.broadcast_to([unit, -unit], (seeds, 2))
+    cautious = crossed(np.concatenate([differences, more], axis=1)) if unit else None
+    return Crossed(mean, math.sqrt(total / (seeds * items)), share, seeds, items, unit, cautious)
 
 
 def mcnemar(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
@@ -100,38 +136,49 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
 
 def permutation(differences: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> float:
     """Two-sided p of a paired permutation over the items of D (seeds, items): which row an item's scores belong to is
-    exchanged under all seeds at once. Exact where few items differ, else of ``resamples`` draws."""
-    from scipy import stats
+    exchanged under all seeds at once. Exact where few items differ, else of ``resamples`` draws.
 
+    The same p as that of ``scipy.stats.permutation_test`` for "samples", which takes ten times as long.
+    """
     by_item = differences.mean(axis=0)
     by_item = by_item[by_item != 0]  # what does not differ changes no sum
-    if not len(by_item):
+    count = len(by_item)
+    if not count:
         return 1.0
-    found = stats.permutation_test(
-        (by_item,),
-        lambda values, axis: values.sum(axis=axis),
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=resamples,
-        batch=max(1, _BATCH // len(by_item)),
-        rng=np.random.default_rng(seed),
-    )
-    return float(found.pvalue)
+    observed = float(by_item.sum())
+    near = abs(100 * float(np.finfo(float).eps) * observed)  # equal sums, whatever their rounding
+    below = above = 0
+    for kept in _kept_signs(count, seed, resamples):
+        sums = np.where(kept, by_item[:, None], -by_item[:, None]).sum(axis=0)
+        below += int(np.count_nonzero(sums <= observed + near))
+        above += int(np.count_nonzero(sums >= observed - near))
+    exact = 2**count <= resamples
+    total, own = (2**count, 0) if exact else (resamples, 1)  # what was observed is one more draw
+    return min(1.0, 2 * min(below + own, above + own) / (total + own))
+
+
+def _kept_signs(count: int, seed: int, resamples: int) -> Iterator[np.ndarray]:
+    """Which of ``count`` differences keep their sign, a column (count,) a draw: all there are where these are no more
+    than ``resamples``. A draw takes the lowest bit of one 32-bit number for each difference, as numpy does that
+    exchanges two things."""
+    if 2**count <= resamples:
+        yield (np.arange(2**count) >> np.arange(count)[:, None] & 1) == 1
+        return
+    generator, size = np.random.default_rng(seed), max(1, _BATCH // count)
+    for start in range(0, resamples, size):
+        drawn = generator.integers(0, 1 << 32, (min(size, resamples - start), count), dtype=np.uint32)
+        yield np.ascontiguousarray((drawn & 1).astype(bool).T)
 
 
 def verdict(
     found: Crossed, adjusted_p: float, margin: float | None, higher_is_better: bool, level: float = 0.05
 ) -> str:
     """What may be said of a row against the reference. ``margin`` δ, in the unit of D: two one-sided tests at ``level``
-    (Schuirmann 1987), that is the interval at confidence 1 − 2 ``level`` against −δ and δ."""
-    sign = 1 if higher_is_better else -1
-    if margin is not None:
-        inner = found.interval(1 - 2 * level)
-        low, high = sorted((sign * inner.low, sign * inner.high))
-        if -margin < low and high < margin:
-            return f"equivalent within {margin:g}"
+    against −δ and δ (Schuirmann 1987), those of `Crossed.exceeds`."""
+    own = found if higher_is_better else found.mirrored
+    not_inferior = margin is not None and own.exceeds(-margin, level)
+    if not_inferior and margin is not None and own.mirrored.exceeds(-margin, level):
+        return f"equivalent within {margin:g}"
     if adjusted_p <= level:
-        return "better" if sign * found.mean > 0 else "worse"
-    if margin is not None and -margin < low:
-        return f"not inferior within {margin:g}"
-    return "cannot tell"
+        return "better" if own.mean > 0 else "worse"
+    return f"not inferior within {margin:g}" if not_inferior else "cannot tell"

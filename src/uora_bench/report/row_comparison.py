@@ -215,12 +215,14 @@ def compare_items(
                 continue
             order = sorted(shared)
             first, second = (np.array([[of[s][i] for i in order] for s in seeds]) for of in (own, theirs))
-            right = len(seeds) == 1 and len(np.unique(np.concatenate([first, second]))) <= 2
-            top = max(first.max(), second.max())
+            values = np.unique(np.concatenate([first, second]))
+            top, right = values[-1], len(values) <= 2
             p_items = (
-                items.mcnemar(first[0] == top, second[0] == top)[0] if right else items.permutation(first - second)
+                items.mcnemar(first[0] == top, second[0] == top)[0]
+                if right and len(seeds) == 1
+                else items.permutation(first - second)
             )
-            found = items.crossed(first - second)
+            found = items.crossed(first - second, float(top) if right and set(values) <= {0.0, top} else 0.0)
             lines.append(ItemLine(row, column, found, p_items, found.p))
     families = (stats.holm([line.p_items for line in lines]), stats.holm([line.p for line in lines]))
     return tuple(

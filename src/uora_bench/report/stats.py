@@ -55,8 +55,11 @@ def sign_flip_test(pairs: Pairs, generator: np.random.Generator, draws: int = DR
         return float(np.mean(np.abs(sums) >= threshold)), 2.0 / 2**n
     hits = 0
     for start in range(0, draws, _CHUNK):
-        flips = generator.integers(0, 2, size=(min(_CHUNK, draws - start), n), dtype=np.int8) * 2 - 1
-        hits += int(np.count_nonzero(np.abs(flips @ weighted) >= threshold))
+        rows = min(_CHUNK, draws - start)
+        # the highest bit of random bytes: what `generator.integers(0, 2, dtype=np.int8)` takes, in less time
+        kept = np.frombuffer(generator.bytes(rows * n), dtype=np.uint8).reshape(rows, n) >> 7
+        sums = 2 * (kept.astype(np.float64) @ weighted) - weighted.sum()
+        hits += int(np.count_nonzero(np.abs(sums) >= threshold))
     return (hits + 1) / (draws + 1), 1 / (draws + 1)
 
 

@@ -17,12 +17,12 @@ from uora_bench.errors import UserError, nearest
 from uora_bench.grid import preset
 from uora_bench.grid.table_spec import BlockSpec, Column, RowSpec, Rule, TableSpec
 from uora_bench.metrics.items import item_scores
-from uora_bench.report import aggregate, comparability, notes, row_comparison, searches, stats, verdict_notes
+from uora_bench.report import aggregate, comparability, kept, notes, row_comparison, searches, stats, verdict_notes
 from uora_bench.report.aggregate import Number
 from uora_bench.report.collect import Collection, Run
 from uora_bench.report.model import Block, Entry, Row, Score, Table
 from uora_bench.report.published import Library, Published, find_published
-from uora_bench.report.row_comparison import AgainstReference
+from uora_bench.report.row_comparison import AgainstReference, ItemLine
 
 
 def build(collection: Collection, library: Library | None, rule: Rule | None = None) -> Table:
@@ -31,6 +31,11 @@ def build(collection: Collection, library: Library | None, rule: Rule | None = N
     Raises:
         UserError: for a specification that fits no cell, or a published table that is not there.
     """
+    with kept.answers_of(next((run.folder for run in collection.runs if run.folder is not None), None)):
+        return _build(collection, library, rule)
+
+
+def _build(collection: Collection, library: Library | None, rule: Rule | None) -> Table:
     experiment = collection.experiment
     spec = experiment.table or TableSpec()
     rule = rule or spec.rule
@@ -203,7 +208,14 @@ class _Maker:
             if all(tasks.values()):
                 scores[str(n)] = tasks
         # its own generator: a table does not depend on what was computed before it
-        marks = stats.best_marks(scores, self.columns[of[0]].higher_is_better, generator=np.random.default_rng(0))
+        higher = self.columns[of[0]].higher_is_better
+        marks = stats.Marks(
+            *kept.take(
+                tuple[str | None, ...],
+                ["marks", scores, higher],
+                lambda: tuple(stats.best_marks(scores, higher, generator=np.random.default_rng(0))),
+            )
+        )
         found = list(rows)
         for name, mark in ((marks.best, "best"), (marks.second, "second")):
             if name is not None:
@@ -271,29 +283,55 @@ def _comparisons(
         for label, row in rows.items()
     }
     higher, margin = columns[0].higher_is_better, spec.margin.points if spec.margin is not None else None
-    of_items = {
-        label: {c.label: _item_scores(p.ours, c, rule) for c, p in zip(columns, row.entries, strict=True)}
-        for label, row in rows.items()
-    }
-    found = row_comparison.compare_rows(block.label, reference, scores, higher)
+    found = kept.take(
+        AgainstReference,
+        ["rows", block.label, reference, scores, higher],
+        lambda: row_comparison.compare_rows(block.label, reference, scores, higher),
+    )
     of_runs = [run for row in block.rows for run in row.runs]
     texts = [verdict_notes.undeclared(of_runs, spec.margin)] if spec.margin is not None else []
     without = [(c.label, verdict_notes.not_over_items(of_runs, c.metric, c.task)) for c in columns]
     texts += [f"{label} is not compared over items: {why}" for label, why in without if why]
     remark = ". ".join(filter(None, texts))
-    compared = row_comparison.compare_items(reference, of_items, higher, margin)
+    chosen = {
+        label: {c.label: (c, _with_items(p.ours, c, rule)) for c, p in zip(columns, row.entries, strict=True)}
+        for label, row in rows.items()
+    }
+    compared = kept.take(
+        tuple[ItemLine, ...],
+        ["items", reference, higher, margin, [[label, name, *_item_question(*of)]
+                                              for label, own in chosen.items() for name, of in own.items()]],
+        lambda: row_comparison.compare_items(
+            reference,
+            {label: {name: _item_scores(*of) for name, of in own.items()} for label, own in chosen.items()},
+            higher,
+            margin,
+        ),
+    )  # fmt: skip
     return replace(found, items=compared, margin=margin, remark=remark)
 
 
-def _item_scores(number: Number, column: Score, rule: Rule) -> dict[int, dict[int, float]]:
-    """By seed the score of every item, in the unit of the column, whose mean they have (`metrics.items`); of rules that
-    choose one epoch, and of what `verdict_notes.not_over_items` does not name."""
-    made: dict[int, dict[int, float]] = {}
+def _with_items(number: Number, column: Score, rule: Rule) -> list[tuple[Run, int]]:
+    """The cells with predictions of an entry, each with the epoch that counts; of rules that choose one epoch, and of
+    what `verdict_notes.not_over_items` does not name."""
     if rule == "heldout_dev" or verdict_notes.not_over_items(number.runs, column.metric):
-        return made
-    for run in number.runs:
+        return []
+    runs = [run for run in number.runs if comparability.predictions_sha256(run)]
+    return [(run, epoch) for run in runs if (epoch := run.record.scores[rule].epoch) is not None]
+
+
+def _item_question(column: Score, chosen: Sequence[tuple[Run, int]]) -> tuple[Any, ...]:
+    """All that `_item_scores` depends on."""
+    of = [(run.seed, run.record.metric.name, epoch, comparability.predictions_sha256(run)) for run, epoch in chosen]
+    return column.metric, column.split, column.scale, of
+
+
+def _item_scores(column: Score, chosen: Sequence[tuple[Run, int]]) -> dict[int, dict[int, float]]:
+    """By seed the score of every item, in the unit of the column, whose mean they have (`metrics.items`)."""
+    made: dict[int, dict[int, float]] = {}
+    for run, epoch in chosen:
         for part in comparability.kept_predictions(run):
-            if part.split == column.split and part.epoch == run.record.scores[rule].epoch:
+            if part.split == column.split and part.epoch == epoch:
                 own = item_scores(run.record.metric.name, column.metric, part.prediction, part.reference)
                 made[run.seed] = dict(zip(part.item.tolist(), (own * column.scale).tolist(), strict=True))
     return made

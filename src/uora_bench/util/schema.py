@@ -49,6 +49,8 @@ def build(cls: type[T], data: Mapping[str, Any], where: str = "") -> T:
 
 def plain(value: Any) -> Any:
     """The JSON-able form of a dataclass, mapping or sequence, recursively (tuples become lists)."""
+    if type(value) in _ATOMS:  # most are: a page of a thousand records has half a million values
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
@@ -56,6 +58,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain(v) for v in value]
     return value
+
+
+_ATOMS = (str, int, float, bool, type(None))
 
 
 @functools.cache

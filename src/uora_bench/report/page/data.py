@@ -12,7 +12,7 @@ from typing import Any
 
 def plain(value: Any) -> Any:
     """``value`` as what JSON can say, floats with six significant digits; NaN and infinities become text."""
-    if isinstance(value, bool) or value is None or isinstance(value, int):
+    if type(value) is str or value is None or isinstance(value, int):
         return value
     if isinstance(value, float):
         return float(f"{value:.6g}") if math.isfinite(value) else str(value)

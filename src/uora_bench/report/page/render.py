@@ -17,7 +17,7 @@ from markupsafe import Markup, escape
 from uora_bench.errors import UserError
 from uora_bench.grid.request import GridRequest
 from uora_bench.grid.table_spec import Rule
-from uora_bench.report import collect, explain, table
+from uora_bench.report import collect, explain, table, write
 from uora_bench.report import figures as figures_module
 from uora_bench.report.boxes import letters
 from uora_bench.report.collect import Collection, Run
@@ -158,7 +158,8 @@ def assemble(found: Iterable[tuple[Table, Collection]], results: Path, figures: 
             planned.append((one, len(collection.runs)))
             continue
         slug = _slug(one.name, {section.slug for section in sections})
-        drawn = figures_module.drawn_figures(one, collection, results / "figures") if figures else []
+        folder = results / "figures" if write.is_bundled(one.name) else results / "figures" / write.OWN
+        drawn = figures_module.drawn_figures(one, collection, folder) if figures else []
         sections.append(_section(slug, one, collection, numbers, results, drawn))
     pictures = {spec.name: {"svg": svg, "csv": spec.data} for section in sections for spec, svg in section.figures}
     data = {"cells": known.found, "numbers": numbers.ours, "published": data_module.plain(numbers.published)}
