@@ -29,6 +29,7 @@ def read_json(path: Path, cls: type[T], schema: int, what: str, remedy: str) -> 
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
+        json.dumps(data, ensure_ascii=False).encode("utf-8")  # half of a character cannot be printed
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"cannot read the {what} '{path}': {str(error).splitlines()[0][:100]}; {remedy}") from None
     if not isinstance(data, dict) or data.get("schema") != schema:
