@@ -6,7 +6,6 @@ same records give the same bytes, however often the search was stopped.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import statistics
@@ -22,8 +21,7 @@ from uora_bench.grid.expand import Grid, Planned
 from uora_bench.grid.search_spec import SearchSpec
 from uora_bench.records.record import CellRecord
 from uora_bench.util.inside import is_folder_name
-from uora_bench.util.json_file import read_json, write_json
-from uora_bench.util.schema import plain
+from uora_bench.util.json_file import read_json, sha256_of, write_json
 
 SCHEMA = 1
 FOLDER = "searches"  # below results.dir
@@ -109,7 +107,7 @@ def read_search(path: Path) -> Search:
     """
     again = "run uora-bench search again"
     found = read_json(path, Search, SCHEMA, "search", again)
-    if found.sha256 != _sha256(found):
+    if found.sha256 != sha256_of(found):
         raise UserError(f"the search '{path}' is not as it was written; {again}")
     return found
 
@@ -240,7 +238,7 @@ def search_of(grid: Grid, records: Sequence[CellRecord]) -> Search:
         )
         rows.append(_chosen(row, spec))
     search = Search(SCHEMA, grid.experiment.name, spec, tuple(rows))
-    return replace(search, sha256=_sha256(search))
+    return replace(search, sha256=sha256_of(search))
 
 
 def _names(planned: Planned, spec: SearchSpec) -> dict[str, Any]:
@@ -323,11 +321,3 @@ def _around(best: Trial, peers: Sequence[Trial], key: str, near: Sequence[Trial]
     while high + 1 < len(ordered) and ordered[high + 1] in near:
         high += 1
     return float(ordered[low].settings[key]), float(ordered[high].settings[key])
-
-
-def _sha256(search: Search) -> str:
-    """Of everything but the hash itself."""
-    text = json.dumps({k: v for k, v in plain(search).items() if k != "sha256"}, sort_keys=True, ensure_ascii=False)
-    # through JSON once, so that a file read back and what was written are the same data
-    canonical = json.dumps(json.loads(text), sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()
