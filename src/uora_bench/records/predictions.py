@@ -68,7 +68,7 @@ def read_predictions(record: CellRecord, folder: Path) -> list[EpochPredictions]
     """The predictions of ``record``, which lies in ``folder``; none where it says that there are none.
 
     Raises:
-        UserError: for a file that is not there, or not the one that was written.
+        UserError: for a file that is not there, not the one that was written, or that holds no predictions.
     """
     known = record.provenance.predictions
     if known is None or known.sha256 is None:
@@ -85,9 +85,16 @@ def read_predictions(record: CellRecord, folder: Path) -> list[EpochPredictions]
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    # one column at a time in one thread: the files are small, and many
-    table = pq.read_table(pa.BufferReader(data), use_threads=False)
-    return _parts(table)
+    try:
+        # one column at a time in one thread: the files are small, and many
+        found = _parts(pq.read_table(pa.BufferReader(data), use_threads=False))
+    except (pa.ArrowException, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"'{path}' holds no predictions: {str(error).splitlines()[0][:100]}; run the cell again"
+        ) from None
+    if any(len(set(part.item.tolist())) < len(part.item) for part in found):
+        raise UserError(f"'{path}' has predictions of one item twice; run the cell again")
+    return found
 
 
 def why_no_predictions(record: CellRecord) -> str:
@@ -95,7 +102,7 @@ def why_no_predictions(record: CellRecord) -> str:
     known = record.provenance.predictions
     if known is None:
         return "made before predictions were kept"
-    return "" if known.sha256 is not None else str(known.left_out)
+    return "" if known.sha256 is not None else known.left_out or "the record does not say why"
 
 
 def _parquet(parts: Sequence[EpochPredictions]) -> bytes:

@@ -5,6 +5,7 @@ Published numbers are looked up here and kept apart from our own in every entry.
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -295,5 +296,16 @@ def _item_scores(number: Number, column: Score, rule: Rule) -> dict[int, dict[in
         for part in comparability.kept_predictions(run):
             if part.split == column.split and part.epoch == run.record.scores[rule].epoch:
                 own = item_scores(run.record.metric.name, column.metric, part.prediction, part.reference)
+                _check_mean(run, column, rule, float(np.mean(own)) if len(own) else math.nan)
                 made[run.seed] = dict(zip(part.item.tolist(), (own * column.scale).tolist(), strict=True))
     return made
+
+
+def _check_mean(run: Run, column: Score, rule: Rule, mean: float) -> None:
+    """Raise `UserError` where the predictions of ``run`` do not have the score that its record gives them."""
+    score = run.score(rule, column.split, column.metric)
+    if score is not None and not math.isclose(mean, score, rel_tol=1e-3, abs_tol=1e-4):
+        raise UserError(
+            f"the predictions of cell {run.cell_id} give {column.metric} {mean:.4f}, and its record {score:.4f}: one "
+            "of the two was changed; take both from a copy, or run the cell again"
+        )
