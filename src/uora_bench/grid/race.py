@@ -46,7 +46,8 @@ class RaceSpec:
 @dataclass(frozen=True)
 class Lane:
     """One row on one task. ``seeds``: how many it took to the verdict, of ``planned``; ``difference``: of the mean from
-    the reference's on the same seeds, in points, better upwards; ``cells``: of the row on those seeds."""
+    the reference's on the same seeds, in points, better upwards; ``cells``: of the row on those seeds; ``order``: all
+    planned seeds, as they are looked at."""
 
     row: str
     task: str
@@ -55,6 +56,7 @@ class Lane:
     planned: int
     difference: float | None = None
     cells: tuple[str, ...] = ()
+    order: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -106,9 +108,9 @@ def check_design(race: Race, results: Path) -> None:
 
 
 def _design(race: Race) -> dict[str, Any]:
-    lanes = sorted((f"{lane.row} on {lane.task}", lane.planned) for lane in race.lanes)
-    rows, seeds = [row for row, _ in lanes], [planned for _, planned in lanes]
-    return {**plain(race.race), "rows": rows, "numbers of seeds": seeds}
+    lanes = sorted((f"{lane.row} on {lane.task}", lane.order) for lane in race.lanes)
+    seeds = dict.fromkeys(" ".join(map(str, order)) for _, order in lanes)
+    return {**plain(race.race), "rows": [row for row, _ in lanes], "seeds": list(seeds)}
 
 
 def _shown(value: Any) -> str:
@@ -165,7 +167,7 @@ def race_of(grid: Grid, spec: RaceSpec, records: Sequence[CellRecord]) -> tuple[
     if len(by_task) < len(references):
         raise UserError("launcher.race.reference names several rows; add the keys that tell them apart")
     others = {key: own for key, own in rows.items() if key not in references}
-    shared = {key: [seed for seed in own if seed in by_task.get(key[1], {})] for key, own in others.items()}
+    shared = {key: [seed for seed in sorted(own) if seed in by_task.get(key[1], {})] for key, own in others.items()}
     racing = {key: seeds for key, seeds in shared.items() if len(seeds) >= FIRST}
     if not racing:
         raise UserError(f"launcher.race: no row shares {FIRST} seeds or more with the reference; give more seeds")
@@ -203,7 +205,8 @@ def _lane(
     if len(found) == len(pairs) and verdict == "racing":
         verdict = "undecided"
     mean = round(float(np.mean(found)), 6) if found else None
-    lane = Lane(label, task, verdict, len(found), len(pairs), mean, tuple(cells))
+    order = tuple(own.cell.seed for own, _ in pairs if own.cell is not None)
+    lane = Lane(label, task, verdict, len(found), len(pairs), mean, tuple(cells), order)
     if verdict != "racing":
         return lane, set()
     return lane, {planned.key for pair in pairs[: max(FIRST, len(found) + 1)] for planned in pair}
