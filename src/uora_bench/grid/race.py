@@ -26,7 +26,7 @@ from uora_bench.records.record import CellRecord
 from uora_bench.util.json_file import read_json, sha256_of, write_json
 from uora_bench.util.schema import plain
 
-SCHEMA = 1
+SCHEMA = 2
 FOLDER = "races"  # below results.dir
 FIRST = 2  # seeds before the first look
 Verdict = Literal["better", "worse", "equivalent", "undecided", "racing", "failed"]
