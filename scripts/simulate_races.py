@@ -7,9 +7,10 @@ Writes results/bench/simulated_races.json. One thread, about a minute:
 A grid has six rows on one task beside the reference; the paired difference of a row is its true difference plus luck
 of one point (standard deviation), half of whose variance is the reference's. Normal luck is what the t-tests take for
 granted. The other kinds are not: Student's law with three degrees of freedom; collapses (one run of ten loses ten
-points on top) of all rows, or of all but the reference, which makes differences skewed. The fixed plan runs all seeds
-and tests once, at α over the number of rows. An error is one false verdict or more in a grid: better or worse where
-the truth is 0 or the other sign, equivalent where the truth is δ or more.
+points on top) of all rows, or of all but the reference, which makes differences skewed; normal luck of which a score
+shows whole items of 277 or 66. The fixed plan runs all seeds and tests once, at α over the number of rows. An error is
+one false verdict or more in a grid: better or worse where the truth is 0 or the other sign, equivalent where the truth
+is δ or more.
 """
 
 from __future__ import annotations
@@ -33,12 +34,13 @@ TRUTHS = {
     "mixed": (0.0, 0.0, 1.0, -2.0, 4.0, -8.0),
     "large": (-8.0, -8.0, -4.0, -4.0, 4.0, 4.0),
 }
+ITEMS = {"normal, 277 items": 277, "normal, 66 items": 66}
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 
 
 def luck(generator: np.random.Generator, kind: str, size: tuple[int, ...]) -> np.ndarray:
     """Centred luck of one run, of standard deviation √½ (collapses: on top of that)."""
-    if kind == "normal":
+    if kind.startswith("normal"):
         return generator.normal(0, np.sqrt(0.5), size)
     if kind == "student 3":
         return generator.standard_t(3, size) * np.sqrt(0.5 / 3)
@@ -53,7 +55,10 @@ def simulate(
     true, rows = np.array(truth), len(truth)
     own = luck(generator, kind.removesuffix(" but of the reference"), (grids, rows, seeds))
     reference = luck(generator, "normal" if kind.endswith("of the reference") else kind, (grids, 1, seeds))
-    differences = true[:, None] + own - reference
+    own = own + true[:, None]
+    if kind in ITEMS:
+        own, reference = (np.round(scores * ITEMS[kind] / 100) / ITEMS[kind] * 100 for scores in (own, reference))
+    differences = own - reference
     verdict, took = np.full((grids, rows), np.nan), np.full((grids, rows), seeds)
     for n in range(FIRST, seeds + 1):
         found = look(differences[..., :n], spent(ALPHA, n, seeds) / rows, MARGIN)
@@ -97,7 +102,7 @@ def main(grids: int) -> None:
     generator = np.random.default_rng(0)
     settings = [
         {"name": name, **simulate(generator, truth, seeds, kind, grids)}
-        for kind in ("normal", "student 3", "collapses", "collapses but of the reference")
+        for kind in ("normal", "student 3", "collapses", "collapses but of the reference", *ITEMS)
         for name, truth in TRUTHS.items()
         for seeds in SEEDS
     ]

@@ -54,7 +54,7 @@ def nearest(word: str, options: Iterable[str], limit: int = 8, synonyms: Mapping
     Names that begin with ``word`` come before those that are spelt like it. ``synonyms``: other names of the options;
     a close one is named with the option that it stands for.
     """
-    names = sorted(set(options))
+    names = sorted(set(options) - {""})
     if "." in word:  # a group (method, of which there is method.rank) is no answer to a dotted key
         groups = {name.rsplit(".", 1)[0] for name in names if "." in name}
         names = [name for name in names if name not in groups]

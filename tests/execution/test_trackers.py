@@ -150,3 +150,31 @@ def test_a_tracker_that_breaks_is_told_once_and_then_left_alone(capsys):
     run.finish()
     assert broken.calls == 1
     assert capsys.readouterr().err.count("gone") == 1
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from tests.execution.test_trackers import FACTS
+from uora_bench.config.cell import TrackerConfig
+from uora_bench.execution.trackers import start
+run = start(TrackerConfig("tensorboard"), FACTS, Path(sys.argv[1]))
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))  # a disk that is full from now on
+for step in range(int(sys.argv[2])):
+    run.log({"train/loss": 0.5}, step)
+run.finish()
+"""
+
+
+@pytest.mark.parametrize("rows", [100, 2000])  # all still in memory when it ends; and not
+def test_tensorboard_on_a_full_disk_says_so_in_one_line_and_ends_nothing(tmp_path, rows):
+    command = [sys.executable, "-c", FULL, str(tmp_path), str(rows)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "TensorBoard stopped recording: [Errno 27] File too large\n"
+
+
+def test_tensorboard_that_cannot_start_is_a_mistake_in_one_line(tmp_path):
+    (tmp_path / "tensorboard").write_text("")
+    with pytest.raises(UserError, match=r"TensorBoard does not start: .*use tracker=none"):
+        trackers.start(TrackerConfig("tensorboard"), FACTS, tmp_path)

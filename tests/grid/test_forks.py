@@ -105,6 +105,17 @@ def test_a_server_that_dies_takes_its_copies_with_it_and_is_asked_for_no_more(st
     assert server.start([sys.executable, "x"], own(), tmp_path / "log") is None
 
 
+def test_a_copy_that_ends_between_the_look_and_the_signal_is_no_error(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = sleeping(start(), tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "kill", lambda pid, signum: (_ for _ in ()).throw(ProcessLookupError))
+        copy.terminate()
+    copy.terminate()
+    assert copy.wait() == -signal.SIGTERM
+
+
 def test_another_environment_or_interpreter_is_a_fresh_process(start: Start, tmp_path: Path) -> None:
     server = start(environment={"OMP_NUM_THREADS": "1"})
     for command, more in (

@@ -28,6 +28,12 @@ set: {{task: tiny/nli, recipe: none, trainer.max_steps: 5, {split}}}
 include:
 """
 SPLIT = "task.splits.train: 'train[:80%]', task.splits.dev: 'train[80%:]'"
+
+
+def judge(part: str) -> str:
+    return f"task.splits.train: 'train[:80%]', task.splits.dev: '{part}'"
+
+
 SEVEN = "[1.0e-5, 1.0e-4, 1.0e-3, 1.0e-2, 1.0e-1, 1, 10]"
 # the best rate of each method, its score there, and how many decades cost a point
 SURFACE = {"lora": (1e-3, 90.0, 5.0), "vera": (1e-1, 88.0, 0.5), "uora": (1e-2, 86.0, 0.1)}
@@ -89,6 +95,24 @@ def search(*words: str) -> int:
         ({"lora": "[0.1, 1]"}, "{trials: 2, steps: 9}", SPLIT, "lora on tiny/nli takes 10 steps; search.steps is 9"),
         ({"lora": "{log_uniform: [1, 0.1]}"}, "{trials: 2}", SPLIT, "the lower one first"),
         ({"lora": "[0.1]"}, "null", SPLIT, "has no `search:`"),
+        (
+            {"lora": "[0.1]"},
+            "{trials: 1}",
+            judge("train[70%:]"),
+            "train[70%:] of tiny/nli, which train[:80%] trains on",
+        ),
+        ({"lora": "[0.1]"}, "{trials: 1}", judge("train"), "train of tiny/nli, which train[:80%] trains on"),
+        ({"lora": "[0.1]"}, "{trials: 1}", judge("train[9000:]"), "both in % or both in rows"),
+        ({"lora": "[0.1]"}, "{trials: 1}", judge("train[80%:]+test"), "which tables report"),
+        ({"lora": "[0.1]"}, "{trials: 1}", judge("validation[:9]") + ", task.splits.test: validation", "tables report"),
+        ({"lora": "[0.1]"}, "{trials: 1}", judge("train[80%"), "is not of the form name or name[a:b]"),
+        ({"lora": "[1]", "vera": "[1]"}, "{trials: 2, row: [methd]}", SPLIT, "no row of rates has 'methd'"),
+        ({"lora": "[1]", "vera": "[1]"}, "{trials: 2, row: []}", SPLIT, "search.row has no 'method'"),
+        ({"lora": "[0.1]"}, "{trials: 1, recipe: ../../../../own}", SPLIT, "'../../../../own' is no name of a recipe"),
+        ({"lora": "[0.1]"}, "{trials: 1, recipe: 'own_{peft.type}'}", SPLIT, "of the row's keys {method}, {backbone}"),
+        ({"lora": "{uniform: [0, 1]}"}, "{trials: 1000000000}", SPLIT, "at most 10000"),
+        ({"lora": "{uniform: '12'}"}, "{trials: 2}", SPLIT, "{uniform: [low, high]}"),
+        ({"lora": "{log_uniform: [1.0e-300, 1.0e+300]}"}, "{trials: 2}", SPLIT, "{log_uniform: [low, high]}"),
     ],
 )
 def test_a_search_that_would_not_be_fair_is_refused_in_one_line(
@@ -203,15 +227,39 @@ def test_unequal_budgets_are_refused_and_equal_ones_recover_the_true_order(
     assert "UC02" not in capsys.readouterr().out
 
 
-def test_a_recipe_of_someone_else_is_not_written_over(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("status", ["own", "searched"])
+def test_a_recipe_of_someone_else_is_not_written_over(
+    here: Path, capsys: pytest.CaptureFixture[str], status: str
+) -> None:
     write(here, {"lora": "[0.1]"}, "{trials: 1}")
-    record_all(here)
     own = here / "uora_plugins" / "configs" / "recipe" / "lora" / "rates.yaml"
     own.parent.mkdir(parents=True)
-    own.write_text("name: lora/rates\nstatus: own\nnote: mine\ncommon: {}\nper_task: {}\n")
-    assert search("freeze=uora_plugins") == 2
+    own.write_text(f"# rates of the search rates\nname: lora/rates\nstatus: {status}\nnote: mine\ncommon: {{}}\n")
+    assert search("freeze=uora_plugins") == 2  # before any trial is run
     assert "is no recipe of search rates" in capsys.readouterr().err
     assert "mine" in own.read_text()
+    own.write_bytes(b"\xff\xfe")
+    assert search("freeze=uora_plugins") == 2
+    assert own.read_bytes() == b"\xff\xfe"
+
+
+def test_a_recipe_that_stands_elsewhere_is_not_frozen_twice(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(here, {"lora": "[0.1]"}, "{trials: 1, recipe: minilm}")
+    record_all(here)
+    assert search("freeze=uora_plugins") == 2
+    assert "recipe lora/minilm is already in" in capsys.readouterr().err
+    write(here, {"lora": "[0.1]"}, "{trials: 1, recipe: mine}")
+    assert [search("freeze=uora_plugins") for _ in range(2)] == [0, 0]
+
+
+def test_a_search_that_is_another_one_than_before_says_so(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(here, {"lora": "[0.1, 1]"}, "{trials: 2}")
+    record_all(here)
+    assert [search(), search()] == [0, 0]
+    assert "another one before" not in capsys.readouterr().out
+    write(here, {"lora": "[0.1]"}, "{trials: 1}")
+    assert search() == 0
+    assert "search rates was another one before" in capsys.readouterr().out
 
 
 def test_a_search_of_48_trials_is_planned_in_a_second_without_torch(here: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -54,6 +55,35 @@ def test_a_model_without_a_pooler_is_refused() -> None:
     model.bert.pooler = None
     with pytest.raises(UserError, match=r"backbone.pooling=mean: backbone=minilm has no pooler"):
         pooling.set_pooling(cell("backbone=minilm", "backbone.pooling=mean").backbone, model)
+
+
+def test_a_pooler_that_reads_something_else_than_all_tokens_is_refused() -> None:
+    sizes = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 1, "intermediate_size": 32}
+    albert = transformers.AlbertConfig(**sizes, num_attention_heads=2, embedding_size=8)
+    models = (
+        transformers.AlbertForSequenceClassification(albert),  # its pooler is given the first token
+        transformers.FNetForSequenceClassification(transformers.FNetConfig(**sizes)),  # knows of no padding
+        transformers.SwinForImageClassification(
+            transformers.SwinConfig(image_size=32, patch_size=4, embed_dim=8, depths=[1], num_heads=[2], window_size=4)
+        ),  # width and length the other way round
+    )
+    backbone = cell("backbone=minilm", "backbone.pooling=mean").backbone
+    for model in models:
+        with pytest.raises(UserError, match="no pooler before its head that reads all tokens; use own"):
+            pooling.set_pooling(backbone, model)
+    with pytest.raises(UserError, match="use own"):
+        pooling.set_pooling(replace(backbone, kind="vision"), small())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_a_text_without_a_token_has_the_mean_zero_and_harms_no_other(dtype: torch.dtype) -> None:
+    model = small()
+    pooling.set_pooling(cell("backbone=minilm", "backbone.pooling=mean").backbone, model)
+    hidden, mask = torch.randn(3, 5, 16).to(dtype), torch.tensor([[0] * 5, [0, 0, 1, 1, 1], [1] * 5])
+    model.bert.pooler.mask = mask
+    found = model.bert.pooler(hidden)
+    expected = torch.stack([torch.zeros(16), hidden[1, 2:].float().mean(0), hidden[2].float().mean(0)])
+    torch.testing.assert_close(found.float(), expected, atol=1e-2 if dtype != torch.float32 else 1e-6, rtol=1e-2)
 
 
 def test_pooling_is_part_of_the_cell_only_where_it_is_not_the_models_own() -> None:

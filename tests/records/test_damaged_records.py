@@ -163,3 +163,23 @@ def test_setting_aside_takes_all_that_is_named_after_the_record(tmp_path: Path) 
     made().write(tmp_path)
     again = set_aside(tmp_path, "0" * 16)
     assert again not in (None, target)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        (("counts", "adapter"), -1, "counts.adapter=-1 must be at least 0"),
+        (("seconds", "train"), -0.5, "seconds.train=-0.5 must be at least 0"),
+        (("seconds", "total"), 1e300, "at most 1e+30"),
+        (("peak_memory_bytes",), 10**400, "at most 1e+30"),
+        (("splits", "dev", "rows"), -1, "rows=-1 must be at least 0"),
+        (("work",), {"tokens": 1, "tokens_padded": 1, "forward": -1}, "work.forward=-1 must be at least 0"),
+        (("energy",), {"joules": -1, "source": "rapl"}, "energy.joules=-1.0 must be at least 0"),
+    ],
+)
+def test_a_negative_or_endless_cost_is_refused(path: tuple[str, ...], value: Any, said: str, tmp_path: Path) -> None:
+    file = tmp_path / f"{'0' * 16}.json"
+    file.write_text(json.dumps(with_value(record_data(made()), path, value)))
+    with pytest.raises(UserError) as caught:
+        read_record(file)
+    assert said in str(caught.value)

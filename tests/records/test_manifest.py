@@ -12,7 +12,7 @@ import pytest
 
 from uora_bench.cli.main import main
 from uora_bench.errors import UserError
-from uora_bench.records.manifest import check_manifest, write_manifest
+from uora_bench.records.manifest import _chained, check_manifest, write_manifest
 from uora_bench.theory import record as theory
 
 
@@ -171,3 +171,33 @@ def test_a_changed_record_of_the_theory_is_named(root: Path, tmp_path: Path) -> 
     found = "\n".join(check_manifest(made, theory.record_problems).problems)
     assert "): changed" in found
     assert "its cell_id is not that of its content" in found
+
+
+def test_what_is_no_manifest_and_one_that_lists_a_file_twice_are_told(folder: Path) -> None:
+    path = folder / "manifest.jsonl"
+    lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    for bad in ("", "\n", "[]", "1", '{"name": 1, "chain": ""}', "[" * 100_000, '{"name": "\\ud800", "chain": ""}'):
+        path.write_text(bad)
+        with pytest.raises(UserError, match=r"cannot read .*take it from a copy"):
+            check_manifest(folder)
+    for odd in ([{**lines[0], "sha256": "0" * 64}, *lines], lines[::-1]):  # each with a chain that is right
+        path.write_text("".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in _chained(odd)))
+        assert (
+            problems(folder)
+            == "manifest.jsonl: it does not have every file once, by name: it was not written by verify"
+        )
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"schema": 2, "provenance": []}', '{"provenance": {"versions": []}}'])
+def test_a_damaged_record_is_a_problem_and_does_not_hide_the_others(
+    folder: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    first(folder).write_text(text)
+    max(folder.glob("*.json")).unlink()
+    assert main(["verify", "all=true", f"results.dir={folder.parents[1]}"]) == 1
+    said = capsys.readouterr().out
+    assert f"{first(folder).name}" in said
+    assert ": changed" in said
+    assert ": removed" in said
+    with pytest.raises(UserError, match="no manifest is written of what is not sound"):
+        write_manifest(folder)

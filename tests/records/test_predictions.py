@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
 
@@ -185,3 +188,17 @@ def test_a_row_has_one_number_wherever_it_stands_and_twins_have_two():
     assert row_ids(rows.select([0, 2]))[0] == ids[0]
     other = Dataset.from_dict({"label": [1], "text": ["a"]})
     assert row_ids(other)[0] not in ids
+
+
+@pytest.mark.parametrize("change", ["cut", "no item", "an item twice"])
+def test_a_file_that_holds_no_predictions_is_refused_in_one_line(change, tmp_path):
+    record = recorded(tmp_path, [part()])
+    path = predictions_path(tmp_path, ID)
+    table = pq.read_table(path)
+    pq.write_table(table.drop_columns(["item"]) if change == "no item" else pa.concat_tables([table, table]), path)
+    if change == "cut":
+        path.write_bytes(path.read_bytes()[:500])
+    made = PredictionsFile(hashlib.sha256(path.read_bytes()).hexdigest(), 1)
+    with pytest.raises(UserError, match="run the cell again") as caught:
+        read_predictions(replace(record, provenance=replace(record.provenance, predictions=made)), tmp_path)
+    assert "\n" not in str(caught.value)

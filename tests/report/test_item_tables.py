@@ -13,6 +13,7 @@ import pytest
 from tests.support.command_line import environment
 from tests.support.table_bench import Bench, kept
 from uora_bench.errors import UserError
+from uora_bench.records.record import read_record, record_paths
 from uora_bench.report import markdown
 from uora_bench.report.items import crossed, mcnemar
 
@@ -120,3 +121,16 @@ def test_a_margin_names_the_reference_row_and_no_other(bench: Bench) -> None:
         preset(bench, [0], reference="uora", margin={"points": 1.0, "reference": "lora"})
     with pytest.raises(UserError, match="must be above 0"):
         preset(bench, [0], margin={"points": 0.0, "reference": "lora"})
+
+
+def test_predictions_that_do_not_have_the_recorded_score_are_refused(bench: Bench) -> None:
+    for method in ("lora", "uora"):
+        kept(bench, method, 0, np.arange(COUNT) % 4 != 0)
+    preset(bench, [0], reference="lora")
+    assert bench.table().comparisons
+    kept(bench, "vera", 0, np.arange(COUNT) % 5 != 0)
+    folder = bench.results / "records" / "quickstart"
+    path = next(p for p in record_paths(folder) if read_record(p).cell["method"]["name"] == "vera")
+    path.write_text(path.read_text("utf-8").replace("0.8", "0.9"), "utf-8")
+    with pytest.raises(UserError, match=r"give accuracy 0\.8000, and its record 0\.9000"):
+        bench.table()

@@ -97,3 +97,20 @@ def test_a_score_of_few_rows_is_said_to_be(here: Path) -> None:
     assert "Few rows" not in shown()[1]
     record(OLD, 1.0, "2026-01-01T00:00:00+00:00", of=("lora", 1), rows=6)
     assert "Few rows are scored: text/local 6 rows; " in shown()[1]
+
+
+def test_two_files_of_one_name_are_not_one_cell(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    grid = GRID.replace("task: [text/local]", "task: [text/local], task.path: [a/rows.csv, OTHER]")
+    grid = grid.replace("task.path: rows.csv, ", "")
+    for folder, text in (("a", OLD), ("b", NEW)):
+        (here / folder).mkdir()
+        (here / folder / "rows.csv").write_text(text)
+        (here / folder / f"{folder}.csv").write_text(text)
+    for path, code, said in (
+        ("b/rows.csv", 2, "'a/rows.csv' and 'b/rows.csv' have one name"),
+        ("./a/rows.csv", 0, "4 cells: 4 to do"),
+        ("b/b.csv", 0, "8 cells: 8 to do"),
+    ):
+        (here / "mine.yaml").write_text(grid.replace("OTHER", path), "utf-8")
+        assert main(["plan", "experiment=./mine.yaml"]) == code
+        assert said in "".join(capsys.readouterr())

@@ -11,6 +11,7 @@ import pytest
 from tests.support.command_line import last_of_each
 from tests.support.records import changed, finished_record
 from uora_bench.grid import expand, preset, request
+from uora_bench.metrics.items import item_scores, why_not
 from uora_bench.records.predictions import EpochPredictions, predictions_path, write_predictions
 from uora_bench.records.record import CellRecord, EpochScores, RuleScore
 from uora_bench.report import collect, table
@@ -68,6 +69,11 @@ def kept(bench: Bench, method: str, seed: int, right: np.ndarray, item: np.ndarr
         for epoch, hits in ((1, np.zeros(len(right), dtype=bool)), (2, right))
     ]
     made = bench.record(f"method={method} task={task} seed={seed}", float(right.mean()), metric)
+    scores = dict(made.scores)
+    for rule, part in (("best_dev", parts[0]), ("last", parts[1])):
+        if not why_not(made.metric.name, metric):
+            value = float(item_scores(made.metric.name, metric, part.prediction, part.reference).mean())
+            scores[rule] = replace(scores[rule], scores={"dev": {**scores[rule].scores["dev"], metric: value}})
     folder = bench.results / "records" / "quickstart"
     file = write_predictions(predictions_path(folder, made.cell_id), parts, 10**6)
-    replace(made, provenance=replace(made.provenance, predictions=file)).write(folder)
+    replace(made, scores=scores, provenance=replace(made.provenance, predictions=file)).write(folder)

@@ -142,7 +142,7 @@ def test_nearest_finds_a_key_given_without_or_with_the_wrong_group() -> None:
 def test_nearest_lists_the_names_when_nothing_is_close() -> None:
     assert nearest("zzzz", ["b", "a"]) == "; valid: a, b"
     assert nearest("zzzz", [f"a{i}" for i in range(9)], limit=2) == "; valid: a0, a1 …"
-    assert nearest("zzzz", []) == ""
+    assert nearest("zzzz", []) == nearest("zzzz", [""]) == ""
 
 
 def test_a_number_for_a_text_is_answered_with_how_to_quote_it() -> None:

@@ -113,7 +113,7 @@ def act(given: Given, launcher: str = "print") -> int:
 
 def _race(wanted: GridRequest, cells: Grid, options: LocalOptions, console: Console) -> int:
     """Run the rounds of a race until every row has its verdict; where it stands is read from the records each time, so
-    that a race that was stopped goes on to the same verdicts."""
+    that a race that was stopped goes on to the same verdicts. A cell that failed in an earlier call is run again."""
     from dataclasses import replace
 
     from uora_bench.grid import build, model, race
@@ -121,19 +121,22 @@ def _race(wanted: GridRequest, cells: Grid, options: LocalOptions, console: Cons
     from uora_bench.records.record import read_records
 
     assert options.race is not None
-    code, before = 0, set[str]()
+    code, before, tried = 0, set[str](), set[str]()
     while True:
         plan, _, _ = build.beside_slurm(wanted, options.processes)
-        there = {item.cell_id for item in plan.in_state("done", "failed")}  # a stale record decides nothing
+        final = [i for i in plan.in_state("failed") if i.key in tried or not options.rerun_failed]
+        there = {item.cell_id for item in [*plan.in_state("done"), *final]}  # a stale record decides nothing
         records = [record for record in read_records(plan.records) if record.cell_id in there]
         found, needed = race.race_of(cells, options.race, records)
+        race.check_design(found, Path(plan.results_dir))
+        path = found.write(Path(plan.results_dir))
         items = tuple(item for item in plan.items if item.key in needed)
         left = {item.key for item in items if item.state in (*model.OPEN, "running")}
         if not left or left == before:  # the same ones again: they failed without a record
             break
         before = left
+        tried |= left
         code = max(code, local.run(replace(plan, items=items), options, console))
-    path = found.write(Path(plan.results_dir))
     for lane in found.lanes:
         by = "" if lane.difference is None else f" ({lane.difference:+.2f} points)"
         console.print(
@@ -143,7 +146,7 @@ def _race(wanted: GridRequest, cells: Grid, options: LocalOptions, console: Cons
             soft_wrap=True,
         )
     console.print(f"race: {path}", highlight=False, soft_wrap=True)
-    return code
+    return max(code, int(any(lane.verdict == "failed" for lane in found.lanes)))
 
 
 COMMAND = Command(

@@ -13,8 +13,8 @@ def _act(given: Given) -> int:
     from dataclasses import replace
 
     from uora_bench.grid import expand, request
-    from uora_bench.grid.freeze import freeze
-    from uora_bench.grid.search import check_search, search_of
+    from uora_bench.grid.freeze import check_places, freeze
+    from uora_bench.grid.search import check_search, earlier_hash, search_of
     from uora_bench.records.record import read_records
     from uora_bench.report.searches import render_search
     from uora_bench.util import atomic
@@ -24,7 +24,10 @@ def _act(given: Given) -> int:
     if wanted.experiment is None:
         raise UserError("search needs an experiment with `search:`; write experiment=… (docs/searches.md)")
     grid = expand.expand_request(replace(wanted, axes={k: v for k, v in wanted.axes.items() if k in request.ONCE}))
-    check_search(grid)  # of all trials, also where only some of them are asked for
+    spec = check_search(grid)  # of all trials, also where only some of them are asked for
+    folder = given.text("freeze")
+    if folder is not None:
+        check_places(grid, spec, Path(folder))
     code = plan.act(given, launcher="local")
     settings = next(one.settings for one in grid.items if one.settings is not None)
     results = Path(settings.results_dir)
@@ -32,7 +35,10 @@ def _act(given: Given) -> int:
     if search.missing:
         print(f"{count(search.missing, 'trial')} still to run: the search is written once all are done or failed")
         return code
+    before = earlier_hash(results, search.name)
     path = search.write(results)
+    if before is not None and before != search.sha256:
+        print(f"search {search.name} was another one before ({before[:16]}): freeze recipes of it again")
     atomic.write_text(path.with_suffix(".md"), render_search(search))
     print(f"search: {path}")
     for row in search.rows:
@@ -44,7 +50,7 @@ def _act(given: Given) -> int:
         print(f"{row.label}: {chosen} ({row.metric} {row.best:.2f}, best of {count(len(row.trials), 'trial')}{edge})")
     if search.search.unequal:
         print(f"UC02: unequal numbers of trials: {search.search.unequal}")
-    if folder := given.text("freeze"):
+    if folder is not None:
         for path in freeze(search, grid, Path(folder)):
             print(f"recipe: {path}")
     return code

@@ -10,7 +10,6 @@ import hashlib
 import importlib
 import json
 import pkgutil
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from uora_bench.config.data_source import IMAGE_FOLDER, DataSource
+from uora_bench.config.split_parts import SplitPart, split_parts
 from uora_bench.data import hub, image_folders, images, offline, own_rows
 from uora_bench.data.files import SUFFIXES, join_rows, read_rows, with_classes
 from uora_bench.errors import UserError, nearest
@@ -27,8 +27,6 @@ from uora_bench.util.seeds import derive
 if TYPE_CHECKING:
     import numpy as np
     from datasets import Dataset
-
-_SLICE = re.compile(r"^(?P<name>[^\[\]]+)(?:\[(?P<a>(?:\d+%?)?):(?P<b>(?:\d+%?)?)\])?$")
 
 
 @dataclass(frozen=True)
@@ -50,21 +48,16 @@ class Source:
         Raises:
             UserError: when neither the folder nor the Hub has it, naming the ways out; or for an empty part.
         """
-        parts = [self._part(source, name, shuffle_seed) for name in split.split("+")]
+        parts = [self._part(source, part, shuffle_seed) for part in split_parts(split)]
         return join_rows(parts, f"the parts of split '{split}'")
 
-    def _part(self, source: DataSource, split: str, shuffle_seed: int | None) -> Dataset:
-        match = _SLICE.match(split)
-        if match is None:
-            raise UserError(f"split '{split}' is not of the form name or name[a:b], e.g. train[:80%]")
-        rows = self._whole(source, match["name"])
-        if match["a"] is None:
+    def _part(self, source: DataSource, part: SplitPart, shuffle_seed: int | None) -> Dataset:
+        rows = self._whole(source, part.name)
+        if part.start is None or part.stop is None:
             return rows
-        start, stop = _edge(match["a"], 0, len(rows)), _edge(match["b"], len(rows), len(rows))
+        start, stop = _edge(part.start, 0, len(rows)), _edge(part.stop, len(rows), len(rows))
         if start >= stop:
-            raise UserError(
-                f"split '{split}' of {source.benchmark}/{source.dataset} holds no rows ({len(rows)} in all)"
-            )
+            raise UserError(f"split '{part}' of {source.benchmark}/{source.dataset} holds no rows ({len(rows)} in all)")
         if shuffle_seed is None:
             return rows.select(range(start, stop))
         import numpy as np

@@ -10,6 +10,7 @@ import functools
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from uora_bench.config import groups as group_files
@@ -153,6 +154,7 @@ def _composed(
             starts.append((row, {**row, **start.like}))
             planned = _with(planned, key=_started(planned.key, {**row, **start.like}))
         if planned.key in items:
+            _check_files(items[planned.key], planned)
             duplicates += 1
             by_row[_frozen(row)] = planned.key
             continue
@@ -168,6 +170,26 @@ def _composed(
         else:
             items[key] = _with(items[key], after=first)
     return tuple(items.values()), duplicates
+
+
+def _check_files(one: Planned, other: Planned) -> None:
+    """Raise `UserError` where two rows that a plan takes for one cell name other files of the user's own."""
+    for key, path in (("task.path", _data_path), ("task.metric.name", _script_path)):
+        first, second = path(one), path(other)
+        if first is not None and second is not None and first.resolve() != second.resolve():
+            raise UserError(
+                f"{key}: '{first}' and '{second}' have one name, by which plans and records know them; give one "
+                "another name, or each an experiment_name of its own"
+            )
+
+
+def _data_path(planned: Planned) -> Path | None:
+    files = planned.cell.task.source.files if planned.cell is not None else None
+    return None if files is None else Path(files.path)
+
+
+def _script_path(planned: Planned) -> Path | None:
+    return planned.cell.task.metric.script if planned.cell is not None else None
 
 
 def _plan_row(name: str, row: dict[str, Any]) -> Planned:

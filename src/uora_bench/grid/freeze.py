@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from uora_bench.config import registry
 from uora_bench.config.compose import COMMAND_LINE, compose, leaves
 from uora_bench.errors import UserError
 from uora_bench.grid import preset
 from uora_bench.grid.expand import Grid
-from uora_bench.grid.search import Search, SearchRow
+from uora_bench.grid.search import Search, SearchRow, recipe_name
+from uora_bench.grid.search_spec import SearchSpec
 from uora_bench.util import atomic
+from uora_bench.util.yaml_text import parse_yaml
 
 _OF_RECIPES = ("method.", "task.", "trainer.")
 
@@ -20,12 +23,17 @@ def freeze(search: Search, grid: Grid, folder: Path) -> list[Path]:
     fixed in its trials, by task; returns the files. A file that says the same is left as it is.
 
     Raises:
-        UserError: for two rows that would be one recipe on one task, and for a recipe that another search froze.
+        UserError: for two rows that would be one recipe on one task, and for a recipe that this search did not freeze,
+            or that another folder has.
     """
     own: dict[str, dict[str, SearchRow]] = {}
     for row in search.rows:
         if row.chosen is None:
             raise UserError(f"search {search.name}: no trial of {row.label} is done, so that nothing can be frozen")
+        if beyond := [key for key in row.chosen if key != "recipe" and not key.startswith(_OF_RECIPES)]:
+            raise UserError(
+                f"search {search.name}: no recipe holds {beyond[0]}, which the search chose; put it into search.row"
+            )
         tasks = own.setdefault(row.recipe, {})
         if row.task in tasks:
             raise UserError(
@@ -33,20 +41,43 @@ def freeze(search: Search, grid: Grid, folder: Path) -> list[Path]:
                 "put a key of search.row that tells them apart into search.recipe, as minilm_{peft.type}"
             )
         tasks[row.task] = row
-    texts = {
-        folder / "configs" / "recipe" / f"{name}.yaml": _text(search, grid, name, rows) for name, rows in own.items()
-    }
+    texts = {}
+    for name, rows in own.items():
+        texts[_path(folder, name)] = _text(search, grid, name, rows)
+    check_places(grid, search.search, folder)
     for path, text in texts.items():
-        if (
-            path.is_file()
-            and path.read_text("utf-8") != text
-            and f"search {search.name} " not in path.read_text("utf-8")
-        ):
-            raise UserError(f"'{path}' is no recipe of search {search.name}; freeze into another folder, or move it")
-    for path, text in texts.items():
-        if not path.is_file() or path.read_text("utf-8") != text:
+        if not path.is_file() or path.read_bytes() != text.encode():
             atomic.write_text(path, text)
     return list(texts)
+
+
+def check_places(grid: Grid, spec: SearchSpec, folder: Path) -> None:
+    """Raise `UserError` where `freeze` would write over what the search of ``grid`` did not freeze, or where another
+    file has the name of one of its recipes."""
+    search = grid.experiment.name
+    for name in dict.fromkeys(recipe_name(one, spec, search) for one in grid.items if one.cell is not None):
+        _check_place(search, name, _path(folder, name))
+
+
+def _path(folder: Path, name: str) -> Path:
+    return folder / "configs" / "recipe" / f"{name}.yaml"
+
+
+def _check_place(search: str, name: str, path: Path) -> None:
+    import yaml
+
+    other = registry.file_of("recipe", name)
+    if other is not None and not (path.exists() and path.samefile(other)):
+        raise UserError(f"recipe {name} is already in '{other}'; give the choice another name: search.recipe")
+    if not path.exists():
+        return
+    try:
+        held = parse_yaml(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        held = None
+    sources = held.get("sources") if isinstance(held, dict) and held.get("status") == "searched" else None
+    if not isinstance(sources, dict) or not any(str(one).startswith(f"search {search} ") for one in sources):
+        raise UserError(f"'{path}' is no recipe of search {search}; freeze into another folder, or move it")
 
 
 def _text(search: Search, grid: Grid, name: str, rows: dict[str, SearchRow]) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,9 +23,10 @@ from uora_bench.grid import diff, preset
 from uora_bench.grid.expand import Grid, Planned
 from uora_bench.grid.table_spec import TableSpec
 from uora_bench.records.record import CellRecord
-from uora_bench.util.json_file import read_json, write_json
+from uora_bench.util.json_file import read_json, sha256_of, write_json
+from uora_bench.util.schema import plain
 
-SCHEMA = 1
+SCHEMA = 2
 FOLDER = "races"  # below results.dir
 FIRST = 2  # seeds before the first look
 Verdict = Literal["better", "worse", "equivalent", "undecided", "racing", "failed"]
@@ -45,7 +46,8 @@ class RaceSpec:
 @dataclass(frozen=True)
 class Lane:
     """One row on one task. ``seeds``: how many it took to the verdict, of ``planned``; ``difference``: of the mean from
-    the reference's on the same seeds, in points, better upwards; ``cells``: of the row on those seeds."""
+    the reference's on the same seeds, in points, better upwards; ``cells``: of the row on those seeds; ``order``: all
+    planned seeds, as they are looked at."""
 
     row: str
     task: str
@@ -54,25 +56,67 @@ class Lane:
     planned: int
     difference: float | None = None
     cells: tuple[str, ...] = ()
+    order: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Race:
-    """All verdicts of a raced grid, as ``results/races/<name>.json`` has them."""
+    """All verdicts of a raced grid, as ``results/races/<name>.json`` has them from its first round on; ``sha256`` is of
+    everything else in it."""
 
     schema: int
     name: str
     race: RaceSpec
     lanes: tuple[Lane, ...] = field(default_factory=tuple)
+    sha256: str = ""
 
     def write(self, results: Path) -> Path:
         """Write ``results/races/<name>.json``, whole or not at all."""
-        return write_json(results / FOLDER / f"{self.name}.json", self)
+        return write_json(race_path(results, self.name), replace(self, sha256=sha256_of(self)))
+
+
+def race_path(results: Path, name: str) -> Path:
+    """The file of the race ``name``."""
+    return results / FOLDER / f"{name}.json"
 
 
 def read_race(path: Path) -> Race:
-    """The race in ``path``; raises `UserError` for a file that is none of this version."""
-    return read_json(path, Race, SCHEMA, "race", "sweep again")
+    """The race in ``path``.
+
+    Raises:
+        UserError: for a file that is none of this version, or that was changed after it was written.
+    """
+    remedy = "delete it and sweep again: verdicts follow from the records"
+    found = read_json(path, Race, SCHEMA, "race", remedy)
+    if found.sha256 != sha256_of(found):
+        raise UserError(f"the race '{path}' is not as it was written; {remedy}")
+    return found
+
+
+def check_design(race: Race, results: Path) -> None:
+    """Raise `UserError` where the race of this name began with another reference, alpha, margin, rows or seeds: its
+    looks would no longer share one alpha."""
+    path = race_path(results, race.name)
+    if not path.is_file():
+        return
+    before, now = (_design(one) for one in (read_race(path), race))
+    if other := next((key for key in now if now[key] != before[key]), None):
+        raise UserError(
+            f"race {race.name} began with {other} {_shown(before[other])}, not {_shown(now[other])}; what is changed "
+            f"once scores were seen keeps no alpha: race as it began, or delete '{path}' and say so beside its verdicts"
+        )
+
+
+def _design(race: Race) -> dict[str, Any]:
+    lanes = sorted((f"{lane.row} on {lane.task}", lane.order) for lane in race.lanes)
+    seeds = dict.fromkeys(" ".join(map(str, order)) for _, order in lanes)
+    return {**plain(race.race), "rows": [row for row, _ in lanes], "seeds": list(seeds)}
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{key}={one}" for key, one in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def spent(alpha: float, seeds: int, planned: int) -> float:
@@ -87,13 +131,15 @@ def spent(alpha: float, seeds: int, planned: int) -> float:
 def look(differences: np.ndarray, level: float, margin: float | None) -> np.ndarray:
     """Verdicts (…) at ``level`` from paired ``differences`` (…, n), better upwards: 1, −1, 0 (equivalent within
     ``margin``) or NaN (undecided). The sign may be wrong with ``level``, or half of it where the true difference is not
-    zero; "equivalent" with the other half."""
+    zero; "equivalent" with the other half. Equal differences are undecided: scores are counts of items, so that two
+    seeds give the same one often, and no spread would be seen where there is one."""
     from scipy.special import stdtr
 
     n = differences.shape[-1]
     mean, spread = differences.mean(-1), differences.std(-1, ddof=1) / math.sqrt(n)
+    spread = np.where(spread <= 1e-9 * np.abs(mean), np.nan, spread)  # equal but for the last digits of a float
     with np.errstate(divide="ignore", invalid="ignore"):
-        tail = 2 * stdtr(n - 1, -np.abs(mean / spread))  # 0/0, without any difference at all, decides nothing
+        tail = 2 * stdtr(n - 1, -np.abs(mean / spread))
         found = np.where(tail <= level, np.sign(mean), np.nan)
         if margin is not None:
             outside = stdtr(n - 1, -(margin - np.abs(mean)) / spread)
@@ -121,7 +167,7 @@ def race_of(grid: Grid, spec: RaceSpec, records: Sequence[CellRecord]) -> tuple[
     if len(by_task) < len(references):
         raise UserError("launcher.race.reference names several rows; add the keys that tell them apart")
     others = {key: own for key, own in rows.items() if key not in references}
-    shared = {key: [seed for seed in own if seed in by_task.get(key[1], {})] for key, own in others.items()}
+    shared = {key: [seed for seed in sorted(own) if seed in by_task.get(key[1], {})] for key, own in others.items()}
     racing = {key: seeds for key, seeds in shared.items() if len(seeds) >= FIRST}
     if not racing:
         raise UserError(f"launcher.race: no row shares {FIRST} seeds or more with the reference; give more seeds")
@@ -159,7 +205,8 @@ def _lane(
     if len(found) == len(pairs) and verdict == "racing":
         verdict = "undecided"
     mean = round(float(np.mean(found)), 6) if found else None
-    lane = Lane(label, task, verdict, len(found), len(pairs), mean, tuple(cells))
+    order = tuple(own.cell.seed for own, _ in pairs if own.cell is not None)
+    lane = Lane(label, task, verdict, len(found), len(pairs), mean, tuple(cells), order)
     if verdict != "racing":
         return lane, set()
     return lane, {planned.key for pair in pairs[: max(FIRST, len(found) + 1)] for planned in pair}

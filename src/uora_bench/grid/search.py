@@ -6,24 +6,27 @@ same records give the same bytes, however often the search was stopped.
 
 from __future__ import annotations
 
-import hashlib
 import json
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from uora_bench.errors import UserError
+from uora_bench.config.split_parts import may_share_rows, split_parts
+from uora_bench.errors import UserError, nearest
 from uora_bench.grid import diff, preset
 from uora_bench.grid.expand import Grid, Planned
 from uora_bench.grid.search_spec import SearchSpec
 from uora_bench.records.record import CellRecord
-from uora_bench.util.json_file import read_json, write_json
-from uora_bench.util.schema import plain
+from uora_bench.util.inside import is_folder_name
+from uora_bench.util.json_file import read_json, sha256_of, write_json
 
 SCHEMA = 1
 FOLDER = "searches"  # below results.dir
+_OF_A_ROW = ("method", "backbone")  # what a recipe is of
+_RECIPE = re.compile(r"(?!_)[\w.+ -]{1,100}")  # a part of its name; files that begin with _ are building blocks
 _LABELS = ("task", "seed", "experiment_name", "data.root", "results.dir", "runs.dir", "tracker", "force")
 
 
@@ -104,9 +107,19 @@ def read_search(path: Path) -> Search:
     """
     again = "run uora-bench search again"
     found = read_json(path, Search, SCHEMA, "search", again)
-    if found.sha256 != _sha256(found):
+    if found.sha256 != sha256_of(found):
         raise UserError(f"the search '{path}' is not as it was written; {again}")
     return found
+
+
+def earlier_hash(results: Path, name: str) -> str | None:
+    """The sha256 of the search ``name`` that is below ``results``; None where there is none, or not as it was
+    written."""
+    path = results / FOLDER / f"{name}.json"
+    try:
+        return read_search(path).sha256 if path.is_file() else None
+    except UserError:
+        return None
 
 
 def check_search(grid: Grid) -> SearchSpec:
@@ -120,9 +133,11 @@ def check_search(grid: Grid) -> SearchSpec:
     if spec is None:
         raise UserError(f"experiment={name} has no `search:`; docs/searches.md says how one is written")
     rows = _groups(grid, spec)
+    _check_rows(grid, spec)
     for (_, task), trials in rows.items():
         for planned in (one for cells in trials.values() for one in cells):
             _check_judge(planned, task)
+            recipe_name(planned, spec, name)
     counts = {f"{' '.join(key)} on {task}": len(trials) for (key, task), trials in rows.items()}
     odd = {label: count for label, count in counts.items() if count != spec.trials}
     if odd and not spec.unequal:
@@ -155,16 +170,32 @@ def _settings(planned: Planned, spec: SearchSpec) -> dict[str, Any]:
     return {k: preset.read_value(k, v) for k, v in kept.items()}
 
 
+def _check_rows(grid: Grid, spec: SearchSpec) -> None:
+    """Raise `UserError` for keys of ``spec.row`` that no row has, and where a row would mix methods or backbones."""
+    keys = dict.fromkeys(key for planned in grid.items for key in planned.row)
+    for key in spec.row:
+        if key not in (*keys, *_OF_A_ROW):
+            raise UserError(f"search.row: no row of {grid.experiment.name} has '{key}'{nearest(key, keys)}")
+    for key in _OF_A_ROW:
+        values = dict.fromkeys(str(planned.row[key]) for planned in grid.items if key in planned.row)
+        if key not in spec.row and len(values) > 1:
+            raise UserError(
+                f"search.row has no '{key}', so that trials of {' and '.join(list(values)[:2])} would be one row's; a "
+                f"{key} is compared, not chosen: add {key}"
+            )
+
+
 def _check_judge(planned: Planned, task: str) -> None:
     """Raise `UserError` where the part that scores the trials trains them, or is what tables report."""
     assert planned.cell is not None
     train, dev, test = (getattr(planned.cell.task.splits, role) for role in ("train", "dev", "test"))
-    fix = "set task.splits.train='train[:80%]' and task.splits.dev='train[80%:]'"
-    of_train = dev.split("[")[0] == train.split("[")[0]
-    if dev.startswith("test") or (test is None and not of_train):
-        raise UserError(f"a search must not be judged by {dev} of {task}, which tables report; {fix}")
-    if of_train and ("[" not in train or train == dev):
+    fix = "set task.splits.train='train[:80%]' and task.splits.dev='train[80%:]', both in % or both in rows"
+    if may_share_rows(dev, train):
         raise UserError(f"a search must not be judged by {dev} of {task}, which {train} trains on; {fix}")
+    names, of_train = ({part.name for part in split_parts(text)} for text in (dev, train))
+    outside = not names <= of_train and (test is None or any(name.startswith("test") for name in names))
+    if outside or (test is not None and may_share_rows(dev, test)):
+        raise UserError(f"a search must not be judged by {dev} of {task}, which tables report; {fix}")
 
 
 def _check_steps(name: str, most: int, rows: _Groups) -> None:
@@ -192,13 +223,13 @@ def search_of(grid: Grid, records: Sequence[CellRecord]) -> Search:
         )
         first = next(iter(trials.values()))[0]
         assert first.cell is not None
-        cell, names = first.cell, {k: preset.read_value(k, first.row[k]) for k in spec.row if k in first.row}
+        cell = first.cell
         row = SearchRow(
-            names,
+            _names(first, spec),
             cell.method.name,
             cell.backbone.name,
             task,
-            _recipe(cell.method.name, spec.recipe or grid.experiment.name, names),
+            recipe_name(first, spec, grid.experiment.name),
             cell.task.splits.dev,
             cell.task.metric.primary,
             cell.task.metric.higher_is_better,
@@ -207,13 +238,24 @@ def search_of(grid: Grid, records: Sequence[CellRecord]) -> Search:
         )
         rows.append(_chosen(row, spec))
     search = Search(SCHEMA, grid.experiment.name, spec, tuple(rows))
-    return replace(search, sha256=_sha256(search))
+    return replace(search, sha256=sha256_of(search))
 
 
-def _recipe(method: str, pattern: str, row: Mapping[str, Any]) -> str:
-    for key, value in row.items():
-        pattern = pattern.replace(f"{{{key}}}", str(value))
-    return f"{method}/{pattern}"
+def _names(planned: Planned, spec: SearchSpec) -> dict[str, Any]:
+    """What tells the row of ``planned`` apart: its value of every key of ``spec.row``."""
+    return {key: preset.read_value(key, planned.row[key]) for key in spec.row if key in planned.row}
+
+
+def recipe_name(planned: Planned, spec: SearchSpec, search: str) -> str:
+    """The name of the recipe of the row of ``planned``; raises `UserError` for one that no file can have."""
+    assert planned.cell is not None
+    name = spec.recipe or search
+    for key, value in _names(planned, spec).items():
+        name = name.replace(f"{{{key}}}", str(value))
+    if not all(_RECIPE.fullmatch(part) and is_folder_name(part) for part in name.split("/")):
+        known = ", ".join(f"{{{key}}}" for key in spec.row)
+        raise UserError(f"search.recipe: {name!r} is no name of a recipe; write words, and of the row's keys {known}")
+    return f"{planned.cell.method.name}/{name}"
 
 
 def _trial(settings: dict[str, Any], seeds: list[int], runs: Sequence[CellRecord | None], spec: SearchSpec) -> Trial:
@@ -279,11 +321,3 @@ def _around(best: Trial, peers: Sequence[Trial], key: str, near: Sequence[Trial]
     while high + 1 < len(ordered) and ordered[high + 1] in near:
         high += 1
     return float(ordered[low].settings[key]), float(ordered[high].settings[key])
-
-
-def _sha256(search: Search) -> str:
-    """Of everything but the hash itself."""
-    text = json.dumps({k: v for k, v in plain(search).items() if k != "sha256"}, sort_keys=True, ensure_ascii=False)
-    # through JSON once, so that a file read back and what was written are the same data
-    canonical = json.dumps(json.loads(text), sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()

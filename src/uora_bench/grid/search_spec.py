@@ -6,17 +6,20 @@ points as the search has trials. So its trials are planned, launched, resumed an
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Le
 
 from uora_bench.errors import UserError
 from uora_bench.grid.table_spec import Rule
 
 RANGES = ("uniform", "log_uniform")
+_MOST = 10_000  # trials of a row: every one is a cell
 _DIGITS = 3  # of a drawn value: what a recipe prints, and the same on every machine
 
 
@@ -29,7 +32,7 @@ class SearchSpec:
     one task, all trials together; ``recipe``: the choice of method m is recipe m/<recipe> (the search's name where
     None); ``{key}`` in it stands for the row's value of that key."""
 
-    trials: Annotated[int, Ge(1)]
+    trials: Annotated[int, Ge(1), Le(_MOST)]
     row: tuple[str, ...] = ("method", "backbone")
     unequal: str = ""
     sampler: Literal["random", "latin_hypercube"] = "latin_hypercube"
@@ -86,11 +89,12 @@ def _points(ranges: Mapping[str, Mapping[str, Any]], search: SearchSpec) -> list
 
 def _ends(key: str, given: Mapping[str, Any]) -> tuple[float, float]:
     kind, ends = next(iter(given.items()))
-    try:
-        low, high = (float(end) for end in ends)  # YAML takes 1e-4 for text
-    except (TypeError, ValueError):
-        low, high = 0.0, 0.0
-    if not low < high < float("inf") or (kind == "log_uniform" and low <= 0):
+    low, high = 0.0, 0.0
+    if isinstance(ends, (list, tuple)) and len(ends) == 2 and not any(isinstance(end, bool) for end in ends):
+        with contextlib.suppress(TypeError, ValueError):
+            low, high = (float(end) for end in ends)  # YAML takes 1e-4 for text
+    reach = high / low if kind == "log_uniform" and low > 0 else high - low
+    if not low < high or not math.isfinite(reach) or (kind == "log_uniform" and low <= 0):
         above = " above 0" if kind == "log_uniform" else ""
         raise UserError(f"{key}: write a range as {{{kind}: [low, high]}}, two numbers{above}, the lower one first")
     return low, high

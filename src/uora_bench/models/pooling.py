@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from uora_bench.config.cell import BackboneConfig
@@ -20,14 +21,20 @@ def set_pooling(backbone: BackboneConfig, model: nn.Module) -> None:
     and the pooler's weights are dropped. Sentence encoders scale s to length 1 afterwards; here it stays as it is.
 
     Raises:
-        UserError: for ``mean`` on a model without a pooler before its head.
+        UserError: for ``mean`` on a model whose head reads no pooler of tokens: none at all, one of pictures, or one
+            that is given something else than all tokens and what pads them (ALBERT's, Swin's, FNet's).
     """
+    from torch import nn
+
     if backbone.pooling == "own":
         return
     encoder: Any = model.base_model
-    if getattr(encoder, "pooler", None) is None:
+    pooler = getattr(encoder, "pooler", None)
+    of_tokens = isinstance(getattr(pooler, "dense", None), nn.Linear)  # BERT's and what descends from it
+    if backbone.kind != "encoder" or not of_tokens or "attention_mask" not in signature(encoder.forward).parameters:
         raise UserError(
-            f"backbone.pooling={backbone.pooling}: backbone={backbone.name} has no pooler before its head; use own"
+            f"backbone.pooling={backbone.pooling}: backbone={backbone.name} has no pooler before its head that reads "
+            "all tokens; use own"
         )
     encoder.pooler = _mean_pooler()
     encoder.register_forward_pre_hook(_tell_mask, with_kwargs=True)
@@ -51,6 +58,7 @@ def _mean_pooler() -> nn.Module:
             if self.mask is None:
                 return hidden.mean(dim=1)
             weight = self.mask.to(hidden.dtype)
-            return torch.einsum("bl,blw->bw", weight / weight.sum(dim=1, keepdim=True), hidden)
+            count = weight.sum(dim=1, keepdim=True).clamp(min=1)  # of a text without a token the mean is zero
+            return torch.einsum("bl,blw->bw", weight / count, hidden)
 
     return MeanPooler()

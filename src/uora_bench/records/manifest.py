@@ -69,20 +69,18 @@ def check_manifest(folder: Path, problems_of: Callable[[Path], list[str]] | None
         UserError: when the manifest cannot be read.
     """
     path = folder / NAME
-    try:
-        known = [dict(json.loads(line)) for line in path.read_text("utf-8").splitlines()]
-        names = {str(line["name"]): line for line in known}
-        head = str(known[-1]["chain"])
-    except FileNotFoundError:
+    if not path.exists():
         makes = f"uora-bench verify experiment={folder.name} write=true makes it"
         return Checked(len(_lines(folder)), "", (f"there is no {NAME}: {makes}",))
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise UserError(f"cannot read '{path}': {str(error).splitlines()[0][:100]}; take it from a copy") from None
+    known = _read_lines(path)
+    names = {line["name"]: line for line in known}
     problems = [
         f"{path.name}: line {number} was changed, or one before it was added or removed"
         for number, (line, right) in enumerate(zip(known, _chained(known), strict=True), start=1)
         if line != right
     ][:1]
+    if [line["name"] for line in known] != sorted(names):
+        problems.append(f"{path.name}: it does not have every file once, by name: it was not written by verify")
     there = {line["name"]: line for line in _lines(folder)}
     for name, line in names.items():
         what = f"{name} ({line['label']})" if line.get("label") else name
@@ -95,7 +93,20 @@ def check_manifest(folder: Path, problems_of: Callable[[Path], list[str]] | None
             problems.append(f"{what}: changed{f' ({of})' if of else ''}")
     problems += [f"{name}{_ADDED}" for name in there if name not in names]
     problems += [problem for one in record_paths(folder) for problem in (problems_of or record_problems)(one)]
-    return Checked(len(there), head, tuple(problems))
+    return Checked(len(there), str(known[-1]["chain"]), tuple(problems))
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of the manifest ``path``; raises `UserError` for what is none."""
+    try:
+        lines = [json.loads(line) for line in path.read_text("utf-8").rstrip("\n").split("\n")]
+        json.dumps(lines, ensure_ascii=False).encode("utf-8")  # half of a character cannot be printed
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"cannot read '{path}': {str(error).splitlines()[0][:100]}; take it from a copy") from None
+    for number, line in enumerate(lines, start=1):
+        if not isinstance(line, dict) or not all(isinstance(line.get(key), str) for key in ("name", "chain")):
+            raise UserError(f"cannot read '{path}': line {number} names no file; take it from a copy")
+    return lines
 
 
 def record_problems(path: Path) -> list[str]:
@@ -130,11 +141,21 @@ def _lines(folder: Path) -> list[dict[str, Any]]:
     for path in sorted([*records, *beside], key=lambda p: p.name):
         line: dict[str, Any] = {"name": path.name, "sha256": file_sha256(path)}
         if path in records:
-            data = read_record_data(path)
-            versions = data.get("provenance", {}).get("versions", {})
-            line |= {"label": data.get("label"), "schema": data.get("schema"), "version": versions.get("uora_bench")}
+            line |= _of_record(path)
         lines.append(line)
     return lines
+
+
+def _of_record(path: Path) -> dict[str, Any]:
+    """What a line says of a record; nothing of one that cannot be read, which is a problem of its own."""
+    try:
+        data = read_record_data(path)
+    except UserError:
+        return {}
+    version: Any = data
+    for key in ("provenance", "versions", "uora_bench"):
+        version = version.get(key) if isinstance(version, dict) else None
+    return {"label": data.get("label"), "schema": data.get("schema"), "version": version}
 
 
 def _chained(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -68,7 +68,7 @@ def read_predictions(record: CellRecord, folder: Path) -> list[EpochPredictions]
     """The predictions of ``record``, which lies in ``folder``; none where it says that there are none.
 
     Raises:
-        UserError: for a file that is not there, or not the one that was written.
+        UserError: for a file that is not there, not the one that was written, or that holds no predictions.
     """
     data = read_checked(record, folder)
     if data is None:
@@ -76,8 +76,17 @@ def read_predictions(record: CellRecord, folder: Path) -> list[EpochPredictions]
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    # not `read_table`, which looks for a whole data set, and in one thread: the files are small, and many
-    return _parts(pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False))
+    path = predictions_path(folder, record.cell_id)
+    try:
+        # not `read_table`, which looks for a whole data set, and in one thread: the files are small, and many
+        found = _parts(pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False))
+    except (pa.ArrowException, ValueError, KeyError, TypeError, BufferError) as error:
+        raise UserError(
+            f"'{path}' holds no predictions: {str(error).splitlines()[0][:100]}; run the cell again"
+        ) from None
+    if any(len(set(part.item.tolist())) < len(part.item) for part in found):
+        raise UserError(f"'{path}' has predictions of one item twice; run the cell again")
+    return found
 
 
 def read_checked(record: CellRecord, folder: Path) -> bytes | None:
@@ -103,7 +112,7 @@ def why_no_predictions(record: CellRecord) -> str:
     known = record.provenance.predictions
     if known is None:
         return "made before predictions were kept"
-    return "" if known.sha256 is not None else str(known.left_out)
+    return "" if known.sha256 is not None else known.left_out or "the record does not say why"
 
 
 def _parquet(parts: Sequence[EpochPredictions]) -> bytes:

@@ -13,7 +13,9 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Le
 
 from uora_bench.config.cell import MetricSpec
 from uora_bench.config.ids import fingerprint_of, id_of
@@ -28,6 +30,11 @@ SCHEMA = 2
 RULES = ("last", "best_dev", "heldout_dev")
 TRIALS = ("quickstart", "scratch")  # experiments that are everybody's own: looked at when asked for, and in no list
 REPLACED = "replaced"  # folder in an experiment's, of records that force=true made anew
+
+
+_MOST = 10**30  # of anything that is counted or measured: a table could not print more
+Count = Annotated[int, Ge(0), Le(_MOST)]
+Amount = Annotated[float, Ge(0), Le(_MOST)]
 
 
 class OldRecord(UserError):
@@ -68,16 +75,16 @@ class Split:
     """What the data set calls a split, and how many rows of it were used."""
 
     name: str
-    rows: int
+    rows: Count
 
 
 @dataclass(frozen=True)
 class Counts:
     """Numbers of parameters. ``adapter`` equals the method's closed form; ``total`` is the frozen rest included."""
 
-    adapter: int
-    head: int
-    total: int
+    adapter: Count
+    head: Count
+    total: Count
 
 
 @dataclass(frozen=True)
@@ -85,9 +92,9 @@ class Sizes:
     """Bytes. ``adapter_size``: of the adapter tensors that the seed cannot give back, without the head; the rest are
     sizes of files."""
 
-    adapter_size: int
-    adapter_file: int
-    head_file: int
+    adapter_size: Count
+    adapter_file: Count
+    head_file: Count
 
 
 @dataclass(frozen=True)
@@ -96,10 +103,10 @@ class Timing:
     restarts, without what a killed start did after its checkpoint), and these three together. ``parts``: where the
     whole time of the last start went (train, eval and save: of all starts), by name."""
 
-    setup: float
-    train: float
-    eval: float
-    total: float
+    setup: Amount
+    train: Amount
+    eval: Amount
+    total: Amount
     parts: dict[str, float] = field(default_factory=dict)  # empty in records older than the field
 
 
@@ -112,14 +119,14 @@ class Work:
     with the adapter apart; ``inference_merged``: with it merged, None where it cannot be. ``problem``: why there are no
     FLOPs."""
 
-    tokens: int
-    tokens_padded: int
-    forward: int | None = None
-    backward: int | None = None
-    auxiliary: int | None = None
-    inference: int | None = None
-    inference_merged: int | None = None
-    inference_tokens: int | None = None
+    tokens: Count
+    tokens_padded: Count
+    forward: Count | None = None
+    backward: Count | None = None
+    auxiliary: Count | None = None
+    inference: Count | None = None
+    inference_merged: Count | None = None
+    inference_tokens: Count | None = None
     problem: str | None = None
 
     @property
@@ -135,7 +142,7 @@ class Energy:
     """``joules`` of training and evaluation as counters of the hardware measured them, everything else that ran on it
     included; None: not measured. ``source``: which counters (``nvml``, ``rapl``), or why there is no number."""
 
-    joules: float | None
+    joules: Amount | None
     source: str
 
 
@@ -186,9 +193,9 @@ class CellRecord:
     counts: Counts | None = None
     bytes: Sizes | None = None
     seconds: Timing | None = None
-    examples_per_second: float | None = None  # training
-    tokens_per_second: float | None = None  # training, without padding
-    peak_memory_bytes: int | None = None
+    examples_per_second: Amount | None = None  # training
+    tokens_per_second: Amount | None = None  # training, without padding
+    peak_memory_bytes: Count | None = None
     peak_memory_kind: str | None = None  # cuda_allocated | resident
     peak_memory_by_phase: dict[str, int] = field(default_factory=dict)  # setup, train, eval; empty in older records
     precision: str | None = None  # resolved

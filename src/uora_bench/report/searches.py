@@ -106,8 +106,9 @@ def race_text(race: Race, lane: Lane) -> str:
     against = " ".join(f"{key}={value}" for key, value in race.race.reference.items())
     margin = "" if race.race.margin is None else f", margin {race.race.margin:g}"
     stopped = f"{lane.verdict} after {lane.seeds} of {lane.planned} seeds"
+    counts = "no verdict yet" if lane.verdict == "racing" else "this verdict counts"
     return (
-        f"raced against {against} (α {race.race.alpha:g}{margin}): {stopped}; this verdict counts, "
+        f"raced against {against} (α {race.race.alpha:g}{margin}): {stopped}; {counts}, "
         "a p of these seeds is not corrected for the looks"
     )
 

@@ -5,10 +5,11 @@ Published numbers are looked up here and kept apart from our own in every entry.
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -311,27 +312,52 @@ def _comparisons(
     return replace(found, items=compared, margin=margin, remark=remark)
 
 
-def _with_items(number: Number, column: Score, rule: Rule) -> list[tuple[Run, int]]:
-    """The cells with predictions of an entry, each with the epoch that counts; of rules that choose one epoch, and of
-    what `verdict_notes.not_over_items` does not name."""
+class _Scored(NamedTuple):
+    """A cell with predictions, the epoch that counts, and the score that its record gives it there."""
+
+    run: Run
+    epoch: int
+    score: float | None
+
+
+def _with_items(number: Number, column: Score, rule: Rule) -> list[_Scored]:
+    """The cells with predictions of an entry; of rules that choose one epoch, and of what
+    `verdict_notes.not_over_items` does not name."""
     if rule == "heldout_dev" or verdict_notes.not_over_items(number.runs, column.metric):
         return []
     runs = [run for run in number.runs if comparability.predictions_sha256(run)]
-    return [(run, epoch) for run in runs if (epoch := run.record.scores[rule].epoch) is not None]
+    return [
+        _Scored(run, epoch, run.score(rule, column.split, column.metric))
+        for run in runs
+        if (epoch := run.record.scores[rule].epoch) is not None
+    ]
 
 
-def _item_question(column: Score, chosen: Sequence[tuple[Run, int]]) -> tuple[Any, ...]:
+def _item_question(column: Score, chosen: Sequence[_Scored]) -> tuple[Any, ...]:
     """All that `_item_scores` depends on."""
-    of = [(run.seed, run.record.metric.name, epoch, comparability.predictions_sha256(run)) for run, epoch in chosen]
+    of = [
+        (one.run.seed, one.run.record.metric.name, one.epoch, one.score, comparability.predictions_sha256(one.run))
+        for one in chosen
+    ]
     return column.metric, column.split, column.scale, of
 
 
-def _item_scores(column: Score, chosen: Sequence[tuple[Run, int]]) -> dict[int, dict[int, float]]:
+def _item_scores(column: Score, chosen: Sequence[_Scored]) -> dict[int, dict[int, float]]:
     """By seed the score of every item, in the unit of the column, whose mean they have (`metrics.items`)."""
     made: dict[int, dict[int, float]] = {}
-    for run, epoch in chosen:
+    for run, epoch, score in chosen:
         for part in comparability.kept_predictions(run):
             if part.split == column.split and part.epoch == epoch:
                 own = item_scores(run.record.metric.name, column.metric, part.prediction, part.reference)
+                _check_mean(run, column, score, float(np.mean(own)) if len(own) else math.nan)
                 made[run.seed] = dict(zip(part.item.tolist(), (own * column.scale).tolist(), strict=True))
     return made
+
+
+def _check_mean(run: Run, column: Score, score: float | None, mean: float) -> None:
+    """Raise `UserError` where the predictions of ``run`` do not have the ``score`` that its record gives them."""
+    if score is not None and not math.isclose(mean, score, rel_tol=1e-3, abs_tol=1e-4):
+        raise UserError(
+            f"the predictions of cell {run.cell_id} give {column.metric} {mean:.4f}, and its record {score:.4f}: one "
+            "of the two was changed; take both from a copy, or run the cell again"
+        )

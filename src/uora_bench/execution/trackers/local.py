@@ -7,6 +7,7 @@ import importlib.util
 import json
 import shutil
 import sys
+import threading
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -105,17 +106,34 @@ def start_tensorboard(config: TrackerConfig, facts: RunFacts, folder: Path, resu
     """Open event files in ``<folder>/tensorboard``; those of earlier starts are removed, as their rows are told again.
 
     Raises:
-        UserError: where tensorboard is not installed.
+        UserError: where tensorboard is not installed, or does not start.
     """
     _check_installed("tensorboard")
     from torch.utils.tensorboard import SummaryWriter
 
     place = folder / TENSORBOARD_FOLDER
     shutil.rmtree(place, ignore_errors=True)
-    writer = SummaryWriter(log_dir=str(place))
     about = {"cell_id": facts.cell_id, "experiment": facts.experiment, "tags": facts.tags, **facts.config}
-    writer.add_text("config", f"```json\n{json.dumps(about, indent=1, default=str, ensure_ascii=False)}\n```")
+    _leave_to_us("tensorboard.summary.writer.event_file_writer")
+    try:
+        writer = SummaryWriter(log_dir=str(place))
+        writer.add_text("config", f"```json\n{json.dumps(about, indent=1, default=str, ensure_ascii=False)}\n```")
+    except OSError as error:
+        raise UserError(
+            f"TensorBoard does not start: {error.strerror} ({place}); correct it, or use tracker=none"
+        ) from None
     return TensorBoardTracker(writer)
+
+
+def _leave_to_us(module: str) -> None:
+    """Print no traceback of a thread of ``module``: the error comes back at the next call, and is said in one line."""
+    before = threading.excepthook
+
+    def hook(what: Any) -> None:
+        if type(what.thread).__module__ != module:
+            before(what)
+
+    threading.excepthook = hook
 
 
 def _check_installed(module: str) -> None:

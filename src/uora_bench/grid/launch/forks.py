@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -155,7 +156,8 @@ class Forked:
 
     def terminate(self) -> None:
         if self.poll() is None:  # else the number may be another process's by now
-            os.kill(self.pid, signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):  # the server died, and the copy since we looked
+                os.kill(self.pid, signal.SIGTERM)
 
     def wait(self) -> int:
         while (code := self.poll()) is None:

@@ -1,0 +1,55 @@
+"""The grammar of a split, ``name``, ``name[a:b]`` or several joined by ``+``, and whether two of them share rows."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from uora_bench.errors import UserError
+
+_PART = re.compile(r"^(?P<name>[^\[\]]+)(?:\[(?P<a>(?:\d+%?)?):(?P<b>(?:\d+%?)?)\])?$")
+
+
+@dataclass(frozen=True)
+class SplitPart:
+    """``name[start:stop]``; an edge is a row number or a percentage (``80%``), "" where none is given; both None for
+    the whole split."""
+
+    name: str
+    start: str | None
+    stop: str | None
+
+    def __str__(self) -> str:
+        return self.name if self.start is None else f"{self.name}[{self.start}:{self.stop}]"
+
+
+def split_parts(split: str) -> list[SplitPart]:
+    """The parts that ``split`` joins.
+
+    Raises:
+        UserError: for one that is neither ``name`` nor ``name[a:b]``.
+    """
+    found = []
+    for text in split.split("+"):
+        match = _PART.match(text)
+        if match is None:
+            raise UserError(f"split '{text}' is not of the form name or name[a:b], e.g. train[:80%]")
+        found.append(SplitPart(match["name"], match["a"], match["b"]))
+    return found
+
+
+def may_share_rows(one: str, other: str) -> bool:
+    """Whether the splits ``one`` and ``other`` share rows, or may: where one edge is a row number and the other a
+    percentage, the number of rows would tell."""
+    return any(_meet(a, b) for a in split_parts(one) for b in split_parts(other))
+
+
+def _meet(a: SplitPart, b: SplitPart) -> bool:
+    return a.name == b.name and not _before(a.stop, b.start) and not _before(b.stop, a.start)
+
+
+def _before(stop: str | None, start: str | None) -> bool:
+    """Whether a part that ends at ``stop`` ends before one that begins at ``start``, however many rows there are."""
+    if not stop or not start or stop.endswith("%") != start.endswith("%"):
+        return stop is not None and stop.rstrip("%") == "0"
+    return int(stop.rstrip("%")) <= int(start.rstrip("%"))
