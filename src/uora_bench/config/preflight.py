@@ -11,7 +11,7 @@ from pathlib import Path
 
 from uora_bench.config import registry
 from uora_bench.config.cell import BackboneConfig, Cell, Settings, TaskConfig
-from uora_bench.config.data_source import OWN_ROWS
+from uora_bench.config.data_source import IMAGE_FOLDER, OWN_ROWS
 from uora_bench.config.metrics import check_metric
 from uora_bench.config.run_folders import start_folder
 from uora_bench.errors import ImpossiblePair, UserError, nearest
@@ -57,7 +57,7 @@ def preflight(cell: Cell, library: bool = True) -> None:
         if own is not None and not Path(own.path).exists():
             raise UserError(f"task.path: there is no file or folder '{own.path}'; a relative path begins here")
         if own is not None:
-            registry.check_rows(task.source, task.options, task.name)
+            registry.check_rows(task.source, task.to_load, task.options, task.name)
         _check_own_weights(backbone)
         script = task.metric.script
         if script is not None and not script.is_file():
@@ -105,13 +105,15 @@ def check_pair(cell: Cell) -> None:
 def check_places(settings: Settings, task: TaskConfig) -> None:
     """Raise `UserError` for a folder that is to be read and is not there. Rows of one's own may be a file."""
     root = settings.data_root
-    is_file = root is not None and task.source.benchmark == OWN_ROWS and Path(root).is_file()
+    is_file = root is not None and task.source.benchmark in (OWN_ROWS, IMAGE_FOLDER) and Path(root).is_file()
     if root is not None and not is_file and not Path(root).is_dir():
         what = "is no folder" if Path(root).exists() else "does not exist"
         raise UserError(
             f"data.root='{root}' {what}; name the folder that holds the data, leave the key (and UORA_DATA_DIR) away "
             "to read from the Hub, or fill one with make prefetch"
         )
+    if root is not None and task.source.benchmark == IMAGE_FOLDER:
+        registry.check_pictures(Path(root), task.to_load.values())
     if settings.init_from is not None:
         start_folder(settings.init_from, Path(settings.runs_dir), settings.experiment_name)
 
