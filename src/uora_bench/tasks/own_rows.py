@@ -59,8 +59,9 @@ class Plan:
             return self._file(role)
         file, seed = self._file("train"), f"(split seed {self.options.split_seed})"
         if role == "train":
-            return f"{file} without a random {_percent(sum(self.shares.values()))} {seed}"
-        return f"a random {_percent(self.shares[role])} of {file} {seed}"
+            return f"{file} without the {_percent(sum(self.shares.values()))} of {' and '.join(self.shares)} {seed}"
+        apart = ", apart from dev" if role == "test" else ""  # test is drawn where dev is, and from the same file
+        return f"a random {_percent(self.shares[role])} of {file}{apart} {seed}"
 
     def _file(self, role: str) -> str:
         """The file's name, with the part that is taken of it."""
