@@ -19,7 +19,8 @@ def line(**rules: tuple[float, float, int | None]) -> str:
 def test_equal_scores_are_said_once() -> None:
     one = (0.5, 0.25, 3)
     assert line(last=one, best_dev=one, heldout_dev=(0.5, 0.25, None)) == (
-        "dev accuracy 50.00, test accuracy 25.00 (rules last, best_dev, heldout_dev, epoch 3); dev = validation (50 rows)"
+        "dev accuracy 50.00, test accuracy 25.00 (rules last, best_dev, heldout_dev, epoch 3); "
+        "dev = validation (50 rows)"
     )
 
 

@@ -257,7 +257,7 @@ def _is_full(error: BaseException | None) -> bool:
 
 
 def summary(record: CellRecord) -> str:
-    """One line with the score under every rule, equal scores once; which splits served as dev and test is part of it."""
+    """One line: the score under every rule, equal scores once, and which splits served as dev and test."""
     metric = record.metric
     chosen: dict[str, list[tuple[str, int | None]]] = {}  # scores -> rule and epoch of those that have them
     for rule, result in record.scores.items():
