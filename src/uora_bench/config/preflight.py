@@ -110,7 +110,7 @@ def check_places(settings: Settings, task: TaskConfig) -> None:
         what = "is no folder" if Path(root).exists() else "does not exist"
         raise UserError(
             f"data.root='{root}' {what}; name the folder that holds the data, leave the key (and UORA_DATA_DIR) away "
-            "to read from the Hub, or fill one with make prefetch"
+            "to read from the Hub, or fill one with uora-bench prefetch"
         )
     if root is not None and task.source.benchmark == IMAGE_FOLDER:
         registry.check_pictures(Path(root), task.to_load.values())

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from uora_bench.data.files import read_lines, read_rows
 from uora_bench.data.hub import reason
 from uora_bench.errors import UserError, nearest
+from uora_bench.util.words import clause
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -204,7 +205,7 @@ def _decoded(path: Path, encoding: str) -> str:
         ) from None
     except UnicodeError as error:  # of encodings that are none of texts, such as punycode
         raise UserError(
-            f"'{path}' is not {encoding}: {error}; say what it is written in, task.encoding=utf-8"
+            f"'{path}' is not {encoding}: {clause(error)}; say what it is written in, task.encoding=utf-8"
         ) from None
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1

@@ -192,7 +192,8 @@ def locate(backbone: BackboneConfig) -> tuple[str, dict[str, Any]]:
         if made is None:
             raise UserError(
                 f"backbone={backbone.name} is not on this machine (no folder '{offline.home() / backbone.name}'): "
-                f"`make {backbone.converted_by}` brings it; or name a copy of it with backbone.path=<folder>"
+                f"in a checkout of the suite `make {backbone.converted_by}` brings it; or name a copy of it with "
+                "backbone.path=<folder>"
             )
         return str(made), {"local_files_only": True}
     if backbone.id is None:
@@ -239,8 +240,8 @@ def loading(backbone: BackboneConfig, place: str, arguments: dict[str, Any]) -> 
             why = "it needs code of its own, which is never run; take a model of an architecture that transformers has"
         raise UserError(
             f"cannot load backbone={backbone.name} from '{place}': {why}; {_as_package(backbone)}set "
-            f"backbone.path=<folder> (config.json, *.safetensors, {files}), run `make prefetch` on a connected "
-            "machine, or use a tiny task (task=tiny/nli)"
+            f"backbone.path=<folder> (config.json, *.safetensors, {files}), run `uora-bench prefetch` on a "
+            "connected machine, or use a tiny task (task=tiny/nli)"
         ) from None
 
 

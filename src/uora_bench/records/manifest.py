@@ -19,6 +19,7 @@ from uora_bench.records.record import content_id, read_record, read_record_data,
 from uora_bench.records.selection import select_scores
 from uora_bench.util import atomic
 from uora_bench.util.hashes import file_sha256
+from uora_bench.util.words import clause
 
 NAME = "manifest.jsonl"
 _ADDED = ": not in the manifest"
@@ -77,7 +78,9 @@ def check_manifest(folder: Path, problems_of: Callable[[Path], list[str]] | None
         makes = f"uora-bench verify experiment={folder.name} write=true makes it"
         return Checked(len(_lines(folder)), "", (f"there is no {NAME}: {makes}",))
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise UserError(f"cannot read '{path}': {str(error).splitlines()[0][:100]}; take it from a copy") from None
+        raise UserError(
+            f"cannot read '{path}': {clause(str(error).splitlines()[0][:100])}; take it from a copy"
+        ) from None
     problems = [
         f"{path.name}: line {number} was changed, or one before it was added or removed"
         for number, (line, right) in enumerate(zip(known, _chained(known), strict=True), start=1)
