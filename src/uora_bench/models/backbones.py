@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from uora_bench.config.cell import BackboneConfig
-from uora_bench.config.preflight import check_is_somewhere
+from uora_bench.config.preflight import IS_ADAPTER, check_is_somewhere
 from uora_bench.data import hub, offline
 from uora_bench.errors import UserError
 from uora_bench.models import heads, padding, pooling, quantisation
@@ -74,6 +74,8 @@ def load_backbone(backbone: BackboneConfig, head: HeadSpec, seed: int) -> Loaded
             processor = _processor(backbone, place, arguments)
     finally:
         transformers.utils.logging.set_verbosity(verbosity)
+    if getattr(model, "_hf_peft_config_loaded", False):  # transformers went on to the model that an adapter is of
+        raise UserError(f"backbone={backbone.name}: '{place}' {IS_ADAPTER}")
     heads.check_head(model, backbone.head)
     # a file may hold what the model does not use (a masked-LM head); the reverse is only right for the head
     prefixes = tuple(f"{name}." for name in backbone.head)
