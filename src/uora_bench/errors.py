@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 
 _BEGINNING = 3  # letters with which a name may be begun
 _MEANT = 4  # names at most in a "did you mean"
+_GROUPS = 12  # names at most in a list of groups
 
 
 class UserError(Exception):
@@ -51,21 +52,27 @@ def failure_kind(error: BaseException) -> str:
 def nearest(word: str, options: Iterable[str], limit: int = 8, synonyms: Mapping[str, str] | None = None) -> str:
     """A tail for an error message: ``; did you mean 'x'?`` or, when nothing is close, the list of valid names.
 
-    Names that begin with ``word`` come before those that are spelt like it. ``synonyms``: other names of the options;
-    a close one is named with the option that it stands for.
+    Names that begin with ``word`` come before those that are spelt like it. Of more than ``limit`` dotted names the
+    list has those in the group of ``word``, else the groups and what is in none. ``synonyms``: other names of the
+    options; a close one is named with the option that it stands for.
     """
     names = sorted(set(options) - {""})
-    if "." in word:  # a group (method, of which there is method.rank) is no answer to a dotted key
-        groups = {name.rsplit(".", 1)[0] for name in names if "." in name}
-        names = [name for name in names if name not in groups]
-    tail = word.rsplit(".", 1)[-1]
+    above = {name.rsplit(".", 1)[0] for name in names if "." in name}
+    others = dict(synonyms or {})
+    group, dot, tail = word.rpartition(".")
+    if dot:  # a group (method, of which there is method.rank) is no answer to a dotted key
+        names = [name for name in names if name not in above]
+        others = {name: meaning for name, meaning in others.items() if "." in meaning}
     # a key given without its group ("rank"), or with the wrong one ("trainer.rank"); a name without its family ("rte")
     same = [n for n in names if n.rsplit(".", 1)[-1] == tail or n.rsplit("/", 1)[-1] == tail]
     close = difflib.get_close_matches(word, same, n=1, cutoff=0.0)
     if not close and len(word) >= _BEGINNING:
         close = [n for n in names if n.startswith(word) or any(p.startswith(word) for p in re.split("[./]", n))]
-    others = synonyms or {}
-    close = close or difflib.get_close_matches(word, [*names, *others], n=1, cutoff=0.6)
+    inside = {n.rsplit(".", 1)[1]: n for n in (*others, *names) if dot and n.rpartition(".")[0] == group}
+    if not close and inside:  # its group is right, and makes nothing alike
+        close = [inside[one] for one in difflib.get_close_matches(tail, inside, n=1, cutoff=0.6)]
+    elif not close:
+        close = difflib.get_close_matches(word, [*names, *others], n=1, cutoff=0.6)
     if not close:
         close = difflib.get_close_matches(tail, [n.rsplit(".", 1)[-1] for n in names], n=1, cutoff=0.6)
         close = [n for n in names if close and n.rsplit(".", 1)[-1] == close[0].rsplit(".", 1)[-1]][:1]
@@ -78,4 +85,9 @@ def nearest(word: str, options: Iterable[str], limit: int = 8, synonyms: Mapping
         )
     if not names:
         return ""
+    if above and len(names) > limit:
+        own = [name for name in names if name in inside.values()]
+        alone = [] if dot else sorted((n for n in names if "." not in n), key=lambda n: n not in above)
+        groups = {f"{name.split('.')[0]}.…": None for name in names if "." in name and name.split(".")[0] not in alone}
+        names, limit = own or [*alone, *groups], max(limit, _GROUPS)
     return "; valid: " + ", ".join(names[:limit]) + (" …" if len(names) > limit else "")

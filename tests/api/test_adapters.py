@@ -150,3 +150,54 @@ def test_the_librarys_trainer_tells_the_method_of_every_step(tmp_path: Path) -> 
     )  # fmt: skip
     Trainer(model, arguments, train_dataset=rows, callbacks=[uora_bench.trainer_callback(method)]).train()  # type: ignore[arg-type]
     assert told == [1, 2, 3]
+
+
+class Attention(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.up = nn.MultiheadAttention(8, 2), nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.up(self.inner(x, x, x)[0])
+
+
+def shared() -> nn.Module:
+    one = nn.Linear(8, 8)
+    return nn.ModuleDict({"a": one, "b": one})
+
+
+def adapted() -> nn.Module:
+    net = Net()
+    uora_bench.inject(net, "lora", target_modules=["up"])
+    return net
+
+
+@pytest.mark.parametrize(
+    ("model", "targets", "said"),
+    [
+        (Net, ["up"], "must be an instance of torch.nn.Module, not type"),
+        (adapted(), ["down"], "has an adapter already, on 'blocks.0.up', which a second one would freeze"),
+        (nn.Sequential(nn.LazyLinear(4)), ["0"], "'0.weight' has no shape yet"),
+        (shared(), ["a"], r"one module in 2 places \(a, b\)"),
+        (Attention(), ["out_proj"], "'inner.out_proj' is never called"),
+    ],
+)
+def test_models_on_which_an_adapter_would_not_work_are_refused(model: nn.Module, targets: list[str], said: str) -> None:
+    with pytest.raises(UserError, match=said) as error:
+        uora_bench.inject(model, "lora", target_modules=targets)
+    assert "\n" not in str(error.value)
+
+
+def test_all_linear_leaves_out_what_attention_of_torch_never_calls() -> None:
+    net = Attention()
+    method = uora_bench.inject(net, "lora", target_modules="all-linear")
+    assert list(method.layers) == ["up"]
+    net(torch.randn(3, 1, 8)).sum().backward()
+
+
+@pytest.mark.parametrize("name", ["full", "bitfit", "head_only"])
+def test_a_method_without_targets_needs_none(name: str) -> None:
+    net = Net()
+    method = uora_bench.inject(net, name, train=["head"])
+    wanted = {"full": 4 * 72 + 27, "bitfit": 4 * 8 + 3, "head_only": 0}[name]
+    assert sum(p.numel() for p in method.parameters()) == wanted

@@ -90,7 +90,7 @@ def test_glue_without_data_says_the_three_ways_out_within_15_seconds(run: Run, t
     began = time.monotonic()
     message = one_line(run("task=glue/rte", "tracker=none"))
     assert time.monotonic() - began < 15
-    assert all(part in message for part in ("data.root", "make prefetch", "tiny"))
+    assert all(part in message for part in ("data.root", "uora-bench prefetch", "tiny"))
     assert list(tmp_path.iterdir()) == []
 
 

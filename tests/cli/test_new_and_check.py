@@ -96,7 +96,7 @@ def test_a_new_experiment_is_the_grid_that_it_is_given(here: Path, capsys: pytes
     assert main(["new", "experiment", "my_grid", *words[:-1]]) == 0
     (made,) = here.rglob("*.yaml")
     found = yaml.safe_load(made.read_text("utf-8"))
-    assert found["title"] == "lora, uora on tiny/nli"
+    assert (found["title"], found["note"]) == ("lora, uora on tiny/nli", "")  # both are shown with the plan
     assert found["axes"] == {
         "method": ["lora", "uora"], "task": ["tiny/nli"], "seed": [0, 1], "method.target_modules": [["q", "v"], ["k"]],
     }  # fmt: skip

@@ -211,10 +211,22 @@ def test_a_yaml_that_does_not_work_is_named_in_one_line(group: str, text: str, s
     assert "\n" not in str(error.value)
 
 
+def test_the_first_line_of_a_run_says_once_where_a_plug_in_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "elsewhere" / "other"
+    (tmp_path / "uora_plugins" / "methods").mkdir(parents=True)
+    (other / "methods").mkdir(parents=True)
+    monkeypatch.setenv(plugins.VARIABLE, str(other))
+    assert main(["task=tiny/nli", "dry_run=true"]) == 0
+    said, *_ = capsys.readouterr().err.splitlines()
+    assert said == f"plug-ins: {other} (named by {plugins.VARIABLE} or plugins=); ./uora_plugins"
+
+
 def test_name_and_version_of_a_folder_may_be_said_in_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(plugin(tmp_path / "uora_plugins"), plugin_dot_yaml="name: my_work\nversion: 1.2\n")
     assert main(["list", "plugins"]) == 0
-    assert capsys.readouterr().out.startswith("my_work 1.2 (./uora_plugins): ")
+    assert capsys.readouterr().out == "my_work: ./uora_plugins, version 1.2\n"
     write(tmp_path / "uora_plugins", plugin_dot_yaml="[1]\n")
     plugins._active.cache_clear()
     assert main(["list", "plugins"]) == 2

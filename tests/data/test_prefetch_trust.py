@@ -64,6 +64,17 @@ def test_a_listed_name_that_leads_out_is_refused_before_any_file_is_asked_for(
     assert evil(tmp_path) == []
 
 
+@pytest.mark.parametrize(
+    "name", ["%2e%2e/%2e%2e/evil.json", "..%2f..%2fevil.json", "~/evil.json", "config.json/evil.json"]
+)
+def test_a_listed_name_that_only_looks_as_if_it_led_out_stays_inside(
+    name: str, hub: Hub, data: Path, tmp_path: Path
+) -> None:
+    hub.repositories[0] = model({**hub.repositories[0].files, name: b"{}"})
+    assert main(net(hub, f"data.root={data}")) == 0
+    assert all(data in path.parents for path in evil(tmp_path))
+
+
 def test_an_index_that_names_a_file_outside_is_refused(
     hub: Hub, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -150,7 +150,9 @@ def test_without_data_and_hub_one_line_names_the_ways_out(tmp_path: Path, monkey
     for root in (None, tmp_path):
         for source in (MADE, DataSource("glue", "rte", Hub("nobody/nothing", "0" * 40))):
             message = refusal(root, source=source)
-            assert all(part in message for part in ("data.root", "make prefetch", "task=tiny/nli", "train")), message
+            assert all(part in message for part in ("data.root", "uora-bench prefetch", "task=tiny/nli", "train")), (
+                message
+            )
 
 
 def test_a_split_that_is_missing_names_those_that_are_there(tmp_path: Path) -> None:

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import pictures
 from tests.support.command_line import environment
+from uora_bench.cli.main import main
 from uora_bench.config import registry
 from uora_bench.config.compose import compose
 from uora_bench.config.options import AdapterOptions
@@ -130,3 +132,49 @@ def test_another_head_or_code_is_another_outline(monkeypatch: pytest.MonkeyPatch
     assert kept.read_text("utf-8") == whole
     monkeypatch.setattr(known_models, "_LIBRARIES", ("torch", "transformers"))
     assert outline.known_outline(cell.backbone, head) is None
+
+
+@pytest.mark.parametrize(
+    ("task", "files", "message"),
+    [
+        ("text/local", (), "holds no split 'train' (train.csv, .tsv, .jsonl, .json, .parquet); it has no file of rows"),
+        (
+            "text/local",
+            ("dev.csv", "test.csv"),
+            "holds no split 'train' (train.csv, .tsv, .jsonl, .json, .parquet); va",
+        ),
+        ("text/local task.splits.dev=devel", ("train.csv",), "holds no split 'devel'"),
+        ("text/local task.label=stars", ("train.csv", "dev.csv"), "dev.csv has no column 'stars'"),
+        ("text/generate task.template='{text}' task.answer=label", ("dev.csv",), "holds no split 'train'"),
+        ("vision/imagefolder", (), "has no split 'train'"),
+        ("vision/imagefolder", ("train/cat/1.png",), "has no split 'test'"),
+        ("vision/imagefolder", ("train/1.png",), "train' holds no class folders"),
+        ("vision/imagefolder", ("train-00000-of-00002.parquet",), "lacks 1 of 2 files"),
+    ],
+)
+@pytest.mark.parametrize("command", [["dry_run=true"], []])
+def test_a_folder_without_the_splits_is_refused_as_by_the_run(
+    task: str,
+    files: tuple[str, ...],
+    message: str,
+    command: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("text,stars\na,1\n" if "stars" in task and "train" in name else "text,label\na,1\n")
+    assert main([*command, "method=lora", f"data.root={folder}", *f"task={task}".split()]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert message in line
+
+
+def test_pictures_in_one_file_are_cut(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pictures.rows_of().to_parquet(tmp_path / "all.parquet")
+    words = ["method=lora", "task=vision/imagefolder", "backbone=tiny_vit", f"data.root={tmp_path / 'all.parquet'}"]
+    assert main([*words, "dry_run=true"]) == 2
+    assert "is one file, without a split 'train'; cut it: task.splits.train='all[:80%]'" in capsys.readouterr().err
+    cut = ["task.splits.train=all[:80%]", "task.splits.dev=all[80%:]"]
+    assert main([*words, *cut, "dry_run=true"]) == 0

@@ -75,7 +75,7 @@ def test_the_record_the_plan_and_the_export_of_own_rows(here: Path, capsys: pyte
     assert main([*words, "dry_run=true"]) == 0
     said = capsys.readouterr().out
     assert "classes: found in the data; the head is counted for 2 of them" in said
-    assert "a random 10 % of reviews.csv (split seed 0) (the dev set)" in said
+    assert "a random 10 % of reviews.csv (split seed 0) (the dev set), a random 10 % of reviews.csv, apart from" in said
     assert main(words) == 0
     found = only_record(here)
     assert found["label"] == "lora · text/local (reviews.csv) · tiny_roberta · seed 0"

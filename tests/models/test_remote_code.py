@@ -15,8 +15,10 @@ import pytest
 
 import uora_bench
 from uora_bench.config.compose import compose
+from uora_bench.config.preflight import preflight
 from uora_bench.errors import UserError
 from uora_bench.models import backbones
+from uora_bench.models.heads import HeadSpec
 from uora_bench.tasks import task_class
 
 ASSETS = Path(uora_bench.__file__).parent / "assets"
@@ -116,3 +118,35 @@ def test_every_call_that_reads_a_models_files_says_that_code_is_not_to_be_run(ro
             assert said.get("trust_remote_code") == "False", f"{path}:{node.lineno}"
             calls += 1
     assert calls >= 5
+
+
+# --- weights from elsewhere -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["../other.safetensors", "/tmp/other.safetensors", "a/b.safetensors", "x.bin", 5])
+def test_an_index_names_no_weights_but_those_beside_it(name: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "weights"
+    shutil.copytree(ASSETS / "tiny_roberta", folder)
+    (folder / "model.safetensors").rename(folder / "decoy.safetensors")
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"x": name}}))
+    with pytest.raises(UserError, match=r"only \*\.safetensors beside the index are read"):
+        preflight(compose(["task=tiny/nli", f"backbone.path={folder}"]).cell)
+
+
+def test_the_folder_of_an_adapter_is_no_model(tmp_path: Path) -> None:
+    """transformers would load the model that the adapter is of, wherever that is."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModel
+
+    folder, base = tmp_path / "weights", tmp_path / "base"
+    for place in (folder, base):
+        shutil.copytree(ASSETS / "tiny_roberta", place)
+    model = get_peft_model(AutoModel.from_pretrained(base), LoraConfig(r=2, target_modules=["query"]))
+    model.save_pretrained(tmp_path / "adapter")
+    for file in (tmp_path / "adapter").glob("adapter_*"):
+        shutil.copy(file, folder)
+    cell = compose(["task=tiny/nli", f"backbone.path={folder}"]).cell
+    with pytest.raises(UserError, match="is an adapter of PEFT"):
+        preflight(cell)
+    with pytest.raises(UserError, match="is an adapter of PEFT"):
+        backbones.load_backbone(cell.backbone, HeadSpec("AutoModelForSequenceClassification", {"num_labels": 3}), 0)

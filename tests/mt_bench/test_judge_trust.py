@@ -52,6 +52,15 @@ def test_no_writing_of_the_key_gets_into_a_file_or_a_message(how: str, judge: Ca
     assert "***" in scores(folder)["judge"]["served_models"][0]
 
 
+@pytest.mark.parametrize("between", ["\u200b", "\0", "\u202e", "\n"])
+def test_a_key_with_something_unseen_in_it_is_not_put_together(between: str, judge: Call, folder: Path) -> None:
+    said = completion(f"{between.join(KEY)} [[4]]")
+    said["choices"][0]["finish_reason"] = said["model"] = between.join(KEY)
+    with serving(lambda n, body: json.dumps(said).encode()) as server:
+        judge(server, "judge.retries=0", "limit=1", f"judge.model=x{between.encode().hex()}")
+    assert scores(folder)["judge"]["served_models"] == ["***"]
+
+
 def dripping(*begin: bytes, piece: bytes = b" ") -> Callable[[Any], None]:
     """Answers with ``begin`` and then a piece now and then, never at its end; a read of it never waits long."""
 

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import own_files
 from tests.support.records import finished_record
 from uora_bench.cli.main import main
+from uora_bench.errors import UserError
 from uora_bench.grid.expand import expand
+from uora_bench.records.frame import load_records
 from uora_bench.report.figures import canvas
 
 
@@ -63,8 +66,17 @@ def test_own_figures_have_a_folder_of_their_own_where_the_page_finds_them(
         (["tables"], "run a cell first"),
         (["figures"], "run a cell first"),
         (["page"], "run a cell first"),
-        (["tables", "experiment=minilm_glue"], "no records of minilm_glue in 'results/records'"),
-        (["explain", "minilm_glue", "LoRA", "MRPC"], "no records of minilm_glue in 'results/records'"),
+        (["tables"], "name the folder that holds some, results.dir=<folder>"),
+        (
+            ["tables", "experiment=minilm_glue"],
+            "no records of minilm_glue in 'results/records'; name the folder that holds",
+        ),
+        (
+            ["explain", "minilm_glue", "LoRA", "MRPC"],
+            "no records of minilm_glue in 'results/records', and no number was pub",
+        ),
+        (["verify", "minilm_glue", "LoRA", "MRPC"], "name the folder that holds some, results.dir=<folder>"),
+        (["verify", "all=true"], "name the folder that holds some, results.dir=<folder>"),
         (["figures", "experiment=minilm_glue"], "no finished record in 'results/records'"),
     ],
 )
@@ -75,7 +87,18 @@ def test_a_folder_without_records_is_one_line(
     assert main(words) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert part in line
+    assert "make " not in line
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_beside_records_is_answered_with_theirs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = tmp_path / "results"
+    record(results, "mine", "method=lora", "task=tiny/nli")
+    assert main(["explain", "minilm_glue", "LoRA", "MRPC", f"results.dir={tmp_path / 'other'}"]) == 2
+    assert f"did you mean results.dir={results}?" in capsys.readouterr().err
+    for wrong, meant in ((tmp_path, results), (results / "records" / "min", results / "records" / "mine")):
+        with pytest.raises(UserError, match=f"did you mean '{meant}'"):
+            load_records(wrong)
 
 
 def test_trials_alone_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,3 +112,15 @@ def test_published_numbers_are_shown_without_records(tmp_path: Path, capsys: pyt
     out, err = capsys.readouterr()
     assert err == f"no records of vera_table2 in '{tmp_path}/records'; the numbers are the published ones\n"
     assert "94.8" in out
+
+
+@pytest.mark.parametrize("name", ["text/local", "local", "reviews", "Reviews.csv", "text/local (reviews.csv)"])
+def test_a_column_of_own_rows_has_the_names_that_people_know(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = own_files.write(tmp_path / "reviews.csv", own_files.reviews(4))
+    record(tmp_path / "r", "mine", "method=lora", "task=text/local", f"task.path={path}")
+    assert main(["explain", "mine", "lora", name, f"results.dir={tmp_path / 'r'}"]) == 0
+    assert capsys.readouterr().out.startswith("mine · lora · text/local: ")
+    assert main(["explain", "mine", "lora", "revues", f"results.dir={tmp_path / 'r'}"]) == 2
+    assert "no column 'revues' in 'mine'; valid: text/local" in capsys.readouterr().err

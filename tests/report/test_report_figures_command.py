@@ -77,7 +77,7 @@ def test_check_sees_changed_missing_and_left_over_files(small, capsys):
     picture = (folder / "minilm_glue_curves.svg").read_text("utf-8")
     for bad in ("", picture.replace("</dc:identifier>", "0</dc:identifier>")):
         (folder / "minilm_glue_curves.svg").write_text(bad, encoding="utf-8")
-        with pytest.raises(UserError, match=r"minilm_glue_curves\.svg.*make figures"):
+        with pytest.raises(UserError, match=r"minilm_glue_curves\.svg.*uora-bench figures"):
             figures.command(None, True, small)
     (folder / "minilm_glue_curves.svg").write_text(picture, encoding="utf-8")
     with (folder / "minilm_glue_curves.csv").open("a") as file:

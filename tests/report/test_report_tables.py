@@ -378,7 +378,7 @@ def test_a_table_that_was_edited_does_not_pass_the_check(bench: Bench, monkeypat
     write.check(contents)
     path = bench.results / "tables" / "quickstart.md"
     path.write_text(path.read_text("utf-8").replace("50.00", "51.00"), "utf-8")
-    with pytest.raises(UserError, match=r"quickstart.md' is not what the records give; run `make tables`"):
+    with pytest.raises(UserError, match=r"quickstart.md' is not what the records give; run `uora-bench tables`"):
         write.check(contents)
     write.write_files(contents)
     (bench.results / "tables" / "old.md").write_text("")

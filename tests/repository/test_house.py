@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -153,3 +154,15 @@ def test_no_source_trusts_remote_code_or_unpickles_freely(root: Path) -> None:
                 assert not options.get("trust_remote_code"), path
                 if ast.unparse(node.func) == "torch.load":
                     assert options.get("weights_only") is True, path
+
+
+def test_no_text_sends_to_make_whoever_has_no_checkout(root: Path) -> None:
+    targets = re.findall(r"^([a-z][a-z0-9-]*):", (root / "Makefile").read_text("utf-8"), re.M)
+    told = re.compile(rf"`make |\bmake ({'|'.join(targets)})\b(?! the| a| of)")
+    found = []
+    for path in (root / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Raise | ast.Call):
+                texts = [n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+                found += [(path.name, t) for t in texts if told.search(t) and "checkout" not in " ".join(texts)]
+    assert found == []

@@ -39,6 +39,8 @@ def test_every_format_gives_the_same_splits(tmp_path: Path) -> None:
         task, parts = loaded(own_files.write(tmp_path / f"reviews{suffix}", rows), "task.columns=[text]")
         made.append({role: fingerprint(part) for role, part in parts.items()})
         assert task.split_name("dev") == f"a random 10 % of reviews{suffix} (split seed 0)"
+        assert task.split_name("test") == f"a random 10 % of reviews{suffix}, apart from dev (split seed 0)"
+        assert task.split_name("train") == f"reviews{suffix} without the 20 % of dev and test (split seed 0)"
     assert all(one == made[0] for one in made)
     assert {role: len(part) for role, part in parts.items()} == {"train": 32, "dev": 4, "test": 4}
     assert Counter(parts["dev"]["label"]) == {0: 2, 1: 2}
@@ -103,7 +105,7 @@ def test_a_folder_has_its_own_splits(tmp_path: Path) -> None:
     own_files.write(tmp_path / "test.jsonl", rows[40:])
     task, parts = loaded(tmp_path)
     assert {role: len(part) for role, part in parts.items()} == {"train": 36, "dev": 4, "test": 20}
-    assert task.split_name("train") == "train.csv without a random 10 % (split seed 0)"
+    assert task.split_name("train") == "train.csv without the 10 % of dev (split seed 0)"
     assert task.split_name("test") == "test.jsonl"
     own_files.write(tmp_path / "validation.parquet", rows[40:50])
     task, parts = loaded(tmp_path, "task.splits.test=null")

@@ -145,6 +145,18 @@ def test_nearest_lists_the_names_when_nothing_is_close() -> None:
     assert nearest("zzzz", []) == nearest("zzzz", [""]) == ""
 
 
+def test_a_long_list_has_what_is_wanted_first() -> None:
+    keys = [f"backbone.architecture.{i}" for i in range(20)] + ["method.rank", "method.alpha", "method", "seed", "a.b"]
+    assert nearest("zzzz", keys) == "; valid: method, seed, a.…, backbone.…"
+    assert nearest("zz.yy", keys) == "; valid: a.…, backbone.…, method.…"
+    assert nearest("method.zzzz", keys) == "; valid: method.alpha, method.rank"  # the group alone makes nothing alike
+    assert nearest("method.alhpa", keys) == "; did you mean 'method.alpha'?"
+    assert nearest("method.lora_alph", keys, synonyms={"method.lora_alpha": "method.alpha"}) == (
+        "; did you mean 'method.lora_alpha' (method.alpha)?"
+    )
+    assert "tasks" not in nearest("method.taks", keys, synonyms={"tasks": "task"})
+
+
 def test_a_number_for_a_text_is_answered_with_how_to_quote_it() -> None:
     with pytest.raises(UserError, match=r"""write it in quotes, "5" \(in a shell: 'names=\["5",…\]'\)"""):
         build(Outer, {**GOOD, "names": [5]})

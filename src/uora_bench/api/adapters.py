@@ -57,8 +57,9 @@ def inject(
     from uora_bench.methods.base import size_of
     from uora_bench.util.seeds import derive
 
+    _check_model(model)
     made = create_method(_options(method, options), seed)
-    targets = _targets(model, target_modules)
+    targets = _targets(model, target_modules) if target_modules is not None or made.config.adapts != () else []
     sizes = {name: size_of(p) for name, p in model.named_parameters()}
     expected = made.count([t.shape for t in targets], sizes)
     made.inject(model, targets, torch.Generator().manual_seed(derive(seed, "adapter")))
@@ -143,6 +144,25 @@ def trainer_callback(method: Method) -> Any:
     return _Steps()
 
 
+def _check_model(model: object) -> None:
+    """Raise `UserError` for what no method can be put on."""
+    from torch import nn
+    from torch.nn.parameter import is_lazy
+
+    from uora_bench.methods.base import AdapterLayer
+
+    if not isinstance(model, nn.Module):
+        raise UserError(f"model must be an instance of torch.nn.Module, not {type(model).__name__}")
+    there = next((name for name, module in model.named_modules() if isinstance(module, AdapterLayer)), None)
+    if there is not None:
+        raise UserError(
+            f"the model has an adapter already, on '{there}', which a second one would freeze; begin with a fresh model"
+        )
+    lazy = next((name for name, p in model.named_parameters() if is_lazy(p)), None)
+    if lazy is not None:
+        raise UserError(f"'{lazy}' has no shape yet (a lazy module); give the model a batch first")
+
+
 def _options(method: str, given: dict[str, Any]) -> MethodOptions:
     """The defaults of the method's YAML with ``given`` laid over them."""
     registry.check_choice("method", method)
@@ -164,14 +184,18 @@ def _known(values: dict[str, Any]) -> set[str]:
 
 def _targets(model: nn.Module, wanted: Sequence[str] | str | None) -> list[Target]:
     """The linear maps of ``model`` that ``wanted`` names, in the order of its modules."""
+    from torch import nn
+
     from uora_bench.models.targets import Target, TargetShape, is_linear, linear_shape
 
     linear = {name: module for name, module in model.named_modules() if name and is_linear(module)}
+    # attention of torch itself takes the weight of its output map and never calls the module
+    attention = {id(m.out_proj): name for name, m in model.named_modules() if isinstance(m, nn.MultiheadAttention)}
     if wanted is None:
         wanted = _library_choice(model)
     if wanted == "all-linear":
         output = getattr(model, "get_output_embeddings", lambda: None)()
-        chosen = [name for name, module in linear.items() if module is not output]
+        chosen = [name for name, module in linear.items() if module is not output and id(module) not in attention]
     elif isinstance(wanted, str):
         try:
             pattern = re.compile(wanted)
@@ -186,8 +210,21 @@ def _targets(model: nn.Module, wanted: Sequence[str] | str | None) -> list[Targe
                 raise UserError(f"target_modules: no linear map is called '{ending}'{nearest(ending, leaves)}")
     if not chosen:
         raise UserError(f"target_modules={wanted!r} matches no linear map of this model")
+    places: dict[int, list[str]] = {}
+    for name, module in model.named_modules(remove_duplicate=False):
+        places.setdefault(id(module), []).append(name)
     found = []
     for name in chosen:
+        if id(linear[name]) in attention:
+            raise UserError(
+                f"target_modules: '{name}' is never called, torch.nn.MultiheadAttention takes its weight alone; leave "
+                "it out"
+            )
+        if len(same := places[id(linear[name])]) > 1:
+            raise UserError(
+                f"target_modules: '{name}' is one module in {len(same)} places ({', '.join(same)}), and an adapter "
+                "would be in one of them; give each place a module of its own (they may share the weight)"
+            )
         rows, columns = linear_shape(linear[name])
         numbers = [int(part) for part in name.split(".") if part.isdecimal()]
         shape = TargetShape(columns, rows, name.rsplit(".", 1)[-1], numbers[0] if numbers else 0)

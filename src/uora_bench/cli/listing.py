@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from uora_bench.cli.parser import Command, Given
 from uora_bench.config import plugins, registry, synonyms
@@ -56,9 +57,12 @@ def _names(what: str) -> Sequence[str]:
 
 
 def describe(plugin: plugins.Plugin) -> str:
-    """One line: name, version, where it is and why it is in use."""
-    version = f" {plugin.version}" if plugin.version else ""
-    return f"{plugin.name}{version} ({plugin.origin}): {plugin.folder}"
+    """One line: name, version, where it is and why it is in use; a folder that has the name is said once."""
+    here = f"./{plugins.HERE}"
+    place = here if plugin.origin == here else str(plugin.folder)
+    name = "" if Path(place).name == plugin.name else f"{plugin.name}: "
+    version = f", version {plugin.version}" if plugin.version else ""
+    return f"{name}{place}{version}" + ("" if place == here else f" ({plugin.origin})")
 
 
 COMMAND = Command(

@@ -88,7 +88,8 @@ def act(given: Given, launcher: str = "print") -> int:
         notes.append(show.duplicates(cells.duplicates))
     if options is not None:  # a node of a cluster may have folders of its own
         found = [(one.settings, one.cell.task) for one in cells.items if one.settings and one.cell]
-        for settings, task in {(s.data_root, s.init_from, t.source.benchmark): (s, t) for s, t in found}.values():
+        places = {(s.data_root, s.init_from, t.source.benchmark, str(t.to_load)): (s, t) for s, t in found}
+        for settings, task in places.values():
             check_places(settings, task)
     if trace:
         from uora_bench.grid.memory import fill

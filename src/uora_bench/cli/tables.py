@@ -34,7 +34,7 @@ def _print_or_write(given: Given) -> int:
         table = write.make_table(request, results, write.published_library(), rule, (theory,))
         if why := write.missing_records(table, results):
             if not table.has_published:
-                raise UserError(f"{why}; run some cells first: uora-bench sweep experiment={name}")
+                raise UserError(f"{why}; {write.way_to_records(results, name)}")
             print(f"{why}; the numbers are the published ones", file=sys.stderr)
         print(write.FORMATS[kind or "md"](table), end="", flush=True)
         return 0

@@ -153,11 +153,12 @@ def _again(given: Given, record: CellRecord, folder: Path, stop: StopRequest) ->
 
 def _folders(root: Path, wanted: str | None) -> dict[str, Path]:
     """The folders of records below ``root``, or the one that is wanted."""
+    from uora_bench.records.near import where_are_records
     from uora_bench.records.record import record_paths
 
     known = {p.name: p for p in sorted(root.iterdir()) if record_paths(p)} if root.is_dir() else {}
     if not known:
-        raise UserError(f"there is no record below '{root}'; set results.dir=<folder>")
+        raise UserError(f"there is no record below '{root}'; {where_are_records(root.parent)}")
     if wanted is not None and wanted not in known:
         raise UserError(f"experiment={wanted}: no records below '{root}'{nearest(wanted, known)}")
     return known if wanted is None else {wanted: known[wanted]}

@@ -274,7 +274,8 @@ def _unknown_key(key: str, known: Iterable[str], who: str = "") -> UserError:
     answer = _OF_GRIDS.get(key.partition(".")[0])
     if answer is not None:
         return UserError(f"{who}'{key}' is no key of one cell: {answer}")
-    return UserError(f"{who}unknown key '{key}'{nearest(key.lstrip('-'), known, synonyms=synonyms.others())}")
+    can_be_set = [name for name in known if name not in _LABELS and not name.startswith("recipe.")]
+    return UserError(f"{who}unknown key '{key}'{nearest(key.lstrip('-'), can_be_set, synonyms=synonyms.others())}")
 
 
 def _lacking(key: str, config: Mapping[str, Any], who: str) -> UserError:

@@ -8,13 +8,20 @@ import importlib.util
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from uora_bench.config import registry
 from uora_bench.config.cell import BackboneConfig, Cell, Settings, TaskConfig
-from uora_bench.config.data_source import OWN_ROWS
+from uora_bench.config.data_source import IMAGE_FOLDER, OWN_ROWS
 from uora_bench.config.metrics import check_metric
 from uora_bench.config.run_folders import start_folder
 from uora_bench.errors import ImpossiblePair, UserError, nearest
+
+ADAPTER_CONFIG = "adapter_config.json"
+IS_ADAPTER = (
+    f"is an adapter of PEFT ({ADAPTER_CONFIG}), whose weights are those of another model; merge it (merge_and_unload) "
+    "and save the whole model, or name the model itself"
+)
 
 
 def preflight(cell: Cell, library: bool = True) -> None:
@@ -57,7 +64,7 @@ def preflight(cell: Cell, library: bool = True) -> None:
         if own is not None and not Path(own.path).exists():
             raise UserError(f"task.path: there is no file or folder '{own.path}'; a relative path begins here")
         if own is not None:
-            registry.check_rows(task.source, task.options, task.name)
+            registry.check_rows(task.source, task.to_load, task.options, task.name)
         _check_own_weights(backbone)
         script = task.metric.script
         if script is not None and not script.is_file():
@@ -71,8 +78,19 @@ def preflight(cell: Cell, library: bool = True) -> None:
 
 
 def _check_own_weights(backbone: BackboneConfig) -> None:
-    """Raise `UserError` where the folder ``backbone.path`` holds a model of another architecture than the name's."""
-    if backbone.path is None or backbone.architecture is None:
+    """Raise `UserError` where the folder ``backbone.path`` holds a model of another architecture than the name's, or
+    has its weights elsewhere: then they are not those that the cell's id is of."""
+    if backbone.path is None:
+        return
+    if (Path(backbone.path) / ADAPTER_CONFIG).exists():
+        raise UserError(f"backbone.path='{backbone.path}' {IS_ADAPTER}")
+    for name in _shards(Path(backbone.path)):
+        if not (isinstance(name, str) and name.endswith(".safetensors") and "/" not in name and "\\" not in name):
+            raise UserError(
+                f"backbone.path='{backbone.path}': its index of weights names {name!r}; only *.safetensors beside the "
+                "index are read"
+            )
+    if backbone.architecture is None:
         return
     try:
         own = json.loads((Path(backbone.path) / "config.json").read_text("utf-8"))
@@ -85,6 +103,14 @@ def _check_own_weights(backbone: BackboneConfig) -> None:
                 f"backbone.path='{backbone.path}' has {key}={said}, backbone={backbone.name} has {wanted}: it is "
                 "another model; for a model of your own write backbone=hf"
             )
+
+
+def _shards(folder: Path) -> list[Any]:
+    """The files that the index of weights in ``folder`` names; none where there is no index that can be read."""
+    try:
+        return list(json.loads((folder / "model.safetensors.index.json").read_text("utf-8"))["weight_map"].values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return []  # loading says what is wrong with it
 
 
 def check_pair(cell: Cell) -> None:
@@ -105,13 +131,15 @@ def check_pair(cell: Cell) -> None:
 def check_places(settings: Settings, task: TaskConfig) -> None:
     """Raise `UserError` for a folder that is to be read and is not there. Rows of one's own may be a file."""
     root = settings.data_root
-    is_file = root is not None and task.source.benchmark == OWN_ROWS and Path(root).is_file()
+    is_file = root is not None and task.source.benchmark in (OWN_ROWS, IMAGE_FOLDER) and Path(root).is_file()
     if root is not None and not is_file and not Path(root).is_dir():
         what = "is no folder" if Path(root).exists() else "does not exist"
         raise UserError(
             f"data.root='{root}' {what}; name the folder that holds the data, leave the key (and UORA_DATA_DIR) away "
-            "to read from the Hub, or fill one with make prefetch"
+            "to read from the Hub, or fill one with uora-bench prefetch"
         )
+    if root is not None and task.source.benchmark == IMAGE_FOLDER:
+        registry.check_pictures(Path(root), task.to_load.values())
     if settings.init_from is not None:
         start_folder(settings.init_from, Path(settings.runs_dir), settings.experiment_name)
 

@@ -6,7 +6,7 @@ Listing reads file names only, so that ``--help`` needs neither Hydra nor torch.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -160,13 +160,21 @@ def describe_model(values: Mapping[str, Any], kind: str, data_root: str | None) 
     return described
 
 
-def check_rows(source: DataSource, options: TaskOptions, task: str) -> None:
-    """Raise `UserError` where the first of the user's own files lacks a column that ``options`` of ``task`` name.
+def check_rows(source: DataSource, splits: Mapping[str, str], options: TaskOptions, task: str) -> None:
+    """Raise `UserError` where a split (role -> name) of the user's own files is not there, or lacks a column that
+    ``options`` of ``task`` name.
 
-    It reads the header alone.
+    It reads the headers alone.
     """
     module = importlib.import_module("uora_bench.data.own_rows")
-    module.check_columns(source.files, getattr(options, "wanted_columns", {}), task)
+    module.check_files(source.files, splits, getattr(options, "wanted_columns", {}), task)
+
+
+def check_pictures(root: Path, splits: Iterable[str]) -> None:
+    """Raise `UserError` where a folder of pictures lacks one of ``splits``; no picture is opened."""
+    module = importlib.import_module("uora_bench.data.image_folders")
+    for part in dict.fromkeys(part.split("[")[0] for split in splits for part in split.split("+")):
+        module.check_split(root, part)
 
 
 def method_options(name: str) -> type[MethodOptions]:

@@ -18,6 +18,7 @@ from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 
 from uora_bench.errors import UserError
+from uora_bench.util.words import clause
 
 PROBE_SECONDS = 5.0
 WAIT_SECONDS = 300.0  # the Hub counts requests in windows of five minutes
@@ -56,9 +57,9 @@ def endpoint() -> str:
 
 
 def reason(error: BaseException) -> str:
-    """The first line of what a library says of its failure; its type where it says nothing."""
+    """The first line of what a library says of its failure, without a full stop; its type where it says nothing."""
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return (clause(lines[0]) if lines else "") or type(error).__name__
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from uora_bench.data.files import join_rows, read_rows
 from uora_bench.errors import UserError, nearest
@@ -35,12 +35,25 @@ def read_image_folder(root: Path | None, split: str) -> Dataset:
     Raises:
         UserError: when there is no such split, it is there twice or in part, or it holds no picture.
     """
+    files = _files_of(root, split)
+    if files[0].is_dir():
+        return _classes(files[0])
+    return join_rows([read_rows(path) for path in files], f"the files of split '{split}' in '{root}'")
+
+
+def check_split(root: Path | None, split: str) -> None:
+    """Raise `UserError` where ``split`` is not there, or there twice or in part; no picture is looked for."""
+    _files_of(root, split)
+
+
+def _files_of(root: Path | None, split: str) -> list[Path]:
+    """The parquet files of ``split``, or the one folder that holds its class folders."""
     if root is None:
         raise UserError("name your folder of pictures: data.root=<folder> with <split>/<class>/<picture> in it")
     if root.is_file():
-        return read_rows(root) if split == WHOLE else _refuse(root, split)
+        return [root] if split == WHOLE else _refuse(root, split)
     if split == WHOLE:
-        return _classes(root)
+        return [_with_classes(root)]
     for name in (split, *_OTHER_NAMES.get(split, ())):
         folder = root / name
         places = (root.glob(f"{name}.parquet"), root.glob(f"{name}-*.parquet"), folder.glob("*.parquet"))
@@ -48,13 +61,19 @@ def read_image_folder(root: Path | None, split: str) -> Dataset:
         shards = [path for paths in found for path in paths]
         if shards:
             _check_shards(split, [paths for paths in found if paths])
-            return join_rows([read_rows(path) for path in shards], f"the files of split '{split}' in '{root}'")
+            return shards
         if folder.is_dir():
-            return _classes(folder)
+            return [_with_classes(folder)]
     return _refuse(root, split)
 
 
-def _refuse(root: Path, split: str) -> Dataset:
+def _with_classes(folder: Path) -> Path:
+    if not any(place.is_dir() and _visible(place.name) for place in folder.iterdir()):
+        raise UserError(f"'{folder}' holds no class folders; pictures belong into '{folder}/<class>/'")
+    return folder
+
+
+def _refuse(root: Path, split: str) -> NoReturn:
     whole = f"task.splits.train='{WHOLE}[:80%]' task.splits.dev='{WHOLE}[80%:]'"
     if root.is_file():
         raise UserError(f"data.root='{root}' is one file, without a split '{split}'; cut it: {whole}")
@@ -99,8 +118,6 @@ def _classes(folder: Path) -> Dataset:
             raise UserError(f"the class folder '{place}' holds no picture ({', '.join(SUFFIXES)}); remove it")
         found += [(path.relative_to(folder).as_posix(), str(path), place.name) for path in pictures]
         ignored += [path.relative_to(folder).as_posix() for path in others]
-    if not found:
-        raise UserError(f"'{folder}' holds no class folders; pictures belong into '{folder}/<class>/'")
     if ignored:
         shown = ", ".join(ignored[:5]) + (" …" if len(ignored) > 5 else "")
         note(f"in '{folder}' {len(ignored)} entries are not taken for pictures of a class: {shown}")

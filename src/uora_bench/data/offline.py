@@ -20,6 +20,7 @@ from uora_bench.util import atomic
 from uora_bench.util.hashes import file_sha256
 from uora_bench.util.inside import inside
 from uora_bench.util.schema import build, plain
+from uora_bench.util.words import clause
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -69,7 +70,7 @@ class Manifest:
         except (FileNotFoundError, NotADirectoryError):
             return cls(root)
         except (OSError, ValueError) as error:
-            raise UserError(f"cannot read '{path}': {error}; delete it and prefetch again") from None
+            raise UserError(f"cannot read '{path}': {clause(error)}; delete it and prefetch again") from None
         if not isinstance(data, dict) or data.get("schema") != SCHEMA or not isinstance(data.get("files"), dict):
             raise UserError(f"'{path}' is not a manifest of this version; delete it and prefetch again")
         for name in data["files"]:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from uora_bench.data.files import read_lines, read_rows
 from uora_bench.data.hub import reason
 from uora_bench.errors import UserError, nearest
+from uora_bench.util.words import clause
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 WHOLE = "all"  # the split that stands for one file without splits
 _TEXT = (".csv", ".tsv", ".jsonl", ".json")
 SUFFIXES = (*_TEXT, *(f"{suffix}.gz" for suffix in _TEXT), ".parquet")
+_PRESET = {"train": "train", "dev": "dev", "test": "test"}  # splits that may be absent: nobody asked for them
 _OTHER_NAMES = {"train": ("training",), "dev": ("validation", "valid", "val"), "test": ("testing",)}
 _SMALL = 16 << 20  # bytes of a file that is read once more for the hash of its rows
 _LONGEST = 1 << 24  # characters of a field: more is no text to classify, but a quote that is never closed
@@ -72,31 +74,49 @@ def read_split(files: OwnFiles, split: str) -> Dataset:
     Raises:
         UserError: for a split that is not there, or whatever is wrong with its file.
     """
-    if not has_split(files, split):
-        path = Path(files.path)
-        if path.is_file():
-            raise UserError(f"'{path}' is one file, without a split '{split}'; its split is '{WHOLE}'")
-        held = sorted(p.name.split(".")[0] for p in path.iterdir() if p.name.endswith(SUFFIXES))
-        raise UserError(
-            f"'{path}' holds no split '{split}' ({split}.csv, .tsv, .jsonl, .json, .parquet){nearest(split, held)}; "
-            "rename the file, or name it with task.splits.…"
-        )
-    found = file_of(files, split)
-    assert found is not None
-    return read_table(found, files.encoding, files.separator)
+    return read_table(_file_that_is_there(files, split), files.encoding, files.separator)
 
 
-def check_columns(files: OwnFiles, wanted: Mapping[str, str], task: str) -> None:
-    """Raise `UserError` where the first file lacks a column of ``wanted`` (column -> the key that names it): a look at
-    its header. What cannot be told from that is left to `read_split`."""
-    path = file_of(files, WHOLE if is_one_file(files) else "train")
-    held = [] if path is None else _header(path, files)
-    for name, key in wanted.items():
-        if path is not None and held and name not in held:
-            raise UserError(
-                f"task={task}: {path.name} has no column '{name}', its columns are {', '.join(held)}; name yours with "
-                f"{key}="
-            )
+def _file_that_is_there(files: OwnFiles, split: str) -> Path:
+    """`file_of`; raises `UserError` for a split that is not there."""
+    found = file_of(files, split) if has_split(files, split) else None
+    if found is not None:
+        return found
+    path = Path(files.path)
+    if path.is_file():
+        raise UserError(f"'{path}' is one file, without a split '{split}'; its split is '{WHOLE}'")
+    held = sorted(p.name.split(".")[0] for p in path.iterdir() if p.name.endswith(SUFFIXES))
+    what = nearest(split, held) or "; it has no file of rows at all"
+    raise UserError(
+        f"'{path}' holds no split '{split}' ({split}.csv, .tsv, .jsonl, .json, .parquet){what}; rename the file, or "
+        f"name it with task.splits.…"
+    )
+
+
+def splits_read(files: OwnFiles, roles: Mapping[str, str]) -> dict[str, str]:
+    """Those splits of ``roles`` (role -> name) that are read from a file; a look at the names of files alone.
+
+    What somebody named is read whether it is there or not, and refused where it is not.
+    """
+    names = dict(roles)
+    if is_one_file(files) and names["train"] == "train":
+        names["train"] = WHOLE
+    return {r: n for r, n in names.items() if r == "train" or n != _PRESET.get(r) or has_split(files, n)}
+
+
+def check_files(files: OwnFiles, roles: Mapping[str, str], wanted: Mapping[str, str], task: str) -> None:
+    """Raise `UserError` where a split of ``roles`` that is to be read has no file, or where a file lacks a column of
+    ``wanted`` (column -> the key that names it): a look at its header. What cannot be told from that is left to
+    `read_split`."""
+    parts = (part for name in splits_read(files, roles).values() for part in name.split("+"))
+    for path in dict.fromkeys(_file_that_is_there(files, part.split("[")[0]) for part in parts):
+        held = _header(path, files)
+        for name, key in wanted.items():
+            if held and name not in held:
+                raise UserError(
+                    f"task={task}: {path.name} has no column '{name}', its columns are {', '.join(held)}; name yours "
+                    f"with {key}="
+                )
 
 
 def _header(path: Path, files: OwnFiles) -> list[str]:
@@ -185,7 +205,7 @@ def _decoded(path: Path, encoding: str) -> str:
         ) from None
     except UnicodeError as error:  # of encodings that are none of texts, such as punycode
         raise UserError(
-            f"'{path}' is not {encoding}: {error}; say what it is written in, task.encoding=utf-8"
+            f"'{path}' is not {encoding}: {clause(error)}; say what it is written in, task.encoding=utf-8"
         ) from None
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1

@@ -97,8 +97,8 @@ class Source:
         held = self._held(source)
         folder = f"'{self.root}' holds {', '.join(held) or 'nothing'} of it" if self.root else "data.root is not set"
         out = (
-            "set data.root=<folder> (or UORA_DATA_DIR) to one that has it, run `make prefetch` on a connected machine, "
-            "or use a tiny task (task=tiny/nli) that needs no download"
+            "set data.root=<folder> (or UORA_DATA_DIR) to one that has it, run `uora-bench prefetch` on a connected "
+            "machine, or use a tiny task (task=tiny/nli) that needs no download"
         )
         if source.hub is None:
             raise UserError(f"no data for {what}: {folder} and it is not on the Hub{nearest(split, held)}; {out}")

@@ -25,7 +25,7 @@ from uora_bench.execution import artifacts, fitting
 from uora_bench.execution.job import Job, is_main
 from uora_bench.records import attempts, provenance
 from uora_bench.records.record import CellRecord, content_id, find_record, record_path
-from uora_bench.util import launched
+from uora_bench.util import launched, words
 from uora_bench.util.atomic import FULL
 from uora_bench.util.hashes import file_sha256
 from uora_bench.util.secrets import scrub
@@ -259,7 +259,7 @@ def _is_full(error: BaseException | None) -> bool:
 
 
 def summary(record: CellRecord) -> str:
-    """One line with the score under every rule, equal scores once; which split served as what is part of it."""
+    """One line: the score under every rule, equal scores once, and which splits served as dev and test."""
     metric = record.metric
     chosen: dict[str, list[tuple[str, int | None]]] = {}  # scores -> rule and epoch of those that have them
     for rule, result in record.scores.items():
@@ -275,7 +275,9 @@ def summary(record: CellRecord) -> str:
         epochs = list(dict.fromkeys(str(epoch) for _, epoch in found if epoch is not None))
         where = f", epoch{'s' if len(epochs) > 1 else ''} {', '.join(epochs)}" if epochs else ""
         parts.append(f"{scores} (rule{'s' if len(found) > 1 else ''} {', '.join(rule for rule, _ in found)}{where})")
-    return f"{record.label} [{record.cell_id}]: {'; '.join(parts)}; dev = {record.splits['dev'].name}"
+    scored = [(role, record.splits[role]) for role in ("dev", "test") if role in record.splits]
+    served = ", ".join(f"{role} = {split.name} ({words.count(split.rows, 'row')})" for role, split in scored)
+    return f"{record.label} [{record.cell_id}]: {'; '.join(parts)}; {served}"
 
 
 def _spent(record: CellRecord) -> str:

@@ -17,6 +17,7 @@ from uora_bench.models import backbones
 from uora_bench.tasks import create_task
 from uora_bench.training import checkpoint
 from uora_bench.training.inject import inject
+from uora_bench.util.words import clause
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -104,7 +105,9 @@ def _fill(source: Source, method: Method, head: Mapping[str, Any], files: list[P
             method.load_adapter_state(load_file(files[0]))
             tensors = load_file(files[1])
     except (SafetensorError, OSError, KeyError) as error:
-        raise UserError(f"cannot read the weights in '{where}': {error}; run the cell again with force=true") from None
+        raise UserError(
+            f"cannot read the weights in '{where}': {clause(error)}; run the cell again with force=true"
+        ) from None
     for key in head.keys() ^ tensors.keys():
         raise UserError(f"the head file in '{where}' does not fit this cell: '{key}' is only in one of them")
     for key, parameter in head.items():

@@ -53,8 +53,13 @@ def build(
 
 
 def _ask_libraries(cells: Iterable[Cell | None]) -> None:
-    """Raise `UserError` for options that the library behind a method refuses, once for each set of options."""
-    asked: dict[str, Cell] = {str((c.method, c.backbone.quantisation)): c for c in cells if c is not None}
+    """Raise `UserError` for options that the library behind a method refuses, and for rows of the user's own that are
+    not there, once for each set of options and each set of rows."""
+    asked: dict[str, Cell] = {
+        str((c.method, c.backbone.quantisation, c.task if c.task.source.files else None)): c
+        for c in cells
+        if c is not None
+    }
     for cell in asked.values():
         preflight(cell)
 

@@ -9,6 +9,7 @@ from typing import Any
 from uora_bench.config.options.peft import ADAPTER
 from uora_bench.errors import UserError
 from uora_bench.methods.peft_places import head_prefixes
+from uora_bench.util.words import clause
 
 _PREFIX = "base_model.model."  # what PEFT's own wrapper puts before the names of the model it wraps
 
@@ -37,7 +38,7 @@ def save(model: Any, config: Any, folder: Path, task_type: str | None) -> None:
     try:
         tensors = get_peft_model_state_dict(model, own, ADAPTER, save_embedding_layers=False)
     except (AttributeError, KeyError, NotImplementedError, ValueError) as error:
-        raise UserError(f"PEFT cannot save an adapter of this type: {error}; use format=native") from error
+        raise UserError(f"PEFT cannot save an adapter of this type: {clause(error)}; use format=native") from error
     finally:
         del model.peft_config
     tensors = {n if n.startswith("base_model.") else f"{_PREFIX}{n}": t for n, t in tensors.items()}

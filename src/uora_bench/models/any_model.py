@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from uora_bench.config.cell import BackboneConfig, TargetModule, TargetModulesConfig
+from uora_bench.config.preflight import ADAPTER_CONFIG, IS_ADAPTER
 from uora_bench.data import offline
 from uora_bench.errors import UserError
 from uora_bench.models import backbones, kinds, known_models
@@ -138,6 +139,8 @@ def _build(path: str | None, repo: str | None, revision: str, wanted: Kind, told
 
     asked, place = _asked(path, repo, revision, wanted), str(path or repo)
     arguments: dict[str, Any] = json.loads(told)
+    if path is not None and Path(path, ADAPTER_CONFIG).exists():
+        raise UserError(f"backbone=hf: '{place}' {IS_ADAPTER}")
     with backbones.loading(asked, place, arguments):
         config = transformers.AutoConfig.from_pretrained(
             place, trust_remote_code=False, num_labels=_LABELS, **arguments

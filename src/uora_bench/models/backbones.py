@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from uora_bench.config.cell import BackboneConfig
-from uora_bench.config.preflight import check_is_somewhere
+from uora_bench.config.preflight import IS_ADAPTER, check_is_somewhere
 from uora_bench.data import hub, offline
 from uora_bench.errors import UserError
 from uora_bench.models import heads, padding, pooling, quantisation
@@ -74,6 +74,8 @@ def load_backbone(backbone: BackboneConfig, head: HeadSpec, seed: int) -> Loaded
             processor = _processor(backbone, place, arguments)
     finally:
         transformers.utils.logging.set_verbosity(verbosity)
+    if getattr(model, "_hf_peft_config_loaded", False):  # transformers went on to the model that an adapter is of
+        raise UserError(f"backbone={backbone.name}: '{place}' {IS_ADAPTER}")
     heads.check_head(model, backbone.head)
     # a file may hold what the model does not use (a masked-LM head); the reverse is only right for the head
     prefixes = tuple(f"{name}." for name in backbone.head)
@@ -192,7 +194,8 @@ def locate(backbone: BackboneConfig) -> tuple[str, dict[str, Any]]:
         if made is None:
             raise UserError(
                 f"backbone={backbone.name} is not on this machine (no folder '{offline.home() / backbone.name}'): "
-                f"`make {backbone.converted_by}` brings it; or name a copy of it with backbone.path=<folder>"
+                f"in a checkout of the suite `make {backbone.converted_by}` brings it; or name a copy of it with "
+                "backbone.path=<folder>"
             )
         return str(made), {"local_files_only": True}
     if backbone.id is None:
@@ -239,8 +242,8 @@ def loading(backbone: BackboneConfig, place: str, arguments: dict[str, Any]) -> 
             why = "it needs code of its own, which is never run; take a model of an architecture that transformers has"
         raise UserError(
             f"cannot load backbone={backbone.name} from '{place}': {why}; {_as_package(backbone)}set "
-            f"backbone.path=<folder> (config.json, *.safetensors, {files}), run `make prefetch` on a connected "
-            "machine, or use a tiny task (task=tiny/nli)"
+            f"backbone.path=<folder> (config.json, *.safetensors, {files}), run `uora-bench prefetch` on a "
+            "connected machine, or use a tiny task (task=tiny/nli)"
         ) from None
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from uora_bench.config.compose import leaves
 from uora_bench.errors import UserError
+from uora_bench.records.near import meant_by
 from uora_bench.records.predictions import read_predictions
 from uora_bench.records.record import CellRecord, read_records, record_paths
 from uora_bench.util.schema import plain
@@ -79,7 +80,7 @@ def _found(folder: Path) -> list[tuple[dict[str, Any], CellRecord, Path]]:
     folders = [root, *sorted(p for p in root.glob("*") if p.is_dir() and not p.name.startswith("theory_"))]
     found = [(one, record) for one in folders if record_paths(one) for record in read_records(one)]
     if not found:
-        raise UserError(f"there is no record in '{folder}'; run a cell first, or name another folder")
+        raise UserError(f"there is no record in '{folder}'{meant_by(folder)}")
     labels = _settings([record for _, record in found])
     return [(_names(one, label), one, path) for (path, one), label in zip(found, labels, strict=True)]
 

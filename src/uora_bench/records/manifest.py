@@ -19,6 +19,7 @@ from uora_bench.records.record import content_id, read_record, read_record_data,
 from uora_bench.records.selection import select_scores
 from uora_bench.util import atomic
 from uora_bench.util.hashes import file_sha256
+from uora_bench.util.words import clause
 
 NAME = "manifest.jsonl"
 _ADDED = ": not in the manifest"
@@ -102,7 +103,8 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
         lines = [json.loads(line) for line in path.read_text("utf-8").rstrip("\n").split("\n")]
         json.dumps(lines, ensure_ascii=False).encode("utf-8")  # half of a character cannot be printed
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"cannot read '{path}': {str(error).splitlines()[0][:100]}; take it from a copy") from None
+        said = clause(str(error).splitlines()[0][:100])
+        raise UserError(f"cannot read '{path}': {said}; take it from a copy") from None
     for number, line in enumerate(lines, start=1):
         if not isinstance(line, dict) or not all(isinstance(line.get(key), str) for key in ("name", "chain")):
             raise UserError(f"cannot read '{path}': line {number} names no file; take it from a copy")

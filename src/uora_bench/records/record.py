@@ -25,6 +25,7 @@ from uora_bench.records.provenance import Provenance
 from uora_bench.util import atomic
 from uora_bench.util.schema import build, convert, plain
 from uora_bench.util.secrets import scrub
+from uora_bench.util.words import clause
 
 SCHEMA = 2
 RULES = ("last", "best_dev", "heldout_dev")
@@ -314,7 +315,7 @@ def read_record_data(path: Path) -> dict[str, Any]:
         checks.check_json(text, data)
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(
-            f"cannot read the record '{path}': {str(error).splitlines()[0]}; remove it and run again"
+            f"cannot read the record '{path}': {clause(str(error).splitlines()[0])}; remove it and run again"
         ) from None
     return data
 

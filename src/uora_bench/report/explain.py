@@ -52,12 +52,12 @@ def find_entry(words: Sequence[str], results: Path, rule: Rule | None, kinds: Se
     table = write.make_table(GridRequest(name, "print"), results, write.published_library(), rule, kinds)
     block, row = _row(table, words[1], words[3] if len(words) == 4 else None)
     labels = [column.label for column in table.shown]
-    label = _known("column", words[2], labels, name)
+    label = _column(words[2], table)
     title = " · ".join(text for text in (name, block, row.label, label) if text)
     index = labels.index(label)
     entry = row.shown[index]
     if entry.published is None and (absent := write.missing_records(table, results)):
-        raise UserError(f"{absent}, and no number was published; run some cells: uora-bench sweep experiment={name}")
+        raise UserError(f"{absent}, and no number was published; {write.way_to_records(results, name)}")
     return Found(title, table, block, row, table.shown[index], entry)
 
 
@@ -91,6 +91,28 @@ def _known(what: str, given: str, labels: Sequence[str], table: str = "") -> str
         where = where or plugins.absent(given, labels)
         raise UserError(f"no {what} '{given}'{where}{nearest(folded[close[0]] if close else given, labels)}")
     return same[0]
+
+
+def _column(given: str, table: Table) -> str:
+    """The label of the column that is ``given``: by it, by its task, or by the file of the user's own rows.
+
+    Raises:
+        UserError: as `_known`, and when several columns are of that task or file.
+    """
+    labels = [column.label for column in table.shown]
+    if given.casefold() in (label.casefold() for label in labels):
+        return _known("column", given, labels, table.name)
+    names: dict[str, list[str]] = {}
+    runs = [run for row in table.rows for run in row.runs]
+    for column in table.shown:
+        files = {r.record.cell["task"]["source"]["dataset"] for r in runs if r.task == column.task and r.recorded}
+        more = {column.task, column.task.rpartition("/")[2], *files, *(Path(file).stem for file in files)}
+        for name in more | {f"{column.task} ({file})" for file in files}:
+            names.setdefault(name.casefold(), []).append(column.label)
+    found = names.get(given.casefold(), [])
+    if len(found) > 1:
+        raise UserError(f"column '{given}' may be any of {', '.join(map(repr, found))}; write it as it stands there")
+    return found[0] if found else _known("column", given, labels, table.name)
 
 
 def _row(table: Table, given: str, block: str | None) -> tuple[str, Row]:

@@ -10,6 +10,7 @@ from uora_bench.errors import UserError
 from uora_bench.grid import preset
 from uora_bench.grid.request import GridRequest
 from uora_bench.grid.table_spec import Rule
+from uora_bench.records.near import has_records, where_are_records
 from uora_bench.records.record import TRIALS, record_paths
 from uora_bench.report import collect, csv_file, latex, markdown, published, table
 from uora_bench.report.kinds import RecordKind, owner
@@ -107,7 +108,8 @@ def nothing_recorded(results: Path) -> UserError:
             "them, and cells run with experiment_name=<name> have tables and figures as files"
         )
     return UserError(
-        f"no records in '{results / 'records'}'; run a cell first (make run), or name another folder: results.dir=…"
+        f"no records in '{results / 'records'}'; run a cell first (uora-bench sweep experiment=quickstart), or "
+        f"{where_are_records(results)}"
     )
 
 
@@ -119,6 +121,11 @@ def missing_records(table: Table, results: Path) -> str:
     if record_paths(place / name):
         return f"the records of {name} in '{place}' are of other cells than these"
     return f"no records of {name} in '{place}'"
+
+
+def way_to_records(results: Path, name: str) -> str:
+    """What to do where `missing_records` says that the table ``name`` has none."""
+    return f"run some cells: uora-bench sweep experiment={name}" if has_records(results) else where_are_records(results)
 
 
 def files(tables: Iterable[Table], folder: Path) -> dict[Path, str]:
@@ -153,7 +160,9 @@ def check(contents: Mapping[Path, str | None], make: str = "tables", alone: bool
     ]
     if wrong:
         more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-        raise UserError(f"'{wrong[0]}'{more} is not what the records give; run `make {make}` and commit the result")
+        raise UserError(
+            f"'{wrong[0]}'{more} is not what the records give; run `uora-bench {make}` and commit the result"
+        )
     folders = {path.parent for path in contents} if alone else set()
     others = [p for folder in folders if folder.is_dir() for p in folder.iterdir() if p.is_file() and p not in contents]
     if others:

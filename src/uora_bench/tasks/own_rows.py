@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from uora_bench.data.sources import Source
 
-_PRESET = {"train": "train", "dev": "dev", "test": "test"}  # splits that may be absent: nobody asked for them
+_DRAWABLE = ("train", "dev", "test")
 
 
 @dataclass(frozen=True)
@@ -39,25 +39,18 @@ class Plan:
             raise UserError(f"task={spec.name} is for rows of your own: name them with task.path=<file or folder>")
         assert isinstance(spec.options, OwnRowsOptions)
         self.files, self.options, self.task = files, spec.options, f"task={spec.name}"
-        one, roles = own_rows.is_one_file(files), dict(spec.roles)
-        if one and roles["train"] == "train":
-            roles["train"] = own_rows.WHOLE
-        # what is read, by role; what somebody named is read whether it is there or not, and refused where it is not
-        self.read = {role: name for role, name in roles.items() if name != _PRESET.get(role) or self._has(name)}
-        self.read.setdefault("train", roles["train"])
+        one = own_rows.is_one_file(files)
+        self.read = own_rows.splits_read(files, spec.roles)
         shares = {} if "dev" in self.read else {"dev": self.options.split.dev}
         if shares and one and "test" not in self.read and spec.splits.test is not None and self.options.split.test:
             shares["test"] = self.options.split.test
         self.shares = shares
 
-    def _has(self, split: str) -> bool:
-        return own_rows.has_split(self.files, split)
-
     @property
     def roles(self) -> tuple[str, ...]:
         """Of all splits there will be: train and dev first, test last."""
         there = {*self.read, *self.shares}
-        extra = [role for role in self.read if role not in _PRESET]
+        extra = [role for role in self.read if role not in _DRAWABLE]
         return tuple(role for role in ("train", "dev", *extra, "test") if role in there)
 
     def name(self, role: str) -> str:
@@ -66,8 +59,9 @@ class Plan:
             return self._file(role)
         file, seed = self._file("train"), f"(split seed {self.options.split_seed})"
         if role == "train":
-            return f"{file} without a random {_percent(sum(self.shares.values()))} {seed}"
-        return f"a random {_percent(self.shares[role])} of {file} {seed}"
+            return f"{file} without the {_percent(sum(self.shares.values()))} of {' and '.join(self.shares)} {seed}"
+        apart = ", apart from dev" if role == "test" else ""  # test is drawn where dev is, and from the same file
+        return f"a random {_percent(self.shares[role])} of {file}{apart} {seed}"
 
     def _file(self, role: str) -> str:
         """The file's name, with the part that is taken of it."""

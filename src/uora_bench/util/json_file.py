@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from uora_bench.errors import UserError
 from uora_bench.util import atomic
 from uora_bench.util.schema import build, plain
+from uora_bench.util.words import clause
 
 T = TypeVar("T")
 
@@ -32,7 +33,9 @@ def read_json(path: Path, cls: type[T], schema: int, what: str, remedy: str) -> 
         data = json.loads(path.read_text(encoding="utf-8"))
         json.dumps(data, ensure_ascii=False).encode("utf-8")  # half of a character cannot be printed
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"cannot read the {what} '{path}': {str(error).splitlines()[0][:100]}; {remedy}") from None
+        raise UserError(
+            f"cannot read the {what} '{path}': {clause(str(error).splitlines()[0][:100])}; {remedy}"
+        ) from None
     if not isinstance(data, dict) or data.get("schema") != schema:
         raise UserError(f"'{path}' is not a {what} of this version; {remedy}")
     return build(cls, data, f"{what} {path.stem}")

@@ -1,6 +1,11 @@
-"""Numbers in sentences."""
+"""Numbers, and what others say, in sentences."""
 
 from __future__ import annotations
+
+
+def clause(said: object) -> str:
+    """What a library or a server ``said``, without the full stop at its end: the sentence goes on."""
+    return str(said).strip().rstrip(".").rstrip()
 
 
 def count(number: int, noun: str, plural: str = "") -> str:

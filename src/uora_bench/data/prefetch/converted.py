@@ -45,7 +45,7 @@ class ConvertedModel:
         """
         made = offline.home() / self.name
         if not made.is_dir():
-            raise RepositoryError(f"{self} is not on this machine: `make {self.target}` brings it")
+            raise RepositoryError(f"{self} is not on this machine: `make {self.target}` in a checkout brings it")
         staged, place = partial / self.partial, self._place(manifest.root)
         shutil.rmtree(staged, ignore_errors=True)
         shutil.copytree(made, staged)

@@ -44,7 +44,9 @@ def needs_of(cells: Iterable[tuple[Cell, Settings]], overrides: list[str]) -> Pr
     pairs = list(cells)
     roots = {settings.data_root for _, settings in pairs}
     if roots == {None} or len(roots) != 1:
-        raise UserError("name the folder to fill: data.root=<folder> (make prefetch DATA_ROOT=<folder>)")
+        raise UserError(
+            "name the folder to fill: data.root=<folder> (in a checkout also make prefetch DATA_ROOT=<folder>)"
+        )
     root = str(roots.pop())
     given = [word for word in overrides if not word.startswith("data.root=")]
     command = shlex.join(["uora-bench", "prefetch", *given, f"data.root={root}"])

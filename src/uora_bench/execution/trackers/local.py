@@ -15,6 +15,7 @@ from typing import Any
 from uora_bench.config.cell import TrackerConfig
 from uora_bench.errors import UserError
 from uora_bench.execution.trackers.base import GuardedTracker, RunFacts, Tracker
+from uora_bench.util.words import clause
 
 TENSORBOARD_FOLDER = "tensorboard"  # in the run folder
 
@@ -98,7 +99,7 @@ def start_trackio(config: TrackerConfig, facts: RunFacts, folder: Path, resumed:
             known = {(int(row["step"]), key) for row in stored for key in row}
         except Exception as error:  # noqa: BLE001 - a full disk, a damaged database, an odd TRACKIO_… variable
             said = " ".join(str(error).split())[:200]
-            raise UserError(f"trackio does not start: {said}; correct it, or use tracker=none") from None
+            raise UserError(f"trackio does not start: {clause(said)}; correct it, or use tracker=none") from None
     return TrackioTracker(run, known)
 
 

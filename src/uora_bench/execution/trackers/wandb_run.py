@@ -15,6 +15,7 @@ from typing import Any
 from uora_bench.config.cell import TrackerConfig
 from uora_bench.errors import UserError
 from uora_bench.execution.trackers.base import GuardedTracker, RunFacts, Tracker
+from uora_bench.util.words import clause
 
 
 class WandbTracker(GuardedTracker):
@@ -85,7 +86,9 @@ def start(config: TrackerConfig, facts: RunFacts, folder: Path, resumed: bool) -
         return WandbTracker(wandb.init(mode="offline", settings=settings(), **arguments))
     except Exception as error:  # noqa: BLE001 - pydantic's, of a WANDB_… variable with an odd value, and others
         said = " ".join(str(error).split())[:200]
-        raise UserError(f"W&B does not start: {said}; correct its WANDB_… variables, or use tracker=none") from None
+        raise UserError(
+            f"W&B does not start: {clause(said)}; correct its WANDB_… variables, or use tracker=none"
+        ) from None
 
 
 def _why_offline(mode: str, wish: str) -> str | None:

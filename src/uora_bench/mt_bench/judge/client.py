@@ -16,6 +16,7 @@ from uora_bench.mt_bench.judge import reply
 from uora_bench.mt_bench.judge.config import JudgeConfig
 from uora_bench.mt_bench.judge.reply import Completion
 from uora_bench.util.secrets import scrub
+from uora_bench.util.words import clause
 
 LONGEST_WAIT = 300.0  # seconds; a server that asks for more is asked again another day
 LONGEST_BACKOFF = 60.0
@@ -114,7 +115,7 @@ class Client:
         everything = {
             401: f"refuses {ours} (401)",
             403: f"forbids this (403): {said}",
-            404: f"does not know this (404): {said}; check judge.base_url and judge.model",
+            404: f"does not know this (404): {clause(said)}; check judge.base_url and judge.model",
         }
         if status in everything:
             raise UserError(f"{host} {everything[status]}")

@@ -56,7 +56,8 @@ def completion(data: Any, model: str) -> Completion | None:
     served, reason = data.get("model"), choice.get("finish_reason")
     return Completion(
         content if isinstance(content, str) else "",  # null: a refusal, or all tokens spent on thinking
-        "".join(c for c in served if c.isprintable()) if isinstance(served, str) else model,
+        # scrubbed once more: what is left out may have stood between the characters of a secret
+        scrub("".join(c for c in served if c.isprintable())) if isinstance(served, str) else model,
         reason if isinstance(reason, str) else None,
         *counts,
     )

@@ -78,7 +78,7 @@ def command(
         write.check({**files, **dict.fromkeys(pictures)}, "figures", alone=name is None)
         old = [spec.name for (_, spec), same in zip(found, current, strict=True) if not same]
         if old:
-            raise UserError(f"'{folder / old[0]}.svg' shows something else than the records; run `make figures`")
+            raise UserError(f"'{folder / old[0]}.svg' shows something else than the records; run `uora-bench figures`")
         print(f"{count(len(found), 'figure')} in {folder}: all as the records give them")
         return 0
     if not found and not any(record_paths(results / "records" / one) for one in write.every_name(results, rule, kinds)):
