@@ -10,14 +10,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import benches
 
 from uora_bench.records.record import read_record
 
@@ -37,8 +39,15 @@ REFERENCE = "plain float32"
 TRAINING = ("train", "eval", "merge check")  # of a cell's parts; the rest is what the suite adds around them
 
 
-def run(case: str, data: Path, folder: Path, steps: int | None) -> dict[str, Any]:
-    """Run ``case`` and return its seconds, its dev accuracy and, of a cell, where the time went."""
+def run(case: str, data: Path, folder: Path, steps: int | None, number: int) -> dict[str, Any]:
+    """Run ``case``, print and return its seconds, its dev accuracy and, of a cell, where the time went."""
+    found = measured(case, data, folder, steps)
+    print(f"{case:<30}{found['seconds']:8.1f} s  accuracy {found['accuracy']:.4f}", flush=True)
+    return found
+
+
+def measured(case: str, data: Path, folder: Path, steps: int | None) -> dict[str, Any]:
+    """As `run`, and prints nothing."""
     plain = case.startswith("plain")
     if plain:
         words = [str(ROOT / "scripts" / "plain_trainer.py"), "--data", str(data), *CASES[case]]
@@ -85,21 +94,17 @@ def main() -> None:
         print("bench_cell: skipped, it needs GLUE files: give --data <folder> or set UORA_DATA_DIR")
         return
     chosen = [case for case in CASES if case == REFERENCE or given.only in case]
-    results: dict[str, list[dict[str, Any]]] = {case: [] for case in chosen}
-    order = random.Random(0)
     with tempfile.TemporaryDirectory() as folder:
-        for _ in range(given.rounds):
-            for case in order.sample(chosen, len(chosen)):
-                found = run(case, given.data.resolve(), Path(folder), given.steps)
-                results[case].append(found)
-                print(f"{case:<30}{found['seconds']:8.1f} s  accuracy {found['accuracy']:.4f}", flush=True)
+        cases = {case: partial(run, case, given.data.resolve(), Path(folder), given.steps) for case in chosen}
+        results = benches.in_turns(cases, given.rounds)
     print(f"\n{'case':<30}{'median s':>9}{'ratio':>8}{'range':>16}{'around it, s':>14}")
     summary = {}
     for case, found in results.items():
-        ratios = [f["seconds"] / r["seconds"] for f, r in zip(found, results[REFERENCE], strict=True)]
+        seconds, reference = ([f["seconds"] for f in one] for one in (found, results[REFERENCE]))
+        ratios = benches.ratios(seconds, reference)
         around = [f["around"] for f in found if "around" in f]
         summary[case] = {
-            "seconds": round(statistics.median(f["seconds"] for f in found), 2),
+            "seconds": round(statistics.median(seconds), 2),
             "ratio": round(statistics.median(ratios), 4),
             "ratio_lowest": round(min(ratios), 4),
             "ratio_highest": round(max(ratios), 4),
@@ -108,13 +113,8 @@ def main() -> None:
         shown = f"{statistics.median(around):14.1f}" if around else ""
         one = summary[case]
         print(f"{case:<30}{one['seconds']:>9.1f}{one['ratio']:>8.3f}{min(ratios):>8.3f} –{max(ratios):6.3f}{shown}")
-    if given.out:
-        from uora_bench.records import provenance
-
-        setting = {"cell": list(CELL), "rounds": given.rounds, "steps": given.steps}
-        written = {"setting": setting, "cases": summary, "runs": results, "provenance": provenance.collect()}
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+    setting = {"cell": list(CELL), "rounds": given.rounds, "steps": given.steps}
+    benches.write_result(given.out, setting=setting, cases=summary, runs=results)
 
 
 if __name__ == "__main__":

@@ -10,14 +10,14 @@ nothing here depends on their values, and none is downloaded. `--out` keeps the 
 from __future__ import annotations
 
 import argparse
-import json
-import random
 import statistics
-import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import benches
 
 CASES = ("library", "auto")
 BACKBONE = "smollm2_135m"
@@ -55,8 +55,8 @@ def batch(given: argparse.Namespace) -> dict[str, Any]:
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels, "weight": weight}
 
 
-def step(model: Any, inputs: dict[str, Any], precision: str) -> tuple[float, float, float]:
-    """Wall-clock and processor seconds of one forward and backward pass, and the mean loss."""
+def step(model: Any, inputs: dict[str, Any], precision: str, number: int = 0) -> tuple[float, float, float]:
+    """Wall-clock and processor seconds of one forward and backward pass, and the mean loss, whatever its ``number``."""
     import torch
 
     from uora_bench.tasks.causal import CausalLM
@@ -73,26 +73,21 @@ def step(model: Any, inputs: dict[str, Any], precision: str) -> tuple[float, flo
 
 def times(given: argparse.Namespace) -> dict[str, Any]:
     """Medians of both cases and of their ratio, after a round that does not count."""
-    models, inputs = {case: make(case) for case in CASES}, batch(given)
-    wall: dict[str, list[float]] = {case: [] for case in CASES}
-    work: dict[str, list[float]] = {case: [] for case in CASES}
-    losses, order = {}, random.Random(0)
-    for i in range(given.runs + 1):
-        for case in order.sample(CASES, len(CASES)):
-            seconds, processor, losses[case] = step(models[case], inputs, given.precision)
-            if i:
-                wall[case].append(seconds)
-                work[case].append(processor)
+    inputs = batch(given)
+    steps = {case: partial(step, make(case), inputs, given.precision) for case in CASES}
+    taken = benches.in_turns(steps, given.runs, warm_up=1)
+    wall = {case: [one[0] for one in taken[case]] for case in CASES}
+    work = {case: [one[1] for one in taken[case]] for case in CASES}
     found: dict[str, Any] = {
         case: {
             "seconds": round(statistics.median(wall[case]), 3),
             "processor_seconds": round(statistics.median(work[case]), 3),
-            "loss": losses[case],
+            "loss": taken[case][-1][2],
         }
         for case in CASES
     }
-    for name, taken in (("ratio", wall), ("processor_ratio", work)):
-        ratios = sorted(a / b for a, b in zip(taken["auto"], taken["library"], strict=True))
+    for name, of_cases in (("ratio", wall), ("processor_ratio", work)):
+        ratios = benches.ratios(of_cases["auto"], of_cases["library"])
         found[name] = {k: round(v, 3) for k, v in (
             ("median", statistics.median(ratios)), ("least", ratios[0]), ("most", ratios[-1]),
         )}  # fmt: skip
@@ -101,19 +96,12 @@ def times(given: argparse.Namespace) -> dict[str, Any]:
 
 def memory(given: argparse.Namespace) -> int:
     """Bytes that the model and two steps take beyond the libraries, in this process."""
-    from uora_bench.training import peak_memory
-
     inputs = batch(given)
     import transformers  # noqa: F401
 
     import uora_bench.contract.models  # noqa: F401
 
-    peak_memory.reset_resident_peak()
-    before = peak_memory.resident_peak()
-    model = make(given.memory_of)
-    for _ in range(2):
-        step(model, inputs, given.precision)
-    return peak_memory.resident_peak() - before
+    return benches.bytes_taken(lambda: partial(step, make(given.memory_of), inputs, given.precision), 2)
 
 
 def main() -> None:
@@ -136,17 +124,10 @@ def main() -> None:
         return
     found = times(given)
     for case in CASES:
-        command = [sys.executable, __file__, *sys.argv[1:], "--memory-of", case]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        found[case]["peak_memory_bytes"] = int(done.stdout.split()[-1])
+        found[case]["peak_memory_bytes"] = benches.bytes_of_process([*sys.argv[1:], "--memory-of", case])
     found["memory_ratio"] = round(found["auto"]["peak_memory_bytes"] / found["library"]["peak_memory_bytes"], 3)
-    from uora_bench.records import provenance
-
     setting = {k: getattr(given, k) for k in ("runs", "rows", "tokens", "prompt", "threads", "precision")}
-    result = {"setting": {**setting, "backbone": BACKBONE}, **found, "provenance": provenance.collect()}
-    if given.out:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    benches.write_result(given.out, setting={**setting, "backbone": BACKBONE}, **found)
     for case in CASES:
         values = found[case]
         print(

@@ -9,13 +9,14 @@ with each kernel, seed by seed: losses and dev scores of each epoch. --out keeps
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+
+import benches
 
 from uora_bench.records.record import read_record
 
@@ -106,12 +107,7 @@ def main() -> None:
                     losses = " ".join(f"{value:.4f}" for value in one["train_loss"])
                     scores = " ".join(f"{100 * value:.2f}" for value in one["dev_accuracy"])
                     print(f"{method} {kernel} seed {seed}: loss {losses}; dev {scores}", flush=True)
-    if given.out:
-        from uora_bench.records import provenance
-
-        result = {"layer": layer, "cells": cells, "provenance": provenance.collect()}
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    benches.write_result(given.out, layer=layer, cells=cells)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import benches
+
 from uora_bench.grid.expand import expand
 from uora_bench.util.schema import plain
 
@@ -72,12 +74,7 @@ def main() -> None:
             "ratio": round(middle / floor, 2),
         }
         print(f"  {name:<26} {middle:6.2f} s  {middle / floor:5.1f} x imports  (fastest {min(values):.2f} s)")
-    if given.out:
-        from uora_bench.records import provenance
-
-        result = {"setting": {"runs": runs, "cells": count}, "cases": found, "provenance": provenance.collect()}
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    benches.write_result(given.out, setting={"runs": runs, "cells": count}, cases=found)
 
 
 def write_records(folder: Path) -> int:

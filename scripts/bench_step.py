@@ -3,25 +3,22 @@
 The limit is a backbone whose activations' gradients flow from the first block on and whose weights have none. All
 cases take turns in one process, in a new order every round; a ratio is that of a case's and the limit's times in one
 round, printed as median and quartiles. Peak memory is measured apart, a process per case: what the model and three
-steps take beyond the libraries, which every process imports alike. In float32 auto is composed or plain; in bfloat16
-every kernel is measured. `--out` keeps the result.
+steps take beyond the libraries, which every process imports alike. In float32 only the factored kernel
+and auto are measured, in bfloat16 every one. `--out` keeps the result.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import random
 import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+import benches
+
 WIDTH = 768
 
 
@@ -124,8 +121,8 @@ class Step:
         self.ids = torch.randint(5, 5000, (rows, tokens), generator=generator).to(device)
         self.labels = torch.randint(0, 2, (rows,), generator=generator).to(device)
 
-    def __call__(self) -> float:
-        """Seconds of one pass."""
+    def __call__(self, number: int = 0) -> float:
+        """Seconds of one pass, whatever its ``number``."""
         import torch
 
         begun = time.perf_counter()
@@ -140,76 +137,34 @@ class Step:
         return taken
 
 
-def _rounds(names: list[str], count: int) -> Iterator[list[str]]:
-    order = random.Random(0)
-    for _ in range(count):
-        order.shuffle(names)
-        yield list(names)
-
-
 def times(given: argparse.Namespace) -> dict[str, dict[str, float]]:
     """Medians and quartiles of all cases, after two rounds that do not count."""
     known = cases(lambda: _bare(given.layers, given.device), given.precision)
     chosen = [name for name in known if not given.only or name == "limit" or given.only in name]
     steps = {name: Step(known[name](), given.rows, given.tokens, given.precision, given.device) for name in chosen}
-    taken: dict[str, list[float]] = {name: [] for name in chosen}
-    for i, names in enumerate(_rounds(chosen, given.runs + 2)):
-        for name in names:
-            seconds = steps[name]()
-            if i >= 2:
-                taken[name].append(seconds)
-    found = {}
-    for name in known:
-        if name in taken:
-            ratios = [a / b for a, b in zip(taken[name], taken["limit"], strict=True)]
-            low, middle, high = statistics.quantiles(ratios, n=4)
-            found[name] = {
-                "seconds": round(statistics.median(taken[name]), 4),
-                "ratio": round(middle, 4),
-                "ratio_q25": round(low, 4),
-                "ratio_q75": round(high, 4),
-            }
-    return found
+    taken = benches.in_turns(steps, given.runs, warm_up=2)
+    return {
+        name: {"seconds": round(statistics.median(own), 4), **benches.quartiles(own, taken["limit"], 4)}
+        for name, own in taken.items()
+    }
 
 
-def memory_of(given: argparse.Namespace, name: str) -> int:
-    """Peak memory of the model and three steps of one case in a process of its own, bytes."""
-    words = [
-        "--memory-of",
-        name,
-        "--layers",
-        str(given.layers),
-        "--rows",
-        str(given.rows),
-        "--tokens",
-        str(given.tokens),
-    ]
-    words += ["--precision", given.precision, "--device", given.device, "--threads", str(given.threads)]
-    # glibc keeps freed blocks of up to 32 MB to itself unless the size is fixed: what is handed out is to be measured
-    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "1000000"}
-    done = subprocess.run(
-        [sys.executable, __file__, *words], check=True, capture_output=True, text=True, env=environment
-    )
-    return int(done.stdout.split()[-1])
-
-
-def _memory(given: argparse.Namespace) -> int:
+def memory(given: argparse.Namespace) -> int:
+    """Bytes that the model and three steps of one case take beyond the libraries, in this process."""
     import torch
 
-    from uora_bench.training import peak_memory
-
     small = cases(lambda: _bare(1, given.device), given.precision)
-    for name in ("lora r=8 peft", "vera r=64 peft", "lora r=8 plain", "vera r=64 plain", "alpha_lora r=8 plain"):
+    for name in (
+        "lora r=8 peft",
+        "vera r=64 peft",
+        "lora r=8 factored",
+        "vera r=64 factored",
+        "alpha_lora r=8 factored",
+    ):
         small[name]()  # imports what each library imports only when it is used
-    peak_memory.reset_resident_peak()
-    before = peak_memory.resident_peak()
-    model = cases(lambda: _bare(given.layers, given.device), given.precision)[given.memory_of]()
-    step = Step(model, given.rows, given.tokens, given.precision, given.device)
-    for _ in range(3):
-        step()
-    if given.device == "cuda":
-        return int(torch.cuda.max_memory_allocated())
-    return peak_memory.resident_peak() - before
+    make = cases(lambda: _bare(given.layers, given.device), given.precision)[given.memory_of]
+    taken = benches.bytes_taken(lambda: Step(make(), given.rows, given.tokens, given.precision, given.device), 3)
+    return int(torch.cuda.max_memory_allocated()) if given.device == "cuda" else taken
 
 
 def main() -> None:
@@ -231,25 +186,20 @@ def main() -> None:
 
     torch.set_num_threads(given.threads)
     if given.memory_of:
-        print(_memory(given))
+        print(memory(given))
         return
     found = times(given)
     for name, values in found.items():
         if not given.no_memory:
-            values["peak_memory_bytes"] = memory_of(given, name)
-    from uora_bench.records import provenance
-
+            values["peak_memory_bytes"] = benches.bytes_of_process([*sys.argv[1:], "--memory-of", name])
     setting = {k: getattr(given, k) for k in ("runs", "layers", "rows", "tokens", "threads", "precision", "device")}
-    result = {"setting": {**setting, "width": WIDTH}, "cases": found, "provenance": provenance.collect()}
-    if given.out:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    benches.write_result(given.out, setting={**setting, "width": WIDTH}, cases=found)
     print(f"{'case':<32}{'seconds':>9}{'ratio':>8}   quartiles      memory / limit")
     for name, values in found.items():
-        memory = values.get("peak_memory_bytes", 0) / (found["limit"].get("peak_memory_bytes") or 1)
+        bytes_ratio = values.get("peak_memory_bytes", 0) / (found["limit"].get("peak_memory_bytes") or 1)
         print(
             f"{name:<32}{values['seconds']:>9.3f}{values['ratio']:>8.3f}   {values['ratio_q25']:.3f} – "
-            f"{values['ratio_q75']:.3f}" + (f"   {memory:.2f}" if memory else "")
+            f"{values['ratio_q75']:.3f}" + (f"   {bytes_ratio:.2f}" if bytes_ratio else "")
         )
 
 

@@ -15,14 +15,13 @@ of them, less the draws, and scaled to the grid; ``--refit-alphas 1000`` measure
 from __future__ import annotations
 
 import argparse
-import json
-import random
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import benches
 import numpy as np
 from threadpoolctl import threadpool_limits
 
@@ -109,26 +108,11 @@ def cases(given: argparse.Namespace) -> dict[str, Callable[[int], float]]:
 
 def times(given: argparse.Namespace) -> dict[str, dict[str, float]]:
     """Medians and quartiles of all cases, after one round that does not count."""
-    known = cases(given)
-    taken: dict[str, list[float]] = {name: [] for name in known}
-    order, names = random.Random(0), list(known)
-    for i in range(given.runs + 1):
-        order.shuffle(names)
-        for name in names:
-            value = known[name](i)
-            if i:
-                taken[name].append(value)
-    found = {}
-    for name, values in taken.items():
-        ratios = [a / b for a, b in zip(values, taken[BASE], strict=True)]
-        low, middle, high = statistics.quantiles(ratios, n=4)
-        found[name] = {
-            "seconds_per_repetition": round(statistics.median(values), 6),
-            "ratio": round(middle, 2),
-            "ratio_q25": round(low, 2),
-            "ratio_q75": round(high, 2),
-        }
-    return found
+    taken = benches.in_turns(cases(given), given.runs, warm_up=1)
+    return {
+        name: {"seconds_per_repetition": round(statistics.median(own), 6), **benches.quartiles(own, taken[BASE], 2)}
+        for name, own in taken.items()
+    }
 
 
 def main() -> None:
@@ -147,12 +131,7 @@ def main() -> None:
     with threadpool_limits(given.threads):
         found = times(given)
         whole = seconds(lambda: [simulate(s, np.linspace(-10, 10, given.alphas), 300, 0) for s in SETTINGS])
-    from uora_bench.records import provenance
-
     setting = {k: getattr(given, k) for k in ("runs", "repetitions", "alphas", "refit_alphas", "threads")}
-    result = {
-        "setting": setting, "figure_1_seconds": round(whole, 3), "cases": found, "provenance": provenance.collect()
-    }  # fmt: skip
     print(f"{'case':<16}{'s / repetition':>16}{'ratio':>10}   quartiles")
     for name, values in found.items():
         print(
@@ -163,9 +142,7 @@ def main() -> None:
         least = found["refit p data"]["seconds_per_repetition"] / found["simulate data"]["seconds_per_repetition"]
         print(f"with source sets drawn as data, refitting takes {least:.1f} times as long as simulate")
     print(f"figure 1, three β × {given.alphas} α × 300 repetitions: {whole:.2f} s")
-    if given.out:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    benches.write_result(given.out, setting=setting, figure_1_seconds=round(whole, 3), cases=found)
 
 
 if __name__ == "__main__":

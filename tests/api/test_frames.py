@@ -14,7 +14,7 @@ from tests.support.records import finished_record
 from uora_bench.config.compose import compose
 from uora_bench.errors import UserError
 from uora_bench.records.record import read_records
-from uora_bench.report import markdown
+from uora_bench.report import csv_file, markdown
 
 
 def test_a_frame_has_every_score_of_every_committed_record_once(root: Path) -> None:
@@ -83,6 +83,12 @@ def test_a_table_and_a_plan_are_those_of_the_command_line(root: Path, tmp_path: 
         cwd=root, env=environment(root), capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert markdown.render(table) == done.stdout
+    frame = csv_file.frame(table)
+    mine = frame[frame.row == "LoRA"].iloc[0]
+    (_, row), *_ = table.row("LoRA")
+    assert mine.n == row.entries[0].ours.n
+    assert mine.ours_mean == pytest.approx(row.entries[0].ours.mean, abs=1e-4)
+    assert len(frame) == len(table.rows) * len(table.shown)
     plan = uora_bench.plan("task=glue/*", method=["lora", "uora"], seed=range(2), experiment_name="x")
     assert len(plan.items) == 2 * 2 * 9
     assert not (tmp_path / "runs").exists()

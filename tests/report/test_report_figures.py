@@ -182,11 +182,11 @@ def test_one_row_has_no_front_and_one_epoch_no_curve(tmp_path):
 
     made_up(tmp_path, "minilm_glue", lambda c: c.task.name == "glue/rte" and c.method.name == "lora", short)
     assert sketched(tmp_path) == {}
-    assert figures.drawn_figures(*built(tmp_path), tmp_path) == []
+    assert figures.drawn_figures(built(tmp_path)[0], tmp_path) == []
 
 
 def test_without_a_finished_record_nothing_is_drawn(tmp_path):
-    assert figures.drawn_figures(*built(tmp_path), tmp_path) == []
+    assert figures.drawn_figures(built(tmp_path)[0], tmp_path) == []
 
 
 # --- beside published numbers -----------------------------------------------------------------------------------------

@@ -239,7 +239,7 @@ def test_mistakes_are_named(results: Path, html: str, tmp_path: Path, without_ma
 
 def test_figures_are_inside_with_their_data(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = FigureSpec("front", "A front <1>", "Score.", "a,b\n1,2\n", lambda: None)
-    monkeypatch.setattr(figures, "drawn_figures", lambda one, collection, folder: [(spec, "<svg/>")])
+    monkeypatch.setattr(figures, "drawn_figures", lambda one, folder: [(spec, "<svg/>")])
     html = render.assemble([made_up.make(results)], results, True, "").html
     elements = Reader(html).elements
     assert [a["alt"] for t, a, _ in elements if t == "img"] == ["A front <1>. Score."]

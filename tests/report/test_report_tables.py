@@ -23,6 +23,8 @@ from tests.support import made_up_report
 from tests.support.paths import ROOT
 from tests.support.records import finished_record
 from tests.support.table_bench import Bench, entry
+from uora_bench.cli import explain as explain_command
+from uora_bench.cli.main import main
 from uora_bench.errors import UserError
 from uora_bench.grid import expand, request
 from uora_bench.records.record import RuleScore
@@ -326,6 +328,15 @@ def report(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "uora_bench", *words], cwd=ROOT, capture_output=True, text=True, check=False
     )
+
+
+def test_the_examples_of_explain_name_rows_that_are_there(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    for example in explain_command.COMMAND.examples:
+        assert main(shlex.split(example)) == 0  # a label may hold '=' too
+    assert "UORA r=32 (τ 1e-5)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -65,4 +65,4 @@ def built(results, experiment="minilm_glue", library=None):
 
 def sketched(results, experiment="minilm_glue", library=None):
     """Its figures by name, not drawn yet."""
-    return {spec.name: spec for spec in files.figure_specs(*built(results, experiment, library))}
+    return {spec.name: spec for spec in files.figure_specs(built(results, experiment, library)[0])}

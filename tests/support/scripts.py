@@ -10,7 +10,9 @@ from tests.support.paths import ROOT
 
 
 def script(name: str) -> ModuleType:
-    """``scripts/<name>.py``, imported from where it lies."""
+    """``scripts/<name>.py``, imported from where it lies, beside the scripts that it imports."""
+    if str(ROOT / "scripts") not in sys.path:
+        sys.path.append(str(ROOT / "scripts"))
     spec = importlib.util.spec_from_file_location(f"script_{name}", ROOT / "scripts" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None

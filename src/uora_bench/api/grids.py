@@ -87,7 +87,8 @@ def build_table(
     """The table of ``experiment`` (a preset, or a folder below ``results/records``), published numbers beside it.
 
     ``overrides`` and ``values`` choose some of its cells, as in `plan`; ``rule``: last, best_dev or heldout_dev, where
-    not the table's own. `uora_bench.report.markdown.render` and its neighbours print it.
+    not the table's own. `uora_bench.report.markdown.render` and its neighbours print it,
+    `uora_bench.report.csv_file.frame` makes a pandas table of it.
 
     Raises:
         UserError: for an unknown experiment or rule, a mistake in a word, or records that cannot be read.

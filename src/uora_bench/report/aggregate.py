@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from uora_bench.grid.table_spec import Aggregate
-from uora_bench.report.collect import Run
+from uora_bench.report.collect import Run, finished
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,16 @@ class Number:
     aggregate: Aggregate = "mean"
     count: str = ""
     problems: tuple[str, ...] = ()  # of the seeds that are not in it
+
+    @property
+    def done(self) -> list[Run]:
+        """Its finished cells."""
+        return finished(self.runs)
+
+    @property
+    def ids(self) -> list[str]:
+        """The cell ids of its finished cells."""
+        return [run.cell_id for run in self.done if run.cell_id]
 
     @property
     def n(self) -> int:
@@ -89,7 +99,7 @@ class Costs:
 
 def costs(runs: Sequence[Run]) -> Costs:
     """The costs of the finished cells of one row."""
-    done = [run.record for run in runs if run.status == "done"]
+    done = [run.record for run in finished(runs)]
     if not done:
         return Costs()
     return Costs(

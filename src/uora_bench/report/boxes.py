@@ -60,28 +60,34 @@ def scientific(count: float) -> str:
 
 
 class Cost(NamedTuple):
-    """A column of costs; ``short``: its name where there is little room."""
+    """A kind of cost, as every table and figure has it. ``field``: of `Costs`; ``short``: its name where there is
+    little room; ``text``: how one is written."""
 
+    field: str
     name: str
     short: str
     title: str
-    of: Callable[[Costs], float | None]
     text: Callable[[float], str]
+
+    def of(self, costs: Costs) -> float | None:
+        """What it is for one row; None where that is not known."""
+        known: float | None = getattr(costs, self.field)
+        return known
 
 
 COSTS = (
-    Cost("adapter parameters", "parameters", "trained, the largest over tasks, without the head",
-         lambda c: c.parameters, "{:,}".format),
-    Cost("adapter size", "size", "the largest over tasks", lambda c: c.adapter_size, size),
-    Cost("seconds", "time", "of training and evaluation, the median over cells", lambda c: c.seconds, "{:,.0f}".format),
-    Cost("peak memory", "memory", "the largest over cells", lambda c: c.memory, size),
-    Cost("training FLOPs", "train FLOPs", "forward and backward, the median over cells", lambda c: c.flops, scientific),
-    Cost("inference FLOPs", "infer FLOPs", "one input of mean length, merged where that can be", lambda c: c.inference,
+    Cost("parameters", "adapter parameters", "parameters", "trained, the largest over tasks, without the head",
+         "{:,}".format),
+    Cost("adapter_size", "adapter size", "size", "the largest over tasks", size),
+    Cost("seconds", "seconds", "time", "of training and evaluation, the median over cells", "{:,.0f}".format),
+    Cost("memory", "peak memory", "memory", "the largest over cells", size),
+    Cost("flops", "training FLOPs", "train FLOPs", "forward and backward, the median over cells", scientific),
+    Cost("inference", "inference FLOPs", "infer FLOPs", "one input of mean length, merged where that can be",
          scientific),
-    Cost("tokens", "tokens", "seen in training, with padding, the median over cells", lambda c: c.tokens, scientific),
-    Cost("energy", "energy", "measured, the median over cells", lambda c: c.energy, "{:,.0f} J".format),
-    Cost("forgetting", "forgotten", "loss (nats) or drift of features on fixed inputs that training added, the median "
-         "over cells", lambda c: c.forgotten, "{:+.4f}".format),
+    Cost("tokens", "tokens", "tokens", "seen in training, with padding, the median over cells", scientific),
+    Cost("energy", "energy", "energy", "measured, the median over cells", "{:,.0f} J".format),
+    Cost("forgotten", "forgetting", "forgotten", "loss (nats) or drift of features that training added on fixed "
+         "inputs, the median over cells", "{:+.4f}".format),
 )  # fmt: skip
 
 
@@ -100,7 +106,7 @@ def lines(table: Table, row: Row) -> list[Line]:
     found = [Line("ours", tuple(costs), tuple(map(_ours, row.shown, digits)))]
     if row.has_published:
         printed = row.published_parameters or MISSING
-        costs = [Box(printed if kind.name == "adapter parameters" else MISSING) for kind in kinds]
+        costs = [Box(printed if kind.field == "parameters" else MISSING) for kind in kinds]
         found.append(Line("published", tuple(costs), tuple(map(_theirs, row.shown))))
         delta = tuple(Box(signed(entry.delta, n)) for entry, n in zip(row.shown, digits, strict=True))
         if any(box.text for box in delta):

@@ -57,6 +57,11 @@ class Run:
         return float(found) if isinstance(found, (int, float)) else None
 
 
+def finished(runs: Iterable[Run]) -> list[Run]:
+    """Those of ``runs`` that have a finished record."""
+    return [run for run in runs if run.status == "done"]
+
+
 @dataclass(frozen=True)
 class Collection:
     """The cells of one experiment with their records; ``orphans``: records in its folder that are of no cell of

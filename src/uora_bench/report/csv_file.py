@@ -6,13 +6,16 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from uora_bench.grid.table_spec import USUAL_COSTS
 from uora_bench.report.aggregate import Costs
 from uora_bench.report.bootstrap import Interval
 from uora_bench.report.boxes import cost_columns
 from uora_bench.report.model import Block, Entry, Row, Score, Table
+
+if TYPE_CHECKING:
+    import pandas
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would compute: it is shown instead
 
@@ -25,6 +28,13 @@ def render(table: Table) -> str:
         for row in block.rows
         for column, entry in zip(table.shown, row.shown, strict=True)
     )
+
+
+def frame(table: Table) -> pandas.DataFrame:
+    """The table as a pandas table: a line per entry, as in the CSV."""
+    import pandas
+
+    return pandas.read_csv(io.StringIO(render(table)))
 
 
 def comparisons(table: Table) -> str:
@@ -79,7 +89,6 @@ def _line(table: Table, block: Block, row: Row, column: Score, entry: Entry) -> 
     ours, theirs, digits, average = entry.ours, entry.published, column.decimals + 2, column is table.average
     costs = Costs() if average else row.costs
     value, _, spread = ("", "", "") if theirs is None else theirs.text.partition(" ± ")
-    done = [run.cell_id for run in ours.runs if run.status == "done" and run.cell_id]
     return {
         "table": table.name,
         "block": block.label,
@@ -111,7 +120,7 @@ def _line(table: Table, block: Block, row: Row, column: Score, entry: Entry) -> 
         "published_confidence": "" if theirs is None else theirs.confidence,
         "notes": "; ".join(table.notes[i] for i in (*entry.notes, *entry.published_notes)),
         "problems": "; ".join(ours.problems),
-        "cell_ids": None if average else done,
+        "cell_ids": None if average else ours.ids,
     }
 
 

@@ -45,7 +45,7 @@ def find_entry(words: Sequence[str], results: Path, rule: Rule | None, kinds: Se
             nothing published.
     """
     if not 3 <= len(words) <= 4:
-        raise UserError("a number is named by TABLE ROW COLUMN [BLOCK], e.g. minilm_glue 'LoRA r=8' MRPC")
+        raise UserError("a number is named by TABLE ROW COLUMN [BLOCK], e.g. minilm_glue LoRA MRPC")
     tables = [*write.experiments(results, kinds), *TRIALS]
     tables += [name for kind in kinds for name in kind.names(results)]
     name = _known("table", words[0], tables)
@@ -69,8 +69,8 @@ def explain(words: Sequence[str], results: Path, rule: Rule | None, kinds: Seque
     if one.column is one.table.average:
         own = [f"rule={rule}"] if rule is not None else []
         own += [f"results.dir={results}"] if results != Path("results") else []
-        return "\n".join(_average(one.title, one.table, one.block, one.row, one.entry, own))
-    return "\n".join(_entry(one.title, one.table, one.column, one.entry))
+        return "\n".join(_average(one, own))
+    return "\n".join(_entry(one))
 
 
 def _known(what: str, given: str, labels: Sequence[str], table: str = "") -> str:
@@ -129,9 +129,10 @@ def _row(table: Table, given: str, block: str | None) -> tuple[str, Row]:
     return own.label, row
 
 
-def _entry(title: str, table: Table, column: Score, entry: Entry) -> list[str]:
-    ours, digits = entry.ours, column.decimals + 2
-    lines = [f"{title}: {_shown(ours.value, column.decimals)}",
+def _entry(one: Found) -> list[str]:
+    table, column, entry, ours = one.table, one.column, one.entry, one.entry.ours
+    digits = column.decimals + 2
+    lines = [f"{one.title}: {_shown(ours.value, column.decimals)}",
              f"  {ours.aggregate} of {ours.n} of {count(ours.planned, 'seed')}; {column.metric} on {column.split} × "
              f"{column.scale:g}"]  # fmt: skip
     if ours.value is not None:
@@ -149,19 +150,19 @@ def _entry(title: str, table: Table, column: Score, entry: Entry) -> list[str]:
     return lines
 
 
-def _average(title: str, table: Table, block: str, row: Row, average: Entry, own: list[str]) -> list[str]:
+def _average(one: Found, own: list[str]) -> list[str]:
     """``own``: the words that the commands for its numbers need to see the same table."""
-    decimals = table.spec.decimals
-    averaged = [(c, entry.ours) for c, entry in zip(table.columns, row.entries, strict=True) if c.averaged]
-    lines = [f"{title}: {_shown(average.ours.value, decimals)}"]
+    table, average, decimals = one.table, one.entry, one.table.spec.decimals
+    averaged = [(c, entry.ours) for c, entry in zip(table.columns, one.row.entries, strict=True) if c.averaged]
+    lines = [f"{one.title}: {_shown(average.ours.value, decimals)}"]
     lines.append(f"  mean over {', '.join(c.label for c, _ in averaged)}; {table.spec.aggregate} over seeds")
     lines.append(f"  rule {table.rule}: {RULES[table.rule]}")
     for column, ours in averaged:
-        words = shlex.join([table.name, row.label, column.label, *([block] if block else []), *own])
+        words = shlex.join([table.name, one.row.label, column.label, *filter(None, [one.block]), *own])
         seeds = f"{ours.n} of {count(ours.planned, 'seed')}"
         lines.append(f"  {column.label}: {_shown(ours.value, column.decimals + 2)} ({seeds}; explain {words})")
     if average.ours.by_seed:
-        each = ", ".join(f"seed {seed}: {one:.{decimals + 2}f}" for seed, one in average.ours.by_seed.items())
+        each = ", ".join(f"seed {seed}: {score:.{decimals + 2}f}" for seed, score in average.ours.by_seed.items())
         lines.append(f"  of each seed that all have: {each}")
     if average.published is not None:
         lines.append(f"  published: {average.published.text} ({average.published.source})")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from uora_bench.report.boxes import MISSING, Box, cost_columns, letters, lines
+from uora_bench.report.boxes import MISSING, Box, Cost, cost_columns, letters, lines
 from uora_bench.report.model import Row, Table
 from uora_bench.report.row_comparison import TEXT
 
@@ -52,13 +52,12 @@ def render(table: Table) -> str:
     published = table.has_published
     usual = _usual(table.rows)
     printed = any(row.published_parameters for row in table.rows)
-    kinds = cost_columns(table)
     costs = [
-        n
-        for n, cost in enumerate(kinds)
-        if any(cost.of(r.costs) is not None for r in table.rows) or (cost.name == "adapter parameters" and printed)
+        (n, cost)
+        for n, cost in enumerate(cost_columns(table))
+        if any(cost.of(r.costs) is not None for r in table.rows) or (cost.field == "parameters" and printed)
     ]
-    heading = [table.heading, *([""] if published else []), *(kinds[i].short for i in costs)]
+    heading = [table.heading, *([""] if published else []), *(cost.short for _, cost in costs)]
     heading += [column.label for column in table.shown]
     body: list[str] = []
     for block in table.blocks:
@@ -90,7 +89,7 @@ def render(table: Table) -> str:
 
 def comparisons(table: Table) -> str:
     """The sheets of ``table.comparisons`` as a `table` environment each; empty where nothing could be compared."""
-    sheets = [sheet for one in table.comparisons for sheet in one.sheets(table.spec.decimals) if sheet.rows]
+    sheets = [sheet for sheet in table.sheets if sheet.rows]
     if not sheets:
         return ""
     text = [_PREAMBLE]
@@ -130,23 +129,23 @@ def _usual(rows: Sequence[Row]) -> int | None:
     return found.pop() if len(found) == 1 else None
 
 
-def _rows(table: Table, row: Row, whose: bool, costs: Sequence[int], usual: int | None) -> Iterator[list[str]]:
+def _rows(
+    table: Table, row: Row, whose: bool, costs: Sequence[tuple[int, Cost]], usual: int | None
+) -> Iterator[list[str]]:
     for i, line in enumerate(lines(table, row)):
         # of the columns alone: an average has no footnotes
         numbers = [box.notes for box in line.boxes[: len(table.columns)] if not box.kind and box.text != MISSING]
         said = [note for note in numbers[0] if all(note in other for other in numbers)] if numbers else []
         names = ["" if i else escape(row.label), *([escape(line.name)] if whose else [])]
         names[-1] += _notes(said)
-        names_of = [cost.name for cost in cost_columns(table)]
-        first = "adapter parameters"
-        spent = [_cost(line.costs[n], names_of[n]) if i == 0 or names_of[n] == first else "" for n in costs]
+        spent = [_cost(line.costs[n], cost) if i == 0 or cost.field == "parameters" else "" for n, cost in costs]
         yield [*names, *spent, *(_text(box, line.name, usual, said) for box in line.boxes)]
 
 
-def _cost(box: Box, name: str) -> str:
+def _cost(box: Box, cost: Cost) -> str:
     if box.sort is None:
         return escape(MISSING if box.text == "-" else box.text)
-    return escape(box.text).replace(" ", r"\,") + (r"\,s" if name == "seconds" else "")
+    return escape(box.text).replace(" ", r"\,") + (r"\,s" if cost.field == "seconds" else "")
 
 
 def _text(box: Box, line: str, usual: int | None, said: Sequence[str]) -> str:

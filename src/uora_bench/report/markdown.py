@@ -19,10 +19,10 @@ def render(table: Table) -> str:
     for block in table.blocks:
         text += [f"### {_safe(block.label)}", ""] if block.label else []
         rows = [line for row in block.rows for line in _rows(table, row, bool(whose))]
-        text += [*_grid(heading, heading[:1], rows), ""]
-    for sheet in (sheet for one in table.comparisons for sheet in one.sheets(table.spec.decimals)):
+        text += [*grid(heading, rows, heading[:1]), ""]
+    for sheet in table.sheets:
         cells = [[_safe(text) for text in row] for row in sheet.rows]
-        text += [_safe(sheet.caption), "", *([*_grid(sheet.heading, TEXT, cells), ""] if cells else [])]
+        text += [_safe(sheet.caption), "", *([*grid(sheet.heading, cells), ""] if cells else [])]
     text += [f"{letters(i)}. {_safe(note)}  " for i, note in enumerate(table.notes)]
     if table.orphans:
         text += ["", f"{len(table.orphans)} record(s) of other settings lie in the same folder and are not in here."]
@@ -48,7 +48,7 @@ def _text(box: Box) -> str:
     return marked + (f"<sup>{','.join(box.notes)}</sup>" if box.notes else "")
 
 
-def _grid(heading: Sequence[str], words: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def grid(heading: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[str] = TEXT) -> list[str]:
     """A table of Markdown; columns of ``words`` stand to the left."""
     aligned = ["---" if text in words else "---:" for text in heading]
     return ["| " + " | ".join(c.replace("|", "\\|") for c in line) + " |" for line in (heading, aligned, *rows)]

@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from uora_bench.grid.table_spec import Rule, TableSpec
 from uora_bench.report.aggregate import Costs, Number
-from uora_bench.report.collect import Run
+from uora_bench.report.collect import Run, finished
 from uora_bench.report.published import Published
-from uora_bench.report.row_comparison import AgainstReference
+from uora_bench.report.row_comparison import AgainstReference, Sheet
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,13 @@ class Row:
         """The entries, and the average where there is one."""
         return self.entries if self.average is None else (*self.entries, self.average)
 
+    def changed(self, at: int, **fields: Any) -> Row:
+        """With other ``fields`` of the entry of that index among `shown`."""
+        shown = list(self.shown)
+        shown[at] = replace(shown[at], **fields)
+        average = None if self.average is None else shown.pop()
+        return replace(self, entries=tuple(shown), average=average)
+
     @property
     def runs(self) -> tuple[Run, ...]:
         # several columns may be scores of the same cells
@@ -80,6 +87,11 @@ class Block:
 
     label: str
     rows: tuple[Row, ...]
+
+    @property
+    def runs(self) -> list[Run]:
+        """The cells of all rows."""
+        return [run for row in self.rows for run in row.runs]
 
 
 @dataclass(frozen=True)
@@ -112,6 +124,16 @@ class Table:
     def rows(self) -> tuple[Row, ...]:
         """Those of all blocks."""
         return tuple(row for block in self.blocks for row in block.rows)
+
+    @property
+    def done(self) -> list[Run]:
+        """The finished cells of all rows."""
+        return [run for block in self.blocks for run in finished(block.runs)]
+
+    @property
+    def sheets(self) -> list[Sheet]:
+        """The comparisons with a reference row, as small tables of text."""
+        return [sheet for one in self.comparisons for sheet in one.sheets(self.spec.decimals)]
 
     @property
     def has_published(self) -> bool:

@@ -27,9 +27,7 @@ RULES = {
 def ours(number: Number, split: str, spec: TableSpec) -> list[str]:
     """What our cells of one entry did otherwise than a plain run on the whole training set."""
     found: dict[str, None] = {}
-    for run in number.runs:
-        if run.status != "done":
-            continue
+    for run in number.done:
         cell = run.record.cell
         too_long = run.record.provenance.too_long
         if too_long:
@@ -81,7 +79,7 @@ def about(table: Table, collection: Collection) -> tuple[str, ...]:
         f"Ours: {table.spec.aggregate} ± sample standard deviation over seeds (number of seeds); {done} of {planned} "
         "scores are there, – is a missing one."
     )
-    unscored = sum(run.status == "done" for p in entries for run in p.ours.runs) - done
+    unscored = sum(len(p.ours.done) for p in entries) - done
     if unscored:
         lines.append(f"{unscored} of the missing ones are of finished cells that have no such score under this rule.")
     lines += _published(table)
@@ -89,7 +87,7 @@ def about(table: Table, collection: Collection) -> tuple[str, ...]:
         lines.append("Avg: mean over the columns, for rows that have all of them.")
         lines += _unlike_seeds(table)
     if done:
-        finished = [run for row in table.rows for run in row.runs if run.status == "done"]
+        finished = table.done
         lines.append(
             "Costs: the largest number of parameters, bytes and memory, and the median seconds of training and "
             "evaluation, over the tasks that every row with results has."
@@ -121,7 +119,7 @@ def _few_rows(table: Table) -> list[str]:
     """How many rows stand behind the scores of a column, where they are few."""
     found = {}
     for i, column in enumerate(table.columns):
-        runs = [run for row in table.rows for run in row.entries[i].ours.runs if run.status == "done"]
+        runs = [run for row in table.rows for run in row.entries[i].ours.done]
         sizes = {run.record.splits[column.split].rows for run in runs if column.split in run.record.splits}
         if sizes and min(sizes) < FEW_ROWS:
             found[column.label] = min(sizes)
@@ -203,7 +201,7 @@ def _classes(table: Table) -> list[str]:
 def _unverified_data(table: Table) -> list[str]:
     """A line about cells whose rows are from local files that nobody compared with the data set that they are called.
     Records are older than ``rows_from``: then local files are known by their hashes alone."""
-    done = {run.record.cell_id: run for row in table.rows for run in row.runs if run.status == "done"}
+    done = {run.record.cell_id: run for run in table.done}
     local: dict[str, int] = {}
     for run in done.values():
         known = run.record.provenance

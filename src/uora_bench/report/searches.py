@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -12,32 +13,29 @@ from uora_bench.config.compose import COMMAND_LINE
 from uora_bench.grid.race import FOLDER as RACES
 from uora_bench.grid.race import Lane, Race, read_race
 from uora_bench.grid.search import FOLDER, Search, SearchRow, read_search
-from uora_bench.report.collect import Run
+from uora_bench.report import markdown
+from uora_bench.report.collect import Run, finished
 
+Kept = TypeVar("Kept")
 _RATES = ("trainer.lr_adapter", "trainer.lr_head")
 _DRAWS = 2000  # bootstrap samples of trials
 
 
-def searches(results: Path) -> list[Search]:
-    """The searches below ``results``, by name."""
-    folder = results / FOLDER
-    return list(_searches(folder, _changed(folder)))
+def of_results(runs: Sequence[Run]) -> list[Search]:
+    """The searches in the results that ``runs`` are of, by name."""
+    return _beside(runs, FOLDER, read_search)
+
+
+def _beside(runs: Sequence[Run], folder: str, reader: Callable[[Path], Kept]) -> list[Kept]:
+    """All that ``reader`` reads in the ``folder`` of the results that ``runs`` are of."""
+    places = [root / folder for root in sorted({run.folder.parent.parent for run in runs if run.folder is not None})]
+    # all files are put in place whole, so that the time of the folder tells of every change
+    return [one for place in places if place.is_dir() for one in _read_all(place, place.stat().st_mtime_ns, reader)]
 
 
 @functools.lru_cache(maxsize=64)
-def _searches(folder: Path, changed: int) -> tuple[Search, ...]:
-    return tuple(map(read_search, sorted(folder.glob("*.json"))))
-
-
-def _changed(folder: Path) -> int:
-    """When the last file came into ``folder``: all are put in place whole, so that it tells of every change."""
-    return folder.stat().st_mtime_ns if folder.is_dir() else 0
-
-
-def of_results(runs: Sequence[Run]) -> list[Search]:
-    """The searches in the results that ``runs`` are of."""
-    roots = sorted({run.folder.parent.parent for run in runs if run.folder is not None})
-    return [search for root in roots for search in searches(root)]
+def _read_all(folder: Path, changed: int, reader: Callable[[Path], Any]) -> list[Any]:
+    return [reader(path) for path in sorted(folder.glob("*.json"))]
 
 
 def behind(run: Run) -> tuple[Search, SearchRow] | None:
@@ -74,8 +72,8 @@ def budget(run: Run) -> dict[str, str]:
 def at_edge(runs: Sequence[Run]) -> str:
     """Whether the choice behind the cells of one row lies at the edge of what was tried; "" where it does not."""
     edges = dict[str, None]()
-    for run in runs:
-        found = behind(run) if run.status == "done" else None
+    for run in finished(runs):
+        found = behind(run)
         if found is not None and (keys := [key for key in found[1].edge if key in _RATES]):
             edges[f"{', '.join(keys)} on {found[1].task}"] = None
     return f"optimum at the edge of the space of its search: {'; '.join(edges)}" if edges else ""
@@ -84,21 +82,14 @@ def at_edge(runs: Sequence[Run]) -> str:
 def remarks(runs: Sequence[Run]) -> list[str]:
     """What a table says of the cells of one row in one column: an optimum at the edge, a race and where it stopped."""
     edge = at_edge(runs)
-    cells = {run.cell_id for run in runs if run.status == "done"}
+    cells = {run.cell_id for run in finished(runs)}
     own = [lane for lane in races(runs) if cells & set(lane[1].cells)]
     return ([edge] if edge else []) + [race_text(race, lane) for race, lane in own]
 
 
 def races(runs: Sequence[Run]) -> list[tuple[Race, Lane]]:
     """The lanes of all races in the results that ``runs`` are of."""
-    folders = {run.folder.parent.parent for run in runs if run.folder is not None}
-    found = [race for folder in sorted(folders) for race in _races(folder / RACES, _changed(folder / RACES))]
-    return [(race, lane) for race in found for lane in race.lanes]
-
-
-@functools.lru_cache(maxsize=64)
-def _races(folder: Path, changed: int) -> tuple[Race, ...]:
-    return tuple(map(read_race, sorted(folder.glob("*.json"))))
+    return [(race, lane) for race in _beside(runs, RACES, read_race) for lane in race.lanes]
 
 
 def race_text(race: Race, lane: Lane) -> str:
@@ -155,11 +146,7 @@ def render_search(search: Search) -> str:
     ]
     if search.search.unequal:
         lines += [f"**UC02**, unequal numbers of trials: {search.search.unequal}.", ""]
-    flat = f"within {search.search.within:g} of the best"
-    lines += [
-        f"| row | task | judge | trials | failed | steps | choice | score | expected best of k | {flat} | at edge |",
-        "| --- | --- | --- | ---: | ---: | ---: | --- | ---: | --- | --- | --- |",
-    ]
+    rows = []
     for row in search.rows:
         failed = sum(trial.status == "failed" for trial in row.trials)
         chosen = ", ".join(f"{key} {value}" for key, value in (row.chosen or {}).items()) or "–"
@@ -170,8 +157,9 @@ def render_search(search: Search) -> str:
             if k in (1, 2, 3, 5, 10, 20, 50) or k == len(row.trials)
         )
         near = ", ".join(f"{key} {low:g} to {high:g}" for key, (low, high) in row.plateau.items())
-        lines.append(
-            f"| {row.name} | {row.task} | {row.judge} | {len(row.trials)} | {failed} | {row.steps} | {chosen} | "
-            f"{best} | {curve or '–'} | {near or '–'} | {', '.join(row.edge) or '–'} |"
-        )
-    return "\n".join(lines) + "\n"
+        counts = [str(len(row.trials)), str(failed), str(row.steps)]
+        own = [curve or "–", near or "–", ", ".join(row.edge) or "–"]
+        rows.append([row.name, row.task, row.judge, *counts, chosen, best, *own])
+    of_words = ["expected best of k", f"within {search.search.within:g} of the best", "at edge"]
+    heading = ["row", "task", "judge", "trials", "failed", "steps", "choice", "score", *of_words]
+    return "\n".join([*lines, *markdown.grid(heading, rows, ["row", "task", "judge", "choice", *of_words])]) + "\n"

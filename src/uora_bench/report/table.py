@@ -188,17 +188,14 @@ class _Maker:
 
     def _compared(self, rows: Sequence[Row], at: int) -> list[Row]:
         """``rows`` with what is to be known to compare their entries of column ``at``."""
-        levels, column, found = self.spec.comparability, self.columns[at], list(rows)
+        levels, column, found = self.spec.comparability, self.columns[at], []
         texts = comparability.differences([row.entries[at].ours.runs for row in rows], levels)
-        for n, (row, own) in enumerate(zip(rows, texts, strict=True)):
-            number = row.entries[at].ours
+        for row, own in zip(rows, texts, strict=True):
+            entry, number = row.entries[at], row.entries[at].ours
             of = (column.split, column.metric, column.scale)
             faults = comparability.faults(number.runs, *of, number.by_seed, levels)
             noted = self._noted([*own, *faults, *searches.remarks(number.runs)])
-            if noted:
-                entries = list(row.entries)
-                entries[at] = replace(entries[at], notes=(*entries[at].notes, *noted))
-                found[n] = replace(row, entries=tuple(entries))
+            found.append(row.changed(at, notes=(*entry.notes, *noted)))
         return found
 
     def _marked(self, rows: Sequence[Row], at: int, of: Sequence[int]) -> list[Row]:
@@ -220,11 +217,7 @@ class _Maker:
         found = list(rows)
         for name, mark in ((marks.best, "best"), (marks.second, "second")):
             if name is not None:
-                row = found[int(name)]
-                shown = list(row.shown)
-                shown[at] = replace(shown[at], mark=mark)
-                count = len(self.columns)
-                found[int(name)] = replace(row, entries=tuple(shown[:count]), average=(*shown[count:], None)[0])
+                found[int(name)] = found[int(name)].changed(at, mark=mark)
         return found
 
     def _row(self, named: RowSpec, runs: Sequence[Run], block: BlockSpec, shared: set[str]) -> Row:

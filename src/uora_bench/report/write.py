@@ -115,7 +115,7 @@ def nothing_recorded(results: Path) -> UserError:
 
 def missing_records(table: Table, results: Path) -> str:
     """What to say of a table none of whose cells has a record; "" for any other."""
-    if any(run.status != "missing" for row in table.rows for run in row.runs):
+    if any(run.status != "missing" for block in table.blocks for run in block.runs):
         return ""
     name, place = table.name, results / "records"
     if record_paths(place / name):
@@ -177,12 +177,12 @@ def _index(tables: list[Table]) -> str:
         "as CSV (with every seed's score and the ids of the cells) and as LaTeX (booktabs). Rows are compared with a",
         "reference row below the Markdown, and in `*_comparisons` as CSV and LaTeX.",
         "",
-        "| table | published | rule | scores there |",
-        "| --- | --- | --- | ---: |",
     ]
+    rows = []
     for one in tables:
         entries = [entry.ours for row in one.rows for entry in row.entries]
         done, planned = sum(n.n for n in entries), sum(n.planned for n in entries)
         paper, rule = one.paper or "(own)", one.rule or "–"
-        lines.append(f"| [{one.name}]({one.name}.md): {one.title} | {paper} | {rule} | {done} of {planned} |")
-    return "\n".join(lines) + "\n"
+        rows.append([f"[{one.name}]({one.name}.md): {one.title}", paper, rule, f"{done} of {planned}"])
+    words = ("table", "published", "rule")
+    return "\n".join([*lines, *markdown.grid([*words, "scores there"], rows, words)]) + "\n"

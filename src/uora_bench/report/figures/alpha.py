@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from uora_bench.records.record import EpochScores
-from uora_bench.report.collect import Run
+from uora_bench.report.collect import Run, finished
 from uora_bench.report.figure_spec import FigureSpec
 from uora_bench.report.figures import canvas, facts, slots
 from uora_bench.report.figures.style import ACCENT, BLACK, DOTS
@@ -25,7 +25,7 @@ def figure_specs(table: Table) -> list[FigureSpec]:
             f"{title}: {row.label}": rows
             for task, (i, title) in facts.by_task(table).items()
             for row in block.rows
-            if (rows := _rows({"task": task, "row": row.label}, facts.done(row.entries[i].ours.runs)))
+            if (rows := _rows({"task": task, "row": row.label}, row.entries[i].ours.done))
         }
         found += [_spec(table, block, panels)] if panels else []
     return found
@@ -59,7 +59,7 @@ def _alpha(epoch: EpochScores) -> dict[str, dict[str, float]]:
 
 def _spec(table: Table, block: Block, panels: Mapping[str, facts.Rows]) -> FigureSpec:
     counts = [rows[0]["n"] for rows in panels.values()]
-    runs = facts.done(run for row in block.rows for run in row.runs)
+    runs = finished(block.runs)
     longest = max(sum(bool(_alpha(epoch)) for epoch in run.record.epochs) for run in runs)
     caption = [
         "Quantiles of α's entries per target, by kind of module and block of the backbone; within a block the epochs "
@@ -74,24 +74,21 @@ def _spec(table: Table, block: Block, panels: Mapping[str, facts.Rows]) -> Figur
 
 
 def _draw(panels: Mapping[str, facts.Rows]) -> Any:
-    from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    figure = Figure(figsize=(canvas.WIDTH, 1.7 * len(panels) + 0.4), layout="constrained")
+    figure = canvas.blank(1.7 * len(panels) + 0.4)
     axes = figure.subplots(len(panels), 1, squeeze=False, sharey=True)[:, 0]
     for ax, (title, rows) in zip(axes, panels.items(), strict=True):
         _ribbons(ax, rows)
         ax.set_title(title, pad=12)
-        ax.set_ylabel("α")
         epochs = list(facts.grouped(rows, "epoch"))
         span = f"; in each, epochs {epochs[0]} to {epochs[-1]}" if len(epochs) > 1 else f", after epoch {epochs[0]}"
-        ax.set_xlabel(f"block of the backbone, by kind of module{span}")
+        ax.set(xlabel=f"block of the backbone, by kind of module{span}", ylabel="α")
     handles = [
         Patch(color=ACCENT, alpha=0.3, linewidth=0, label="5 to 95 % of α's entries"),
         Patch(color=ACCENT, alpha=0.85, linewidth=0, label="25 to 75 %"),
-        Line2D([], [], color=BLACK, linewidth=1.0, label="median"),
-        Line2D([], [], color=BLACK, linewidth=0.8, linestyle=DOTS, label="α = 1: the pretrained weight"),
+        canvas.line("median", color=BLACK, linewidth=1.0),
+        canvas.line("α = 1: the pretrained weight", color=BLACK, linewidth=0.8, linestyle=DOTS),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=4)
     return figure

@@ -6,7 +6,7 @@ import contextlib
 import io
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from uora_bench.errors import UserError
@@ -110,15 +110,20 @@ def _finished(svg: str) -> str:
     return svg.replace("<defs>\n", f"<style>{rules}</style>\n<defs>\n", 1)
 
 
-def panels(count: int, labels: Sequence[str], height: float = 2.3) -> tuple[Any, list[Any]]:
-    """A figure with ``count`` axes, and room below for a legend of ``labels``."""
+def blank(height: float, width: float = WIDTH) -> Any:
+    """A figure of that size in inches, without axes yet; what will stand around them gets its room."""
     from matplotlib.figure import Figure
 
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def panels(count: int, labels: Sequence[str], height: float = 2.3) -> tuple[Any, list[Any]]:
+    """A figure with ``count`` axes, and room below for a legend of ``labels``."""
     columns = count if count < 3 else 2 if count == 4 else 3
     rows = -(-count // columns)
     # a long legend takes the width too
     width = _SINGLE if columns == 1 and legend_height(_SINGLE, labels) < height else WIDTH
-    figure = Figure(figsize=(width, rows * height + legend_height(width, labels)), layout="constrained")
+    figure = blank(rows * height + legend_height(width, labels), width)
     layout: Any = figure.get_layout_engine()
     layout.set(w_pad=0.06, h_pad=0.05)
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
@@ -132,13 +137,6 @@ def line(label: str, look: Look | None = None, width: float = 1.0, **options: An
     from matplotlib.lines import Line2D
 
     return Line2D([], [], label=label, **({**look.line(), "linewidth": width} if look else {}), **options)
-
-
-def label(ax: Any, x: str, y: str, title: str) -> None:
-    """What stands around a panel."""
-    ax.set_xlabel(x)
-    ax.set_ylabel(y)
-    ax.set_title(title)
 
 
 def legend_columns(width: float, labels: Sequence[str]) -> int:
@@ -160,10 +158,8 @@ def legend_height(width: float, labels: Sequence[str]) -> float:
 
 def legend(figure: Any, looks: Mapping[str, Look], more: Sequence[Any] = (), lines: bool = False) -> None:
     """One legend for the whole figure, below the panels; ``more``: handles that are of no row."""
-    from matplotlib.lines import Line2D
-
-    handles: list[Any] = [
-        Line2D([], [], label=label, linewidth=1.2, **{**look.markers(5), **(look.line() if lines else {"ls": "none"})})
+    handles = [
+        line(label, linewidth=1.2, **{**look.markers(5), **(look.line() if lines else {"ls": "none"})})
         for label, look in looks.items()
     ]
     handles += more
@@ -185,38 +181,18 @@ def band(
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def score_axis(ax: Any, values: Sequence[float], higher_is_better: bool, label: str, ticks: int = 0) -> None:
-    """The y axis of a score: logarithmic where it is a loss that spans more than a decade. ``ticks``: as many at most,
-    0 for what fits."""
-    if ticks:
-        ax.locator_params(axis="y", nbins=ticks)
+def score_axis(ax: Any, values: Sequence[float], higher_is_better: bool, label: str, most: int = 0) -> None:
+    """The y axis of a score: logarithmic where it is a loss that spans more than a decade. ``most``: as many ticks at
+    most, 0 for what fits."""
+    if most:
+        ax.locator_params(axis="y", nbins=most)
     if not higher_is_better:
         label = f"{label}\n(lower is better)" if label else ""
         if min(values) > 0 and max(values) > 10 * min(values):
             ax.set_yscale("log")
-            plain_decades(ax.yaxis)
+            ticks(ax.yaxis)
     ax.set_ylabel(label)
     ax.margins(y=0.1)
-
-
-def plain_decades(axis: Any) -> None:
-    """Ticks of a logarithmic axis as plain numbers; between decades too where there are few of them."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
-    axis.set_minor_locator(NullLocator())
-
-
-def decades(axis: Any, shown: Sequence[float]) -> None:
-    """At most five powers of ten as ticks of a logarithmic axis, as plain numbers."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-
-    low, high = math.ceil(math.log10(min(shown)) - 1e-9), math.floor(math.log10(max(shown)) + 1e-9)
-    step = max(1, -(-(high - low) // 4))
-    axis.set_major_locator(FixedLocator([10.0**k for k in range(low, high + 1, step)]))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_locator(NullLocator())
 
 
 def short(value: float) -> str:
@@ -225,3 +201,25 @@ def short(value: float) -> str:
         if abs(value) >= factor:
             return f"{value / factor:.3g}{unit}"
     return f"{value:g}"
+
+
+def ticks(axis: Any, at: Sequence[float] | None = None, text: Callable[[float], str] = short) -> None:
+    """Ticks of a logarithmic axis as plain numbers: ``at`` these values; without, at decades, and between them where
+    there are few."""
+    from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
+
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12) if at is None else FixedLocator(at))
+    axis.set_major_formatter(lambda value, _: text(value))
+    axis.set_minor_locator(NullLocator())
+
+
+def decades(axis: Any, shown: Sequence[float]) -> None:
+    """At most five powers of ten as ticks of a logarithmic axis."""
+    low, high = math.ceil(math.log10(min(shown)) - 1e-9), math.floor(math.log10(max(shown)) + 1e-9)
+    step = max(1, -(-(high - low) // 4))
+    ticks(axis, [10.0**k for k in range(low, high + 1, step)], "{:g}".format)
+
+
+def overlap(a: Sequence[float], b: Sequence[float]) -> bool:
+    """Whether two boxes (left, low, right, high) do."""
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

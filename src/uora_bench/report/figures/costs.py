@@ -5,20 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from uora_bench.report import aggregate, comparability
+from uora_bench.report.boxes import COSTS, Cost
 from uora_bench.report.figure_spec import FigureSpec
 from uora_bench.report.figures import facts, scatter
-from uora_bench.report.figures.scatter import CostKind
 from uora_bench.report.model import Block, Table
 
-KINDS = (
-    CostKind("parameters", "adapter parameters", "adapter parameters", lambda c: c.parameters),
-    CostKind("seconds", "seconds", "seconds", lambda c: c.seconds),
-    CostKind("memory", "peak memory", "peak memory, GB", lambda c: c.memory, 1e9),
-    CostKind("flops", "training FLOPs", "training FLOPs", lambda c: c.flops),
-    CostKind("inference", "inference FLOPs", "FLOPs of one input", lambda c: c.inference),
-    CostKind("energy", "energy", "energy, kJ", lambda c: c.energy, 1e3),
-    CostKind("forgetting", "forgetting", "loss or drift added on fixed inputs", lambda c: c.forgotten),
-)
+DRAWN = ("parameters", "seconds", "memory", "flops", "inference", "energy", "forgotten")
 
 
 def figure_specs(table: Table) -> list[FigureSpec]:
@@ -26,7 +18,8 @@ def figure_specs(table: Table) -> list[FigureSpec]:
     return [
         _spec(table, block, kind, rows)
         for block in table.blocks
-        for kind in KINDS
+        for kind in COSTS
+        if kind.field in DRAWN
         if (rows := _rows(table, block, kind))
     ]
 
@@ -41,22 +34,22 @@ def on_front(points: Sequence[tuple[float, float]], higher_is_better: bool = Tru
     return [not any(one != other and one[0] <= other[0] and one[1] >= other[1] for one in signed) for other in signed]
 
 
-def _rows(table: Table, block: Block, kind: CostKind) -> facts.Rows:
+def _rows(table: Table, block: Block, kind: Cost) -> facts.Rows:
     """The points of every panel with two or more."""
     found: facts.Rows = []
     one_direction = len({column.higher_is_better for column in table.columns}) == 1 and len(table.columns) > 1
-    for i, column in enumerate(facts.columns(table)):
-        average = i == len(table.columns)
+    for column, entries in facts.panels(table, block):
+        average = column not in table.columns
         points: facts.Rows = []
-        for row in block.rows:
-            ours = list(facts.entries(row))[i].ours
+        for row, entry in entries:
+            ours = entry.ours
             # the cells of this column alone: two tasks do not take the same time
             cost = kind.of(row.costs if average else aggregate.costs(ours.runs))
             if ours.value is not None and cost is not None:
                 points.append(
                     {"panel": column.label, "row": row.label, "method": facts.methods_of(row), "metric": column.metric,
                      "split": column.split, "cost": cost, "score": ours.value, "std": ours.std, "n": ours.n,
-                     "on_front": 0, "by_seed": ours.by_seed, "cell_ids": facts.ids(ours.runs)}
+                     "on_front": 0, "by_seed": ours.by_seed, "cell_ids": ours.ids}
                 )  # fmt: skip
         best = on_front([(p["cost"], p["score"]) for p in points], column.higher_is_better)
         if len(points) > 1 and (one_direction or not average):
@@ -64,31 +57,30 @@ def _rows(table: Table, block: Block, kind: CostKind) -> facts.Rows:
     return found
 
 
-def _spec(table: Table, block: Block, kind: CostKind, rows: facts.Rows) -> FigureSpec:
-    runs = [run for row in block.rows for run in row.runs]
+def _spec(table: Table, block: Block, kind: Cost, rows: facts.Rows) -> FigureSpec:
     panels = facts.grouped(rows, "panel")
-    columns = {column.label: column for column in facts.columns(table) if column.label in panels}
+    columns = {column.label: column for column, _ in facts.panels(table, block) if column.label in panels}
     deviation = (
         "; error bars: sample standard deviation over seeds." if any(p["std"] is not None for p in rows) else "."
     )
     more = {
         "parameters": ["Logarithmic; no adapter (0) stands left of the dotted line."],
-        "seconds": ["Seconds of training and evaluation, median over cells.", comparability.clock(runs)],
-        "memory": ["Largest over cells.", comparability.memory(runs)],
+        "seconds": ["Seconds of training and evaluation, median over cells.", comparability.clock(block.runs)],
+        "memory": ["Largest over cells.", comparability.memory(block.runs)],
         "flops": ["Forward and backward in closed form, median over cells."],
         "inference": ["Of a forward pass of one input of mean length, merged where that can be; median over cells."],
         "energy": ["As measured, other programs on the device included; median over cells."],
-        "forgetting": ["Loss (nats per token) or drift that training added on fixed inputs; median over cells."],
+        "forgotten": ["Loss (nats per token) or drift that training added on fixed inputs; median over cells."],
     }
     caption = [
-        f"Score against {kind.words} per column of the table; dashed: the Pareto front, the best score to be had up to "
+        f"Score against {kind.name} per column of the table; dashed: the Pareto front, the best score to be had up to "
         "a cost. It joins the plotted numbers and says nothing of whether they differ by more than chance.",
         facts.rule(table),
-        facts.splits([c for c in table.columns if c.label in panels], runs),
+        facts.splits([c for c in table.columns if c.label in panels], block.runs),
         f"{table.spec.aggregate.capitalize()} over seeds{deviation}",
         facts.seeds(p["n"] for p in rows),
-        *more[kind.name],
+        *more[kind.field],
         "Numbers name the rows of the key; every point is where its numbers are, rings where they lie on each other.",
     ]
-    names = (f"pareto {kind.name}", f"score against {kind.words}")
+    names = (f"pareto {kind.field}", f"score against {kind.name}")
     return facts.figure_spec(table, block, names, caption, rows, lambda: scatter.draw(kind, panels, columns))

@@ -28,7 +28,7 @@ def _rows(table: Table, block: Block) -> facts.Rows:
                 "max": max(by_seed.values()), "n": len(by_seed), "by_seed": by_seed, "cell_ids": facts.ids(runs),
             }
             for row in block.rows
-            if (runs := facts.done(row.entries[i].ours.runs))
+            if (runs := row.entries[i].ours.done)
             for epoch, by_seed in _epochs(runs).items()
         ]  # fmt: skip
         found += own if any(len(epochs) > 1 for epochs in facts.grouped(own, "row").values()) else []
@@ -49,7 +49,7 @@ def _epochs(runs: Sequence[Run]) -> dict[int, dict[int, float]]:
 def _spec(table: Table, block: Block, rows: facts.Rows) -> FigureSpec:
     shown = {row["panel"] for row in rows}
     panels = [(i, title) for i, title in facts.by_task(table).values() if title in shown]
-    runs = [run for row in block.rows for i, _ in panels for run in facts.done(row.entries[i].ours.runs)]
+    runs = [run for row in block.rows for i, _ in panels for run in row.entries[i].ours.done]
     lower = {title for i, title in panels for run in runs if run.task == table.columns[i].task
              and not run.metric.higher_is_better}  # fmt: skip
     counts = [row["n"] for row in rows]
@@ -65,30 +65,33 @@ def _spec(table: Table, block: Block, rows: facts.Rows) -> FigureSpec:
 
 
 def _draw(rows: facts.Rows, lower: set[str]) -> Any:
-    panels, names = facts.grouped(rows, "panel"), facts.numbered(rows)
+    names = facts.numbered(rows)
     if len(names) > style.MOST:
-        return _multiples(panels, names, lower)
-    looks = {label: style.look(n - 1) for label, (n, _) in names.items()}
-    figure, axes = canvas.panels(len(panels), [name for _, name in names.values()], 2.6)
+        return _multiples(facts.grouped(rows, "panel"), names, lower)
+    return lines(rows, lower, "epoch", "dev", 0.13)
+
+
+def lines(rows: facts.Rows, lower: set[str], x: str, y: str, alpha: float) -> Any:
+    """A panel per task with a line for every row. ``lower``: the panels in which lower is better; ``x``: the axis;
+    ``y``: of what the metric is; ``alpha``: of the bands."""
+    panels, looks = facts.grouped(rows, "panel"), facts.looks(rows)
+    figure, axes = canvas.panels(len(panels), [name for name, _ in looks.values()], 2.6)
     for ax, (title, own) in zip(axes, panels.items(), strict=True):
         for label, points in facts.grouped(own, "row").items():
-            canvas.band(ax, points, "score", looks[label], 3.6, 0.13, linewidth=1.1, zorder=2)
+            canvas.band(ax, points, "score", looks[label][1], 3.6, alpha, linewidth=1.1, zorder=2)
         values = [row[end] for row in own for end in ("min", "max")]
-        canvas.score_axis(ax, values, title not in lower, f"{own[0]['metric']}, dev")
-        ax.set_xlabel("epoch")
-        ax.set_title(title)
-    canvas.legend(figure, {names[label][1]: look for label, look in looks.items()}, lines=True)
+        canvas.score_axis(ax, values, title not in lower, f"{own[0]['metric']}, {y}")
+        ax.set(xlabel=x, title=title)
+    canvas.legend(figure, dict(looks.values()), lines=True)
     return figure
 
 
 def _multiples(panels: Mapping[str, facts.Rows], names: Mapping[str, tuple[int, str]], lower: set[str]) -> Any:
     """A panel per row and task: tasks beside each other, of one task four rows beside each other."""
-    from matplotlib.figure import Figure
-
     across = len(panels) if len(panels) > 1 else 4
     places = [(label, title) for label in names for title in panels]
     down = -(-len(places) // across)
-    figure = Figure(figsize=(canvas.WIDTH, 0.5 + 0.7 * down), layout="constrained")
+    figure = canvas.blank(0.5 + 0.7 * down)
     grid: Any = figure.subplots(down, across, squeeze=False, sharex=True, sharey="col" if len(panels) > 1 else "all")
     axes = list(grid.flat)
     for spare in axes[len(places) :]:

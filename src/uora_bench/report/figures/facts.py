@@ -11,9 +11,10 @@ from dataclasses import replace
 from typing import Any
 
 from uora_bench.report.aggregate import std
-from uora_bench.report.collect import Run
+from uora_bench.report.collect import Run, finished
 from uora_bench.report.csv_file import csv_text
 from uora_bench.report.figure_spec import FigureSpec, stem
+from uora_bench.report.figures.style import Look, look
 from uora_bench.report.model import Block, Entry, Row, Score, Table
 from uora_bench.report.notes import RULES, split_name
 
@@ -43,6 +44,11 @@ def numbered(rows: Iterable[Mapping[str, Any]]) -> dict[str, tuple[int, str]]:
     return {label: (n, short_name(label)) for n, label in enumerate(grouped(rows, "row"), start=1)}
 
 
+def looks(rows: Iterable[Mapping[str, Any]]) -> dict[str, tuple[str, Look]]:
+    """Short name and look of every table row among ``rows``, by its label."""
+    return {label: (name, look(n - 1)) for label, (n, name) in numbered(rows).items()}
+
+
 def short_name(label: str, most: int = 44) -> str:
     """``label`` without the groups of its keys, without the rest of long hashes, at most ``most`` letters."""
     text = re.sub(r"\b(?:trainer|method|task|backbone)\.", "", label)
@@ -64,20 +70,18 @@ def methods_of(row: Row) -> str:
     return names.pop() if len(names) == 1 else row.label
 
 
-def columns(table: Table) -> list[Score]:
-    """The table's columns as panels: that of averages is called average."""
-    averages = (
-        [] if table.average is None else [replace(table.average, label="average", metric="mean over the columns")]
-    )
-    return [*table.columns, *averages]
-
-
-def entries(row: Row) -> Iterator[Entry]:
-    """The entries of ``row`` for `columns`; the average with its cells and its deviation over seeds."""
-    yield from row.entries
-    if row.average is not None:
-        ours = replace(row.average.ours, runs=row.runs, std=std(row.average.ours.by_seed.values()))
-        yield replace(row.average, ours=ours)
+def panels(table: Table, block: Block) -> Iterator[tuple[Score, list[tuple[Row, Entry]]]]:
+    """The columns with the entries of the rows of ``block``; that of averages is called average, and its entries have
+    the cells of the row and a deviation over seeds."""
+    for i, column in enumerate(table.columns):
+        yield column, [(row, row.entries[i]) for row in block.rows]
+    if table.average is not None:
+        entries = []
+        for row in block.rows:
+            if row.average is not None:
+                ours = replace(row.average.ours, runs=row.runs, std=std(row.average.ours.by_seed.values()))
+                entries.append((row, replace(row.average, ours=ours)))
+        yield replace(table.average, label="average", metric="mean over the columns"), entries
 
 
 def by_task(table: Table) -> dict[str, tuple[int, str]]:
@@ -90,12 +94,8 @@ def by_task(table: Table) -> dict[str, tuple[int, str]]:
     return found
 
 
-def done(runs: Iterable[Run]) -> list[Run]:
-    return [run for run in runs if run.status == "done"]
-
-
 def ids(runs: Iterable[Run]) -> list[str]:
-    return [run.cell_id for run in done(runs) if run.cell_id]
+    return [run.cell_id for run in finished(runs) if run.cell_id]
 
 
 def axis(column: Score) -> str:
@@ -119,7 +119,7 @@ def splits(columns: Iterable[Score], runs: Sequence[Run]) -> str:
 
 def split(role: str, runs: Iterable[Run]) -> str:
     """``dev (validation)``: the role, and what the data set calls it."""
-    return split_name(role, {run.record.splits[role].name for run in done(runs) if role in run.record.splits})
+    return split_name(role, {run.record.splits[role].name for run in finished(runs) if role in run.record.splits})
 
 
 def seeds(counts: Iterable[int], of: str = "point") -> str:

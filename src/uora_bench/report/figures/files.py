@@ -11,7 +11,6 @@ from uora_bench.grid.request import GridRequest
 from uora_bench.grid.table_spec import Rule
 from uora_bench.records.record import TRIALS, record_paths
 from uora_bench.report import collect, table, write
-from uora_bench.report.collect import Collection
 from uora_bench.report.figure_spec import FigureSpec
 from uora_bench.report.figures import alpha, best_of, canvas, costs, curves, published, refreshes
 from uora_bench.report.kinds import RecordKind, owner
@@ -23,22 +22,20 @@ _MODULES = (costs, curves, refreshes, alpha, published, best_of)
 FORMATS = ("svg", "pdf", "png")
 
 
-def figure_specs(table: Table, collection: Collection) -> list[FigureSpec]:
+def figure_specs(table: Table) -> list[FigureSpec]:
     """Every figure that the records of one experiment allow, not drawn yet (and without matplotlib); one with nothing
     to draw is left out."""
-    if not any(run.status == "done" for run in collection.runs):
-        return []
     return [spec for module in _MODULES for spec in module.figure_specs(table)]
 
 
-def drawn_figures(table: Table, collection: Collection, folder: Path) -> list[tuple[FigureSpec, str]]:
+def drawn_figures(table: Table, folder: Path) -> list[tuple[FigureSpec, str]]:
     """The figures of one experiment with their SVG: the one in ``folder`` where it shows the same, else drawn.
 
     Raises:
         UserError: where matplotlib is not installed and there is something to draw.
     """
     found = []
-    for spec in figure_specs(table, collection):
+    for spec in figure_specs(table):
         path = folder / f"{spec.name}.svg"
         svg = path.read_bytes() if _shows(spec, path) else canvas.render(spec)["svg"]
         found.append((spec, svg.decode("utf-8")))
@@ -117,9 +114,8 @@ def _wanted(
             found += [(place, spec) for spec in kind.figures_of(experiment, results)]
             continue
         collection = collect.collect(GridRequest(experiment, "print"), results)
-        if any(run.status == "done" for run in collection.runs):
-            specs = figure_specs(table.build(collection, library, rule), collection)
-            found += [(place, spec) for spec in specs]
+        if collect.finished(collection.runs):
+            found += [(place, spec) for spec in figure_specs(table.build(collection, library, rule))]
         elif name:
             raise UserError(f"'{name}' has no finished record in '{results / 'records'}'; run some of its cells first")
     return found

@@ -9,6 +9,7 @@ from uora_bench.report.figure_spec import FigureSpec
 from uora_bench.report.figures import canvas, facts
 from uora_bench.report.figures.style import ACCENT, WHITE
 from uora_bench.report.model import Block, Score, Table
+from uora_bench.report.notes import protocol_of
 
 _HATCHED: dict[str, Any] = {"hatch": "////", "linestyle": (0, (3, 1.5))}
 
@@ -20,33 +21,27 @@ def figure_specs(table: Table) -> list[FigureSpec]:
 
 def _rows(table: Table, block: Block) -> facts.Rows:
     found: facts.Rows = []
-    for i, column in enumerate(facts.columns(table)):
-        for row in block.rows:
-            entry = list(facts.entries(row))[i]
+    for column, entries in facts.panels(table, block):
+        for row, entry in entries:
             ours, theirs = entry.ours, entry.published
             if ours.value is None or theirs is None:
                 continue
             named = {"panel": column.label, "row": row.label, "method": facts.methods_of(row)}
             found += [
                 {**named, "whose": "ours", "value": ours.value, "std": ours.std, "n": ours.n, "source": None,
-                 "by_seed": ours.by_seed, "cell_ids": facts.ids(ours.runs)},
+                 "by_seed": ours.by_seed, "cell_ids": ours.ids},
                 {**named, "whose": "published", "value": theirs.value, "std": theirs.std, "source": theirs.source},
             ]  # fmt: skip
     return found
 
 
 def _spec(table: Table, block: Block, rows: facts.Rows) -> FigureSpec:
-    paper = table.spec.paper
-    how = [
-        f"rule {paper.rule}" if paper.rule else "rule not known",
-        f"{paper.aggregate} over seeds" if paper.aggregate else "aggregate not known",
-        f"{paper.seeds} seeds" if paper.seeds else "number of seeds not known",
-    ]
+    how = protocol_of(table.spec.paper).replace("`", "")
     labels, shown = facts.grouped(rows, "row"), facts.grouped(rows, "panel")
     runs = [run for row in block.rows if row.label in labels for run in row.runs]
     bars = any(row["std"] is not None for row in rows)
     caption = [
-        f"Ours (filled) beside the published number (hatched; {table.paper}: {', '.join(how)}), where there are both.",
+        f"Ours (filled) beside the published number (hatched; {table.paper}: {how}), where there are both.",
         facts.rule(table),
         facts.splits([column for column in table.columns if column.label in shown], runs),
         f"Ours: {table.spec.aggregate} over seeds.",
@@ -56,7 +51,7 @@ def _spec(table: Table, block: Block, rows: facts.Rows) -> FigureSpec:
         facts.seeds((row["n"] for row in rows if row["whose"] == "ours"), "filled bar"),
         "Protocols may differ: the notes under the table say how.",
     ]
-    columns = {column.label: column for column in facts.columns(table)}
+    columns = {column.label: column for column, _ in facts.panels(table, block)}
     kind = ("published", "ours beside published")
     return facts.figure_spec(table, block, kind, caption, rows, lambda: _draw(rows, columns))
 
@@ -86,8 +81,7 @@ def _draw(rows: facts.Rows, columns: Mapping[str, Score]) -> Any:
         ax.yaxis.set_major_locator(FixedLocator([tick for tick in ticks if tick <= 1.05 * top]))
         ax.set_ylim(min(0, *ends), top * 1.25 or 1)
         lower = "" if column.higher_is_better or title == "average" else "\n(lower is better)"
-        ax.set_ylabel(facts.axis(column) + lower)
-        ax.set_title(title)
+        ax.set(ylabel=facts.axis(column) + lower, title=title)
     handles = [
         Patch(facecolor=ACCENT, edgecolor=ACCENT, label="ours"),
         Patch(facecolor=WHITE, edgecolor=ACCENT, label="published", **_HATCHED),

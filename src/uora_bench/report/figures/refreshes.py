@@ -8,7 +8,7 @@ from typing import Any
 
 from uora_bench.report.collect import Run
 from uora_bench.report.figure_spec import FigureSpec
-from uora_bench.report.figures import canvas, facts, slots, style
+from uora_bench.report.figures import canvas, facts, slots
 from uora_bench.report.figures.style import Look
 from uora_bench.report.model import Block, Table
 
@@ -21,7 +21,7 @@ def figure_specs(table: Table) -> list[FigureSpec]:
             line
             for task, (i, _) in facts.by_task(table).items()
             for row in block.rows
-            for line in _lines({"task": task, "row": row.label}, facts.done(row.entries[i].ours.runs))
+            for line in _lines({"task": task, "row": row.label}, row.entries[i].ours.done)
         ]
         found += [_spec(table, block, rows)] if rows else []
     return found
@@ -86,25 +86,17 @@ def _spec(table: Table, block: Block, rows: facts.Rows) -> FigureSpec:
 
 
 def _draw(rows: facts.Rows, titles: Mapping[str, str]) -> Any:
-    from matplotlib.figure import Figure
-
-    tasks = facts.grouped(rows, "task")
-    names = facts.numbered(rows)
-    looks = {label: style.look(n - 1) for label, (n, _) in names.items()}
-    drawn = {names[label][1]: look for label, look in looks.items()}
-    height = 1.9 * len(tasks) + canvas.legend_height(canvas.WIDTH, list(drawn))
-    figure = Figure(figsize=(canvas.WIDTH, height), layout="constrained")
+    tasks, looks = facts.grouped(rows, "task"), facts.looks(rows)
+    drawn = dict(looks.values())
+    figure = canvas.blank(1.9 * len(tasks) + canvas.legend_height(canvas.WIDTH, list(drawn)))
     axes = figure.subplots(len(tasks), 2, squeeze=False, width_ratios=(1, 2))
     for (left, right), (task, own) in zip(axes, tasks.items(), strict=True):
         panels = facts.grouped(own, "panel")
         for label, points in facts.grouped(panels["cumulative"], "row").items():
-            canvas.band(left, points, "refreshes", looks[label], 4.5, 0.15, clip_on=False, zorder=3)
+            canvas.band(left, points, "refreshes", looks[label][1], 4.5, 0.15, clip_on=False, zorder=3)
         _per_target(right, facts.grouped(panels["per_target"], "row"), looks)
-        left.set_title(titles[task])
-        left.set_xlabel("epoch")
-        left.set_ylabel("refreshes so far")
-        right.set_xlabel("block of the backbone, by kind of module")
-        right.set_ylabel("refreshes")
+        left.set(xlabel="epoch", ylabel="refreshes so far", title=titles[task])
+        right.set(xlabel="block of the backbone, by kind of module", ylabel="refreshes")
         _count_axis(left, max(p["max"] for p in panels["cumulative"]))
         _count_axis(right, max(p["max"] for p in panels["per_target"]))
         left.set_xlim(0.5, max(p["epoch"] for p in panels["cumulative"]) + 0.5)
@@ -112,7 +104,7 @@ def _draw(rows: facts.Rows, titles: Mapping[str, str]) -> Any:
     return figure
 
 
-def _per_target(ax: Any, variants: Mapping[str, facts.Rows], looks: Mapping[str, Look]) -> None:
+def _per_target(ax: Any, variants: Mapping[str, facts.Rows], looks: Mapping[str, tuple[str, Look]]) -> None:
     shown = slots.ordered(point["target"] for points in variants.values() for point in points)
     width = 0.7 / len(variants)
     for number, (label, points) in enumerate(variants.items()):
@@ -124,14 +116,14 @@ def _per_target(ax: Any, variants: Mapping[str, facts.Rows], looks: Mapping[str,
         ax.errorbar(
             at, [p["refreshes"] for p in points], yerr=bars if any(p["n"] > 1 for p in points) else None,
             linestyle="none", elinewidth=0.8, clip_on=False, zorder=3,
-            **looks[label].markers(4.5 if len(shown) * len(variants) < 60 else 3),
+            **looks[label][1].markers(4.5 if len(shown) * len(variants) < 60 else 3),
         )  # fmt: skip
     slots.axis(ax, shown)
 
 
 def _count_axis(ax: Any, top: int) -> None:
     """Counts from 0 to ``top``; decades above 1 where τ decides between a few and thousands."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+    from matplotlib.ticker import MaxNLocator
 
     if top <= 50:
         ax.set_ylim(-0.07 * max(1, top), max(1, top) * 1.15)
@@ -139,6 +131,4 @@ def _count_axis(ax: Any, top: int) -> None:
         return
     ax.set_yscale("symlog", linthresh=1, linscale=0.5)
     ax.set_ylim(-0.5, top * 2)
-    ax.yaxis.set_major_locator(FixedLocator([0, *(10**k for k in range(0, len(str(top)) + 1))]))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: canvas.short(value)))
-    ax.yaxis.set_minor_locator(NullLocator())
+    canvas.ticks(ax.yaxis, [0, *(10**k for k in range(0, len(str(top)) + 1))])

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
-from uora_bench.report.aggregate import Costs
+from uora_bench.report.boxes import Cost
 from uora_bench.report.figures import canvas, facts
 from uora_bench.report.figures.style import ACCENT, BLACK, DOTS, FRONT, GREY
 from uora_bench.report.model import Score
@@ -16,18 +16,16 @@ _REACHES = (4.5, 9.0, 13.0, 18.0)  # points between a point's middle and that of
 _SIDES = ((0.75, -0.75), (-0.75, 0.75), (0.75, 0.75), (-0.75, -0.75), (1, 0), (-1, 0), (0, 1), (0, -1))
 
 
-class CostKind(NamedTuple):
-    """One kind of cost: its name in the file, in words and on the axis, how it is read, and the axis's unit (the CSV
-    has the record's own)."""
-
-    name: str
-    words: str
-    axis: str
-    of: Callable[[Costs], float | None]
-    unit: float = 1.0
+# of the axis, where it is not the name alone: its title, and the unit (the CSV has the record's own)
+_AXES = {
+    "memory": ("peak memory, GB", 1e9),
+    "inference": ("FLOPs of one input", 1.0),
+    "energy": ("energy, kJ", 1e3),
+    "forgotten": ("loss or drift added on fixed inputs", 1.0),
+}
 
 
-def draw(kind: CostKind, panels: Mapping[str, facts.Rows], columns: Mapping[str, Score]) -> Any:
+def draw(kind: Cost, panels: Mapping[str, facts.Rows], columns: Mapping[str, Score]) -> Any:
     """The figure: a panel per column; a key below says which row has which number."""
     numbers = facts.numbered(point for points in panels.values() for point in points)
     key = [f"{n}  {name}" for n, name in numbers.values()]
@@ -45,11 +43,12 @@ def draw(kind: CostKind, panels: Mapping[str, facts.Rows], columns: Mapping[str,
     return figure
 
 
-def _panel(ax: Any, kind: CostKind, points: facts.Rows, column: Score) -> list[float]:
+def _panel(ax: Any, kind: Cost, points: facts.Rows, column: Score) -> list[float]:
     """Draw ``points``; returns where they are on the axis of costs."""
-    costs = [p["cost"] / kind.unit for p in points]
+    name, unit = _AXES.get(kind.field, (kind.name, 1.0))
+    costs = [p["cost"] / unit for p in points]
     positive = [cost for cost in costs if cost > 0]
-    logarithmic = kind.name == "parameters" or (len(positive) == len(costs) and max(costs) > 10 * min(costs))
+    logarithmic = kind.field == "parameters" or (len(positive) == len(costs) and max(costs) > 10 * min(costs))
     zero = _logarithmic(ax, positive, len(positive) < len(costs)) if logarithmic and positive else _linear(ax, costs)
     at = [cost if cost > 0 or not logarithmic else zero for cost in costs]
     ends = ax.get_xlim()
@@ -71,8 +70,7 @@ def _panel(ax: Any, kind: CostKind, points: facts.Rows, column: Score) -> list[f
     canvas.score_axis(ax, values, column.higher_is_better, facts.axis(column))
     if ax.get_yscale() == "linear":
         ax.set_ylim(min(values) - pad, max(values) + pad)
-    ax.set_title(column.label)
-    ax.set_xlabel(kind.axis)
+    ax.set(xlabel=name, title=column.label)
     return at
 
 
@@ -91,7 +89,7 @@ def _number(ax: Any, at: Sequence[float], points: facts.Rows, texts: Sequence[st
             box = (x + dx - half, y + dy - 3, x + dx + half, y + dy + 3)
             outside = box[0] < low[0] or box[1] < low[1] or box[2] > high[0] or box[3] > high[1]
             nearest = min(math.dist((x + dx, y + dy), other) for other in places)
-            hidden = sum(_cross(box, other) for other in taken)
+            hidden = sum(canvas.overlap(box, other) for other in taken)
             found[reach, dx, dy] = (10 * outside + hidden + (nearest < math.hypot(dx, dy) - 0.1), reach, box)
         reach, dx, dy = min(found, key=lambda one: found[one][:2])
         taken.append(found[reach, dx, dy][2])
@@ -100,10 +98,6 @@ def _number(ax: Any, at: Sequence[float], points: facts.Rows, texts: Sequence[st
             va="center", color=BLACK if point["on_front"] else GREY, zorder=4,
             arrowprops=None if reach == _REACHES[0] else {"arrowstyle": "-", "lw": 0.4, "color": GREY, "shrinkB": 2},
         ).set_in_layout(False)  # fmt: skip
-
-
-def _cross(a: Sequence[float], b: Sequence[float]) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def _linear(ax: Any, costs: Sequence[float]) -> float:
@@ -115,14 +109,11 @@ def _linear(ax: Any, costs: Sequence[float]) -> float:
 
 def _logarithmic(ax: Any, positive: Sequence[float], with_zero: bool) -> float:
     """Decades, and to the left of a dotted line room for 0, whose position is returned."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter
-
     low, high = min(positive), max(positive)
     span = max(high / low, 4.0)
     left, right = low / span**0.07, high * span**0.07
     zero = left / span**0.09
     ax.set_xscale("log")
-    canvas.plain_decades(ax.xaxis)
     ticks = [10.0**k for k in range(-3, 13) if left <= 10.0**k <= right]
     if len(ticks) < 2:
         ticks = [m * 10.0**k for k in range(-3, 13) for m in (1, 2, 5) if left <= m * 10.0**k <= right]
@@ -130,8 +121,5 @@ def _logarithmic(ax: Any, positive: Sequence[float], with_zero: bool) -> float:
         ax.axvline(left, color=GREY, linewidth=0.8, linestyle=DOTS)
         ticks.insert(0, zero)
     ax.set_xlim(zero / span**0.07 if with_zero else left, right)
-    ax.xaxis.set_major_locator(FixedLocator(ticks))
-    ax.xaxis.set_major_formatter(
-        FuncFormatter(lambda value, _: "0" if with_zero and value == zero else canvas.short(value))
-    )
+    canvas.ticks(ax.xaxis, ticks, lambda value: "0" if with_zero and value == zero else canvas.short(value))
     return zero

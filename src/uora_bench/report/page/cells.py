@@ -10,7 +10,6 @@ from typing import Any
 from uora_bench.records.record import EpochScores, read_record, record_data
 from uora_bench.report import explain
 from uora_bench.report.collect import Collection, Run, run_of
-from uora_bench.report.page.data import plain
 
 # shown from elsewhere, or made small below
 _APART = ("epochs", "schema", "status", "cell_id", "experiment")
@@ -72,8 +71,7 @@ def _cell(run: Run, experiment: str, orphan: bool) -> dict[str, Any]:
         cell["made"] = "uora-bench " + shlex.join(made)
     if orphan:
         cell["orphan"] = True
-    found: dict[str, Any] = plain(cell)
-    return found
+    return cell
 
 
 def epochs(entries: Sequence[EpochScores]) -> dict[str, list[Any]]:

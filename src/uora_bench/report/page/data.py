@@ -24,7 +24,7 @@ def plain(value: Any) -> Any:
 
 
 def packed(value: Any) -> str:
-    """``value`` as JSON, compressed, in characters that may stand inside a script element; the same for the same
-    value."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    """``value`` made `plain`, as JSON, compressed, in characters that may stand inside a script element; the same for
+    the same value."""
+    text = json.dumps(plain(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return base64.b64encode(gzip.compress(text.encode("utf-8"), mtime=0)).decode("ascii")

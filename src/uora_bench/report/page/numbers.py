@@ -16,7 +16,6 @@ from uora_bench.report.model import Entry, Row, Score, Table
 from uora_bench.report.notes import protocol_of
 from uora_bench.report.page import pareto
 from uora_bench.report.page.cells import Cells
-from uora_bench.report.page.data import plain
 from uora_bench.report.page.pareto import Plot
 
 
@@ -80,7 +79,7 @@ class Numbers:
         for n, (entry, column) in enumerate(zip(row.shown, table.shown, strict=True)):
             names.append(f"{name}.{'avg' if column is table.average else n}")
             common = {"experiment": table.name, "block": block, "row": row.label, "column": column.label,
-                      "rule": table.rule, "value": plain(entry.ours.value), "decimals": column.decimals}  # fmt: skip
+                      "rule": table.rule, "value": entry.ours.value, "decimals": column.decimals}  # fmt: skip
             known = self._average(table, row) if column is table.average else self._entry(table, entry, column)
             self.ours[names[-1]] = {**common, **known}
             printed.append(self._theirs(entry, table) if row.has_published else None)
@@ -106,9 +105,9 @@ class Numbers:
         runs = sorted(ours.runs, key=lambda r: r.seed)
         return {
             "aggregate": ours.aggregate,
-            "mean": plain(ours.mean),
-            "median": plain(ours.median),
-            "std": plain(ours.std),
+            "mean": ours.mean,
+            "median": ours.median,
+            "std": ours.std,
             "planned": ours.planned,
             "metric": column.metric,
             "split": column.split,
@@ -121,7 +120,7 @@ class Numbers:
         }
 
     def _seed(self, run: Run, score: float | None, why: str, table: Table) -> list[Any]:
-        return [run.seed, plain(score), self.cells.add(run, table.name), why, run.task]
+        return [run.seed, score, self.cells.add(run, table.name), why, run.task]
 
     def _theirs(self, entry: Entry, table: Table) -> int | None:
         number = entry.published

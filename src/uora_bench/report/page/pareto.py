@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from uora_bench.report.figures.canvas import short
+from uora_bench.report.figures.canvas import overlap, short
 from uora_bench.report.figures.costs import on_front
 from uora_bench.report.figures.facts import short_name
 from uora_bench.report.model import Block, Score, Table
@@ -127,11 +127,7 @@ def _named(dots: Sequence[Dot], lower: bool) -> tuple[Dot, ...]:
         boxes = [
             (x, y - 6, x + width, y + 6) for x, y in places if x > LEFT and x + width < WIDTH and 6 < y < BOTTOM - 7
         ]
-        free = [box for box in boxes if not any(_cross(box, other) for other in taken)] if dot.front else []
+        free = [box for box in boxes if not any(overlap(box, other) for other in taken)] if dot.front else []
         taken += free[:1]
         found.append(replace(dot, at=(free[0][0], free[0][1] + 10)) if free else replace(dot, name=""))
     return tuple(found)
-
-
-def _cross(a: Sequence[float], b: Sequence[float]) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

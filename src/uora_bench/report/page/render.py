@@ -26,10 +26,10 @@ from uora_bench.report.figures.facts import method_of
 from uora_bench.report.model import Table
 from uora_bench.report.notes import RULES
 from uora_bench.report.page import cells as cells_module
-from uora_bench.report.page import data as data_module
+from uora_bench.report.page.data import packed
 from uora_bench.report.page.numbers import BlockView, Numbers
 from uora_bench.report.published import Library
-from uora_bench.report.row_comparison import TEXT, Sheet
+from uora_bench.report.row_comparison import TEXT
 
 _HERE = Path(__file__).parent
 _SCRIPTS = ("dom.js", "chart.js", "views.js", "script.js")
@@ -120,11 +120,6 @@ class Section:
                     found.append((against, list(of_verdict.items())))
         return found
 
-    @property
-    def sheets(self) -> list[Sheet]:
-        """The comparisons with a reference row."""
-        return [sheet for one in self.table.comparisons for sheet in one.sheets(self.table.spec.decimals)]
-
 
 def build(
     names: Iterable[str], results: Path, library: Library | None, rule: Rule | None, figures: bool, remark: str
@@ -142,7 +137,7 @@ def build(
         except UserError as error:
             raise UserError(f"experiment '{name}': {error}") from None
     # what has most results comes first
-    found.sort(key=lambda pair: -sum(run.status == "done" for run in pair[1].runs))
+    found.sort(key=lambda pair: -len(collect.finished(pair[1].runs)))
     return assemble(found, results, figures, remark)
 
 
@@ -159,10 +154,10 @@ def assemble(found: Iterable[tuple[Table, Collection]], results: Path, figures: 
             continue
         slug = _slug(one.name, {section.slug for section in sections})
         folder = results / "figures" if write.is_bundled(one.name) else results / "figures" / write.OWN
-        drawn = figures_module.drawn_figures(one, collection, folder) if figures else []
+        drawn = figures_module.drawn_figures(one, folder) if figures else []
         sections.append(_section(slug, one, collection, numbers, results, drawn))
     pictures = {spec.name: {"svg": svg, "csv": spec.data} for section in sections for spec, svg in section.figures}
-    data = {"cells": known.found, "numbers": numbers.ours, "published": data_module.plain(numbers.published)}
+    data = {"cells": known.found, "numbers": numbers.ours, "published": numbers.published}
     data |= {"rules": RULES, "sections": {section.table.name: section.slug for section in sections}}
     data["figures"] = pictures
     html = _html(sections, data, planned=planned, records=len(known.found), newest=known.newest, remark=remark)
@@ -194,8 +189,8 @@ def _section(
         key = numbers.cells.add(run, one.name, orphan=True)
         if key is not None:
             others.append((key, _label(run)))
-    done = sum(run.status == "done" for run in collection.runs)
     note = " ".join(collection.experiment.note.split())
+    done = len(collect.finished(collection.runs))
     return Section(slug, one, note, blocks, done, len(collection.runs), open_cells, unplaced, others, figures)
 
 
@@ -239,6 +234,6 @@ def _html(sections: list[Section], data: dict[str, Any], **facts: Any) -> str:
         style=Markup(style),
         script=Markup(script),
         digest=digest,
-        data=Markup(data_module.packed(data)),
+        data=Markup(packed(data)),
         **facts,
     )

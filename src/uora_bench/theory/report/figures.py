@@ -165,12 +165,12 @@ def _draw_panel(ax: Any, group: Group, quantity: str, points: Rows, released: bo
         ax.set_xscale("log")
         canvas.decades(ax.xaxis, x)
     ax.margins(x=0.02)
-    canvas.label(ax, AXES[group.results.axis], QUANTITIES[quantity], group.label)
+    ax.set(xlabel=AXES[group.results.axis], ylabel=QUANTITIES[quantity], title=group.label)
     # a y axis that shows what matters: logarithmic for positive values over many decades
     known = [p[key] for p in points for key in ("theory", "simulated") if p[key] is not None]
     if quantity in ("second_moment", "risk", "optimal_alpha") and 0 < 100 * min(known) < max(known):
         ax.set_yscale("log")
-        canvas.plain_decades(ax.yaxis)
+        canvas.ticks(ax.yaxis)
 
 
 def _curve(ax: Any, points: Rows, which: str, **options: Any) -> None:
@@ -220,6 +220,6 @@ def _draw_transfers(study: Study, panels: Mapping[str, Rows]) -> Any:
             if star is not None and x[0] <= star <= x[-1]:
                 ax.axvline(star, linewidth=1.0, **look.line())
         ax.margins(x=0.02)
-        canvas.label(ax, "α", "test accuracy", group.label)
+        ax.set(xlabel="α", ylabel="test accuracy", title=group.label)
     canvas.legend(figure, {}, handles, lines=True)
     return figure

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from statistics import NormalDist
 from typing import Any
 
 from uora_bench.report.csv_file import csv_text
@@ -51,7 +51,7 @@ def density(h: Histogram, sign: int) -> list[float]:
 
 def gaussian(h: Histogram, sign: int, x: float) -> float:
     """The predicted density of class ``sign`` at ``x``."""
-    return math.exp(-(((x - sign * h.mean) / h.std) ** 2) / 2) / (h.std * math.sqrt(2 * math.pi))
+    return NormalDist(sign * h.mean, h.std).pdf(x)
 
 
 def _draw(drawn: dict[str, Histogram]) -> Any:
@@ -67,6 +67,6 @@ def _draw(drawn: dict[str, Histogram]) -> Any:
             ax.plot(steps, [gaussian(h, sign, x) for x in steps], linewidth=1.2, **GAUSSIAN.line())
         ax.axvline(0, color=GREY, linewidth=0.8, linestyle=(0, DOTTED))
         ax.set_ylim(bottom=0)
-        canvas.label(ax, "decision value", "density", title)
+        ax.set(xlabel="decision value", ylabel="density", title=title)
     canvas.legend(figure, {}, handles)
     return figure

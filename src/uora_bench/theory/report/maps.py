@@ -52,7 +52,7 @@ def _draw(study: Study, up: tuple[float, ...]) -> Any:
         canvas.decades(ax.xaxis, right)
         canvas.decades(ax.yaxis, up)
         ax.grid(visible=False)
-        canvas.label(ax, "γ of the target", "γ of the source", group.label)
+        ax.set(xlabel="γ of the target", ylabel="γ of the source", title=group.label)
     bar = figure.colorbar(mesh, ax=axes, label="α*", shrink=0.9, pad=0.02)
     canvas.decades(bar.ax.yaxis, known)
     return figure

@@ -145,13 +145,6 @@ def has_released(study: Study) -> bool:
 
 def name(key: str) -> str:
     """A parameter as the paper writes it, in letters that every format has."""
-    names = {
-        "mu": "μ",
-        "mu_perp": "μ_perp",
-        "beta": "β",
-        "gamma_pre": "γ_pre",
-        "gamma": "γ",
-        "sigma": "σ",
-        "alpha": "α",
-    }
-    return names.get(key, key)
+    letter, _, rest = key.partition("_")
+    greek = {"mu": "μ", "beta": "β", "gamma": "γ", "sigma": "σ", "alpha": "α"}
+    return "_".join(filter(None, (greek.get(letter, letter), rest)))

@@ -6,23 +6,8 @@ from collections.abc import Callable, Mapping
 
 from uora_bench.report.model import Score, Table
 from uora_bench.report.published import Library
-from uora_bench.theory.report import transfers
-from uora_bench.theory.report.model import (
-    RELEASED,
-    SIMULATED,
-    THEORY,
-    Value,
-    about,
-    at,
-    column,
-    deviation,
-    has_released,
-    name,
-    number,
-    printed,
-    simulated,
-    table,
-)
+from uora_bench.theory.report import model, transfers
+from uora_bench.theory.report.model import Value, at, column, deviation, number, simulated, table
 from uora_bench.theory.report.studies import Group, Study, index_of
 
 # of one setting: the label of a row and its values by column
@@ -81,10 +66,10 @@ def _compared(group: Group, quantity: str, x: float, prefix: str = "", gap: str 
 
 def _columns(quantity: str, scale: float, decimals: int, released: bool, prefix: str = "") -> list[Score]:
     """The columns that `_compared` fills, but the distance."""
-    found = [column(f"{prefix}theory", quantity, THEORY, scale, decimals)]
+    found = [column(f"{prefix}theory", quantity, model.THEORY, scale, decimals)]
     if released:
-        found.append(column(f"{prefix}released formula", quantity, RELEASED, scale, decimals))
-    return [*found, column(f"{prefix}simulated", quantity, SIMULATED, scale, decimals)]
+        found.append(column(f"{prefix}released formula", quantity, model.RELEASED, scale, decimals))
+    return [*found, column(f"{prefix}simulated", quantity, model.SIMULATED, scale, decimals)]
 
 
 def _accuracy_alpha(study: Study) -> Table:
@@ -102,7 +87,7 @@ def _accuracy_alpha(study: Study) -> Table:
         for key, label in labels.items():
             if key in results.special:
                 x = results.special[key]
-                known = None if key.startswith("corrected") else printed(study, group, key.rpartition(".")[2])
+                known = None if key.startswith("corrected") else model.printed(study, group, key.rpartition(".")[2])
                 rows.append((label, {"α": number(x, known), **_compared(group, "accuracy", x)}))
         theory, measured = results.facts.get("corrected.source_accuracy"), simulated(group, "source_accuracy")
         # of a fixed vector the accuracy is known, so its simulation says nothing
@@ -115,8 +100,12 @@ def _accuracy_alpha(study: Study) -> Table:
         }
         return [*rows, ("source alone", alone)]
 
-    columns = [column("α", "alpha", THEORY, 1.0, 3), *_columns("accuracy", 100.0, 2, has_released(study)), GAP]
-    lines = about(study, "Accuracy in percent. α* is where theory is largest, the worst α where it is one half.")
+    columns = [
+        column("α", "alpha", model.THEORY, 1.0, 3),
+        *_columns("accuracy", 100.0, 2, model.has_released(study)),
+        GAP,
+    ]
+    lines = model.about(study, "Accuracy in percent. α* is where theory is largest, the worst α where it is one half.")
     source = study.preset.printed.source if study.preset.printed is not None and not study.own else ""
     return _table(study, "classifier", columns, rows_of, lines, source)
 
@@ -139,18 +128,18 @@ def _decision_function(study: Study) -> Table:
         return rows
 
     columns = [
-        column("mean, theory", "mean", THEORY, 1.0, 4),
-        column("mean, simulated", "mean", SIMULATED, 1.0, 4),
-        column("std, theory", "std", THEORY, 1.0, 4),
-        column("accuracy, theory", "accuracy", THEORY, 100.0),
-        column("accuracy, simulated", "accuracy", SIMULATED, 100.0),
+        column("mean, theory", "mean", model.THEORY, 1.0, 4),
+        column("mean, simulated", "mean", model.SIMULATED, 1.0, 4),
+        column("std, theory", "std", model.THEORY, 1.0, 4),
+        column("accuracy, theory", "accuracy", model.THEORY, 100.0),
+        column("accuracy, simulated", "accuracy", model.SIMULATED, 100.0),
         column("accuracy of the draw", "accuracy", "one draw of the data, its test points", 100.0),
         GAP,
     ]
     more = (
         "Mean and std: of the decision value of class +1. The draw: the one whose histogram is drawn. z: of accuracy."
     )
-    return _table(study, "α", columns, rows_of, about(study, more))
+    return _table(study, "α", columns, rows_of, model.about(study, more))
 
 
 def _gamma_sweep(study: Study) -> Table:
@@ -171,7 +160,7 @@ def _gamma_sweep(study: Study) -> Table:
         scale, decimals = (100.0, 2) if quantity == "accuracy" else (1.0, 4)
         columns += _columns(quantity, scale, decimals, differs and quantity != "mean", f"{words[quantity]}, ")
         columns.append(column(gaps[quantity], "z", GAP.split, decimals=1))
-    lines = about(study, "Accuracy in percent." if "accuracy" in shows else "", released=differs)
+    lines = model.about(study, "Accuracy in percent." if "accuracy" in shows else "", released=differs)
     return _table(study, "γ", columns, rows_of, lines)
 
 
@@ -186,13 +175,13 @@ def _optimal_alpha(study: Study) -> Table:
         ]
 
     simulates = any(group.parameters["checks"] for group in study.groups)
-    columns = [*_columns("optimal_alpha", 1.0, 4, has_released(study)), GAP]
+    columns = [*_columns("optimal_alpha", 1.0, 4, model.has_released(study)), GAP]
     columns = [c for c in columns if simulates or c.label not in ("simulated", GAP.label)]
-    columns.append(column("accuracy at α*", "accuracy", THEORY, 100.0))
+    columns.append(column("accuracy at α*", "accuracy", model.THEORY, 100.0))
     more = "α*, the α of the largest accuracy."
     if simulates:
         more += " Simulated: α* of the simulated mean and second moment, its error by the jackknife."
-    return _table(study, name(study.groups[-1].parameters["along"]), columns, rows_of, about(study, more))
+    return _table(study, model.name(study.groups[-1].parameters["along"]), columns, rows_of, model.about(study, more))
 
 
 def _optimal_alpha_map(study: Study) -> Table:
@@ -210,7 +199,7 @@ def _optimal_alpha_map(study: Study) -> Table:
     ]  # fmt: skip
     said = "theory or released formula, as the block says"
     columns = [column(f"γ={g:.3g}", "optimal_alpha", said, 1.0, 3) for g in shown]
-    return table(study, "γ_pre", columns, blocks, about(study, "α* over the two penalties."))
+    return table(study, "γ_pre", columns, blocks, model.about(study, "α* over the two penalties."))
 
 
 def _regression_risk(study: Study) -> Table:
@@ -220,4 +209,4 @@ def _regression_risk(study: Study) -> Table:
         return rows if best is None else [*rows, (f"α* = {best:.3g}", _compared(group, "risk", best))]
 
     columns = [*_columns("risk", 1.0, 2, False), GAP]
-    return _table(study, "α", columns, rows_of, about(study, "Test risk, summed over the outputs. α* = β."))
+    return _table(study, "α", columns, rows_of, model.about(study, "Test risk, summed over the outputs. α* = β."))
