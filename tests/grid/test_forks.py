@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.support.paths import ROOT
+from uora_bench.config import registry
 from uora_bench.grid.launch import forks
 from uora_bench.grid.launch.forks import Forked, ForkServer
 from uora_bench.records import attempts
@@ -114,6 +115,20 @@ def test_a_copy_that_ends_between_the_look_and_the_signal_is_no_error(
         copy.terminate()
     copy.terminate()
     assert copy.wait() == -signal.SIGTERM
+
+
+def test_code_that_was_changed_meanwhile_is_not_run_from_a_copy_of_the_old(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "a.py").write_text("")
+    monkeypatch.setattr(registry, "package_dir", lambda: package)
+    server = start()
+    running = sleeping(server, tmp_path, "time.sleep(1); raise SystemExit(7)")
+    (package / "b.py").write_text("")
+    assert server.start([sys.executable, "x"], own(), tmp_path / "log") is None
+    assert running.wait() == 7  # of what runs the server still tells
 
 
 def test_another_environment_or_interpreter_is_a_fresh_process(start: Start, tmp_path: Path) -> None:

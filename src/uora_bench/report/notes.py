@@ -192,9 +192,10 @@ def _classes(table: Table) -> list[str]:
     found = []
     for i, column in enumerate(table.columns):
         runs = [run for row in table.rows for run in row.entries[i].ours.runs if column.metric == "accuracy"]
-        share = next((m for run in runs if (m := comparability.majority(run, column.split)) is not None), None)
-        if share is not None:
-            found.append(f"{column.label} {share * column.scale:.{column.decimals}f}")
+        shares = {m for run in runs if (m := comparability.majority(run, column.split)) is not None}
+        if shares:  # several, where rows are of several data
+            shown = [f"{share * column.scale:.{column.decimals}f}" for share in sorted(shares)]
+            found.append(f"{column.label} {' or '.join(dict.fromkeys(shown))}")
     return [f"Always the most frequent class: {', '.join(found)}."] if found else []
 
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from uora_bench.config import registry
 from uora_bench.grid.launch.fork_server import READY
 from uora_bench.records import attempts
 from uora_bench.util import launched
@@ -69,6 +70,7 @@ class ForkServer:
         ours, theirs = socket.socketpair()
         self._socket, self._channel = ours, ours.makefile("rw", encoding="ascii")
         self._usable: bool | None = None  # None: it is still importing
+        self._code = _code()
         server = [sys.executable, "-m", "uora_bench.grid.launch.fork_server", str(theirs.fileno()), *modules]
         log.parent.mkdir(parents=True, exist_ok=True)
         with theirs, open(log, "wb") as out:
@@ -91,13 +93,16 @@ class ForkServer:
 
     def start(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> Forked | None:
         """A copy that is ``command`` (of this interpreter) and writes to the end of ``log``; None where a fresh process
-        has to be started: the server is gone, or a library may have read another environment than the cell's."""
+        has to be started: the server is gone, a library may have read another environment than the cell's, or the code
+        was changed since the server imported it."""
         same = all(
             environment.get(name) == self._environment.get(name)
             for name in environment.keys() | self._environment.keys()
             if name not in _OF_A_CELL
         )
         if not same or self.loading or not self._usable or command[0] != sys.executable:
+            return None
+        if self._code != _code():  # a copy would run the old code, and its record name the commit of the new one
             return None
         asked = {"command": list(command[1:]), "environment": dict(environment), "log": str(log.absolute())}
         pid = self.ask(asked)
@@ -163,6 +168,12 @@ class Forked:
         while (code := self.poll()) is None:
             time.sleep(0.02)
         return code
+
+
+def _code() -> tuple[int, int]:
+    """What changes when a file of this package does: how many there are, and when the last one was written."""
+    times = [path.stat().st_mtime_ns for path in registry.package_dir().rglob("*.py")]
+    return len(times), max(times)
 
 
 def _exists(pid: int) -> bool:
