@@ -116,8 +116,8 @@ class Command:
                 # one key may stand for many (judge.*): it keeps the name it was given
                 given.values.append((known.name if "*" not in known.name else key, value))
                 once += [] if known.many else ["=".join(given.values[-1])]
-            elif self.most and (not equals or (known is None and Path(word).exists())):
-                given.names.append(word)
+            elif self.most and (not equals or (known is None and (" " in key or Path(word).exists()))):
+                given.names.append(word)  # the label of a row may be lora trainer.epochs=3, and no key has a blank
             elif self.passed:
                 given.passed.append(f"{known.name}={value}" if equals and known and "*" not in known.name else word)
             elif not equals:

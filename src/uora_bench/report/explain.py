@@ -45,7 +45,7 @@ def find_entry(words: Sequence[str], results: Path, rule: Rule | None, kinds: Se
             nothing published.
     """
     if not 3 <= len(words) <= 4:
-        raise UserError("a number is named by TABLE ROW COLUMN [BLOCK], e.g. minilm_glue 'LoRA r=8' MRPC")
+        raise UserError("a number is named by TABLE ROW COLUMN [BLOCK], e.g. minilm_glue LoRA MRPC")
     tables = [*write.experiments(results, kinds), *TRIALS]
     tables += [name for kind in kinds for name in kind.names(results)]
     name = _known("table", words[0], tables)
