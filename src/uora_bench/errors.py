@@ -52,9 +52,9 @@ def failure_kind(error: BaseException) -> str:
 def nearest(word: str, options: Iterable[str], limit: int = 8, synonyms: Mapping[str, str] | None = None) -> str:
     """A tail for an error message: ``; did you mean 'x'?`` or, when nothing is close, the list of valid names.
 
-    Names that begin with ``word`` come before those that are spelt like it. Of more than ``limit`` dotted names the
-    list has those in the group of ``word``, else the groups and what is in none. ``synonyms``: other names of the
-    options; a close one is named with the option that it stands for.
+    Names that begin with ``word`` come before those that are spelt like it. ``synonyms``, for keys of a configuration:
+    other names of the options; a close one is named with the option that it stands for. Of more than ``limit`` keys the
+    list has those in the group of ``word``, else the groups and what is in none.
     """
     names = sorted(set(options) - {""})
     above = {name.rsplit(".", 1)[0] for name in names if "." in name}
@@ -85,7 +85,7 @@ def nearest(word: str, options: Iterable[str], limit: int = 8, synonyms: Mapping
         )
     if not names:
         return ""
-    if above and len(names) > limit:
+    if synonyms is not None and len(names) > limit:
         own = [name for name in names if name in inside.values()]
         alone = [] if dot else sorted((n for n in names if "." not in n), key=lambda n: n not in above)
         groups = {f"{name.split('.')[0]}.…": None for name in names if "." in name and name.split(".")[0] not in alone}

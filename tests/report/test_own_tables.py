@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
 
 from tests.support import own_files
 from tests.support.records import finished_record
+from uora_bench.cli.explain import COMMAND
 from uora_bench.cli.main import main
 from uora_bench.errors import UserError
 from uora_bench.grid.expand import expand
 from uora_bench.records.frame import load_records
+from uora_bench.report.explain import find_entry
 from uora_bench.report.figures import canvas
 
 
@@ -124,3 +127,14 @@ def test_a_column_of_own_rows_has_the_names_that_people_know(
     assert capsys.readouterr().out.startswith("mine · lora · text/local: ")
     assert main(["explain", "mine", "lora", "revues", f"results.dir={tmp_path / 'r'}"]) == 2
     assert "no column 'revues' in 'mine'; valid: text/local" in capsys.readouterr().err
+
+
+def test_a_row_is_named_as_the_table_shows_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for epochs in (3, 4):
+        record(tmp_path, "mine", "method=lora", "task=tiny/nli", f"trainer.epochs={epochs}")
+    assert main(["explain", "mine", "lora trainer.epochs=3", "tiny/nli", f"results.dir={tmp_path}"]) == 0
+    assert capsys.readouterr().out.startswith("mine · lora trainer.epochs=3 · tiny/nli: ")
+    examples = [shlex.split(one) for one in COMMAND.examples if one.count(" ") > 1]
+    assert examples
+    for _, *words in examples:
+        assert find_entry(words, Path(__file__).parents[2] / "results", None)

@@ -147,9 +147,12 @@ def test_nearest_lists_the_names_when_nothing_is_close() -> None:
 
 def test_a_long_list_has_what_is_wanted_first() -> None:
     keys = [f"backbone.architecture.{i}" for i in range(20)] + ["method.rank", "method.alpha", "method", "seed", "a.b"]
-    assert nearest("zzzz", keys) == "; valid: method, seed, a.…, backbone.…"
-    assert nearest("zz.yy", keys) == "; valid: a.…, backbone.…, method.…"
-    assert nearest("method.zzzz", keys) == "; valid: method.alpha, method.rank"  # the group alone makes nothing alike
+    assert nearest("zzzz", keys, synonyms={}) == "; valid: method, seed, a.…, backbone.…"
+    assert nearest("zz.yy", keys, synonyms={}) == "; valid: a.…, backbone.…, method.…"
+    assert nearest("zzzz", [f"lora x.y={i}" for i in range(9)], limit=1) == "; valid: lora x.y=0 …"  # no keys
+    assert (
+        nearest("method.zzzz", keys, synonyms={}) == "; valid: method.alpha, method.rank"
+    )  # the group alone makes nothing alike
     assert nearest("method.alhpa", keys) == "; did you mean 'method.alpha'?"
     assert nearest("method.lora_alph", keys, synonyms={"method.lora_alpha": "method.alpha"}) == (
         "; did you mean 'method.lora_alpha' (method.alpha)?"

@@ -33,7 +33,7 @@ COMMAND = Command(
     about=("With one word: what this setting means, its default, and by which other names it is understood.",),
     examples=(
         "explain trainer.lr_adapter",
-        "explain minilm_glue LoRA MRPC",
+        "explain minilm_glue VeRA MRPC",
         "explain minilm_glue 'UORA r=32 (τ 1e-5)' Avg",
     ),
 )
