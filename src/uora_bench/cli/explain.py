@@ -31,9 +31,5 @@ COMMAND = Command(
     most=4,
     keys=(keys.RULE, keys.RESULTS),
     about=("With one word: what this setting means, its default, and by which other names it is understood.",),
-    examples=(
-        "explain trainer.lr_adapter",
-        "explain minilm_glue LoRA MRPC",
-        "explain minilm_glue 'UORA r=32 (τ 1e-5)' Avg",
-    ),
+    examples=("explain trainer.lr_adapter", "explain minilm_glue VeRA MRPC", "explain tiny_e2e LoRA BLEU"),
 )

@@ -117,8 +117,7 @@ class Command:
                 given.values.append((known.name if "*" not in known.name else key, value))
                 once += [] if known.many else ["=".join(given.values[-1])]
             elif self.most and (not equals or (known is None and (" " in key or Path(word).exists()))):
-                # no key has a blank, but the label of a row may have both: 'LoRA r=8'
-                given.names.append(word)
+                given.names.append(word)  # the label of a row may be lora trainer.epochs=3, and no key has a blank
             elif self.passed:
                 given.passed.append(f"{known.name}={value}" if equals and known and "*" not in known.name else word)
             elif not equals:
