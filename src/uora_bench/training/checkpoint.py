@@ -80,12 +80,12 @@ class Checkpoints:
         import torch
 
         path = self.folder / name
-        try:
-            problem = sealed.seal_problem(path, self.cell_id)
-            if problem is None:
+        problem = sealed.seal_problem(path, self.cell_id)
+        if problem is None:
+            try:
                 return dict(torch.load(path, map_location="cpu", weights_only=True))
-        except Exception as error:  # noqa: BLE001 - whatever it is, there is no state in it
-            problem = " ".join(str(getattr(error, "strerror", None) or error).split())[:200]
+            except Exception as error:  # noqa: BLE001 - whatever it is, there is no state in it
+                problem = " ".join(str(error).split())[:200]
         raise UserError(f"cannot use the checkpoint '{path}': {problem}")
 
     def remove_states(self) -> None:

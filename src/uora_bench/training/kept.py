@@ -54,14 +54,10 @@ class KeptPredictions:
         import numpy as np
 
         path = self._file(role, epoch)
-        try:
-            problem = sealed.seal_problem(path, self.cell_id)
-            if problem is None:
-                loaded: np.ndarray = np.load(path, allow_pickle=False)
-                return loaded
-        except OSError as error:
-            problem = str(error.strerror)
-        raise UserError(f"those of epoch {epoch} on {role} cannot be read: {problem}")
+        if (problem := sealed.seal_problem(path, self.cell_id)) is not None:
+            raise UserError(f"those of epoch {epoch} on {role} cannot be read: {problem}")
+        loaded: np.ndarray = np.load(path, allow_pickle=False)
+        return loaded
 
     def remove_others(self, epochs: Sequence[EpochScores], metric: MetricSpec) -> None:
         """Remove the predictions of ``epochs`` that no selection rule will ever choose."""

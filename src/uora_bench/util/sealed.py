@@ -23,20 +23,20 @@ def seal(path: Path, of: str) -> None:
 
 
 def seal_problem(path: Path, of: str) -> str | None:
-    """What is wrong with a file that `seal` ended; None: it holds what was written, and is of ``of``.
-
-    Raises:
-        OSError: when it cannot be read.
-    """
-    size = path.stat().st_size
-    with open(path, "rb") as handle:
-        handle.seek(max(0, size - _LONGEST))
-        found = _SEAL.search(handle.read())
-    if found is None:
-        return "it is cut, damaged, or of an older version: no checksum at its end"
-    name = found[1].decode()
-    if _hash(path, size - len(found[0]), name) != found[2].decode():
-        return "it is damaged: its checksum is another"
+    """What is wrong with a file that `seal` ended, or why it cannot be read; None: it holds what was written, and is of
+    ``of``."""
+    try:
+        size = path.stat().st_size
+        with open(path, "rb") as handle:
+            handle.seek(max(0, size - _LONGEST))
+            found = _SEAL.search(handle.read())
+        if found is None:
+            return "it is cut, damaged, or of an older version: no checksum at its end"
+        name = found[1].decode()
+        if _hash(path, size - len(found[0]), name) != found[2].decode():
+            return "it is damaged: its checksum is another"
+    except OSError as error:
+        return str(error.strerror)
     return None if name == of else f"it is of {name}"
 
 
