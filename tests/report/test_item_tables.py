@@ -31,10 +31,10 @@ def preset(bench: Bench, seeds: list[int], **table: Any) -> None:
 
 def test_five_verdicts_of_one_table_over_items_and_seeds(bench: Bench) -> None:
     draws = np.random.default_rng(0)
-    easy = draws.random(COUNT)
+    easy = draws.random(1000)
     rows = {
         "lora": [easy < 0.8 for _ in range(3)],
-        "uora": [np.roll(easy < 0.8, 0) ^ (np.arange(COUNT) == seed) for seed in range(3)],  # a single other item
+        "uora": [np.roll(easy < 0.8, 0) ^ (np.arange(1000) == seed) for seed in range(3)],  # a single other item
         "vera": [easy < 0.5 for _ in range(3)],
     }
     for method, own in rows.items():
@@ -49,7 +49,7 @@ def test_five_verdicts_of_one_table_over_items_and_seeds(bench: Bench) -> None:
     assert lines["vera"].found == expected
     assert lines["vera"].p == pytest.approx(min(1.0, 2 * expected.p))
     text = markdown.render(bench.table())
-    assert "| vera | rte | 400 × 3 |" in text
+    assert "| vera | rte | 1000 × 3 |" in text
     assert "verdicts are of *p both*, and of two one-sided 5 % tests against the preset's margin of 1 points." in text
     assert any(sheet.label == "items" for sheet in found.sheets(2))
     assert bench.table(rule="best_dev").comparisons[0].items[0].found.mean == 0.0  # another epoch's predictions

@@ -26,8 +26,10 @@ _HALVINGS = 60  # of an interval of log p: to the last digits
 @dataclass(frozen=True)
 class Crossed:
     """The mean of D with its standard error over items and seeds; of one seed over items alone. ``share``: of the seeds
-    in that error, as mean squares. ``seeds``, ``items``: how many. ``unit``: what a right answer scores
-    where a wrong one scores nothing, else 0; ``cautious``: then the same with two items more (`exceeds`)."""
+    in that error, as mean squares. ``seeds``, ``items``: how many. ``unit``: what a right answer scores where a wrong
+    one scores nothing, else 0; then ``alone``: how many items one row alone has right (under several seeds the sum over
+    items of the squared mean difference, and at least what the rows differ by), and ``cautious``: the same with two
+    items more (`exceeds`)."""
 
     mean: float
     error: float
@@ -35,6 +37,7 @@ class Crossed:
     seeds: int
     items: int
     unit: float = 0.0
+    alone: float = 0.0
     cautious: Crossed | None = None
 
     def quantile(self, below: float) -> float:
@@ -54,12 +57,14 @@ class Crossed:
     def exceeds(self, bound: float, level: float) -> bool:
         """Whether a one-sided test at ``level`` finds the mean above ``bound``, which is below zero.
 
-        Of right and wrong answers under one seed Tango's score test (1998); under several seeds the interval at
-        1 − 2 ``level`` with two items more, of which each row has one right that the other has not (Bonett and Price
-        2012). Where rows differ in few items, or in none, the plain interval is much too sure of itself.
+        Of right and wrong answers Tango's score test (1998), and under several seeds the interval at 1 − 2 ``level``
+        too, with two items more, of which each row has one right that the other has not (Bonett and Price 2012). Where
+        rows differ in few items, or in none, the plain interval is much too sure of itself.
         """
-        if self.unit and self.seeds == 1:
-            return self._score(-bound / self.unit) > NormalDist().inv_cdf(1 - level)
+        if self.unit:
+            scored = self._score(-bound / self.unit) > NormalDist().inv_cdf(1 - level)
+            if not scored or self.seeds == 1:
+                return scored
         return (self.cautious or self).interval(1 - 2 * level).low > bound
 
     def _score(self, delta: float) -> float:
@@ -68,9 +73,8 @@ class Crossed:
         count, mean = self.items, self.mean / self.unit
         if delta >= 1:
             return math.inf
-        only_one = (self.error / self.unit) ** 2 * count * (count - 1) + count * mean**2  # sum of squares
-        middle = (2 * count + count * mean) * delta - only_one
-        constant = -(only_one + count * mean) / 2 * delta * (1 - delta)
+        middle = (2 * count + count * mean) * delta - self.alone
+        constant = -(self.alone + count * mean) / 2 * delta * (1 - delta)
         first = (math.sqrt(middle**2 - 8 * count * constant) - middle) / (4 * count)
         return (count * mean + count * delta) / math.sqrt(count * (2 * first + delta * (1 - delta)))
 
@@ -103,9 +107,10 @@ def crossed(differences: np.ndarray, unit: float = 0.0) -> Crossed:
     if items < 2:
         raise ValueError("one item has no spread")
     by_item = differences.mean(axis=0)
+    alone = max(float((by_item**2).sum()) / unit**2, abs(mean) * items / unit) if unit else 0.0
     item = seeds * float(by_item.var(ddof=1))  # mean square
     if seeds == 1:
-        return Crossed(mean, math.sqrt(item / items), 0.0, 1, items, unit)
+        return Crossed(mean, math.sqrt(item / items), 0.0, 1, items, unit, alone)
     by_seed = differences.mean(axis=1)
     seed = items * float(by_seed.var(ddof=1))
     left = differences - by_item - by_seed[:, None] + mean
@@ -114,7 +119,7 @@ def crossed(differences: np.ndarray, unit: float = 0.0) -> Crossed:
     share = seed / (seed + item) if total else 0.0
     more = np.broadcast_to([unit, -unit], (seeds, 2))
     cautious = crossed(np.concatenate([differences, more], axis=1)) if unit else None
-    return Crossed(mean, math.sqrt(total / (seeds * items)), share, seeds, items, unit, cautious)
+    return Crossed(mean, math.sqrt(total / (seeds * items)), share, seeds, items, unit, alone, cautious)
 
 
 def mcnemar(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
