@@ -15,7 +15,7 @@ from uora_bench.report.model import Row, Table
 from uora_bench.report.row_comparison import TEXT
 
 PACKAGES = ("booktabs", "graphicx", "rotating")
-_PREAMBLE = f"% made by `make tables` from results/records; needs \\usepackage{{{','.join(PACKAGES)}}}"
+_PREAMBLE = f"% made by `uora-bench tables` from results/records; needs \\usepackage{{{','.join(PACKAGES)}}}"
 WIDE = 12  # columns; more stand sideways
 TALL = 45  # rows; more are set in \scriptsize, of which about 75 fill a page
 _SPECIAL = {
