@@ -174,8 +174,8 @@ def _index(tables: list[Table]) -> str:
         "# Tables",
         "",
         "Made by `uora-bench tables` from `results/records` and `results/paper`; not to be edited. Each is here as",
-        "Markdown, as CSV (with every seed's score and the ids of the cells) and as LaTeX (booktabs). Rows are compared",
-        "with a reference row below the Markdown, and in `*_comparisons` as CSV and LaTeX.",
+        "Markdown, as CSV (with every seed's score and the ids of the cells) and as LaTeX (booktabs). Rows are",
+        "compared with a reference row below the Markdown, and in `*_comparisons` as CSV and LaTeX.",
         "",
     ]
     rows = []
