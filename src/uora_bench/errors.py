@@ -68,7 +68,7 @@ def nearest(word: str, options: Iterable[str], limit: int = 8, synonyms: Mapping
     close = difflib.get_close_matches(word, same, n=1, cutoff=0.0)
     if not close and len(word) >= _BEGINNING:
         close = [n for n in names if n.startswith(word) or any(p.startswith(word) for p in re.split("[./]", n))]
-    inside = {n.rsplit(".", 1)[1]: n for n in (*others, *names) if dot and n.rpartition(".")[0] == group}
+    inside = {n.rsplit(".", 1)[1]: n for n in (*others, *names) if group and n.rpartition(".")[0] == group}
     if not close and inside:  # its group is right, and makes nothing alike
         close = [inside[one] for one in difflib.get_close_matches(tail, inside, n=1, cutoff=0.6)]
     elif not close:

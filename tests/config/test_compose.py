@@ -169,6 +169,7 @@ def test_the_data_folder_may_come_from_the_environment(monkeypatch: pytest.Monke
         ("method=", ["unknown method ''"]),
         ("seed=one", ["seed='one'", "whole number"]),
         ("seed=1.5", ["seed=1.5", "whole number"]),
+        ("method.target_modules=[[1],query]", ["method.target_modules[0]=[1] must be text"]),
         ("seed=null", ["seed", "whole number"]),
         ("seed=-1", ["seed=-1"]),
         ("trainer.epochs=two", ["trainer.epochs='two'", "whole number"]),

@@ -165,3 +165,8 @@ def test_a_number_for_a_text_is_answered_with_how_to_quote_it() -> None:
         build(Outer, {**GOOD, "names": [5]})
     with pytest.raises(UserError, match=r"""in a shell: 'inner.path="true"'"""):
         build(Outer, {**GOOD, "inner": {"path": True}})
+
+
+@pytest.mark.parametrize("word", [".", ".rank", "method.", "..", ""])
+def test_a_word_with_an_empty_part_is_answered_too(word: str) -> None:
+    assert nearest(word, ["method.rank", "method.alpha", "seed"])

@@ -241,11 +241,11 @@ def module_kinds(given: object, modules: Mapping[str, Mapping[str, object]]) -> 
     parts of a fused projection the whole is meant, where the table has it. What names nothing is left as it is.
     """
     names = [given] if isinstance(given, str) else given
-    if not isinstance(names, (list, tuple)):
+    if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
         return given
     found: list[object] = []
     for name in names:
-        if name in modules or not isinstance(name, str):
+        if name in modules:
             found.append(name)
             continue
         kinds = [k for k, m in modules.items() if name == "all-linear" or f".{m['path']}".endswith(f".{name}")]
