@@ -14,8 +14,10 @@ from tests.support import own_files
 from uora_bench.cli.main import main
 from uora_bench.execution import envelope
 from uora_bench.execution.envelope import Envelope, KeptCell, Repetition
-from uora_bench.records.predictions import predictions_path, read_predictions, write_predictions
-from uora_bench.records.record import read_records
+from uora_bench.metrics import load_metric
+from uora_bench.records.predictions import EpochPredictions, predictions_path, read_predictions, write_predictions
+from uora_bench.records.record import CellRecord, read_records
+from uora_bench.records.selection import select_scores
 
 WORDS = ["method=lora", "recipe=none", "task=text/local", "backbone=tiny_roberta", "task.max_length=40",
          "trainer.batch_size=8", "trainer.max_steps=3", "trainer.precision=float32", "tracker=none"]  # fmt: skip
@@ -26,6 +28,15 @@ SET = ", ".join(word.replace("=", ": ", 1) for word in WORDS[1:])
 def state(folder: Path) -> dict[str, str]:
     files = (path for path in folder.rglob("*") if path.is_file())
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def scored(record: CellRecord, parts: list[EpochPredictions]) -> CellRecord:
+    """``record`` with the scores that ``parts`` give."""
+    metric = load_metric(record.metric.name)
+    made = {p.split: metric.compute(predictions=p.prediction, references=p.reference) for p in parts}
+    (epoch,) = record.epochs
+    epochs = (replace(epoch, scores=made),)
+    return replace(record, epochs=epochs, scores=select_scores(epochs, record.metric))
 
 
 def kept(folder: Path, items: int) -> None:
@@ -63,7 +74,7 @@ def test_a_cell_is_run_again_and_compared(
     ]
     file = write_predictions(predictions_path(folder, record.cell_id), flipped, 10**6)
     other = replace(record.provenance, predictions=file, hardware=replace(record.provenance.hardware, processor="Z80"))
-    replace(record, provenance=other).write(folder)
+    scored(replace(record, provenance=other), flipped).write(folder)
     before = state(tmp_path)
     assert main(verify) == 1
     said = capsys.readouterr().out
@@ -79,6 +90,20 @@ def test_a_cell_is_run_again_and_compared(
         monkeypatch.setattr(envelope, "envelope_dir", lambda: tmp_path / "kept")
         assert main(verify) == code
         assert verdict in capsys.readouterr().out
+
+    # whoever changes every place of a score changes it against the predictions; a loss, against the new run
+    write_predictions(predictions_path(folder, record.cell_id), parts, 10**6)
+    (epoch,) = record.epochs
+    raised = (replace(epoch, scores={k: {**v, "accuracy": 0.99} for k, v in epoch.scores.items()}),)
+    replace(record, epochs=raised, scores=select_scores(raised, record.metric)).write(folder)
+    capsys.readouterr()
+    assert main(verify) == 2
+    assert "accuracy of epoch 1 is 0.99 in it, and " in capsys.readouterr().err
+    assert main(["verify", "experiment=scratch", "write=true"]) == 2
+    assert "accuracy of epoch 1 is 0.99 in it, and " in capsys.readouterr().err
+    replace(record, epochs=(replace(epoch, train_loss=0.1),)).write(folder)
+    assert main(verify) == 1
+    assert "training loss of epoch 1: " in capsys.readouterr().out
 
     predictions_path(folder, record.cell_id).write_bytes(b"another file")
     assert main(verify) == 2

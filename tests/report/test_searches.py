@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from uora_bench.grid.search import read_search
-from uora_bench.report.searches import expected_best, render_search
+from uora_bench.records.record import read_records
+from uora_bench.report.collect import Run
+from uora_bench.report.searches import behind, budget, expected_best, render_search
 
 RESULTS = Path(__file__).parents[2] / "results"
 
@@ -42,3 +45,18 @@ def test_the_committed_search_is_what_the_records_give_and_says_that_trials_are_
     assert "**UC02**" in render_search(found)
     assert main(["tables", "experiment=minilm_glue", f"results.dir={tmp_path}"]) == 0
     assert "UC02: rate chosen from 6 trials; most rows: rate chosen from 3 trials" in capsys.readouterr().out
+
+
+def test_a_rate_that_its_search_did_not_choose_is_not_called_searched(tmp_path: Path) -> None:
+    for name in ("records", "searches"):
+        (tmp_path / name).symlink_to(RESULTS / name)
+    folder = tmp_path / "records" / "smollm2_tasks"
+    record = next(r for r in read_records(folder) if r.sources.get("trainer.lr_adapter") == "search")
+    source = read_search(RESULTS / "searches" / "smollm2_search.json").source
+    record = replace(record, sources={**record.sources, "trainer.lr_adapter": source})  # as freeze= writes it
+    run = Run("instruct/alpaca_1000", 0, {}, record.metric, {}, "done", recorded=record, folder=folder)
+    assert budget(run) == {"": "rate chosen from 3 trials"}
+    other = {**record.cell, "trainer": {**record.cell["trainer"], "lr_adapter": 0.5}}
+    run = replace(run, recorded=replace(record, cell=other))
+    assert budget(run) == {"": "rate that its search did not choose"}
+    assert behind(run) is None

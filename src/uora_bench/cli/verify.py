@@ -38,17 +38,23 @@ def _act(given: Given) -> int:
         raise UserError(f"'{key}' is for a cell that is run again; without a cell_id nothing is run{hint}")
     if not given.flag("all") and given.text("experiment") is None:
         raise UserError("name a cell_id to run it again, or check the records: all=true, or experiment=<name>")
-    from uora_bench.records.manifest import check_manifest, write_manifest
+    from uora_bench.records.manifest import NAME, check_manifest, record_problems, write_manifest
     from uora_bench.records.record import TRIALS
     from uora_bench.theory import record as theory
 
+    if given.flag("write"):  # what is sealed is looked at more closely
+        from uora_bench.execution.verify import all_problems
+
+        problems_of, good = all_problems, f"{NAME} written"
+    else:
+        problems_of, good = record_problems, "as they were written"
     sound, of_all = True, given.text("experiment") is None
     for name, folder in folders.items():
         if of_all and name in TRIALS:
             continue
         act = write_manifest if given.flag("write") else check_manifest
-        found = act(folder, theory.record_problems if name.startswith(THEORY) else None)
-        said = count(len(found.problems), "problem") if found.problems else "as they were written"
+        found = act(folder, theory.record_problems if name.startswith(THEORY) else problems_of)
+        said = count(len(found.problems), "problem") if found.problems else good
         print(f"{name}: {count(found.files, 'file')}, head {found.head[:16] or 'none'}: {said}")
         for problem in found.problems:
             print(f"  {problem}")

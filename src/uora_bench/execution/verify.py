@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from uora_bench.config.compose import compose
 from uora_bench.data import offline
 from uora_bench.errors import CellError, UserError
 from uora_bench.execution import envelope
 from uora_bench.execution.run import run_cell
+from uora_bench.metrics import load_metric
 from uora_bench.records.manifest import record_problems
 from uora_bench.records.predictions import EpochPredictions, read_predictions, why_no_predictions
-from uora_bench.records.record import CellRecord, record_path
+from uora_bench.records.record import CellRecord, read_record, record_path
 from uora_bench.util.signals import StopRequest
 
 _HERE = ("results.dir", "runs.dir", "experiment_name", "tracker", "force", "predictions.keep", "expect_cell_id")
 _OTHER = "other items"
+_LAST_DIGITS = 1e-4  # predictions are kept in fewer digits than scores are computed from
+_ARITHMETIC = 1e-3  # what another processor may make of a loss whose predictions are the same
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ def verify_cell(record: CellRecord, folder: Path, words: Sequence[str], stop: St
         raise UserError(f"cell {record.cell_id} failed ({record.reason}): there is no result to verify")
     # what was changed is refused before anything runs
     before = read_predictions(record, folder)
-    if problems := record_problems(record_path(folder, record.cell_id)):
+    if problems := all_problems(record_path(folder, record.cell_id)):
         raise UserError(f"the record does not agree with itself: {problems[0]}")
     with tempfile.TemporaryDirectory(prefix="uora-verify-") as name:
         own = [word for word in record.provenance.command if word.split("=", 1)[0] not in _HERE]
@@ -59,6 +64,36 @@ def verify_cell(record: CellRecord, folder: Path, words: Sequence[str], stop: St
             )
         after = read_predictions(again, ended.records)
     return _compared(record, again, before, after)
+
+
+def all_problems(path: Path) -> list[str]:
+    """`record_problems` of the record at ``path``; where there are none, every score that the predictions beside it do
+    not give. Takes as long as the metrics do."""
+    if found := record_problems(path):
+        return found
+    record = read_record(path)
+    parts = read_predictions(record, path.parent) if record.status == "done" else []
+    return [f"{path.name} ({record.label}): {problem}" for problem in _other_scores(record, parts)]
+
+
+def _other_scores(record: CellRecord, parts: Sequence[EpochPredictions]) -> list[str]:
+    """Where scores of ``record`` are not those of its kept predictions."""
+    scores, found = {e.epoch: e.scores for e in record.epochs}, list[str]()
+    options = {"meteor": False} if record.metric.name == "e2e/e2e" else {}  # METEOR is a program of its own
+    try:
+        metric = load_metric(record.metric.name)
+    except UserError:  # a file that no record names: it is asked when the cell runs again
+        return []
+    for part in parts:
+        made = metric.compute(predictions=part.prediction, references=part.reference, **options)
+        told = scores.get(part.epoch, {}).get(part.split, {})
+        found += [
+            f"{part.split} {key} of epoch {part.epoch} is {value:.6g} in it, and {made[key]:.6g} by its predictions"
+            for key, value in told.items()
+            if isinstance(value, (int, float)) and isinstance(made.get(key), (int, float))
+            and not math.isclose(value, made[key], rel_tol=_LAST_DIGITS, abs_tol=_LAST_DIGITS)
+        ]  # fmt: skip
+    return found
 
 
 def _compared(
@@ -80,14 +115,36 @@ def _compared(
         lines += [f"{n} of {total} items of {split}, epoch {epoch} differ" for (split, epoch), (n, total) in
                   different.items()]  # fmt: skip
         lines += others
+        lines += _other_numbers(old, new) if not lines else []
         same = not lines
         lines = lines or ["identical predictions; logits, losses or scores differ in their last digits"]
+        if not same and not different and not others:
+            return Verified(False, (*lines, *_otherwise(old, new)), new)  # no other arithmetic explains that
     if not same:
         lines += _scores(old, new)
         if not any(line.endswith(_OTHER) for line in lines):
             same, said = envelope.judge(old, new, counts, envelope.read_envelope(old.cell["task"]["name"]))
             lines.append(said)
     return Verified(same, (*lines, *_otherwise(old, new)), new)
+
+
+def _other_numbers(old: CellRecord, new: CellRecord) -> list[str]:
+    """Numbers beside the predictions that differ by more than their last digits: losses, scores, retention."""
+    pairs: list[tuple[str, Any, Any]] = []
+    for a, b in zip(old.epochs, new.epochs, strict=False):
+        pairs.append((f"training loss of epoch {a.epoch}", a.train_loss, b.train_loss))
+        pairs += [(f"{split} {key} of epoch {a.epoch}", value, b.scores.get(split, {}).get(key))
+                  for split, own in a.scores.items() for key, value in own.items()]  # fmt: skip
+    if old.retention is not None and new.retention is not None:
+        pairs += [(f"retention.{key}", getattr(old.retention, key), getattr(new.retention, key))
+                  for key in ("pristine", "adapted", "off")]  # fmt: skip
+    other = len(old.epochs) != len(new.epochs)
+    return [f"{len(new.epochs)} epochs, the record has {len(old.epochs)}"] * other + [
+        f"{what}: {now:.6g}, the record has {then:.6g}"
+        for what, then, now in pairs
+        if isinstance(then, (int, float)) and isinstance(now, (int, float))
+        and not math.isclose(then, now, rel_tol=_ARITHMETIC, abs_tol=_LAST_DIGITS)
+    ]  # fmt: skip
 
 
 def _otherwise(old: CellRecord, new: CellRecord) -> list[str]:

@@ -87,7 +87,7 @@ COSTS = (
     Cost("tokens", "tokens", "tokens", "seen in training, with padding, the median over cells", scientific),
     Cost("energy", "energy", "energy", "measured, the median over cells", "{:,.0f} J".format),
     Cost("forgotten", "forgetting", "forgotten", "loss (nats) or drift of features that training added on fixed "
-         "inputs, the median over cells", "{:+.4f}".format),
+         "inputs, the median over cells", "{:+.3g}".format),
 )  # fmt: skip
 
 

@@ -109,10 +109,15 @@ def _forgetting(table: Table, finished: Sequence[Run]) -> list[str]:
     kinds = {"loss": "nats per token of loss", "drift": "drift of features (1 − cosine)"}
     measured = [run.record.retention for run in finished if run.record.retention is not None]
     found = {f"{kinds[one.measure]} on {one.inputs}" for one in measured if one.measure is not None}
-    if "forgetting" not in table.spec.costs or not found:
+    if "forgetting" not in table.spec.costs:
         return []
     unlike = "**Not one unit**: " if len(found) > 1 else ""
-    return [f"{unlike}Forgetting: what training added, median over cells: {'; '.join(sorted(found))}."]
+    lines = (
+        [f"{unlike}Forgetting: what training added, median over cells: {'; '.join(sorted(found))}."] if found else []
+    )
+    if without := len(finished) - sum(one.adapted is not None for one in measured):
+        lines.append(f"Forgetting is not known of {count(without, 'cell')}: made without retention.measure=true.")
+    return lines
 
 
 def _few_rows(table: Table) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from uora_bench.config.compose import COMMAND_LINE
+from uora_bench.config.compose import COMMAND_LINE, leaves
 from uora_bench.grid.race import FOLDER as RACES
 from uora_bench.grid.race import Lane, Race, read_race
 from uora_bench.grid.search import FOLDER, Search, SearchRow, read_search
@@ -40,7 +40,13 @@ def _read_all(folder: Path, changed: int, reader: Callable[[Path], Any]) -> list
 
 def behind(run: Run) -> tuple[Search, SearchRow] | None:
     """The search that chose a setting of a finished cell, and its row on the cell's task, else on the first task of its
-    recipe; None where no setting is from a search, or its file is not there as it was."""
+    recipe; None where no setting is from a search, its file is not there as it was, or the search chose otherwise."""
+    found = _named(run)
+    return found if found is not None and _as_chosen(run, *found) else None
+
+
+def _named(run: Run) -> tuple[Search, SearchRow] | None:
+    """As `behind`, whatever the search chose."""
     labels = [source for source in run.record.sources.values() if source.startswith("search")]
     if not labels:
         return None
@@ -54,6 +60,13 @@ def behind(run: Run) -> tuple[Search, SearchRow] | None:
     return None
 
 
+def _as_chosen(run: Run, search: Search, row: SearchRow) -> bool:
+    """Whether what ``run`` says is from ``search`` is what it chose: somebody may have changed the recipe since. Recipes
+    that are older than searches as files are believed: ranks that were searched apart are one row there."""
+    cell, sources = leaves(run.record.cell), run.record.sources
+    return all(cell.get(key) == value for key, value in (row.chosen or {}).items() if sources.get(key) == search.source)
+
+
 def budget(run: Run) -> dict[str, str]:
     """How the learning rate of a finished cell was come by, for people: the facts of ``UC02``."""
     sources = run.record.sources
@@ -61,7 +74,9 @@ def budget(run: Run) -> dict[str, str]:
     if rate == COMMAND_LINE:
         return {"": "rate set by hand"}
     if any(source.startswith("search") for source in sources.values()):
-        found = behind(run)
+        found = _named(run)
+        if found is not None and not _as_chosen(run, *found):
+            return {"": "rate that its search did not choose"}
         return {"": f"rate chosen from {len(found[1].trials)} trials" if found else "rate from a search without a file"}
     if rate is None:
         return {"": "rate not searched: the default of the suite"}
