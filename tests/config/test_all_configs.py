@@ -39,9 +39,8 @@ CONFIGS = registry.configs_dir()
 METHODS, TASKS, BACKBONES = (registry.choices(group) for group in ("method", "task", "backbone"))
 BACKBONES.remove(registry.ANY_MODEL)  # described by a model of the user's own: tests/models/test_any_model.py
 RECIPES = [name for name in registry.choices("recipe") if name != "none" and "/default_" not in name]
-# Named by recipes, and not there yet: a task, or a schedule of the trainer. Must be empty in the end.
-PATH = [f"task.path={Path(__file__).parent}"]
-WORDS = {"text/local": PATH, "text/generate": PATH}  # what a task needs to be asked for without its data
+PATH = [f"task.path={Path(__file__).with_name('one_row.csv')}"]
+WORDS = {"text/local": PATH, "text/generate": PATH}  # what a task needs to be asked for
 NO_BIAS = ("llama", "smollm", "tiny_llama")  # families without a bias anywhere
 
 

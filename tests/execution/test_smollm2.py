@@ -45,7 +45,8 @@ def test_where_it_is_absent_one_line_names_the_command(
     paths = [f"results.dir={tmp_path}", f"runs.dir={tmp_path / 'runs'}"]
     assert program.main([*CELL, *paths]) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
-    assert f"backbone={NAME} is not on this machine (no folder '{home / NAME}'): `make smollm2` brings it" in line
+    assert f"backbone={NAME} is not on this machine (no folder '{home / NAME}'): " in line
+    assert "in a checkout of the suite `make smollm2` brings it" in line
     assert program.main([*CELL, *paths, "dry_run=true"]) == 0  # counting needs no weights
     assert "total 135,160,128" in capsys.readouterr().out
 
@@ -65,7 +66,7 @@ def test_prefetching_copies_it_for_nodes_without_a_network(
     root = tmp_path / "data"
     words = ["prefetch", *CELL, f"data.root={root}"]
     assert program.main(words) == 2
-    assert f"model {NAME} is not on this machine: `make smollm2` brings it" in capsys.readouterr().err
+    assert f"model {NAME} is not on this machine: `make smollm2` in a checkout brings it" in capsys.readouterr().err
     made = a_tiny_one(home)
     assert program.main([*words, "check=true"]) == 1
     assert program.main(words) == 0

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.support.table_bench import Bench, kept
+from uora_bench.errors import UserError
 from uora_bench.grid import build, request, show
 from uora_bench.grid.launch.attempt import Running
 from uora_bench.grid.power import PRIOR_DIFFER, smallest_seen
@@ -59,7 +60,7 @@ def test_a_plan_says_what_it_can_see_where_a_reference_is_declared(bench: Bench)
     assert found.seen == pytest.approx(smallest_seen(found.spread, 3, 277))
     assert found.seen < found.in_family
     assert found.seeds_needed is None
-    assert "for 1 no number of seeds is enough on these items" in found.text
+    assert "for 1 point no number of seeds is enough on these items" in found.text
     (wide,) = plan("seed=range(0,6)").power
     assert wide.seeds == 6
     assert wide.seen < found.seen
@@ -70,7 +71,16 @@ def test_a_plan_says_what_it_can_see_where_a_reference_is_declared(bench: Bench)
     assert smallest_seen(found.spread, found.seeds_needed, 277) <= 12 < found.seen * 2
     lines = show.power(plan())
     assert len(lines) == 2
-    assert f"for 12 {found.seeds_needed} seeds are enough" in lines[1]
+    assert f"for 12 points {found.seeds_needed} seeds are enough" in lines[1]
+
+
+def test_a_reference_that_will_be_no_row_is_refused_before_anything_runs(bench: Bench) -> None:
+    bench.preset(table={"margin": {"points": 1.0, "reference": "LoRA"}})
+    with pytest.raises(UserError, match=r"reference 'LoRA' is no row of it; valid: lora, uora; give the label"):
+        plan()
+    rows = [{"label": "LoRA", "when": {"method": "lora"}}]
+    bench.preset(table={"margin": {"points": 1.0, "reference": "LoRA"}, "rows": rows})
+    assert show.power(plan())[0].startswith("power against the reference row is not known: no record here says")
 
 
 def test_a_margin_is_part_of_the_plan_and_of_no_cell(bench: Bench, tmp_path: Path) -> None:

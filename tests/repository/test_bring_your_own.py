@@ -60,7 +60,7 @@ def test_the_page_leads_from_an_empty_folder_to_an_adapter_that_peft_loads(
     where = call(["python", "-c", "import uora_bench; print(uora_bench.__file__)"], tmp_path, site)
     assert Path(where.stdout.strip()).is_relative_to(site)
     printed = follow(root, tmp_path, site)
-    assert "36 ok, 1 left out" in printed["uora-bench check"]
+    assert "37 ok, 1 left out" in printed["uora-bench check"]
     described = printed["uora-bench method=lora"]
     assert "bert.pooler: missing in the weights" in described
     assert "adapter 4,096 ·" in described

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from uora_bench.config.cell import Cell
 from uora_bench.config.preflight import preflight
-from uora_bench.errors import UserError
+from uora_bench.errors import UserError, nearest
 from uora_bench.grid import diff, expand, model, power
 from uora_bench.grid.estimate import Estimator, elsewhere
 from uora_bench.grid.expand import Grid, Planned
@@ -27,6 +27,8 @@ def build(
         UserError: for a mistake in the grid, or records that cannot be read.
     """
     cells = expand.expand_request(request)
+    if not request.axes:  # of fewer rows than the preset's the reference may be left out
+        _check_reference(cells)
     settings = next(p.settings for p in cells.items if p.settings is not None)
     name, results, runs = settings.experiment_name, Path(settings.results_dir), Path(settings.runs_dir)
     own = read_records(results / "records" / name)
@@ -50,6 +52,21 @@ def build(
     sees = power.power_of([p.cell for p in cells.items if p.cell is not None], spec, everywhere)
     margin = spec.margin if spec is not None else None
     return Plan(model.SCHEMA, name, title, str(results), str(runs), tuple(items), margin, sees), cells
+
+
+def _check_reference(cells: Grid) -> None:
+    """Raise `UserError` for a reference row of the table that there will not be: found out now, not after all cells."""
+    spec = cells.experiment.table
+    if spec is None or spec.reference is None:
+        return
+    # a row that the preset does not name is called by its method and what else tells it apart
+    methods = dict.fromkeys(p.cell.method.name for p in cells.items if p.cell is not None)
+    named = [row.label for row in spec.rows]
+    if spec.reference not in named and (not methods.keys() & {spec.reference.split(" ")[0]}):
+        raise UserError(
+            f"the table's reference '{spec.reference}' is no row of it{nearest(spec.reference, [*named, *methods])}; "
+            "give the label of a row, or table.rows with one that has it"
+        )
 
 
 def _ask_libraries(cells: Iterable[Cell | None]) -> None:

@@ -51,7 +51,8 @@ class Power:
         """The line for people."""
         seeds = f"{self.seeds_needed} seeds are enough" if self.seeds_needed else "no number of seeds is enough"
         items = f"{self.items_needed:,} items" if self.items_needed else "no number of items"
-        needs = f"for {self.delta:g} {seeds} on these items, {items} with these seeds"
+        points = "point" if self.delta == 1 else "points"
+        needs = f"for {self.delta:g} {points} {seeds} on these items, {items} with these seeds"
         return (
             f"{self.column} ({self.items:,} items, {self.seeds} seeds): finds {self.seen:.1f} points, "
             f"{self.in_family:.1f} after Holm over {self.family}, equivalence within {self.equivalent:.1f}; {needs}; "

@@ -61,8 +61,8 @@ def _named(run: Run) -> tuple[Search, SearchRow] | None:
 
 
 def _as_chosen(run: Run, search: Search, row: SearchRow) -> bool:
-    """Whether what ``run`` says is from ``search`` is what it chose: somebody may have changed the recipe since. Recipes
-    that are older than searches as files are believed: ranks that were searched apart are one row there."""
+    """Whether what ``run`` says is from ``search`` is what it chose: somebody may have changed the recipe since.
+    Recipes older than searches as files are believed: ranks that were searched apart are one row there."""
     cell, sources = leaves(run.record.cell), run.record.sources
     return all(cell.get(key) == value for key, value in (row.chosen or {}).items() if sources.get(key) == search.source)
 
