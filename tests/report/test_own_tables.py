@@ -63,6 +63,19 @@ def test_own_figures_have_a_folder_of_their_own_where_the_page_finds_them(
     assert main(["page", "experiment=mine,tiny_unadapted", where]) == 0  # of these pictures, not drawn again
 
 
+def test_a_file_of_ones_own_is_a_table_for_every_command(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = results / "mine.yaml"
+    own.write_text(
+        "name: mine\ntitle: t\nnote: ''\naxes: {method: [lora]}\nset: {task: tiny/nli}\n"
+        "table: {rule: best_dev, rows: [{label: Mine, when: {method: lora}}]}\n"
+    )
+    where = f"results.dir={results}"
+    assert main(["explain", str(own), "Mine", "tiny/nli", where]) == 0
+    assert "rule best_dev" in capsys.readouterr().out
+    assert main(["figures", f"experiment={own}", where]) == 0
+    assert list((results / "figures" / "own").glob("mine_*.svg"))
+
+
 @pytest.mark.parametrize(
     ("words", "part"),
     [

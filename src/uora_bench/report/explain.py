@@ -11,6 +11,7 @@ from pathlib import Path
 from uora_bench.config import plugins
 from uora_bench.config.data_source import IMAGE_FOLDER, OWN_ROWS
 from uora_bench.errors import UserError, nearest
+from uora_bench.grid import preset
 from uora_bench.grid.request import GridRequest
 from uora_bench.grid.table_spec import Rule, TableSpec
 from uora_bench.records.predictions import why_no_predictions
@@ -48,7 +49,7 @@ def find_entry(words: Sequence[str], results: Path, rule: Rule | None, kinds: Se
         raise UserError("a number is named by TABLE ROW COLUMN [BLOCK], e.g. minilm_glue LoRA MRPC")
     tables = [*write.experiments(results, kinds), *TRIALS]
     tables += [name for kind in kinds for name in kind.names(results)]
-    name = _known("table", words[0], tables)
+    name = words[0] if preset.is_file(words[0]) else _known("table", words[0], tables)
     table = write.make_table(GridRequest(name, "print"), results, write.published_library(), rule, kinds)
     block, row = _row(table, words[1], words[3] if len(words) == 4 else None)
     labels = [column.label for column in table.shown]

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from uora_bench.errors import UserError, nearest
+from uora_bench.grid import preset
 from uora_bench.grid.request import GridRequest
 from uora_bench.grid.table_spec import Rule
 from uora_bench.records.record import TRIALS, record_paths
@@ -101,7 +102,7 @@ def _wanted(
     """The figures of ``name``, or of all, with the folder of each; own experiments are not part of a ``check``."""
     every = write.every_name(results, rule, kinds)
     known = [*every, *TRIALS]
-    if name is not None and name not in known:
+    if name is not None and name not in known and not preset.is_file(name):
         raise UserError(f"no experiment '{name}' with records{nearest(name, known)}")
     found: list[tuple[Path, FigureSpec]] = []
     library = write.published_library()
