@@ -103,6 +103,21 @@ def test_a_dry_run_refuses_a_type_that_needs_the_weights():
         method.inject(model, targets, torch.Generator().manual_seed(0))
 
 
+@pytest.mark.parametrize("kind", sorted(MUST_TRAIN - {"prompt_tuning", "p_tuning", "prefix_tuning", "cartridge"}))
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_turned_off_a_type_with_layers_leaves_the_model_as_it_was(kind):
+    bare = logits(roberta(torch.float32))
+    model, method, _ = injected(kind)
+    method.bind(torch.optim.SGD(method.parameters(), lr=0.1), 10)
+    train(model, method, 2)
+    adapted, opened = logits(model), [p.requires_grad for p in model.parameters()]
+    with method.turned_off():
+        assert torch.equal(logits(model), bare)
+    assert torch.equal(logits(model), adapted)
+    assert not torch.equal(adapted, bare)
+    assert [p.requires_grad for p in model.parameters()] == opened
+
+
 @pytest.mark.parametrize("kind", sorted(MUST_TRAIN - {"adamss"}))
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_dry_run_counts_what_a_run_trains(kind):
