@@ -94,7 +94,7 @@ def test_a_margin_is_part_of_the_plan_and_of_no_cell(bench: Bench, tmp_path: Pat
     assert build.model.read_plan(path).digest == declared.digest  # what a job of Slurm reads
     running = Running(declared, declared.items[0], policy=None)  # type: ignore[arg-type]
     assert running.launch_facts()["plan"] == declared.digest
-    assert running.launch_facts()["margin"] == MARGIN
+    assert running.launch_facts()["margin"] == {**MARGIN, "row": {}, "rule": "last"}
 
 
 def test_a_table_says_which_cells_were_made_before_the_margin_was_declared(bench: Bench) -> None:
@@ -112,3 +112,24 @@ def test_a_table_says_which_cells_were_made_before_the_margin_was_declared(bench
     bench.preset(axes={"method": ["lora", "uora"], "task": ["glue/rte"], "seed": [0, 1, 2]}, table={"margin": MARGIN})
     expected = "not declared before all results: of 6 cells 2 under 2 points of lora, 2 under none"
     assert expected in markdown.render(bench.table())
+
+
+@pytest.mark.parametrize(
+    ("declared", "said"),
+    [
+        (DeclaredMargin(1.0, "lora", {}, "last"), ""),
+        (DeclaredMargin(1.0, "lora", {"method": "vera"}, "last"), "of 2 cells 2 with another row as lora"),
+        (DeclaredMargin(1.0, "lora", {}, "best_dev"), "of 2 cells 2 under rule best_dev"),
+    ],
+)
+def test_another_reference_row_or_rule_is_another_margin(bench: Bench, declared: DeclaredMargin, said: str) -> None:
+    launch = Launch("local", False, plan="0" * 16, margin=declared)
+    for method in ("lora", "uora"):
+        kept(bench, method, 0, np.arange(60) % 3 != 0)
+    for record in build.read_records(bench.results / "records" / "quickstart"):
+        own = replace(record, provenance=replace(record.provenance, launch=launch))
+        own.write(bench.results / "records" / "quickstart")
+    bench.preset(axes={"method": ["lora", "uora"], "task": ["glue/rte"], "seed": [0]}, table={"margin": MARGIN})
+    shown = markdown.render(bench.table())
+    assert ("not declared before all results" in shown) == bool(said)
+    assert said in shown

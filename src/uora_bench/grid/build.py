@@ -50,7 +50,7 @@ def build(
     title = cells.experiment.title or "a grid of the command line"
     spec = cells.experiment.table
     sees = power.power_of([p.cell for p in cells.items if p.cell is not None], spec, everywhere)
-    margin = spec.margin if spec is not None else None
+    margin = spec.declared if spec is not None else None
     return Plan(model.SCHEMA, name, title, str(results), str(runs), tuple(items), margin, sees), cells
 
 

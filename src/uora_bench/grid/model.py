@@ -15,7 +15,7 @@ from typing import Literal
 
 from uora_bench.errors import UserError
 from uora_bench.grid.power import Power
-from uora_bench.grid.table_spec import Margin
+from uora_bench.records.provenance import DeclaredMargin
 from uora_bench.util.json_file import read_json, write_json
 from uora_bench.util.schema import plain
 
@@ -62,7 +62,7 @@ class Plan:
     results_dir: str
     runs_dir: str
     items: tuple[Item, ...]
-    margin: Margin | None = None
+    margin: DeclaredMargin | None = None
     power: tuple[Power, ...] = ()
 
     @property

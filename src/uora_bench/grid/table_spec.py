@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Gt
 
 from uora_bench.errors import UserError
+from uora_bench.records.provenance import DeclaredMargin
 
 Rule = Literal["last", "best_dev", "heldout_dev"]
 Aggregate = Literal["mean", "median"]
@@ -123,3 +124,11 @@ class TableSpec:
             of = f"table.margin.reference='{self.margin.reference}' and table.reference='{self.reference}'"
             raise UserError(f"{of} must be one row")
         object.__setattr__(self, "reference", self.margin.reference)
+
+    @property
+    def declared(self) -> DeclaredMargin | None:
+        """The margin with what decides of it: the settings of its reference row, and the rule."""
+        if self.margin is None:
+            return None
+        row = next((dict(row.when) for row in self.rows if row.label == self.margin.reference), {})
+        return DeclaredMargin(self.margin.points, self.margin.reference, row, self.rule)

@@ -58,10 +58,13 @@ class Hardware:
 
 @dataclass(frozen=True)
 class DeclaredMargin:
-    """``table.margin`` of the preset when the cell was launched."""
+    """``table.margin`` of the preset when the cell was launched. ``row``: the settings by which the preset names the
+    reference row (empty: it names none); ``rule``: of the table. Both are None in records older than the fields."""
 
     points: float
     reference: str
+    row: dict[str, Any] | None = None
+    rule: str | None = None
 
 
 @dataclass(frozen=True)

@@ -283,7 +283,8 @@ def _comparisons(
         lambda: row_comparison.compare_rows(block.label, reference, scores, higher),
     )
     of_runs = [run for row in block.rows for run in row.runs]
-    texts = [verdict_notes.undeclared(of_runs, spec.margin)] if spec.margin is not None else []
+    declared = spec.declared
+    texts = [verdict_notes.undeclared(of_runs, replace(declared, rule=rule))] if declared is not None else []
     without = [(c.label, verdict_notes.not_over_items(of_runs, c.metric, c.task)) for c in columns]
     texts += [f"{label} is not compared over items: {why}" for label, why in without if why]
     remark = ". ".join(filter(None, texts))

@@ -6,14 +6,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from uora_bench.grid.table_spec import Margin
 from uora_bench.metrics.items import why_not
 from uora_bench.records.predictions import why_no_predictions
+from uora_bench.records.provenance import DeclaredMargin
 from uora_bench.report.collect import Run
 from uora_bench.util.words import count
 
 
-def undeclared(runs: Iterable[Run], margin: Margin) -> str:
+def undeclared(runs: Iterable[Run], margin: DeclaredMargin) -> str:
     """What is to be said of the finished cells that were not launched under ``margin``; "" where all were."""
     found: Counter[str] = Counter()
     done = [run for run in runs if run.status == "done"]
@@ -24,6 +24,10 @@ def undeclared(runs: Iterable[Run], margin: Margin) -> str:
             found["under none"] += 1
         elif (planned.points, planned.reference) != (margin.points, margin.reference):
             found[f"under {planned.points:g} points of {planned.reference}"] += 1
+        elif planned.row is not None and planned.row != margin.row:
+            found[f"with another row as {planned.reference}"] += 1
+        elif planned.rule is not None and planned.rule != margin.rule:
+            found[f"under rule {planned.rule}"] += 1
     if not found:
         return ""
     told = ", ".join(f"{number} {how}" for how, number in sorted(found.items()))
