@@ -133,6 +133,18 @@ def test_a_frozen_weight_that_training_changed_is_seen(make) -> None:
     assert probe.finish(model, method).off_difference > 0
 
 
+@pytest.mark.parametrize("make", [roberta, gpt2])
+def test_a_weight_that_putting_the_adapter_in_changed_is_seen_whatever_passes_follow(make) -> None:
+    model, method = make(), make_method("lora", rank=2)
+    probe = retention.Probe(model, Letters(), "cpu", None)
+    inject(method, model, ("qkv",) if make is gpt2 else None)
+    with torch.no_grad():
+        next(iter(method.layers.values())).base.weight[0, 0] += 0.1
+    probe.start(model, method)
+    probe.start(model, method, rounding=True)
+    assert probe.finish(model, method).off_difference > 0
+
+
 def test_an_adapter_that_takes_its_start_out_of_the_weights_has_no_off() -> None:
     pissa = make_method("peft", type="lora", fields={"init_lora_weights": "pissa"})
     inject(pissa, roberta(torch.float32))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from uora_bench.config import plugins
+from uora_bench.config.split_parts import split_names
 from uora_bench.errors import UserError, nearest
 
 if TYPE_CHECKING:  # help lists names, and their dataclasses are the slower half of its start
@@ -173,8 +174,8 @@ def check_rows(source: DataSource, splits: Mapping[str, str], options: TaskOptio
 def check_pictures(root: Path, splits: Iterable[str]) -> None:
     """Raise `UserError` where a folder of pictures lacks one of ``splits``; no picture is opened."""
     module = importlib.import_module("uora_bench.data.image_folders")
-    for part in dict.fromkeys(part.split("[")[0] for split in splits for part in split.split("+")):
-        module.check_split(root, part)
+    for name in split_names(splits):
+        module.check_split(root, name)
 
 
 def method_options(name: str) -> type[MethodOptions]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from uora_bench.errors import UserError
@@ -36,6 +37,11 @@ def split_parts(split: str) -> list[SplitPart]:
             raise UserError(f"split '{text}' is not of the form name or name[a:b], e.g. train[:80%]")
         found.append(SplitPart(match["name"], match["a"], match["b"]))
     return found
+
+
+def split_names(splits: Iterable[str]) -> list[str]:
+    """The splits that ``splits`` are of or parts of, each once; errors as those of `split_parts`."""
+    return list(dict.fromkeys(part.name for split in splits for part in split_parts(split)))
 
 
 def may_share_rows(one: str, other: str) -> bool:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from uora_bench.config.split_parts import split_names
 from uora_bench.data.files import read_lines, read_rows
 from uora_bench.data.hub import reason
 from uora_bench.errors import UserError, nearest
@@ -108,8 +109,8 @@ def check_files(files: OwnFiles, roles: Mapping[str, str], wanted: Mapping[str, 
     """Raise `UserError` where a split of ``roles`` that is to be read has no file, or where a file lacks a column of
     ``wanted`` (column -> the key that names it): a look at its header. What cannot be told from that is left to
     `read_split`."""
-    parts = (part for name in splits_read(files, roles).values() for part in name.split("+"))
-    for path in dict.fromkeys(_file_that_is_there(files, part.split("[")[0]) for part in parts):
+    names = split_names(splits_read(files, roles).values())
+    for path in dict.fromkeys(_file_that_is_there(files, name) for name in names):
         held = _header(path, files)
         for name, key in wanted.items():
             if held and name not in held:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from uora_bench.config.data_source import IMAGE_FOLDER, DataSource
-from uora_bench.config.split_parts import SplitPart, split_parts
+from uora_bench.config.split_parts import SplitPart, split_names, split_parts
 from uora_bench.data import hub, image_folders, images, offline, own_rows
 from uora_bench.data.files import SUFFIXES, join_rows, read_rows, with_classes
 from uora_bench.errors import UserError, nearest
@@ -122,7 +122,7 @@ class Source:
             return "own"
         found = set()
         manifest = offline.Manifest.read(self.root) if self.root is not None and self.root.is_dir() else None
-        for name in {part.split("[")[0] for split in splits for part in split.split("+")}:
+        for name in split_names(splits):
             path = self._file(source, name)
             if path is None or manifest is None:
                 found.add("hub")
@@ -157,7 +157,7 @@ class Source:
         """The local files that hold ``splits``."""
         if source.benchmark in ("generated", IMAGE_FOLDER) or (self.root is None and source.files is None):
             return []
-        names = dict.fromkeys(part.split("[")[0] for split in splits for part in split.split("+"))
+        names = split_names(splits)
         own = source.files
         found = [self._file(source, n) if own is None else own_rows.file_of(own, n) for n in names]
         return [path for path in dict.fromkeys(found) if path is not None]

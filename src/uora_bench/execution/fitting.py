@@ -68,9 +68,11 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
         else:
             model.to(accelerator.device)
         on_cpu = accelerator.device.type == "cpu" and cell.trainer.cpu_ops == "auto"
-        passes = cpu_ops.install(model) if on_cpu else {}
         if isinstance(probe, Probe):
             probe.start(model, method)
+        passes = cpu_ops.install(model) if on_cpu else {}
+        if isinstance(probe, Probe) and passes:
+            probe.start(model, method, rounding=True)
     with watch.measure("tokens"):
         task.tokens = tokens.TokenCache(Path(job.settings.runs_dir) / tokens.FOLDER)
         wanted = {r: rows for r, rows in job.rows.items() if r != HELD_OUT or method.auxiliary() is not None}

@@ -44,6 +44,10 @@ class _Look(NamedTuple):
             return 0.0  # the cosine of a vector with itself is 1 but for rounding
         return float((1 - cosine_similarity(self.values, pristine.values)).mean())
 
+    def difference(self, other: _Look) -> float:
+        """The largest difference of a value."""
+        return float((self.values - other.values).abs().max())
+
 
 class Probe:
     """Fixed inputs for one model, and what it said of them before anything was changed."""
@@ -62,16 +66,22 @@ class Probe:
         before = next(model.parameters()).device
         model.to(device)
         self._pristine = self._at_start = self._look(model)
+        self._left = 0.0  # what putting the adapter in has changed of the model without it
         model.to(before)
 
-    def start(self, model: Any, method: Method) -> None:
-        """Look again at ``model`` with its adapter in place and turned off. With passes of another rounding than the
-        library's (``trainer.cpu_ops``) these are the numbers that it has to give after training."""
+    def start(self, model: Any, method: Method, rounding: bool = False) -> None:
+        """Look again at ``model`` with its adapter in place and turned off, which has to change nothing; or, with
+        passes of another ``rounding`` than the library's (``trainer.cpu_ops``), for what it has to give after training.
+        """
         try:
             with method.turned_off():
-                self._at_start = self._look(model)
+                off = self._look(model)
         except UserError:
-            pass  # `finish` says so
+            return  # `finish` says so
+        if rounding:
+            self._at_start = off
+        else:
+            self._left = off.difference(self._pristine)
 
     def finish(self, model: Any, method: Method) -> Retention:
         """Measure the trained ``model``, unwrapped and not merged."""
@@ -86,7 +96,7 @@ class Probe:
                 off = self._look(model)
         except UserError as error:
             return replace(found, problem=str(error))
-        difference = float((off.values - self._at_start.values).abs().max())
+        difference = max(self._left, off.difference(self._at_start))
         if not math.isfinite(difference):
             return replace(found, problem="with the adapter turned off the outputs are not finite")
         return replace(found, off=off.against(pristine), off_difference=difference)

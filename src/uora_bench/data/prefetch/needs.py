@@ -9,6 +9,7 @@ from pathlib import Path
 
 from uora_bench.config.cell import Cell, Settings
 from uora_bench.config.data_source import IMAGE_FOLDER, OWN_ROWS
+from uora_bench.config.split_parts import split_names
 from uora_bench.data.prefetch.converted import ConvertedModel
 from uora_bench.data.prefetch.models import Model
 from uora_bench.data.prefetch.rows import Rows
@@ -69,6 +70,5 @@ def rows_of(cell: Cell) -> Iterable[Rows]:
     source = cell.task.source
     if source.benchmark in _ELSEWHERE:
         return
-    for name in cell.task.to_load.values():
-        for part in name.split("+"):
-            yield Rows(source, part.split("[")[0])
+    for name in split_names(cell.task.to_load.values()):
+        yield Rows(source, name)
