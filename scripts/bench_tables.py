@@ -4,7 +4,7 @@
 
 Makes 9 methods × 4 tasks × 28 seeds of 400 items in a temporary folder, and measures the processor time of whole
 commands, each in a process of its own: without kept numbers (cache=false), making them, and with them
-(`uora_bench.report.kept`).
+(`uora_bench.report.cache`).
 """
 
 from __future__ import annotations

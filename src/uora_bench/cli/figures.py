@@ -9,13 +9,13 @@ from uora_bench.cli.parser import Command, Given, Key
 
 
 def _act(given: Given) -> int:
-    from uora_bench.report import figures, kept
+    from uora_bench.report import cache, figures
     from uora_bench.theory import report as theory
 
     results = Path(given.text("results.dir") or "results")
     rule, formats = keys.rule_of(given), (given.text("format") or "svg,pdf").split(",")
     check = given.flag("check")
-    with kept.unused(check or given.text("cache") == "false"):
+    with cache.unused(check or given.text("cache") == "false"):
         return figures.command(given.text("experiment"), check, results, rule, (theory,), formats, given.flag("force"))
 
 

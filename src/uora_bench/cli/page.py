@@ -10,11 +10,11 @@ from uora_bench.cli.parser import Command, Given
 
 
 def _act(given: Given) -> int:
-    from uora_bench.report import kept, page
+    from uora_bench.report import cache, page
     from uora_bench.theory import report as theory
 
     names = [name for value in given.every("experiment") for name in value.split(",")]
-    with kept.unused(given.text("cache") == "false"):
+    with cache.unused(given.text("cache") == "false"):
         return page.command(names, Path(given.text("results.dir") or "results"), keys.rule_of(given), (theory,))
 
 

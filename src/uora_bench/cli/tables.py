@@ -13,9 +13,9 @@ from uora_bench.util.words import count
 
 
 def _act(given: Given) -> int:
-    from uora_bench.report import kept
+    from uora_bench.report import cache
 
-    with kept.unused(given.flag("check") or given.text("cache") == "false"):
+    with cache.unused(given.flag("check") or given.text("cache") == "false"):
         return _print_or_write(given)
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 
 from uora_bench.errors import UserError, nearest
 from uora_bench.records.predictions import EpochPredictions, read_checked, read_predictions, why_no_predictions
-from uora_bench.report import kept, searches
+from uora_bench.report import cache, searches
 from uora_bench.report.collect import Run
 
 _TRIVIAL = 0.99  # of the trivial predictor's loss: a training loss above that has learnt nothing
@@ -237,7 +237,7 @@ def _classes(run: Run) -> dict[str, tuple[int, ...]]:
     if question is None:
         return {}
     if question not in _COUNTED:
-        _COUNTED[question] = kept.take(dict[str, tuple[int, ...]], ["classes", question], lambda: _counted(run))
+        _COUNTED[question] = cache.take(dict[str, tuple[int, ...]], ["classes", question], lambda: _counted(run))
     return _COUNTED[question]
 
 

@@ -18,7 +18,7 @@ from uora_bench.errors import UserError, nearest
 from uora_bench.grid import preset
 from uora_bench.grid.table_spec import BlockSpec, Column, RowSpec, Rule, TableSpec
 from uora_bench.metrics.items import item_scores
-from uora_bench.report import aggregate, comparability, kept, notes, row_comparison, searches, stats, verdict_notes
+from uora_bench.report import aggregate, cache, comparability, notes, row_comparison, searches, stats, verdict_notes
 from uora_bench.report.aggregate import Number
 from uora_bench.report.collect import Collection, Run
 from uora_bench.report.model import Block, Entry, Row, Score, Table
@@ -32,7 +32,7 @@ def build(collection: Collection, library: Library | None, rule: Rule | None = N
     Raises:
         UserError: for a specification that fits no cell, or a published table that is not there.
     """
-    with kept.answers_of(next((run.folder for run in collection.runs if run.folder is not None), None)):
+    with cache.answers_of(next((run.folder for run in collection.runs if run.folder is not None), None)):
         return _build(collection, library, rule)
 
 
@@ -208,7 +208,7 @@ class _Maker:
         # its own generator: a table does not depend on what was computed before it
         higher = self.columns[of[0]].higher_is_better
         marks = stats.Marks(
-            *kept.take(
+            *cache.take(
                 tuple[str | None, ...],
                 ["marks", scores, higher],
                 lambda: tuple(stats.best_marks(scores, higher, generator=np.random.default_rng(0))),
@@ -277,7 +277,7 @@ def _comparisons(
         for label, row in rows.items()
     }
     higher, margin = columns[0].higher_is_better, spec.margin.points if spec.margin is not None else None
-    found = kept.take(
+    found = cache.take(
         AgainstReference,
         ["rows", block.label, reference, scores, higher],
         lambda: row_comparison.compare_rows(block.label, reference, scores, higher),
@@ -292,7 +292,7 @@ def _comparisons(
         label: {c.label: (c, _with_items(p.ours, c, rule)) for c, p in zip(columns, row.entries, strict=True)}
         for label, row in rows.items()
     }
-    compared = kept.take(
+    compared = cache.take(
         tuple[ItemLine, ...],
         ["items", reference, higher, margin, [[label, name, *_item_question(*of)]
                                               for label, own in chosen.items() for name, of in own.items()]],

@@ -8,21 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.table_bench import Bench
-from tests.support.table_bench import kept as kept_record
+from tests.support.table_bench import Bench, kept
 from uora_bench.cli import tables as command
 from uora_bench.errors import UserError
-from uora_bench.report import comparability, kept, row_comparison, stats, write
+from uora_bench.report import cache, comparability, row_comparison, stats, write
 
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    monkeypatch.setattr(kept, "WORTH", 0.0)
+    monkeypatch.setattr(cache, "WORTH", 0.0)
     made = Bench(tmp_path, monkeypatch)
     easy = np.random.default_rng(0).random(120)
     for method, share in (("lora", 0.7), ("uora", 0.75)):
         for seed in range(3):
-            kept_record(made, method, seed, easy < share + seed / 100)
+            kept(made, method, seed, easy < share + seed / 100)
     made.preset(axes={"method": ["lora", "uora"], "task": ["glue/rte"], "seed": [0, 1, 2]},
                 table={"margin": {"points": 1.0, "reference": "lora"}})  # fmt: skip
     return made
@@ -47,7 +46,7 @@ def refuse(*_: object, **__: object) -> None:
 def test_tables_have_the_same_bytes_cold_warm_and_without_and_warm_computes_nothing(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with kept.unused():
+    with cache.unused():
         without = texts(bench)
     assert not (bench.results / ".cache").exists()
     assert texts(bench) == without
@@ -56,7 +55,7 @@ def test_tables_have_the_same_bytes_cold_warm_and_without_and_warm_computes_noth
         monkeypatch.setattr(module, name, refuse)
     monkeypatch.setattr(comparability, "read_predictions", refuse)
     assert texts(bench) == without
-    with kept.unused(), pytest.raises(AssertionError, match="computed"):
+    with cache.unused(), pytest.raises(AssertionError, match="computed"):
         texts(bench)
 
 
@@ -80,12 +79,12 @@ def test_other_code_other_predictions_and_another_margin_are_other_questions(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = texts(bench)
-    kept_record(bench, "uora", 0, np.zeros(120, dtype=bool))
+    kept(bench, "uora", 0, np.zeros(120, dtype=bool))
     changed = texts(bench)
     assert changed != before
-    with kept.unused():
+    with cache.unused():
         assert texts(bench) == changed
-    monkeypatch.setattr(kept, "_code", lambda: "newer")
+    monkeypatch.setattr(cache, "_code", lambda: "newer")
     monkeypatch.setattr(row_comparison, "compare_items", refuse)
     with pytest.raises(AssertionError, match="computed"):
         texts(bench)
@@ -100,28 +99,28 @@ def test_predictions_that_are_not_those_of_the_record_are_found_with_kept_number
 
 
 def test_a_folder_that_cannot_be_written_costs_nothing_but_time(bench: Bench) -> None:
-    with kept.unused():
+    with cache.unused():
         expected = texts(bench)
     (bench.results / ".cache").write_text("no folder")
     assert texts(bench) == expected
 
 
 def test_quick_numbers_are_not_kept(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kept, "WORTH", 60.0)
+    monkeypatch.setattr(cache, "WORTH", 60.0)
     texts(bench)
     assert not (bench.results / ".cache").exists()
 
 
 def test_answers_that_nobody_asks_for_go_once_there_are_too_many(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     texts(bench)
-    count = len(kept._read(file_of(bench)))
-    kept_record(bench, "uora", 0, np.zeros(120, dtype=bool))
+    count = len(cache._read(file_of(bench)))
+    kept(bench, "uora", 0, np.zeros(120, dtype=bool))
     texts(bench)
-    assert len(kept._read(file_of(bench))) > count
-    monkeypatch.setattr(kept, "MOST", count)
-    kept_record(bench, "uora", 0, np.ones(120, dtype=bool))
+    assert len(cache._read(file_of(bench))) > count
+    monkeypatch.setattr(cache, "MOST", count)
+    kept(bench, "uora", 0, np.ones(120, dtype=bool))
     texts(bench)
-    assert len(kept._read(file_of(bench))) == count
+    assert len(cache._read(file_of(bench))) == count
 
 
 def test_the_command_keeps_none_where_told_so(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,11 +138,11 @@ def test_the_command_keeps_none_where_told_so(bench: Bench, capsys: pytest.Captu
 
 def test_of_two_commands_at_a_time_the_last_ones_answers_stay_whole(bench: Bench) -> None:
     records = bench.results / "records" / "quickstart"
-    with kept.answers_of(records):
-        kept.take(int, "first", lambda: 1)
-        with kept.answers_of(records):
-            kept.take(int, "second", lambda: 2)
-        assert len(kept._read(file_of(bench))) == 1
-    assert list(kept._read(file_of(bench)).values()) == [1]
-    with kept.answers_of(records):
-        assert kept.take(int, "first", refuse) == 1  # type: ignore[arg-type]
+    with cache.answers_of(records):
+        cache.take(int, "first", lambda: 1)
+        with cache.answers_of(records):
+            cache.take(int, "second", lambda: 2)
+        assert len(cache._read(file_of(bench))) == 1
+    assert list(cache._read(file_of(bench)).values()) == [1]
+    with cache.answers_of(records):
+        assert cache.take(int, "first", refuse) == 1  # type: ignore[arg-type]
