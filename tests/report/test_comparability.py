@@ -195,6 +195,25 @@ def test_a_row_that_did_not_learn_or_scores_like_one_class_is_noted(bench: Bench
         assert (entry(found, "vera", "rte").notes == ()) == learnt
 
 
+def test_a_verdict_says_which_of_its_rows_did_not_learn(bench: Bench) -> None:
+    table = {
+        "reference": "UORA",
+        "rows": [{"label": name, "when": {"method": name.lower()}} for name in ("LoRA", "VeRA", "UORA")],
+    }
+    bench.preset(axes={**GRID["axes"], "seed": [0, 1, 2]}, table=table)
+    for method, losses in (("lora", (0.3, 0.3, 0.3)), ("vera", (0.3, 0.69, 0.3)), ("uora", (0.69, 0.69, 0.3))):
+        for seed, loss in enumerate(losses):
+            made = bench.record(f"method={method} task=glue/rte seed={seed}", 0.7 + seed / 100)
+            epochs = tuple(replace(one, train_loss=loss) for one in made.epochs)
+            replace(made, epochs=epochs).write(bench.results / "records" / "quickstart")
+    (sheet, *_) = bench.table().sheets
+    verdicts = {row[0]: row[-1].partition(" (")[2] for row in sheet.rows}
+    assert verdicts == {
+        "LoRA": "UC12: reference did not learn on rte)",
+        "VeRA": "UC12: row and reference did not learn on rte)",
+    }
+
+
 def test_what_holds_for_the_whole_table_is_a_line_or_a_refusal(bench: Bench) -> None:
     made = odd_one(bench)
     lines = bench.table().about

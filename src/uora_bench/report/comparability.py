@@ -196,12 +196,9 @@ def faults(runs: Iterable[Run], split: str, metric: str, scale: float, by_seed: 
            levels: Mapping[str, str]) -> list[str]:  # fmt: skip
     """What is wrong with the cells of one row in one column: they did not learn (``UC12``), or a class that is always
     named scores as much (``UC13``). ``by_seed``: their scores times ``scale``."""
-    texts = []
-    stuck, below = [], []
+    texts, below = [], []
+    stuck = [f"seed {seed}: {loss:.3f}" for seed, loss in unlearned(runs).items()]
     for run in _done(runs):
-        loss, trivial = run.record.epochs[-1].train_loss, _trivial_loss(run)
-        if trivial is not None and loss >= _TRIVIAL * trivial:
-            stuck.append(f"seed {run.seed}: {loss:.3f}")
         share = majority(run, split) if metric == "accuracy" else None
         if share is not None and by_seed.get(run.seed, math.inf) <= share * scale:
             below.append(run.seed)
@@ -212,6 +209,16 @@ def faults(runs: Iterable[Run], split: str, metric: str, scale: float, by_seed: 
         text = f"no better than always the most frequent class (seeds {', '.join(map(str, below))})"
         texts.append(found(levels, "UC13", text))
     return texts
+
+
+def unlearned(runs: Iterable[Run]) -> dict[int, float]:
+    """The last training loss, in nats, of the finished cells that did not learn (``UC12``), by seed."""
+    found = {}
+    for run in _done(runs):
+        loss, trivial = run.record.epochs[-1].train_loss, _trivial_loss(run)
+        if trivial is not None and loss >= _TRIVIAL * trivial:
+            found[run.seed] = loss
+    return found
 
 
 def majority(run: Run, split: str) -> float | None:

@@ -7,7 +7,7 @@ as having too few. `docs/statistics.md` explains the numbers.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,12 +25,14 @@ Scores = Mapping[str, Mapping[int, float]]  # column -> seed -> score
 @dataclass(frozen=True)
 class Line:
     """A row against the reference: ``comparison`` (difference, interval, p after Holm's correction, verdict), and the
-    probability that a run of this row beats one of the reference; both None with too few seeds."""
+    probability that a run of this row beats one of the reference; both None with too few seeds. ``unlearned``: which
+    of the compared cells did not learn, in words."""
 
     row: str
     columns: tuple[str, ...]
     comparison: Comparison | None
     improvement: Interval | None
+    unlearned: str = ""
 
     def texts(self, decimals: int) -> tuple[str, ...]:
         """The line as text: row, columns, pairs, difference, probability, p, verdict."""
@@ -42,6 +44,7 @@ class Line:
         verdict: str = found.verdict
         if verdict == "not distinguished" and (found.smallest_p or 0) * found.family > LEVEL:
             verdict = "too few pairs to tell"  # the best possible p would not do
+        verdict += self.unlearned
         return (self.row, ", ".join(self.columns), str(found.n_pairs), difference, improvement, p, verdict)
 
 
@@ -68,7 +71,7 @@ class Sheet:
 class ItemLine:
     """A row against the reference in one column, over items and seeds: scores in the table's unit. ``p_items``: of the
     trained models (McNemar's exact test for one seed, else the permutation over items); ``p``: over items and seeds;
-    both after Holm's correction."""
+    both after Holm's correction. ``unlearned``: as of a `Line`."""
 
     row: str
     column: str
@@ -76,12 +79,21 @@ class ItemLine:
     p_items: float
     p: float
     verdict: str = ""
+    unlearned: str = ""
 
     def texts(self, decimals: int) -> tuple[str, ...]:
         """The line as text: row, column, items × seeds, difference, both p, verdict."""
         size = f"{self.found.items} × {self.found.seeds}"
         ends = shown(self.found.interval(0.95), decimals)
-        return (self.row, self.column, size, ends, f"{self.p_items:.3f}", f"{self.p:.3f}", self.verdict)
+        return (
+            self.row,
+            self.column,
+            size,
+            ends,
+            f"{self.p_items:.3f}",
+            f"{self.p:.3f}",
+            self.verdict + self.unlearned,
+        )
 
 
 @dataclass(frozen=True)
@@ -98,6 +110,24 @@ class AgainstReference:
     items: tuple[ItemLine, ...] = ()
     margin: float | None = None
     remark: str = ""
+
+    def with_unlearned(self, unlearned: Mapping[str, Collection[str]]) -> AgainstReference:
+        """With what is to be said at the verdict, where a cell of the row or of the reference did not learn.
+        ``unlearned``: by row the columns in which a cell did not."""
+
+        def words(row: str, columns: Collection[str]) -> str:
+            told: dict[str, str] = {}  # where -> who
+            for name, label in (("row", row), ("reference", self.reference)):
+                where = ", ".join(c for c in columns if c in unlearned.get(label, ()))
+                told[where] = f"{told[where]} and {name}" if where in told else name
+            found = [f"{who} did not learn on {where}" for where, who in told.items() if where]
+            return f" (UC12: {'; '.join(found)})" if found else ""
+
+        return replace(
+            self,
+            lines=tuple(replace(line, unlearned=words(line.row, line.columns)) for line in self.lines),
+            items=tuple(replace(line, unlearned=words(line.row, [line.column])) for line in self.items),
+        )
 
     def sheets(self, decimals: int) -> list[Sheet]:
         """The comparisons, and each row over the columns, as text."""

@@ -303,7 +303,11 @@ def _comparisons(
             margin,
         ),
     )  # fmt: skip
-    return replace(found, items=compared, margin=margin, remark=remark)
+    unlearned = {
+        label: [c.label for c, p in zip(columns, row.entries, strict=True) if comparability.unlearned(p.ours.runs)]
+        for label, row in rows.items()
+    }
+    return replace(found, items=compared, margin=margin, remark=remark).with_unlearned(unlearned)
 
 
 class _Scored(NamedTuple):
