@@ -11,7 +11,7 @@ import pytest
 from uora_bench.grid.search import read_search
 from uora_bench.records.record import read_records
 from uora_bench.report.collect import Run
-from uora_bench.report.searches import behind, budget, expected_best, render_search
+from uora_bench.report.searches import behind, budget, costs, expected_best, render_search
 
 RESULTS = Path(__file__).parents[2] / "results"
 
@@ -45,6 +45,25 @@ def test_the_committed_search_is_what_the_records_give_and_says_that_trials_are_
     assert "**UC02**" in render_search(found)
     assert main(["tables", "experiment=minilm_glue", f"results.dir={tmp_path}"]) == 0
     assert "UC02: rate chosen from 6 trials; most rows: rate chosen from 3 trials" in capsys.readouterr().out
+
+
+def test_the_cost_of_the_search_is_the_sum_over_its_trials_or_unknown(tmp_path: Path) -> None:
+    for name in ("records/smollm2_search", "searches"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).symlink_to(RESULTS / name)
+    record = next(r for r in read_records(RESULTS / "records" / "smollm2_tasks") if r.cell["method"]["name"] == "vera")
+    folder = tmp_path / "records" / "smollm2_tasks"
+    run = Run("instruct/alpaca_1000", 0, {}, record.metric, {}, "done", recorded=record, folder=folder)
+    trials = [r for r in read_records(RESULTS / "records" / "smollm2_search") if r.cell["method"]["name"] == "vera"]
+    assert len(trials) == 3
+    found = costs([run])
+    assert found.searched == sum(r.seconds.train + r.seconds.eval for r in trials)
+    assert found.searched_flops is None  # older than FLOPs in records
+    (tmp_path / "records" / "smollm2_search").unlink()
+    gone = costs([run])
+    assert (gone.searched, gone.searched_flops) == (None, None)
+    assert gone.seconds == found.seconds
+    assert costs([replace(run, recorded=replace(record, sources={}))]).searched is None  # no search chose its rate
 
 
 def test_a_rate_that_its_search_did_not_choose_is_not_called_searched(tmp_path: Path) -> None:

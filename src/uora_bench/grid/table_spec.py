@@ -26,6 +26,8 @@ CostName = Literal[
     "tokens",
     "energy",
     "forgetting",
+    "search seconds",
+    "search FLOPs",
 ]
 USUAL_COSTS: tuple[CostName, ...] = ("adapter parameters", "adapter size", "seconds", "peak memory")
 

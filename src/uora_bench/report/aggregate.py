@@ -95,10 +95,12 @@ class Costs:
     tokens: float | None = None  # with padding, median over cells
     energy: float | None = None  # joules, median over cells; None where one was not measured
     forgotten: float | None = None  # loss or drift on fixed inputs, median over cells; None where one was not measured
+    searched: float | None = None  # seconds of all trials of the search behind a rate, median over cells
+    searched_flops: float | None = None  # their FLOPs of training, median over cells
 
 
 def costs(runs: Sequence[Run]) -> Costs:
-    """The costs of the finished cells of one row."""
+    """The costs of the finished cells of one row, without those of a search (`searches.costs`)."""
     done = [run.record for run in finished(runs)]
     if not done:
         return Costs()
@@ -108,15 +110,15 @@ def costs(runs: Sequence[Run]) -> Costs:
         max((r.bytes.adapter_size for r in done if r.bytes is not None), default=None),
         statistics.median(r.seconds.train + r.seconds.eval for r in done if r.seconds is not None),
         max((r.peak_memory_bytes for r in done if r.peak_memory_bytes is not None), default=None),
-        _median(None if r.work is None else r.work.training for r in done),
-        _median(None if r.work is None else r.work.inference_merged or r.work.inference for r in done),
-        _median(None if r.work is None else r.work.tokens_padded for r in done),
-        _median(None if r.energy is None else r.energy.joules for r in done),
-        _median(None if r.retention is None else r.retention.forgotten for r in done),
+        median_of(None if r.work is None else r.work.training for r in done),
+        median_of(None if r.work is None else r.work.inference_merged or r.work.inference for r in done),
+        median_of(None if r.work is None else r.work.tokens_padded for r in done),
+        median_of(None if r.energy is None else r.energy.joules for r in done),
+        median_of(None if r.retention is None else r.retention.forgotten for r in done),
     )
 
 
-def _median(values: Iterable[float | None]) -> float | None:
+def median_of(values: Iterable[float | None]) -> float | None:
     """The median; None where a value is not known: of some cells alone it would be another row's."""
     found = list(values)
     known = [value for value in found if value is not None]

@@ -88,6 +88,10 @@ COSTS = (
     Cost("energy", "energy", "energy", "measured, the median over cells", "{:,.0f} J".format),
     Cost("forgotten", "forgetting", "forgotten", "loss (nats) or drift of features that training added on fixed "
          "inputs, the median over cells", "{:+.3g}".format),
+    Cost("searched", "search seconds", "search time", "of all trials of the search behind the rate, the median over "
+         "cells", "{:,.0f}".format),
+    Cost("searched_flops", "search FLOPs", "search FLOPs", "training in all trials of the search behind the rate, the "
+         "median over cells", scientific),
 )  # fmt: skip
 
 

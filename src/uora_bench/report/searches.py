@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,10 +14,13 @@ from uora_bench.config.compose import COMMAND_LINE, leaves
 from uora_bench.grid.race import FOLDER as RACES
 from uora_bench.grid.race import Lane, Race, read_race
 from uora_bench.grid.search import FOLDER, Search, SearchRow, read_search
-from uora_bench.report import markdown
+from uora_bench.records.record import find_record
+from uora_bench.report import aggregate, markdown
+from uora_bench.report.aggregate import Costs
 from uora_bench.report.collect import Run, finished
 
 Kept = TypeVar("Kept")
+Number = TypeVar("Number", int, float)
 _RATES = ("trainer.lr_adapter", "trainer.lr_head")
 _DRAWS = 2000  # bootstrap samples of trials
 
@@ -82,6 +86,40 @@ def budget(run: Run) -> dict[str, str]:
         return {"": "rate not searched: the default of the suite"}
     published = run.record.recipe["status"] == "published"
     return {"": "rate as published" if published else "rate of the recipe, not searched"}
+
+
+def costs(runs: Sequence[Run]) -> Costs:
+    """The costs of the finished cells of one row, and of the searches that chose their rates."""
+    spent = [_spent(run) for run in finished(runs)]
+    return replace(
+        aggregate.costs(runs),
+        searched=aggregate.median_of(seconds for seconds, _ in spent),
+        searched_flops=aggregate.median_of(flops for _, flops in spent),
+    )
+
+
+def _spent(run: Run) -> tuple[float | None, int | None]:
+    """Seconds of training and evaluation, and FLOPs of training, of all trials of the search behind ``run``; None where
+    a trial's record does not say, or no search chose."""
+    found = behind(run)
+    if found is None or run.folder is None:
+        return None, None
+    folder = run.folder.parent / found[0].name
+    changed = folder.stat().st_mtime_ns if folder.is_dir() else 0  # as in `_beside`
+    return _trials(folder, changed, tuple(cell for trial in found[1].trials for cell in trial.cells.values()))
+
+
+@functools.lru_cache(maxsize=256)
+def _trials(folder: Path, changed: int, cells: tuple[str, ...]) -> tuple[float | None, int | None]:
+    records = [find_record(folder, cell) for cell in cells]
+    seconds = [None if r is None or r.seconds is None else r.seconds.train + r.seconds.eval for r in records]
+    flops = [None if r is None or r.work is None else r.work.training for r in records]
+    return _total(seconds), _total(flops)
+
+
+def _total(values: Sequence[Number | None]) -> Number | None:
+    known = [value for value in values if value is not None]
+    return sum(known[1:], known[0]) if known and len(known) == len(values) else None
 
 
 def at_edge(runs: Sequence[Run]) -> str:

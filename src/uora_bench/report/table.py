@@ -223,7 +223,7 @@ class _Maker:
     def _row(self, named: RowSpec, runs: Sequence[Run], block: BlockSpec, shared: set[str]) -> Row:
         entries = tuple(self._entry(named, [run for run in runs if run.task == c.task], c, block) for c in self.columns)
         counts = {p.published.trainable_params for p in entries if p.published is not None} - {"", "-"}
-        costs = aggregate.costs([run for run in runs if run.task in shared])
+        costs = searches.costs([run for run in runs if run.task in shared])
         average = None if self.average is None else self._average(named, entries, block)
         return Row(named.label, entries, costs, " / ".join(sorted(counts)), average)
 

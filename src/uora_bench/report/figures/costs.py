@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from uora_bench.report import aggregate, comparability
+from uora_bench.report import comparability, searches
 from uora_bench.report.boxes import COSTS, Cost
 from uora_bench.report.figure_spec import FigureSpec
 from uora_bench.report.figures import facts, scatter
 from uora_bench.report.model import Block, Table
 
-DRAWN = ("parameters", "seconds", "memory", "flops", "inference", "energy", "forgotten")
+DRAWN = ("parameters", "seconds", "memory", "flops", "inference", "energy", "forgotten", "searched", "searched_flops")
 
 
 def figure_specs(table: Table) -> list[FigureSpec]:
@@ -44,7 +44,7 @@ def _rows(table: Table, block: Block, kind: Cost) -> facts.Rows:
         for row, entry in entries:
             ours = entry.ours
             # the cells of this column alone: two tasks do not take the same time
-            cost = kind.of(row.costs if average else aggregate.costs(ours.runs))
+            cost = kind.of(row.costs if average else searches.costs(ours.runs))
             if ours.value is not None and cost is not None:
                 points.append(
                     {"panel": column.label, "row": row.label, "method": facts.methods_of(row), "metric": column.metric,
@@ -70,6 +70,8 @@ def _spec(table: Table, block: Block, kind: Cost, rows: facts.Rows) -> FigureSpe
         "flops": ["Forward and backward in closed form, median over cells."],
         "inference": ["Of a forward pass of one input of mean length, merged where that can be; median over cells."],
         "energy": ["As measured, other programs on the device included; median over cells."],
+        "searched": ["Seconds of training and evaluation of all trials of the search that chose the rate."],
+        "searched_flops": ["FLOPs of training of all trials of the search that chose the rate."],
         "forgotten": ["Loss (nats per token) or drift that training added on fixed inputs; median over cells."],
     }
     caption = [
