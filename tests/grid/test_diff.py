@@ -16,7 +16,7 @@ from uora_bench.errors import UserError
 from uora_bench.grid import build, expand, memory, request, show
 from uora_bench.grid.model import Plan
 from uora_bench.records import attempts
-from uora_bench.records.record import CellRecord
+from uora_bench.records.record import CellRecord, Retention
 
 WORDS = ("method=lora,uora", "task=tiny/nli", "seed=0,1", "experiment_name=x")
 
@@ -57,6 +57,15 @@ def place(tmp_path: Path) -> Place:
 
 def test_nothing_there_is_all_to_do(place: Place) -> None:
     assert place.states() == {"lora 0": "todo", "lora 1": "todo", "uora 0": "todo", "uora 1": "todo"}
+
+
+def test_a_finished_record_without_what_is_asked_for_says_so(place: Place) -> None:
+    place.write(place.cell())
+    place.write(place.cell("uora"), retention=Retention("drift", "text", 10, 0.0, 0.1, 0.0, 0.0))
+    states = place.states("retention.measure=true")
+    assert states["lora 0"] == "done without retention (force=true runs again and measures it)"
+    assert states["uora 0"] == "done"
+    assert place.states()["lora 0"] == "done"
 
 
 def test_a_record_is_found_again_and_one_elsewhere_does_not_count(place: Place) -> None:

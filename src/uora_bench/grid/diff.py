@@ -111,6 +111,12 @@ class Matcher:
         return start_name(settings.init_from, Path(settings.runs_dir), settings.experiment_name)
 
 
+def _lacks(planned: Planned, record: CellRecord) -> str:
+    """What is asked for and the finished record has not, though it is that of the cell; "" where it has all."""
+    asked = planned.settings is not None and planned.settings.retention_measure
+    return "without retention (force=true runs again and measures it)" if asked and record.retention is None else ""
+
+
 class Comparison:
     """States of planned cells. ``attempts_folder``: of the experiment; ``queued``: keys that a cluster holds, with what
     it says of them."""
@@ -143,7 +149,7 @@ class Comparison:
             if found.record.status == "done":
                 changed = self._changed_data(planned, found)
                 if not changed or self._looked_since(planned):
-                    return "done", "", found.record.cell_id
+                    return "done", _lacks(planned, found.record), found.record.cell_id
         if lease is not None and attempts.is_locked(self.runs.parent, self.runs.name, lease.cell_id):
             return "running", f"process {lease.pid} on {lease.host}", lease.cell_id
         if planned.key in self.queued:

@@ -92,8 +92,8 @@ def command(
             print(f"{path} ({path.stat().st_size:,} bytes)", flush=True)
         atomic.write_text(place / f"{spec.name}.csv", spec.data)
         drawn += bool(missing)
-    same = f", {len(found) - drawn} showed the same" if drawn < len(found) else ""
-    print(f"{count(len(found), 'figure')} in {folder}, {drawn} drawn{same}")
+    rest = f", {len(found) - drawn} showed the same" if drawn < len(found) else ""
+    print(f"{count(len(found), 'figure')} in {folder}, {drawn} drawn{rest}")
     return 0
 
 
