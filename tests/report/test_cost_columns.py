@@ -49,6 +49,20 @@ def test_scores_stand_against_flops(tmp_path):
     assert {"minilm_glue_pareto_flops", "minilm_glue_pareto_inference", "minilm_glue_pareto_energy"} <= names
 
 
+def test_a_row_whose_adapters_have_several_sizes_says_so(tmp_path):
+    sizes = iter((5120, 54_300, 5120) * 100)
+
+    def with_sizes(values):
+        values["bytes"] = replace(values["bytes"], adapter_size=next(sizes))
+
+    made_up(tmp_path, "minilm_glue", mrpc, with_sizes)
+    said = [line for line in built(tmp_path)[0].about if line.startswith("Adapter size")]
+    assert len(said) == 1
+    assert "UORA (τ 1e-5, authors' default), 5.12 kB to 54.3 kB" in said[0]
+    made_up(tmp_path / "same", "minilm_glue", mrpc, lambda values: None)
+    assert not [line for line in built(tmp_path / "same")[0].about if line.startswith("Adapter size")]
+
+
 def test_forgetting_is_a_column_with_its_unit_and_an_axis(tmp_path):
     losses = iter((2.5, 1.75, 2.25) * 100)
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from uora_bench.grid import preset
 from uora_bench.grid.table_spec import Paper, TableSpec
-from uora_bench.report import comparability, grades
+from uora_bench.report import boxes, comparability, grades
 from uora_bench.report.aggregate import Number
 from uora_bench.report.bootstrap import MINIMUM_SEEDS
-from uora_bench.report.collect import Collection, Run
+from uora_bench.report.collect import Collection, Run, finished
 from uora_bench.report.model import Block, Table
 from uora_bench.report.published import Published
 from uora_bench.report.stats import LEVEL
@@ -87,27 +87,42 @@ def about(table: Table, collection: Collection) -> tuple[str, ...]:
         lines.append("Avg: mean over the columns, for rows that have all of them.")
         lines += _unlike_seeds(table)
     if done:
-        finished = table.done
+        cells = table.done
         lines.append(
             "Costs: the largest number of parameters, bytes and memory, and the median seconds of training and "
             "evaluation, over the tasks that every row with results has."
         )
-        lines += _forgetting(table, finished)
-        clock, memory = comparability.clock(finished), comparability.memory(finished)
-        if len(comparability.memory_kinds(finished)) > 1:
+        lines += [*_sizes(table), *_forgetting(table, cells)]
+        clock, memory = comparability.clock(cells), comparability.memory(cells)
+        if len(comparability.memory_kinds(cells)) > 1:
             memory = comparability.found(levels, "UC08", memory)
         lines += [text for text in (clock and comparability.found(levels, "UC08", clock), memory) if text]
         lines += _classes(table)
-        without = comparability.without_predictions(finished)
+        without = comparability.without_predictions(cells)
         lines += [f"{comparability.found(levels, 'UC11', without)}."] if without else []
         lines.append(_marks(table))
     return (*lines, *(" ".join(text.split()) for text in table.spec.about))
 
 
-def _forgetting(table: Table, finished: Sequence[Run]) -> list[str]:
+def _sizes(table: Table) -> list[str]:
+    """The rows whose adapters have as many trained parameters in every cell and yet not one size."""
+    found = []
+    for row in table.rows if "adapter size" in table.spec.costs else ():
+        sizes: dict[int, set[int]] = {}
+        for record in (run.record for run in finished(row.runs)):
+            if record.counts is not None and record.bytes is not None:
+                sizes.setdefault(record.counts.adapter, set()).add(record.bytes.adapter_size)
+        found += [
+            f"{row.label}, {boxes.size(min(of))} to {boxes.size(max(of))}" for of in sizes.values() if len(of) > 1
+        ]
+    what = "Adapter size counts what the seed cannot give back, refreshed rows too, and so varies between cells"
+    return [f"{what}: {'; '.join(found)}."] if found else []
+
+
+def _forgetting(table: Table, cells: Sequence[Run]) -> list[str]:
     """The unit of the column, which depends on the kind of backbone."""
     kinds = {"loss": "nats per token of loss", "drift": "drift of features (1 − cosine)"}
-    measured = [run.record.retention for run in finished if run.record.retention is not None]
+    measured = [run.record.retention for run in cells if run.record.retention is not None]
     found = {f"{kinds[one.measure]} on {one.inputs}" for one in measured if one.measure is not None}
     if "forgetting" not in table.spec.costs:
         return []
@@ -115,7 +130,7 @@ def _forgetting(table: Table, finished: Sequence[Run]) -> list[str]:
     lines = (
         [f"{unlike}Forgetting: what training added, median over cells: {'; '.join(sorted(found))}."] if found else []
     )
-    if without := len(finished) - sum(one.adapted is not None for one in measured):
+    if without := len(cells) - sum(one.adapted is not None for one in measured):
         lines.append(f"Forgetting is not known of {count(without, 'cell')}: made without retention.measure=true.")
     return lines
 

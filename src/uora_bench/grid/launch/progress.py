@@ -73,7 +73,9 @@ class Board:
             self.failed += 1
         what = "done" if outcome.status == "done" else f"FAILED ({outcome.reason})"
         score = self._score(outcome)
-        self.say(f"[{self.done + self.failed}/{self.total}] {what} {item.label} ({duration(outcome.seconds)}){score}")
+        self.say(
+            f"[{self.done + self.failed}/{self.total}] {what} {item.label} ({duration(outcome.seconds)} in all){score}"
+        )
 
     def _score(self, outcome: Outcome) -> str:
         if outcome.status != "done" or outcome.cell_id is None:
