@@ -152,6 +152,20 @@ def test_the_command_says_what_is_wrong_and_ends_with_1(folder: Path, capsys: py
     assert "verify experiment=minilm_glue write=true makes it" in capsys.readouterr().out
 
 
+def test_a_search_that_was_edited_is_named(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("records/smollm2_search", "searches"):
+        shutil.copytree(root / "results" / name, tmp_path / name)
+    words = ["verify", "all=true", f"results.dir={tmp_path}"]
+    assert main(words) == 0
+    assert "searches: 2 files: as they were written\n" in capsys.readouterr().out
+    path = tmp_path / "searches" / "smollm2_search.json"
+    path.write_text(path.read_text("utf-8").replace("0.0005", "0.0006", 1), "utf-8")
+    assert main(words) == 1
+    said = capsys.readouterr().out
+    assert "searches: 2 files: 1 problem\n" in said
+    assert f"the search '{path}' is not as it was written" in said
+
+
 def test_every_committed_grid_has_a_manifest_that_holds(
     root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,7 +175,8 @@ def test_every_committed_grid_has_a_manifest_that_holds(
     assert time.process_time() - started < 3  # about half a second of an idle core
     said = capsys.readouterr().out.splitlines()
     known = {p.parent.name for p in (root / "results" / "records").glob("*/manifest.jsonl")}
-    assert {line.partition(":")[0] for line in said} == known >= {"minilm_glue", "tiny_e2e", "theory_digits"}
+    assert {line.partition(":")[0] for line in said} == {*known, "searches"}
+    assert known >= {"minilm_glue", "tiny_e2e", "theory_digits"}
 
 
 def test_a_changed_record_of_the_theory_is_named(root: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from uora_bench.cli.main import main
 from uora_bench.errors import UserError
 from uora_bench.grid.expand import expand
 from uora_bench.records.frame import load_records
+from uora_bench.records.provenance import Launch
 from uora_bench.report.explain import find_entry
 from uora_bench.report.figures import canvas
 
@@ -48,6 +50,26 @@ def test_own_experiments_make_no_committed_table_stale(results: Path, capsys: py
     assert main(["tables", where, "check=true"]) == 0
     assert main(["tables", where]) == 0
     assert {path: path.read_bytes() for path in (results / "tables").glob("*.*")} == before
+
+
+def test_a_table_whose_file_is_not_named_says_what_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text("{name: mine, axes: {method: [lora], task: [tiny/nli], seed: [0]}}")
+    (item,) = expand(["experiment=./mine.yaml"]).items
+    assert item.cell is not None
+    made = finished_record(item.cell, item.cell.cell_id("data"), "mine")
+    launched = replace(made.provenance, launch=Launch("local", False))
+    replace(made, provenance=launched).write(Path("results/records/mine"))
+    lost = "No experiment is called mine here: rows and columns follow from the records."
+    for words, told in ((["experiment=mine"], True), (["experiment=./mine.yaml"], False)):
+        assert main(["tables", *words]) == 0
+        said = capsys.readouterr().out
+        assert said.startswith("## Records of mine")  # the file has no title
+        assert (lost in said) == told
+    with pytest.raises(UserError, match=r"no record in 'mine'; did you mean 'results/records/mine'\?"):
+        load_records("mine")
 
 
 def test_own_figures_have_a_folder_of_their_own_where_the_page_finds_them(

@@ -106,7 +106,7 @@ def make(folder: Path) -> tuple[Table, Collection]:
         average=True,
     )
     experiment = Experiment(
-        NAME, "Made up " + NASTY, "A `note` " + NASTY, {}, Beside("Paper <P>", "Table 9"), table=spec
+        NAME, {}, "Made up " + NASTY, "A `note` " + NASTY, Beside("Paper <P>", "Table 9"), table=spec
     )
     collection = Collection(experiment, tuple(runs), ())
     return table.build(collection, Library(known)), collection

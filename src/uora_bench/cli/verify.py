@@ -59,7 +59,28 @@ def _act(given: Given) -> int:
         for problem in found.problems:
             print(f"  {problem}")
         sound &= not found.problems
+    sound &= not of_all or _sealed_files(results)
     return 0 if sound else 1
+
+
+def _sealed_files(results: Path) -> bool:
+    """Whether the files of searches and races, each of which has a sha256 of itself, are as they were written; says
+    which are not."""
+    from uora_bench.grid import race, search
+
+    sound = True
+    for folder, reader in ((search.FOLDER, search.read_search), (race.FOLDER, race.read_race)):
+        paths, problems = sorted((results / folder).glob("*.json")), list[str]()
+        for path in paths:
+            try:
+                reader(path)
+            except UserError as error:
+                problems.append(f"  {error}")
+        if paths:
+            said = count(len(problems), "problem") if problems else "as they were written"
+            print("\n".join([f"{folder}: {count(len(paths), 'file')}: {said}", *problems]))
+        sound &= not problems
+    return sound
 
 
 def _number(given: Given, results: Path) -> int:

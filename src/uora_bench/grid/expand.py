@@ -67,7 +67,7 @@ def expand_request(request: GridRequest) -> Grid:
     """The grid of ``request``; without ``experiment=`` the axes alone are the grid."""
     if request.experiment is None:
         name = request.axes.get("experiment_name", ["scratch"])[0]
-        experiment = Experiment(name=name, title="", note="", axes={})
+        experiment = Experiment(name, {})
     else:
         experiment = preset.load_experiment(request.experiment)
     rows = list(_rows(experiment, request.axes))

@@ -51,9 +51,9 @@ class Experiment:
     values of ``axes`` for those it does not (null: that axis is left to its default)."""
 
     name: str
-    title: str
-    note: str
     axes: dict[str, Any]
+    title: str = ""  # "": the table is called after the records
+    note: str = ""
     published: Published | None = None
     set: dict[str, Any] = field(default_factory=dict)
     rules: tuple[Rule, ...] = ()

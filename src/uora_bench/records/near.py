@@ -32,6 +32,8 @@ def where_are_records(results: Path) -> str:
 def meant_by(folder: Path) -> str:
     """The tail of a message about a ``folder`` without a record, for Python code."""
     near = near_results(folder)
+    if record_paths(named := Path("results/records") / folder):  # the name of an experiment alone
+        near = [named]
     if not near and folder.parent.is_dir():
         beside = {p.name: p for p in sorted(folder.parent.iterdir()) if record_paths(p)}
         near = [beside[name] for name in difflib.get_close_matches(folder.name, beside, n=1)]

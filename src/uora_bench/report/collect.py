@@ -237,7 +237,10 @@ def _without_preset(name: str, records: diff.Records, folder: Path) -> Collectio
         taken.add(key)
         runs.append(run_of(record, row, folder))
     runs.sort(key=lambda r: (str(r.row), r.task, r.seed))
-    return Collection(Experiment(name, "", "", {}), tuple(runs), ())
+    planned = any(run.record.provenance.launch is not None for run in runs if run.recorded is not None)
+    lost = f"No experiment is called {name} here: rows and columns follow from the records. Give its file "
+    lost += "(experiment=FILE.yaml), or the folder of its plug-in, for its title, rows and margin."
+    return Collection(Experiment(name, {}), tuple(runs), (), (lost,) if planned else ())
 
 
 def _settings(entry: diff.Found) -> dict[str, Any]:

@@ -192,9 +192,9 @@ def render_search(search: Search) -> str:
     lines = [
         f"# Search {search.name}",
         "",
-        f"Made by `uora-bench search experiment={search.name}`; all trials are in `{search.name}.json` (sha256 "
-        f"`{search.sha256[:16]}`). Scores are of the part that judged, under the rule `{search.search.rule}`. Expected "
-        "best of k trials: Dodge et al. 2019, with a 95 % interval over trials (docs/searches.md).",
+        f"Made by `uora-bench search`; all trials are in `{search.name}.json` (sha256 `{search.sha256[:16]}`). Scores "
+        f"are of the part that judged, under the rule `{search.search.rule}`. Expected best of k trials: Dodge et al. "
+        "2019, with a 95 % interval over trials (docs/searches.md).",
         "",
     ]
     if search.search.unequal:
