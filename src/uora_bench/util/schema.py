@@ -74,6 +74,12 @@ def _fields(cls: type) -> dict[str, tuple[Any, bool]]:
     }
 
 
+@functools.cache
+def _parts(hint: Any) -> tuple[Any, tuple[Any, ...]]:
+    """What the type ``hint`` is made of."""
+    return typing.get_origin(hint), typing.get_args(hint)
+
+
 def _join(where: str, name: str) -> str:
     return f"{where}.{name}" if where else str(name)
 
@@ -82,7 +88,7 @@ def convert(hint: Any, value: Any, where: str) -> Any:
     """``value`` if it fits the type ``hint``, with the conversions of `build`; ``where`` names it in the message."""
     if hint is Any or (type(value) is hint and hint in (str, int, bool)):
         return value
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    origin, args = _parts(hint)
     if origin is Annotated:
         made = convert(args[0], value, where)
         _check_range(made, args[1:], where)
