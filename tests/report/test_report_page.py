@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import itertools
 import json
 import math
 import os
@@ -19,6 +20,8 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.support import made_up_report as made_up
 from uora_bench.errors import UserError
@@ -368,3 +371,12 @@ def test_a_thousand_records_make_a_page_of_a_few_megabytes_in_seconds(tmp_path: 
     assert time.process_time() - started < 10
     assert made.records == 1000
     assert len(made.html.encode("utf-8")) < 3e6
+
+
+@given(st.floats(0, 9), st.floats(0.5, 6))
+def test_the_ticks_of_a_logarithmic_axis_are_round_and_apart(low: float, span: float) -> None:
+    found = pareto._decades(low, low + span)
+    assert found
+    at = [math.log10(tick) for tick in found]
+    assert all(low - 1e-6 <= one <= low + span + 1e-6 for one in at)
+    assert all(b - a >= 0.3 for a, b in itertools.pairwise(at))  # texts that stand apart, of an axis of 0.5 to 6

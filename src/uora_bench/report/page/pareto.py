@@ -78,9 +78,7 @@ def _drawn(column: Score, found: Sequence[tuple[float, float, str, str]]) -> Plo
     def y(score: float) -> float:
         return round(BOTTOM - 8 - (score - bottom) / (top - bottom) * (BOTTOM - 8 - TOP), 1)
 
-    powers = range(math.ceil(low - 1e-9), math.floor(low + span + 1e-9) + 1)
-    across = [(x(10.0**k), short(10.0**k)) for k in powers]
-    across = across if len(across) > 1 else [(x(cost), short(cost)) for cost in sorted(set(costs)) if cost > 0]
+    across = [(x(value), short(value)) for value in _decades(low, low + span)]
     front = on_front([(cost, score) for cost, score, *_ in found], column.higher_is_better)
     dots = tuple(
         Dot(
@@ -105,6 +103,18 @@ def _drawn(column: Score, found: Sequence[tuple[float, float, str, str]]) -> Plo
         tuple(zero + across),
         up,
     )
+
+
+def _decades(low: float, high: float) -> list[float]:
+    """Powers of ten whose logarithms are from ``low`` to ``high``, where there are two; else twice and five times such
+    ones, too."""
+    exponents = range(math.floor(low), math.ceil(high) + 1)
+    for factors in ((1,), (1, 2, 5)):
+        values = [factor * 10.0**k for k in exponents for factor in factors]
+        found = [value for value in values if low - 1e-9 <= math.log10(value) <= high + 1e-9]
+        if len(found) > 1:
+            break
+    return found
 
 
 def _steps(low: float, high: float) -> list[float]:
