@@ -11,6 +11,7 @@ from collections.abc import Callable
 from uora_bench.errors import Busy, CellError, Interrupted, UserError
 from uora_bench.util import streams
 from uora_bench.util.atomic import FULL
+from uora_bench.util.log import LOG
 from uora_bench.util.secrets import scrub
 
 AGAIN = "run the command again"
@@ -43,17 +44,17 @@ def run(act: Callable[[], int], resume: str, prints: bool = True) -> int:
         _say(_line(error))
         return 1
     except Interrupted as error:
-        print(f"{error}; {resume}", file=sys.stderr)
+        LOG.warning(f"{error}; {resume}")
         return 128 + error.signum
     except KeyboardInterrupt:
-        print(f"interrupted; {resume}", file=sys.stderr)
+        LOG.warning(f"interrupted; {resume}")
         return 130
     except SystemExit as error:  # of somebody's plug-in or a library: its code 0 would look like success
         _say(f"what was being run ended the program by itself (SystemExit {error.code}); nothing was finished")
         return 1
     except Exception as error:  # noqa: BLE001 - whatever it is, it ends in one line
         if os.environ.get("UORA_DEBUG"):
-            print(scrub(traceback.format_exc()), file=sys.stderr)
+            LOG.error(scrub(traceback.format_exc()))
             return 1
         if isinstance(error, OSError) and error.errno in (*_OF_PATHS, *FULL):
             return _system(error)
@@ -86,7 +87,7 @@ def _system(error: OSError) -> int:
 
 
 def _say(text: str) -> None:
-    print(f"error: {text}", file=sys.stderr)
+    LOG.error(f"error: {text}")
 
 
 def _line(error: Exception) -> str:

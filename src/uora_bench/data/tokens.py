@@ -6,13 +6,13 @@ import functools
 import hashlib
 import importlib.metadata
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from uora_bench.data.ragged import Ragged
 from uora_bench.util import atomic, sealed
+from uora_bench.util.log import LOG
 
 FOLDER = ".tokens"  # in the folder of the runs
 _FEWEST_TEXTS = 500  # fewer are tokenised as fast as a file is found
@@ -43,7 +43,7 @@ class TokenCache:
             try:
                 atomic.write_file(path, functools.partial(_write_tokens, key=path.stem, tokens=found))
             except OSError as error:
-                print(f"note: tokens are not kept in '{self.folder}': {error.strerror}", file=sys.stderr)
+                LOG.warning(f"note: tokens are not cached in '{self.folder}': {error.strerror}")
         return found
 
     def _state(self, processor: Any) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -95,11 +94,6 @@ class Job:
         if role == "train" and HELD_OUT in self.rows and not self.cell.method.holdout_stays:
             return f"{train} without {share}"
         return self.task.split_name(role)
-
-
-def is_main() -> bool:
-    """Whether this process writes: the only one, or the first of several (as torchrun and accelerate number them)."""
-    return int(os.environ.get("WORLD_SIZE", "1")) <= 1 or os.environ.get("RANK", "0") == "0"
 
 
 def records_folder(settings: Settings) -> Path:

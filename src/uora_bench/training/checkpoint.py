@@ -18,6 +18,7 @@ from typing import Any
 from uora_bench.errors import UserError
 from uora_bench.records.attempts import LAST, PREVIOUS, has_checkpoint
 from uora_bench.util import atomic, sealed
+from uora_bench.util.log import LOG
 
 BEST = "best.pt"
 
@@ -43,6 +44,7 @@ class Checkpoints:
                 os.replace(self.folder / LAST, self.folder / PREVIOUS)
 
         atomic.write_file(self.folder / LAST, writer)
+        LOG.debug(f"checkpoint written: {self.folder / LAST}")
 
     def save_best(self, state: dict[str, Any]) -> None:
         """Write ``state`` as ``best.pt``."""

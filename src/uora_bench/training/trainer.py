@@ -9,7 +9,6 @@ bytes of an undisturbed one.
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -28,6 +27,7 @@ from uora_bench.training.distributed import StopConsensus, put_back
 from uora_bench.training.history import History, Tracker
 from uora_bench.training.kept import KeptPredictions
 from uora_bench.util import timing
+from uora_bench.util.log import LOG
 from uora_bench.util.progress import Progress
 from uora_bench.util.schema import plain
 from uora_bench.util.seeds import derive
@@ -411,7 +411,7 @@ class _Fit:
         if state is None:
             return
         if self.accelerator.is_main_process:
-            print(note, file=sys.stderr)
+            LOG.info(note)
         if state.get("precision") != self.accelerator.mixed_precision:
             raise UserError(
                 f"the checkpoint was made in precision '{state.get('precision')}', this machine resolves "

@@ -52,6 +52,11 @@ def check_environment() -> None:
         raise UserError(f"{LAUNCH} is not a JSON object; it is set by the grid's launcher alone, so unset it")
 
 
+def is_main() -> bool:
+    """Whether this process writes: the only one, or the first of several (as torchrun and accelerate number them)."""
+    return os.environ.get("WORLD_SIZE", "1") in ("0", "1") or os.environ.get("RANK", "0") == "0"
+
+
 def words_digest(words: Sequence[str]) -> str:
     """16 hex digits for a command line."""
     return hashlib.sha256("\0".join(words).encode("utf-8", "surrogateescape")).hexdigest()[:16]
