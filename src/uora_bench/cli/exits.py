@@ -30,9 +30,12 @@ _OF_PATHS = {
 
 
 def run(act: Callable[[], int], resume: str, prints: bool = True) -> int:
-    """Run ``act`` and return the exit code: its own, or 2 for the user's mistake, 75 for a cell that another process is
-    running, 1 for whatever else failed, 128 + n after signal n. ``resume`` says what a person can do after a signal.
-    ``prints``: what it prints is its result, so that a full disk behind standard output is a failure (1)."""
+    """Run ``act`` and return the exit code.
+
+    Its own code, or 2 for the user's mistake, 75 for a cell that another process is running, 1 for any other failure,
+    128 + n after signal n. ``resume``: what a person can do after a signal. ``prints``: its result is what it prints,
+    so that a full disk behind standard output is a failure (1).
+    """
     try:
         code = act()
         if prints:

@@ -114,8 +114,11 @@ def act(given: Given, launcher: str = "print") -> int:
 
 
 def _race(wanted: GridRequest, cells: Grid, options: LocalOptions, console: Console) -> int:
-    """Run the rounds of a race until every row has its verdict; where it stands is read from the records each time, so
-    that a race that was stopped goes on to the same verdicts. A cell that failed in an earlier call is run again."""
+    """Run the rounds of a race until every row has its verdict.
+
+    Where it stands is read from the records each time, so that a race that was stopped goes on to the same verdicts. A
+    cell that failed in an earlier call is run again.
+    """
     from dataclasses import replace
 
     from uora_bench.grid import build, model, race

@@ -1,5 +1,4 @@
-"""``uora-bench verify CELL_ID``, or ``TABLE ROW COLUMN``: do cells give their records again? ``verify all=true``: are
-records as they were written?"""
+"""``uora-bench verify``: run recorded cells again and compare; check records against their manifests."""
 
 from __future__ import annotations
 

@@ -20,8 +20,11 @@ _ROWS_AT_A_TIME = 2_000  # a batch of texts that the tokenizer is given: its lis
 
 
 class TokenCache:
-    """Tokenises, and keeps the tokens in ``folder`` (None: nowhere). All that decides the tokens is in a file's name,
-    so that any number of processes may share the folder, and any file of it may be removed at any time."""
+    """Tokenises, and keeps the tokens in ``folder`` (None: nowhere).
+
+    All that decides the tokens is in a file's name, so that any number of processes may share the folder, and any file
+    of it may be removed at any time.
+    """
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder

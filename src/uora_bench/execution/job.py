@@ -40,10 +40,12 @@ class Job:
 
     @property
     def folder(self) -> Path:
+        """The run folder: checkpoints, logs and weights."""
         return Path(self.settings.runs_dir) / self.settings.experiment_name / self.cell_id
 
     @property
     def record_folder(self) -> Path:
+        """The folder of the experiment's records."""
         return records_folder(self.settings)
 
     @property
@@ -62,6 +64,7 @@ class Job:
                 )
 
     def record(self, status: Any, **values: Any) -> CellRecord:
+        """The record of this cell; ``values``: its fields that are not known before the end."""
         known = {
             "data": self.fingerprints,
             "command": [w for w in self.overrides if not w.startswith(provenance.PATHS)],
@@ -97,6 +100,7 @@ class Job:
 
 
 def records_folder(settings: Settings) -> Path:
+    """Where the records of an experiment are: ``<results.dir>/records/<experiment_name>``."""
     return Path(settings.results_dir) / "records" / settings.experiment_name
 
 

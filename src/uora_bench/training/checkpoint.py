@@ -51,8 +51,9 @@ class Checkpoints:
         atomic.write_file(self.folder / BEST, lambda path: self._write(path, state))
 
     def latest(self) -> tuple[dict[str, Any] | None, str]:
-        """The newest whole state, on the CPU, and a line to print (its step; what is wrong with a newer one); (None,
-        "") when none was ever written.
+        """The newest intact state, on the CPU, and a line to log; (None, "") when none was ever written.
+
+        The line has its step, and what is wrong with a newer one.
 
         Raises:
             UserError: when there are checkpoints and none can be gone on from.

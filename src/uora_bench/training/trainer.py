@@ -52,6 +52,7 @@ def fit(
     stop: StopRequest,
 ) -> History:
     """Train ``model`` on ``splits["train"]`` and evaluate every other split but the held-out part after each epoch.
+
     ``splits[DEV_LOSS]``: the dev rows as rows to learn from, where ``trainer.patience`` asks for their loss.
 
     Resumes where ``checkpoints`` hold a state. At the end the model holds the last epoch, ``best.pt`` the best one.

@@ -63,7 +63,9 @@ def words_digest(words: Sequence[str]) -> str:
 
 
 def item_key(words: Sequence[str]) -> str | None:
-    """The key of the grid's item that this process, whose command line is ``words``, was started for; None where no
-    grid started it, or what the environment says is left over from another cell."""
+    """The key of the grid's item that this process, whose command line is ``words``, was started for.
+
+    None where no grid started it, or what the environment says is left over from another cell.
+    """
     ours = os.environ.get(WORDS) == words_digest(words)
     return os.environ.get(ITEM) if ours else None

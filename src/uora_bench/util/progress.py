@@ -99,6 +99,7 @@ class Progress:
             LOG.info(text)
 
     def close(self) -> None:
+        """Show the last step and remove the bars."""
         if self._live is not None:
             self._live.remove()
         if self._bars is not None:
@@ -128,6 +129,6 @@ class Progress:
 
 
 def _clock(seconds: float) -> str:
-    """``3m07s``"""
+    """``seconds`` as ``3m07s``."""
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes}m{rest:02d}s"

@@ -27,4 +27,5 @@ class Stopwatch:
             LOG.debug(f"{name}: {seconds:.2f} s")
 
     def add(self, name: str, seconds: float) -> None:
+        """Add ``seconds`` to ``name``."""
         self.totals[name] = self.totals.get(name, 0.0) + seconds

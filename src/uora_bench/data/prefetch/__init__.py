@@ -23,8 +23,9 @@ PARTIAL = "partial"  # what is not whole yet, below the root
 
 
 def prefetch(request: PrefetchRequest) -> int:
-    """Fill ``request.root``; what is there already is kept. Returns 0, or 2 where a repository could not be had: the
-    others are fetched all the same.
+    """Fill ``request.root``; what is there already is kept.
+
+    Returns 0, or 2 where a repository could not be had: the others are fetched all the same.
 
     Raises:
         UserError: when the Hub cannot be reached or the folder cannot be written to.

@@ -1,5 +1,8 @@
-"""Weights & Biases. Online when a key is configured and the server answers in time, offline otherwise; ``wandb sync``
-sends an offline run later."""
+"""Weights & Biases.
+
+Online when a key is configured and the server answers in time, offline otherwise; ``wandb sync`` sends an offline run
+later.
+"""
 
 from __future__ import annotations
 
