@@ -11,6 +11,7 @@ import importlib
 import logging
 from typing import TYPE_CHECKING, Any
 
+from uora_bench.util.log import configure
 from uora_bench.util.version import __version__
 
 if TYPE_CHECKING:
@@ -54,4 +55,5 @@ def __getattr__(name: str) -> Any:
     """A name of the API, imported when it is first asked for."""
     if name not in _MODULES:
         raise AttributeError(f"module 'uora_bench' has no attribute '{name}'")
+    configure()  # UORA_LOG holds for Python code, too
     return getattr(importlib.import_module(f"uora_bench.{_MODULES[name]}"), name)

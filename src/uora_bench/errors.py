@@ -12,7 +12,7 @@ _GROUPS = 12  # names at most in a list of groups
 
 
 class UserError(Exception):
-    """The user's mistake: one line that says what is wrong, the nearest valid thing and how to mend it (exit 2)."""
+    """The user's mistake: one line that says what is wrong, the nearest valid thing and how to fix it (exit 2)."""
 
 
 class ImpossiblePair(UserError):
@@ -20,11 +20,11 @@ class ImpossiblePair(UserError):
 
 
 class Busy(UserError):
-    """Another process is running this cell: nothing is wrong, it is only not for us now (exit 75)."""
+    """Another process is running this cell: locked until that process ends (exit 75)."""
 
 
 class CellError(Exception):
-    """The cell itself failed (exit 1): a non-finite loss, a count unlike the closed form, a broken merge …"""
+    """The cell itself failed (exit 1): a non-finite loss, a count unlike the closed form, a broken merge."""
 
 
 class Interrupted(BaseException):
@@ -39,8 +39,10 @@ class Interrupted(BaseException):
 
 
 def failure_kind(error: BaseException) -> str:
-    """``out_of_memory`` (of a GPU or of the machine), ``crash`` (another process of this cell was lost) or ``error``:
-    what a grid decides on whether to try again."""
+    """The kind of failure by which a grid decides whether to try again.
+
+    ``out_of_memory`` (of a GPU or of the machine), ``crash`` (another process of this cell was lost) or ``error``.
+    """
     text = str(error)
     signs = ("can't allocate memory", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "not enough memory")
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or any(s in text for s in signs):

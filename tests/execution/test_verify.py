@@ -63,7 +63,7 @@ def test_a_cell_is_run_again_and_compared(
     assert main(verify[:2]) == 0  # the run folder knows where the rows were
     out, err = capsys.readouterr()
     assert "identical bytes: predictions, and every epoch's loss and scores" in out
-    assert "taken from where the cell was made: task.path=reviews.csv\n" in err
+    assert "settings of the original run: task.path=reviews.csv\n" in err
     assert state(tmp_path) == before
     assert main([*verify[:2], "runs.dir=gone"]) == 2
     assert "name them with task.path=<file or folder>" in capsys.readouterr().err

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_steps_and_scoring_are_written_and_removed_at_the_end(tmp_path: Path) -> None:
-    shown = Progress(9, 3, "cell", folder=tmp_path, stream=io.StringIO())
+    shown = Progress(9, 3, "cell", folder=tmp_path)
     shown.note(loss="0.412", epoch="2")
     shown.step()
     said = read_live(tmp_path)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from uora_bench.errors import Busy, CellError, Interrupted, UserError
 from uora_bench.util import streams
 from uora_bench.util.atomic import FULL
+from uora_bench.util.log import LOG
 from uora_bench.util.secrets import scrub
 
 AGAIN = "run the command again"
@@ -29,9 +30,12 @@ _OF_PATHS = {
 
 
 def run(act: Callable[[], int], resume: str, prints: bool = True) -> int:
-    """Run ``act`` and return the exit code: its own, or 2 for the user's mistake, 75 for a cell that another process is
-    running, 1 for whatever else failed, 128 + n after signal n. ``resume`` says what a person can do after a signal.
-    ``prints``: what it prints is its result, so that a full disk behind standard output is a failure (1)."""
+    """Run ``act`` and return the exit code.
+
+    Its own code, or 2 for the user's mistake, 75 for a cell that another process is running, 1 for any other failure,
+    128 + n after signal n. ``resume``: what a person can do after a signal. ``prints``: its result is what it prints,
+    so that a full disk behind standard output is a failure (1).
+    """
     try:
         code = act()
         if prints:
@@ -43,17 +47,17 @@ def run(act: Callable[[], int], resume: str, prints: bool = True) -> int:
         _say(_line(error))
         return 1
     except Interrupted as error:
-        print(f"{error}; {resume}", file=sys.stderr)
+        LOG.warning(f"{error}; {resume}")
         return 128 + error.signum
     except KeyboardInterrupt:
-        print(f"interrupted; {resume}", file=sys.stderr)
+        LOG.warning(f"interrupted; {resume}")
         return 130
     except SystemExit as error:  # of somebody's plug-in or a library: its code 0 would look like success
         _say(f"what was being run ended the program by itself (SystemExit {error.code}); nothing was finished")
         return 1
     except Exception as error:  # noqa: BLE001 - whatever it is, it ends in one line
         if os.environ.get("UORA_DEBUG"):
-            print(scrub(traceback.format_exc()), file=sys.stderr)
+            LOG.error(scrub(traceback.format_exc()))
             return 1
         if isinstance(error, OSError) and error.errno in (*_OF_PATHS, *FULL):
             return _system(error)
@@ -86,7 +90,7 @@ def _system(error: OSError) -> int:
 
 
 def _say(text: str) -> None:
-    print(f"error: {text}", file=sys.stderr)
+    LOG.error(f"error: {text}")
 
 
 def _line(error: Exception) -> str:

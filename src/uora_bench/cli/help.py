@@ -41,7 +41,8 @@ def overview(commands: Iterable[Command]) -> str:
         "",
         *textwrap.wrap(
             "Own methods, tasks, metrics and configs/: the folder ./uora_plugins, plugins=<folder,…> with any command, "
-            f"or UORA_BENCH_PLUGINS ({PROGRAM} list plugins).",
+            f"or UORA_BENCH_PLUGINS ({PROGRAM} list plugins). UORA_LOG=debug|info|warning|error: the log level "
+            "of standard error; results go to standard output.",
             WIDTH,
             break_on_hyphens=False,
         ),

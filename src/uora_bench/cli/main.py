@@ -15,7 +15,7 @@ from uora_bench.cli import exits, help
 from uora_bench.cli.parser import Command
 from uora_bench.config import plugins, synonyms
 from uora_bench.errors import UserError, nearest
-from uora_bench.util import streams
+from uora_bench.util import log, streams
 from uora_bench.util.version import __version__
 
 # command -> the module of this package that declares it as COMMAND
@@ -57,6 +57,7 @@ def main(words: list[str] | None = None) -> int:
     """Run the command line ``words`` (default: the process's own); returns the exit code."""
     given = sys.argv[1:] if words is None else list(words)
     try:
+        log.configure()
         _check_text(given)
         name, rest = _split(_use_plugins(given))
     except UserError as error:

@@ -5,7 +5,6 @@ Whatever the end, the answers of finished batches are kept.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from uora_bench.cli import keys
 from uora_bench.cli.parser import Command, Given, Key
 from uora_bench.errors import CellError
+from uora_bench.util.log import LOG
 from uora_bench.util.words import count
 
 if TYPE_CHECKING:
@@ -76,20 +76,19 @@ def _answer(subject: Subject, settings: config.AnswerConfig, answers: kept.Kept)
 
     loaded, warning = subject.load_model()
     if warning:
-        print(warning, file=sys.stderr)
+        LOG.warning(warning)
     writer = Writer(loaded, subject.task, answers.asked, subject.seed, settings.max_new_tokens)
     answers.check_maker(writer.facts, settings.force)
     beside = "adapter beside the weights" if loaded.adds else "no adapter"
     adapter = "adapter merged into the weights" if writer.merged else beside
-    print(f"on {writer.device.type} in {writer.facts['dtype']}, {adapter}", file=sys.stderr)
+    LOG.info(f"on {writer.device.type} in {writer.facts['dtype']}, {adapter}")
     if writer.longest < settings.max_new_tokens:
-        print(
+        LOG.warning(
             f"the backbone has {writer.positions} positions: answers get at most {writer.longest} tokens, not "
-            f"{settings.max_new_tokens}, so that half is left to the prompts",
-            file=sys.stderr,
+            f"{settings.max_new_tokens}, so that half is left to the prompts"
         )
     if not writer.together and settings.batch_size > 1:
-        print(f"method={loaded.cell.method.name} has virtual tokens: one question at a time", file=sys.stderr)
+        LOG.info(f"method={loaded.cell.method.name} has virtual tokens: one question at a time")
     chosen = list(answers.asked.questions.values())
     bar = Progress(len(chosen), len(answers.answers), "MT-Bench answers")
     try:
@@ -109,9 +108,8 @@ def _answer(subject: Subject, settings: config.AnswerConfig, answers: kept.Kept)
         bar.close()
     cut = [n for a in answers.answers.values() for n in a.generation["prompt_tokens_dropped"] if n]
     if cut:
-        print(
-            f"{count(len(cut), 'prompt')} too long for the backbone: the earliest tokens are cut ({sum(cut)} in all)",
-            file=sys.stderr,
+        LOG.warning(
+            f"{count(len(cut), 'prompt')} too long for the backbone: the earliest tokens are cut ({sum(cut)} in all)"
         )
 
 

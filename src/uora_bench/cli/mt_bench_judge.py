@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from uora_bench.cli import keys
 from uora_bench.cli.parser import Command, Given, Key
 from uora_bench.errors import CellError, UserError
+from uora_bench.util.log import LOG
 from uora_bench.util.words import count
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def _run(request: config.JudgeRequest, stop: StopRequest) -> None:
         return
     with store.held_store(judgements) as kept:
         if kept.mended:
-            print(f"{judgements} ended in the middle of a line (a crash); that is mended", file=sys.stderr)
+            LOG.warning(f"{judgements}: removed an incomplete last line (left by a crash)")
         left = _announce(jobs, kept.judgements, request)
         try:
             if left:
@@ -104,7 +105,7 @@ def _ask(left: list[plan.JudgeCall], settings: config.JudgeConfig, kept: store.S
         raise UserError("'judge.base_url' is missing; give the judge's server, e.g. https://api.openai.com/v1")
     key = read_key(settings.key_env)
     if key and (warning := key_warning(settings)):
-        print(warning, file=sys.stderr)
+        LOG.warning(warning)
     bar = Progress(len(left), 0, "MT-Bench judgements")
     new: list[store.Judgement] = []
 

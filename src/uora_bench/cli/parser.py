@@ -18,9 +18,12 @@ from uora_bench.errors import UserError, nearest
 
 @dataclass(frozen=True)
 class Key:
-    """One ``name=value``. ``name`` may end in ``*`` (``launcher.*``). ``shown``: what help writes behind the ``=``
-    where that is not the choices or the default. ``flag``: true or false, and ``--name`` alone is true. ``many``: it
-    may be given several values. ``others``: other names of it, as they are typed."""
+    """One ``name=value``.
+
+    ``name`` may end in ``*`` (``launcher.*``). ``shown``: what help writes behind the ``=`` where that is not the
+    choices or the default. ``flag``: true or false, and ``--name`` alone is true. ``many``: it may be given several
+    values. ``others``: other names of it, as they are typed.
+    """
 
     name: str
     help: str
@@ -34,8 +37,11 @@ class Key:
 
 @dataclass(frozen=True)
 class Given:
-    """A command line, read. ``names``: the words that stand alone; ``passed``: ``key=value`` of the keys that belong to
-    no command but to a cell, a grid or an experiment, as they came; ``values``: of the command's own keys, in order."""
+    """A parsed command line.
+
+    ``names``: the words that stand alone; ``passed``: ``key=value`` of the keys that belong to no command but to a
+    cell, a grid or an experiment, as they came; ``values``: of the command's own keys, in order.
+    """
 
     command: Command
     names: list[str]
@@ -70,11 +76,14 @@ class Given:
 
 @dataclass(frozen=True)
 class Command:
-    """``act`` runs it and returns the exit code; ``resume``: what a person can do after a signal. ``words``: the words
+    """A command: its words and keys, its help, and the function that runs it.
+
+    ``act`` runs it and returns the exit code; ``resume``: what a person can do after a signal. ``words``: the words
     that stand alone, as usage shows them, and ``most`` how many there may be. ``keys`` are its own; where there are
     ``passed`` ones, these and every other key go on to what the command runs, and are checked there. ``lists``: groups
     of configs/ whose names help shows. ``codes``: what exit codes 1 and 75 mean, where the command has them.
-    ``prints``: what it prints is its result; else that is in files, and what it prints only tells of them."""
+    ``prints``: its result is what it prints, not files.
+    """
 
     name: str
     summary: str

@@ -15,9 +15,11 @@ _KEYS = ("data.root", "backbone.path", "task.path", "task.metric.name", "init_fr
 
 
 def known_places(record: CellRecord, given: Sequence[str], runs: Path) -> list[str]:
-    """Words of a command line for the files and folders that the cell of ``record`` was made from and that are still
-    there; what ``given`` or the record's own command names is left out. Whether they hold the same is for the
-    ``cell_id`` to say."""
+    """``key=value`` for the files and folders that the cell of ``record`` was made from and that still exist.
+
+    What ``given`` or the record's own command names is left out. Whether the files are the same is checked by the
+    ``cell_id``.
+    """
     said = {word.partition("=")[0] for word in (*given, *record.provenance.command)}
     found: dict[str, str] = {}
     for key, value in (*_of_run(record, runs), *_of_grid(record)):

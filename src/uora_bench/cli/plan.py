@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from uora_bench.cli import keys
 from uora_bench.cli.parser import Command, Given, Key
 from uora_bench.errors import UserError
+from uora_bench.util.log import LOG
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -98,7 +99,7 @@ def act(given: Given, launcher: str = "print") -> int:
         known = {planned.key: planned.cell for planned in cells.items}
 
         def trace_one(cell: Cell) -> int:
-            print(f"tracing {cell.label}", file=sys.stderr, flush=True)
+            LOG.info(f"tracing {cell.label}")
             return memory.predict(cell).peak
 
         plan, untraced = fill(plan, known, trace_one)
@@ -113,8 +114,11 @@ def act(given: Given, launcher: str = "print") -> int:
 
 
 def _race(wanted: GridRequest, cells: Grid, options: LocalOptions, console: Console) -> int:
-    """Run the rounds of a race until every row has its verdict; where it stands is read from the records each time, so
-    that a race that was stopped goes on to the same verdicts. A cell that failed in an earlier call is run again."""
+    """Run the rounds of a race until every row has its verdict.
+
+    Where it stands is read from the records each time, so that a race that was stopped goes on to the same verdicts. A
+    cell that failed in an earlier call is run again.
+    """
     from dataclasses import replace
 
     from uora_bench.grid import build, model, race

@@ -8,6 +8,7 @@ import time
 from uora_bench.cli import exits, keys
 from uora_bench.cli.listing import describe
 from uora_bench.cli.parser import Command, Given, Key
+from uora_bench.util.log import LOG
 
 
 def _act(given: Given) -> int:
@@ -26,7 +27,7 @@ def _act(given: Given) -> int:
     composed = compose(words)
     _ = composed.cell  # a mistake is one line
     if in_use := plugins.active():
-        print(f"plug-ins: {'; '.join(map(describe, in_use))}", file=sys.stderr)
+        LOG.info(f"plug-ins: {'; '.join(map(describe, in_use))}")
     offline.use(composed.settings.data_root)
     if composed.settings.dry_run:
         from uora_bench.execution import dry_run
@@ -35,7 +36,7 @@ def _act(given: Given) -> int:
         exits.check_printed()
         return 0
     if sys.stderr.isatty():  # the libraries alone take seconds
-        print(f"{composed.cell.label}: loading", file=sys.stderr, flush=True)
+        LOG.info(f"{composed.cell.label}: loading")
     from uora_bench.execution.run import run_cell
 
     with no_silent_end():

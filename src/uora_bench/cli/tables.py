@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 from uora_bench.cli import keys
 from uora_bench.cli.parser import Command, Given, Key
 from uora_bench.errors import UserError
+from uora_bench.util.log import LOG
 from uora_bench.util.words import count
 
 
@@ -35,7 +35,7 @@ def _print_or_write(given: Given) -> int:
         if why := write.missing_records(table, results):
             if not table.has_published:
                 raise UserError(f"{why}; {write.way_to_records(results, name)}")
-            print(f"{why}; the numbers are the published ones", file=sys.stderr)
+            LOG.warning(f"{why}; the numbers are the published ones")
         print(write.FORMATS[kind or "md"](table), end="", flush=True)
         return 0
     if given.every("format"):

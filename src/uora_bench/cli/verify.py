@@ -1,10 +1,8 @@
-"""``uora-bench verify CELL_ID``, or ``TABLE ROW COLUMN``: do cells give their records again? ``verify all=true``: are
-records as they were written?"""
+"""``uora-bench verify``: run recorded cells again and compare; check records against their manifests."""
 
 from __future__ import annotations
 
 import shlex
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING
 from uora_bench.cli import keys
 from uora_bench.cli.parser import Command, Given, Key
 from uora_bench.errors import CellError, UserError, nearest
+from uora_bench.util.log import LOG
 from uora_bench.util.words import count
 
 if TYPE_CHECKING:
@@ -168,7 +167,7 @@ def _again(given: Given, record: CellRecord, folder: Path, stop: StopRequest) ->
     words = synonyms.canonical(given.passed)
     taken = known_places(record, words, Path(given.text("runs.dir") or "runs"))
     if taken:
-        print(f"taken from where the cell was made: {shlex.join(taken)}", file=sys.stderr)
+        LOG.info(f"settings of the original run: {shlex.join(taken)}")
     try:
         found = verify_cell(record, folder, [*words, *taken], stop)
     except CellError as error:

@@ -36,8 +36,7 @@ _NOT_SCIENCE = (
 
 @dataclass(frozen=True)
 class MetricSpec:
-    """What scores a task (a built-in metric, or one that `evaluate.load` finds), which of its values is the primary
-    one, and how that is printed."""
+    """The metric of a task, built-in or one that `evaluate.load` finds; ``primary``: the value that is reported."""
 
     name: str
     primary: str
@@ -46,8 +45,7 @@ class MetricSpec:
 
     @property
     def script(self) -> Path | None:
-        """The user's own file that ``name`` means: ``./my_metric.py``, or the folder ``./my_metric`` with a file of its
-        name in it. None: ``name`` is no path."""
+        """The user's own metric, ``./my_metric.py`` or ``./my_metric/my_metric.py``; None for other names."""
         if not self.name.startswith((".", "/", "~")) and not self.name.endswith(".py"):
             return None
         path = Path(self.name).expanduser()
@@ -75,6 +73,8 @@ class Splits:
 
 @dataclass(frozen=True)
 class TaskConfig:
+    """A task as ``configs/task/`` declares it: its rows, their splits, the metric and the family's own ``options``."""
+
     name: str
     family: str
     version: int
@@ -104,8 +104,7 @@ class TaskConfig:
 
 @dataclass(frozen=True)
 class TargetModule:
-    """Where one adapter kind sits: the tail of a module's name and, in a fused projection, which part of its output:
-    ``parts`` of ``of`` equal ones, from ``part`` on."""
+    """The tail of a module's name; in a fused projection ``parts`` of ``of`` equal parts, from ``part`` on."""
 
     path: str
     part: int = 0
@@ -120,12 +119,16 @@ class TargetModule:
 
 @dataclass(frozen=True)
 class TargetModulesConfig:
+    """The modules that an adapter may sit on, by kind; ``default``: the kinds where a method names none."""
+
     default: tuple[str, ...]
     modules: dict[str, TargetModule]
 
 
 @dataclass(frozen=True)
 class BackboneConfig:
+    """A pretrained model as ``configs/backbone/`` declares it; the keys are explained there."""
+
     name: str
     kind: Literal["encoder", "causal_lm", "vision"]
     id: str | None
@@ -180,6 +183,8 @@ class BackboneConfig:
 
 @dataclass(frozen=True)
 class RecipeConfig:
+    """Which recipe the hyperparameters are from, its status, and a note for people."""
+
     name: str
     status: Literal["published", "inferred", "own", "searched"]
     note: str
@@ -370,6 +375,8 @@ def build_task(values: Mapping[str, Any]) -> TaskConfig:
 
 @dataclass(frozen=True)
 class TrackerConfig:
+    """Where curves are recorded; ``timeout``: seconds to wait for the server of W&B."""
+
     name: Literal["wandb", "trackio", "tensorboard", "none"]
     mode: Literal["auto", "online", "offline"] = "auto"
     project: str = "uora_bench"

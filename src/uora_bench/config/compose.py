@@ -50,8 +50,11 @@ _TEXT = (
 
 @dataclass(frozen=True)
 class Composed:
-    """The resolved configuration; ``sources`` labels every key that is not a plain default with where its value comes
-    from, and ``legend`` says what the recipe's labels stand for."""
+    """The resolved configuration.
+
+    ``sources``: for every key that is not a plain default, the label of where its value comes from; ``legend``: what
+    the labels of the recipe stand for.
+    """
 
     values: dict[str, Any]
     sources: dict[str, str]
@@ -115,8 +118,10 @@ def compose(overrides: list[str]) -> Composed:
 
 
 def _name_rows(task: dict[str, Any], named: Mapping[str, Any]) -> None:
-    """Give a ``task`` whose rows are not those of the ``named`` source, which its file describes, a name of its own:
-    what is not GLUE is never called GLUE."""
+    """Rename a ``task`` whose rows are not those of the ``named`` source in its file.
+
+    Data other than GLUE is never called GLUE.
+    """
     source = task["source"]
     if not isinstance(source, Mapping) or not isinstance(source.get("hub") or {}, Mapping):
         return  # of a wrong type, which the cell refuses
@@ -237,8 +242,9 @@ def _several(key: str, text: str) -> str:
 
 
 def read_override(word: str) -> Any:
-    """``word`` as Hydra's parser reads it (`hydra.core.override_parser.types.Override`); text outside its grammar is
-    taken as it stands.
+    """``word`` as Hydra's parser reads it (`hydra.core.override_parser.types.Override`).
+
+    Text outside its grammar is taken as it stands.
 
     Raises:
         UserError: for a word that is not ``key=value``.

@@ -1,4 +1,7 @@
-"""Where a task's rows are: on the Hub, in a folder of data sets, in a user's own files, or made by a generator."""
+"""Where a task's rows are.
+
+In order: the user's own ``files``, ``<data.root>/<benchmark>/<dataset>/<split>.*``, the Hub, or generated.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,11 @@ OWN_ROWS = "own"  # the benchmark of tasks whose rows are the user's own files
 
 @dataclass(frozen=True)
 class Hub:
-    """A dataset on the Hugging Face Hub, pinned. ``data_dir``: the folder of its files, where no card of the repository
-    names configurations (``refs/convert/parquet``)."""
+    """A dataset on the Hugging Face Hub, pinned.
+
+    ``data_dir``: the folder of its files, where no card of the repository names configurations
+    (``refs/convert/parquet``).
+    """
 
     id: str
     revision: str | None = None
@@ -34,8 +40,10 @@ class OwnFiles:
 
 @dataclass(frozen=True)
 class DataSource:
-    """Where a task's rows are: in the user's own ``files``, else ``<data.root>/<benchmark>/<dataset>/<split>.*``, else
-    the Hub, else generated."""
+    """Where a task's rows are.
+
+    In order: the user's own ``files``, ``<data.root>/<benchmark>/<dataset>/<split>.*``, the Hub, or generated.
+    """
 
     benchmark: str
     dataset: str

@@ -36,8 +36,9 @@ _nodes: dict[State, dict[Choice, Node]] = {}
 
 
 def compose_groups(groups: Mapping[str, str]) -> dict[str, Any]:
-    """The configuration of the chosen ``groups`` (those not named are the defaults of configs/config.yaml), before the
-    recipe and the command line are laid over it. The caller may change what it gets.
+    """The configuration of the chosen ``groups``, without the recipe and the command line.
+
+    Groups that are not named are the defaults of configs/config.yaml. The caller may change the result: it is a copy.
 
     Raises:
         UserError: when Hydra cannot compose the files.
@@ -79,8 +80,10 @@ def prepare(choices: Iterable[Mapping[str, str]]) -> Mapping[Choice, Node]:
 
 
 def _check_yaml(group: str, name: str) -> None:
-    """Raise `UserError` where the file of a choice is of a plug-in and no mapping in YAML; Hydra's errors name no
-    remedy, and the package's own files are read by tests."""
+    """Raise `UserError` where the file of a choice is of a plug-in and no mapping in YAML.
+
+    Hydra's errors name no remedy, and the package's own files are read by tests.
+    """
     path = registry.file_of(group, name)
     if path is not None and not path.is_relative_to(registry.configs_dir()):
         read_yaml(path)

@@ -20,8 +20,10 @@ def fingerprint_of(data: Mapping[str, str]) -> str:
 
 
 def key_of(canonical: Mapping[str, Any]) -> str:
-    """16 hex digits for `Cell.canonical` without what only a look at data, weights and method can tell: a grid is
-    planned, and its records are found again, by this name."""
+    """The key of a cell: 16 hex digits of `Cell.canonical` without what depends on data, weights or the method's code.
+
+    A grid is planned, and its records are found again, by this key.
+    """
     late = ("init_from", "weights", "files", "micro_batch_size", "metric")
     known = {k: v for k, v in canonical.items() if k not in late}
     text = json.dumps(known, sort_keys=True, separators=(",", ":"))

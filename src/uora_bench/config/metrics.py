@@ -1,5 +1,7 @@
-"""The names of the built-in metrics and the values each one gives: a table, so that a task's metric is checked, and the
-columns of a result are known, before any library is there."""
+"""The names of the built-in metrics and the values that each one gives.
+
+With this table a task's metric is checked, and the columns of a result are known, before any library is imported.
+"""
 
 from __future__ import annotations
 

@@ -40,8 +40,11 @@ _INFO = "plugin.yaml"  # optional: name and version
 
 @dataclass(frozen=True)
 class Plugin:
-    """One folder in use. ``package``: the Python package whose sub-packages are `KINDS`; ``version``: of the installed
-    distribution, or what the folder's plugin.yaml says; ``origin``: what brought it here, for people."""
+    """One folder in use.
+
+    ``package``: the Python package whose sub-packages are `KINDS`; ``version``: of the installed distribution, or what
+    the folder's plugin.yaml says; ``origin``: what brought it here, for people.
+    """
 
     name: str
     folder: Path
@@ -51,6 +54,7 @@ class Plugin:
 
     @property
     def configs(self) -> Path:
+        """The plug-in's folder of YAML files, which need not exist."""
         return self.folder / "configs"
 
     @property
@@ -178,8 +182,10 @@ def _installed() -> Iterator[Plugin]:
 
 
 def absent(name: str, known: Sequence[str]) -> str:
-    """A tail for the message about an unknown ``name`` that is like none of those ``known``: that there is no
-    ``./uora_plugins`` here, where it may have been made; "" where there is one, or the name is misspelt."""
+    """The end of a message about an unknown ``name``: that there is no ``./uora_plugins`` in this folder.
+
+    The plug-in may have been made elsewhere. "" where there is such a folder, or ``name`` is close to one of ``known``.
+    """
     if os.path.isdir(HERE) or difflib.get_close_matches(name, known, n=1, cutoff=_MISSPELT):
         return ""
     return f" (and no ./{HERE} in this folder: one of your own is found where that lies, or with plugins=<folder>)"

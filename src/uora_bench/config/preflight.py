@@ -1,5 +1,7 @@
-"""Every check of a cell that needs no data, no weights and no torch: one function, asked by the run, `dry_run`,
-`memory`, `plan` and `prefetch`, so that a grid never launches a cell that would end with exit 2.
+"""Every check of a cell that needs no data, no weights and no torch.
+
+The run, `dry_run`, `memory`, `plan` and `prefetch` call it, so that a grid never launches a cell that would end with
+exit 2.
 """
 
 from __future__ import annotations
@@ -78,8 +80,10 @@ def preflight(cell: Cell, library: bool = True) -> None:
 
 
 def _check_own_weights(backbone: BackboneConfig) -> None:
-    """Raise `UserError` where the folder ``backbone.path`` holds a model of another architecture than the name's, or
-    has its weights elsewhere: then they are not those that the cell's id is of."""
+    """Raise `UserError` where the folder ``backbone.path`` holds a model of another architecture than the name's.
+
+    Also where its weights are elsewhere: they would not be those that the cell's id is of.
+    """
     if backbone.path is None:
         return
     if (Path(backbone.path) / ADAPTER_CONFIG).exists():
@@ -151,8 +155,10 @@ def check_is_somewhere(backbone: BackboneConfig) -> None:
 
 
 def check_target_modules(backbone: BackboneConfig, asked: Sequence[str] | None) -> None:
-    """Raise `UserError` for target modules (None: the backbone's default ones) that are none, named twice or not the
-    backbone's, or whose place in the model is not said."""
+    """Raise `UserError` for invalid target modules (None: the backbone's default ones).
+
+    Invalid: none at all, one named twice, one that the backbone lacks, or one whose place in the model is not given.
+    """
     known = backbone.target_modules.modules
     key = "method.target_modules" if asked is not None else "backbone.target_modules.default"
     names = list(backbone.target_modules.default if asked is None else asked)

@@ -97,7 +97,7 @@ def files(group: str) -> dict[str, Path]:
 
 
 def file_of(group: str, name: str) -> Path | None:
-    """The file of ``group=name``; None where there is none. (A grid asks a thousand times.)"""
+    """The file of ``group=name``; None where there is none."""
     return next((path for root in roots() if (path := root / group / f"{name}.yaml").is_file()), None)
 
 
@@ -131,8 +131,9 @@ def path_of(group: str, name: str) -> Path:
 
 
 def only_subclass(kind: str, name: str, base: type[T]) -> type[T]:
-    """The one public sub-class of ``base`` that the module ``name`` of ``kind`` (methods, tasks) defines, whether it is
-    the package's own or a plug-in's.
+    """The one public sub-class of ``base`` that the module ``name`` of ``kind`` (methods, tasks) defines.
+
+    The module may be the package's own or a plug-in's.
 
     Raises:
         UserError: a plug-in's file cannot be imported, or defines none or several.
@@ -154,16 +155,19 @@ def only_subclass(kind: str, name: str, base: type[T]) -> type[T]:
 
 
 def describe_model(values: Mapping[str, Any], kind: str, data_root: str | None) -> dict[str, Any]:
-    """What `uora_bench.models.any_model.describe` says of the model that ``values`` name. It imports torch for
-    a model that is not known yet: only the model itself can say which modules it has."""
+    """What `uora_bench.models.any_model.describe` says of the model that ``values`` name.
+
+    It imports torch for a model that is not known yet: only the model itself can say which modules it has.
+    """
     module = importlib.import_module("uora_bench.models.any_model")
     described: dict[str, Any] = module.describe(values, kind, data_root)
     return described
 
 
 def check_rows(source: DataSource, splits: Mapping[str, str], options: TaskOptions, task: str) -> None:
-    """Raise `UserError` where a split (role -> name) of the user's own files is not there, or lacks a column that
-    ``options`` of ``task`` name.
+    """Raise `UserError` for a split (role -> name) of the user's own files that does not exist.
+
+    Also for one that lacks a column which ``options`` of ``task`` name.
 
     It reads the headers alone.
     """
@@ -201,8 +205,9 @@ def task_options(family: str) -> type[TaskOptions]:
 
 
 def check_family(family: str) -> str:
-    """``family`` itself if a file of ``tasks/``, the package's or a plug-in's, has its name: what a
-    configuration says never is a path to import.
+    """``family`` itself if a file of ``tasks/``, the package's or a plug-in's, has its name.
+
+    A configuration never names a path to import.
 
     Raises:
         UserError: when there is no such family.

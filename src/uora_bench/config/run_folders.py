@@ -13,8 +13,10 @@ FEWEST = 6  # digits that a cell_id may be called by
 
 
 def cells_below(folder: Path) -> set[str]:
-    """The names of the run folders in ``folder`` (``<runs.dir>/<experiment>``): cell_ids. A grid's logs and notes lie
-    beside them."""
+    """The names of the run folders in ``folder`` (``<runs.dir>/<experiment>``): cell_ids.
+
+    A grid's logs and notes lie beside them.
+    """
     return {one.name for one in folder.iterdir() if _CELL_ID.fullmatch(one.name)} if folder.is_dir() else set()
 
 

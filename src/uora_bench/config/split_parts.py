@@ -13,8 +13,10 @@ _PART = re.compile(r"^(?P<name>[^\[\]]+)(?:\[(?P<a>(?:\d+%?)?):(?P<b>(?:\d+%?)?)
 
 @dataclass(frozen=True)
 class SplitPart:
-    """``name[start:stop]``; an edge is a row number or a percentage (``80%``), "" where none is given; both None for
-    the whole split."""
+    """A part of a split, ``name[start:stop]``.
+
+    An edge is a row number or a percentage (``80%``), "" where none is given; both None for the whole split.
+    """
 
     name: str
     start: str | None
@@ -45,8 +47,10 @@ def split_names(splits: Iterable[str]) -> list[str]:
 
 
 def may_share_rows(one: str, other: str) -> bool:
-    """Whether the splits ``one`` and ``other`` share rows, or may: where one edge is a row number and the other a
-    percentage, the number of rows would tell."""
+    """Whether the splits ``one`` and ``other`` share rows, or may.
+
+    They may where one edge is a row number and the other a percentage: the number of rows would decide.
+    """
     return any(_meet(a, b) for a in split_parts(one) for b in split_parts(other))
 
 

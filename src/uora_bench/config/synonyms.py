@@ -149,8 +149,11 @@ ALONE = frozenset({*FLAGS, "force", "dry_run", "overwrite_output_dir", "gradient
 
 
 def _table() -> dict[str, str]:
-    """synonym -> key; one may also stand behind its group (``trainer.learning_rate``), but not behind ``method``, whose
-    options are a plug-in's own."""
+    """The key of each synonym.
+
+    A synonym may also follow its group (``trainer.learning_rate``), but not behind ``method``, whose options are a
+    plug-in's own.
+    """
     found = {word: key for key, words in SYNONYMS.items() for word in words}
     for word, key in list(found.items()):
         group, dot, _ = key.partition(".")
@@ -181,8 +184,10 @@ def canonical_once(words: Sequence[str]) -> list[str]:
 
 
 def check_once(words: Sequence[str], given: Sequence[str] | None = None) -> None:
-    """Raise `UserError` where two of ``words`` give one key different values; ``given``: the words as they were typed,
-    where they are not these."""
+    """Raise `UserError` where two of ``words`` give one key different values.
+
+    ``given``: the words as they were typed, where they differ from ``words``.
+    """
     typed: dict[str, tuple[str, str]] = {}
     for word, shown in zip(words, given or words, strict=True):
         key, equals, value = word.partition("=")

@@ -98,8 +98,11 @@ def seconds(variable: str, default: float) -> float:
 
 
 def set_client(bound_waiting: bool = True) -> None:
-    """Have the libraries' HTTP client send the token to the Hub's own host alone, wherever a page or a redirection
-    leads; with ``bound_waiting`` they also wait no longer than we do: they take any ``Retry-After`` for an order."""
+    """Make the libraries' HTTP client send the token to the Hub's own host alone, whatever page or redirect leads away.
+
+    With ``bound_waiting`` the client also waits no longer than this package does; by itself it obeys any
+    ``Retry-After``.
+    """
     import huggingface_hub
     from huggingface_hub.utils import _http
 

@@ -27,8 +27,10 @@ _OTHER_NAMES = {"validation": ("val", "valid", "dev"), "train": ("training",), "
 
 
 def read_image_folder(root: Path | None, split: str) -> Dataset:
-    """The rows of ``split``: its class folders, ``<split>.parquet``, or the shards ``<split>-*.parquet`` beside it or
-    ``*.parquet`` inside its folder; of ``all``: the class folders in ``root`` itself, or the file that ``root`` is.
+    """The rows of ``split``, from class folders or parquet files.
+
+    A split: its class folders, ``<split>.parquet``, or the shards ``<split>-*.parquet`` beside it or ``*.parquet``
+    inside its folder. ``all``: the class folders in ``root`` itself, or the file that ``root`` is.
 
     Labels of class folders are their names.
 
@@ -127,8 +129,11 @@ def _classes(folder: Path) -> Dataset:
 
 
 def _pictures(folder: Path) -> tuple[list[Path], list[Path]]:
-    """(the pictures below ``folder``, what else is there and not gone into). Links are followed, each folder is seen
-    once; a link to nothing counts as a picture, which is then found to be missing."""
+    """(the pictures below ``folder``, what else is there and not gone into).
+
+    Links are followed, each folder is seen once; a link to nothing counts as a picture, which is then found to be
+    missing.
+    """
     pictures: list[Path] = []
     ignored: list[Path] = []
     above = (folder.resolve(), folder.parent.resolve())

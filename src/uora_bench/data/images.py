@@ -36,8 +36,10 @@ _AREA, _RATIO = (0.5, 1.0), (3 / 4, 4 / 3)
 
 @dataclass(frozen=True, eq=False)
 class Preparation:
-    """What is done to a decoded picture: resize to ``height`` x ``width`` with the PIL filter ``resample``, then take
-    for each of the 256 values of each channel the number in ``table`` (3, 256), float32: rescaled and normalised.
+    """What is done to a decoded picture: resize, rescale, normalise.
+
+    Resize to ``height`` x ``width`` (pixels) with the PIL filter ``resample``, then replace each of the 256 values of
+    each channel by the number in ``table`` (3, 256), float32.
 
     ``resized``: the size is not the backbone's own. ``before``: the size that a picture is brought to before its middle
     is cut out, (height, width) or the shorter side alone; None: nothing is cut off.
@@ -94,8 +96,10 @@ class Preparation:
         return cls(height, width, int(processor.resample), table, (height, width) != own, before)
 
     def pixels(self, image: Any, augmentation: Augmentation, seed: int | None) -> np.ndarray:
-        """The RGB picture ``image`` at its final size, (height, width, 3) uint8; changed at random where ``seed`` is
-        given and ``augmentation`` says how."""
+        """The RGB picture ``image`` at its final size, (height, width, 3) uint8.
+
+        Changed at random where ``seed`` is given and ``augmentation`` says how.
+        """
         import numpy as np
 
         box, flip = None, False
@@ -153,8 +157,9 @@ def _window(width: int, height: int, generator: Any) -> tuple[float, float, floa
 
 
 def decode(source: Source, value_range: ValueRange | None = None) -> Any:
-    """The picture as a PIL image in RGB, turned upright where its EXIF data says so. Transparency is dropped; of a grey
-    picture ``value_range`` is black and white, None: what the file says.
+    """The picture as a PIL image in RGB, turned upright where its EXIF data says so.
+
+    Transparency is dropped; of a grey picture ``value_range`` is black and white, None: what the file says.
 
     Raises:
         ValueError, or what PIL raises: for a picture that is broken, or does not say what its values mean.
@@ -333,8 +338,10 @@ class Loader:
         self._ahead: _Job | None = None
 
     def along(self, batches: Iterable[Sequence[int] | np.ndarray], draw: int | None) -> Loader:
-        """A loader of the same pictures for one pass in the order of ``batches``; each picture is augmented by a seed
-        of its own, made of ``draw`` and its row number (None: not augmented)."""
+        """A loader of the same pictures for one pass in the order of ``batches``.
+
+        Each picture is augmented by a seed of its own, made of ``draw`` and its row number (None: not augmented).
+        """
         import numpy as np
 
         fresh = Loader.__new__(Loader)

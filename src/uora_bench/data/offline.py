@@ -98,8 +98,10 @@ class Manifest:
         return {n: e for n, e in self.files.items() if (e.kind, e.repo, e.commit) == ("model", repo, commit)}
 
     def wrong(self, name: str, full: bool = False) -> str | None:
-        """What is wrong with the file ``name``: missing, of another size, with ``full`` of another sha256; None: it is
-        as it was when it was written."""
+        """What is wrong with the file ``name``: missing, of another size, with ``full`` of another sha256.
+
+        None: it is as it was when it was written.
+        """
         path, entry = self.root / name, self.files[name]
         try:
             size = path.stat().st_size
@@ -119,8 +121,10 @@ def use(root: Path | str | None) -> None:
 
 
 def cache() -> Path | None:
-    """The folder of models of this process: ``hub/`` in the root given by `use`, else in ``UORA_DATA_DIR``; None where
-    there is none."""
+    """The folder of models of this process: ``hub/`` in the root given by `use`, else in ``UORA_DATA_DIR``.
+
+    None where there is none.
+    """
     root = _data_root()
     folder = None if root is None else root / CACHE
     return folder if folder is not None and folder.is_dir() else None
@@ -146,8 +150,9 @@ def _data_root() -> Path | None:
 
 
 def lacking(repo: str, revision: str, root: Path, manifest: Manifest | None = None, full: bool = False) -> list[str]:
-    """What ``root`` lacks of model ``repo`` at ``revision``, as paths from ``root`` with what is wrong; empty: it is
-    complete. Reads names and sizes only, with ``full`` every byte.
+    """What ``root`` lacks of model ``repo`` at ``revision``, as paths from ``root`` with what is wrong.
+
+    Empty: it is complete. Reads names and sizes only, with ``full`` every byte.
 
     A model that the manifest does not know (a cache copied by hand) is complete with a configuration and its weights.
     """
@@ -180,6 +185,7 @@ def commit_of(folder: Path, revision: str) -> str | None:
 
 
 def is_commit(revision: str) -> bool:
+    """Whether ``revision`` is a full commit hash, and no branch or tag."""
     return _COMMIT.fullmatch(revision) is not None
 
 

@@ -106,9 +106,10 @@ def splits_read(files: OwnFiles, roles: Mapping[str, str]) -> dict[str, str]:
 
 
 def check_files(files: OwnFiles, roles: Mapping[str, str], wanted: Mapping[str, str], task: str) -> None:
-    """Raise `UserError` where a split of ``roles`` that is to be read has no file, or where a file lacks a column of
-    ``wanted`` (column -> the key that names it): a look at its header. What cannot be told from that is left to
-    `read_split`."""
+    """Raise `UserError` where a file of ``roles`` is missing, or lacks a column of ``wanted``.
+
+    ``wanted``: column -> the key that names it. Only headers are read; `read_split` checks the rest.
+    """
     names = split_names(splits_read(files, roles).values())
     for path in dict.fromkeys(_file_that_is_there(files, name) for name in names):
         held = _header(path, files)
@@ -142,8 +143,10 @@ def _header(path: Path, files: OwnFiles) -> list[str]:
 
 
 def rows_sha256(path: Path, files: OwnFiles) -> str | None:
-    """16 hex digits for the rows of a small text file, however its lines end and its cells are quoted; None for any
-    other file, and for one that cannot be read."""
+    """16 hex digits for the rows of a small text file, however its lines end and its cells are quoted.
+
+    None for any other file, and for one that cannot be read.
+    """
     if not path.name.endswith(_TEXT) or path.stat().st_size > _SMALL:
         return None
     try:

@@ -24,9 +24,10 @@ _AT_A_TIME = 500  # pictures whose compressed bytes are held at once
 
 
 def brightest(rows: Dataset, column: str, value_range: images.ValueRange | None, folder: Path) -> int:
-    """Decode every picture of ``rows``, unless a file in ``folder`` says that they were decoded before; returns the
-    largest value, of 255, in any of them. Of several processes (of one cell, or of a grid) one does it while the others
-    wait.
+    """Decode every picture of ``rows``, unless a file in ``folder`` says that they were decoded before.
+
+    Returns the largest value, of 255, in any of them. Of several processes (of one cell, or of a grid) one does it
+    while the others wait.
 
     Raises:
         UserError: for the first picture that cannot be decoded.

@@ -50,8 +50,10 @@ def random_split(
 
 
 def _counts(rows: int, shares: Mapping[str, float], owed: dict[str, float]) -> dict[str, int]:
-    """How many of the ``rows`` of a stratum each part is given: its share, rounded down or up; what is left goes to
-    `REST` where that has none yet, else to whom the most is ``owed``, which is brought up to date."""
+    """How many of the ``rows`` of a stratum each part is given: its share, rounded down or up.
+
+    What is left goes to `REST` where that has none yet, else to whom the most is ``owed``, which is brought up to date.
+    """
     wanted = {part: share * rows for part, share in shares.items()}
     # a share of 0.1 of 30 rows is 3, whatever the last bit says
     counts = {part: floor(value + 1e-9) for part, value in wanted.items()}

@@ -42,8 +42,10 @@ class Source:
         offline.use(self.root)
 
     def load(self, source: DataSource, split: str, shuffle_seed: int | None = None) -> Dataset:
-        """The rows of ``split``; ``name[a:b]`` takes a part of one (row numbers or percentages, as ``train[:80%]``),
-        ``a+b`` the rows of two. ``shuffle_seed``: a part is taken of the rows in random order, and keeps their old one.
+        """The rows of ``split``.
+
+        ``name[a:b]`` takes a part of a split (row numbers or percentages, as ``train[:80%]``), ``a+b`` the rows of two.
+        ``shuffle_seed``: a part is taken of the rows in random order, and keeps their old order.
 
         Raises:
             UserError: when neither the folder nor the Hub has it, naming the ways out; or for an empty part.
@@ -83,8 +85,10 @@ class Source:
         return self._from_hub(source, split) if path is None else self._with_classes(read_rows(path), path)
 
     def _with_classes(self, rows: Dataset, path: Path) -> Dataset:
-        """``rows`` of the file ``path`` with the names that the manifest has for their class codes, so that they are
-        taken by name as those of the Hub are."""
+        """``rows`` of the file ``path`` with the class names that the manifest has for their codes.
+
+        Labels are then matched by name, as those of the Hub are.
+        """
         manifest = offline.Manifest.read(path.parents[2])
         key = path.relative_to(manifest.root).as_posix()
         entry = manifest.files.get(key)
@@ -112,10 +116,12 @@ class Source:
             raise UserError(f"no data for {what}: {folder} and {why}; {out}") from None
 
     def origin(self, source: DataSource, splits: Iterable[str]) -> str:
-        """Where the rows of ``splits`` come from: ``generated``, ``folder`` (of pictures), ``own`` (files), ``hub``,
-        ``mirror`` (local files that prefetching wrote from the repository that ``source`` names, by the manifest's
-        sha256), ``files`` (any other local ones: nothing says that they hold the named set), or two of these joined by
-        ``+``."""
+        """Where the rows of ``splits`` come from, as recorded; two sources are joined by ``+``.
+
+        ``generated``; ``folder`` (of pictures); ``own`` (files); ``hub``; ``mirror``: local files that prefetching
+        wrote from the repository that ``source`` names, checked by the manifest's sha256; ``files``: any other local
+        files, whose content is not known to be the named set.
+        """
         if source.benchmark in ("generated", IMAGE_FOLDER):
             return "generated" if source.benchmark == "generated" else "folder"
         if source.files is not None:
@@ -141,13 +147,18 @@ class Source:
         return next((path for path in paths if path.is_file()), None)
 
     def hashes(self, source: DataSource, splits: Iterable[str]) -> dict[str, str]:
-        """``{file name: 16 hex digits of its sha256}`` of the local files that hold ``splits``; empty for rows from
-        elsewhere. A look at the files, not at the rows: what a grid can afford to tell whether data has changed."""
+        """``{file name: 16 hex digits of its sha256}`` of the local files that hold ``splits``.
+
+        Empty for rows from elsewhere. A look at the files, not at the rows: what a grid can afford to tell whether data
+        has changed.
+        """
         return {path.name: file_sha256(path)[:16] for path in self._paths(source, splits)}
 
     def row_hashes(self, source: DataSource, splits: Iterable[str]) -> dict[str, str]:
-        """``{file name: 16 hex digits}`` for the rows of those files of the user's own that are small texts: the same
-        rows written anew have the same."""
+        """``{file name: 16 hex digits}`` for the rows of those of the user's own files that are small texts.
+
+        Files with the same rows have the same digits, however they are formatted.
+        """
         if source.files is None:
             return {}
         found = {path.name: own_rows.rows_sha256(path, source.files) for path in self._paths(source, splits)}
@@ -193,8 +204,11 @@ def fingerprint(rows: Dataset) -> str:
 
 
 def row_ids(rows: Dataset) -> np.ndarray:
-    """Of each row a number (n,) uint64 that no other row has: a hash of its content (every column but ``idx``) and of
-    how many rows before it have the same. The same row has the same number in every file and among any other rows."""
+    """A number (n,) uint64 for each row that no other row has.
+
+    It is a hash of the content (every column but ``idx``) and of how many earlier rows have the same content. The same
+    row has the same number in every file and among any other rows.
+    """
     import numpy as np
 
     names, columns = zip(*_contents(rows), strict=True)
@@ -209,8 +223,10 @@ def row_ids(rows: Dataset) -> np.ndarray:
 
 
 def _contents(rows: Dataset) -> Iterator[tuple[str, list[Any]]]:
-    """(name, values) of every column but ``idx``; a picture is the hash of its bytes, wherever they are and whatever
-    the file is called."""
+    """(name, values) of every column but ``idx``.
+
+    A picture is the hash of its bytes, wherever they are and whatever the file is called.
+    """
     arrow = rows.with_format("arrow")
     for name in sorted(rows.column_names):
         if name != "idx":

@@ -6,13 +6,13 @@ import functools
 import hashlib
 import importlib.metadata
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from uora_bench.data.ragged import Ragged
 from uora_bench.util import atomic, sealed
+from uora_bench.util.log import LOG
 
 FOLDER = ".tokens"  # in the folder of the runs
 _FEWEST_TEXTS = 500  # fewer are tokenised as fast as a file is found
@@ -20,8 +20,11 @@ _ROWS_AT_A_TIME = 2_000  # a batch of texts that the tokenizer is given: its lis
 
 
 class TokenCache:
-    """Tokenises, and keeps the tokens in ``folder`` (None: nowhere). All that decides the tokens is in a file's name,
-    so that any number of processes may share the folder, and any file of it may be removed at any time."""
+    """Tokenises, and keeps the tokens in ``folder`` (None: nowhere).
+
+    All that decides the tokens is in a file's name, so that any number of processes may share the folder, and any file
+    of it may be removed at any time.
+    """
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder
@@ -43,7 +46,7 @@ class TokenCache:
             try:
                 atomic.write_file(path, functools.partial(_write_tokens, key=path.stem, tokens=found))
             except OSError as error:
-                print(f"note: tokens are not kept in '{self.folder}': {error.strerror}", file=sys.stderr)
+                LOG.warning(f"note: tokens are not cached in '{self.folder}': {error.strerror}")
         return found
 
     def _state(self, processor: Any) -> str | None:

@@ -30,8 +30,10 @@ _MERGE_TOLERANCE = {"float32": 1e-3, "float64": 1e-3, "float16": 2e-2, "bfloat16
 
 
 def merge_check(model: Any, method: Method, task: Task, dev: Any, accelerator: Any) -> tuple[float | None, str | None]:
-    """(largest difference of the logits on one dev batch, merged against adapter, relative to the largest logit; what
-    is wrong or kept it from being found out). The scores stand either way: nothing here may cost a finished training.
+    """Merge the adapter and compare the logits of one dev batch: (largest difference, problem).
+
+    The difference is relative to the largest logit; the problem is what is wrong, or why there is no comparison. The
+    scores stand either way: an error here never costs a finished training.
     """
     if not method.mergeable:
         return None, None
@@ -86,8 +88,10 @@ def save_weights(folder: Path, method: Method, head: Mapping[str, Any], warm: bo
 
 
 def publish_outputs(kept: KeptPredictions, records: Path, roles: Sequence[str], epoch: int) -> dict[str, str]:
-    """Copy what the model of ``epoch`` wrote (texts to be scored) from the run folder to beside the record; returns
-    ``{role: file name}`` of what there was."""
+    """Copy what the model of ``epoch`` wrote (texts to be scored) from the run folder to beside the record.
+
+    Returns ``{role: file name}`` of what there was.
+    """
     named, cell_id = {}, kept.cell_id
     for role in roles:
         source = kept.texts(role, epoch)
@@ -100,8 +104,11 @@ def publish_outputs(kept: KeptPredictions, records: Path, roles: Sequence[str], 
 def publish_predictions(
     kept: KeptPredictions, job: Job, encoded: Mapping[str, Encoded], epochs: Sequence[EpochScores]
 ) -> PredictionsFile:
-    """Write the predictions of the epochs that the selection rules choose beside the record; returns what the record
-    says of the file. What cannot be kept costs no finished training: it is left out, with the reason."""
+    """Write the predictions of the epochs that the selection rules choose beside the record.
+
+    Returns what the record says of the file. What cannot be kept costs no finished training: it is left out, with the
+    reason.
+    """
     settings, task = job.settings, job.task
     if not settings.predictions_keep:
         return PredictionsFile(left_out="predictions.keep=false")

@@ -1,5 +1,6 @@
-"""``cell.json`` of a run folder: the resolved configuration, and what the weight files beside it hash to. With it and
-the weights, `uora_bench.export` needs no more.
+"""``cell.json`` of a run folder: the resolved configuration, and what the weight files beside it hash to.
+
+With it and the weights, `uora_bench.export` needs no more.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ _AGAIN = "copy the folder again, or run the cell again with force=true"
 
 @dataclass(frozen=True)
 class Native:
-    """What an export of ``format=native`` adds: the ``weights`` it holds (last | best) and, where the run took its
-    backbone from a folder, the hash of its weights."""
+    """What an export of ``format=native`` adds.
+
+    The ``weights`` it holds (last | best) and, where the run took its backbone from a folder, the hash of its weights.
+    """
 
     weights: str | None = None  # None: a run folder
     backbone_sha256: str | None = None
@@ -31,8 +34,11 @@ class Native:
 
 @dataclass(frozen=True)
 class Configuration:
-    """``values``: what `config.compose` resolved. ``files``: name -> sha256 of the weight files; empty until the cell
-    has finished. ``sha256``: of all the rest; None in folders of older versions."""
+    """The content of ``cell.json``.
+
+    ``values``: what `config.compose` resolved. ``files``: name -> sha256 of the weight files; empty until the cell has
+    finished. ``sha256``: of all the rest; None in folders of older versions.
+    """
 
     cell_id: str
     values: dict[str, Any]

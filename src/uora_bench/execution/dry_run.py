@@ -55,8 +55,10 @@ def describe(composed: Composed) -> str:
 
 
 def closed_form(cell: Cell, head: HeadSpec) -> tuple[list[Target], Counts] | None:
-    """The targets and counts of a built-in method on a model that was built before, without torch; None where only the
-    model tells, or says what is wrong."""
+    """The targets and counts of a built-in method on a model that was built before, without torch.
+
+    None where only the model tells, or says what is wrong.
+    """
     from uora_bench.models.outline import known_outline
 
     outline = known_outline(cell.backbone, head) if registry.is_built_in_method(cell.method.name) else None

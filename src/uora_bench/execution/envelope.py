@@ -26,8 +26,11 @@ Part = tuple[str, int]  # split and epoch
 
 @dataclass(frozen=True)
 class Repetition:
-    """``varied``: what was otherwise, as environment variables; ``scores``: of dev by rule, scaled; ``differ``: by
-    split the items of the last epoch that are not predicted as in the first repetition, and how they are."""
+    """One repetition of a cell.
+
+    ``varied``: what differed, as environment variables; ``scores``: of dev by rule, scaled; ``differ``: by split, the
+    items of the last epoch that are predicted unlike the first repetition, with their predictions.
+    """
 
     varied: dict[str, str]
     scores: dict[str, float]
@@ -36,8 +39,10 @@ class Repetition:
 
 @dataclass(frozen=True)
 class KeptCell:
-    """The repetitions of one cell. ``items``: how many there are, by split; ``processor``, ``torch``: where and with
-    which version they were made."""
+    """The repetitions of one cell.
+
+    ``items``: how many there are, by split; ``processor``, ``torch``: where and with which version they were made.
+    """
 
     cell_id: str
     label: str
@@ -75,6 +80,7 @@ class Envelope:
 
 
 def envelope_path(folder: Path, task: str) -> Path:
+    """The file of ``task``'s repetitions in ``folder``."""
     return folder / f"{task.replace('/', '_')}.json"
 
 
@@ -127,8 +133,10 @@ def dev_scores(record: CellRecord) -> dict[str, float]:
 def judge(
     old: CellRecord, new: CellRecord, counts: Mapping[Part, tuple[int, int]], envelope: Envelope | None
 ) -> tuple[bool, str]:
-    """Whether ``new`` is inside the envelope of its task, and the line that says so. ``counts``: by split and epoch how
-    many items differ, of how many."""
+    """Whether ``new`` is inside the envelope of its task, and the line that says so.
+
+    ``counts``: by split and epoch how many items differ, of how many.
+    """
     task, backbone = old.cell["task"]["name"], old.cell["backbone"]["name"]
     kept = [one for one in envelope.cells if one.backbone == backbone] if envelope is not None else []
     if not kept:

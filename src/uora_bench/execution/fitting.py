@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from uora_bench.records.selection import select_scores
 from uora_bench.training.checkpoint import Checkpoints
 from uora_bench.training.kept import KeptPredictions
 from uora_bench.training.retention import Probe
+from uora_bench.util.log import LOG
 
 if TYPE_CHECKING:
     from uora_bench.execution.job import Job
@@ -109,7 +109,7 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
         with watch.measure("save"):
             aside = set_aside(job.record_folder, job.cell_id) if job.settings.force else None
             if aside is not None:
-                print(f"note: the record that was there, and its files, are now in '{aside}'", file=sys.stderr)
+                LOG.warning(f"note: the earlier record and its files were moved to '{aside}'")
             last = history.epochs[-1].epoch
             kept = KeptPredictions(folder, job.cell_id)
             outputs = artifacts.publish_outputs(kept, job.record_folder, list(job.rows), last)
@@ -158,17 +158,16 @@ def fit(job: Job, method: Method, start_adapter: Path | None, stop: StopRequest)
         checkpoints.remove_states()
         kept.remove()
         if merge_problem and not sharded:
-            print(
-                f"note: the check that merging changes no logits {merge_problem}; the scores are of the unmerged model",
-                file=sys.stderr,
+            LOG.warning(
+                f"note: the check that merging changes no logits {merge_problem}; the scores are of the unmerged model"
             )
         if retention is not None and retention.adapted is None:
-            print(f"note: retention: {retention.problem}", file=sys.stderr)
+            LOG.warning(f"note: retention: {retention.problem}")
         elif retention is not None and retention.off_difference:
             off = f"turned off, the adapter leaves a difference of {retention.off_difference:.1e}"
-            print(f"note: retention: {off}", file=sys.stderr)
+            LOG.warning(f"note: retention: {off}")
         if predictions.left_out and job.settings.predictions_keep:
-            print(f"note: predictions are not kept: {predictions.left_out}", file=sys.stderr)
+            LOG.warning(f"note: predictions are not kept: {predictions.left_out}")
         return done
     finally:
         meter.stop()
@@ -226,13 +225,12 @@ def _begin(job: Job, main: bool, resolved: str, counts: Counts) -> Tracker:
     )
     resumed = Checkpoints(folder / CHECKPOINTS, job.cell_id).some
     tracker = trackers.start(job.settings.tracker, facts, folder, resumed)
-    print(
+    LOG.info(
         f"{cell.label} [{job.cell_id}]: recipe {cell.recipe.name} ({cell.recipe.status}), {resolved}, adapter "
-        f"{counts.adapter:,} + head {counts.head:,} of {counts.total:,} parameters",
-        file=sys.stderr,
+        f"{counts.adapter:,} + head {counts.head:,} of {counts.total:,} parameters"
     )
     if cell.backbone.fresh:
-        print(f"head: {cell.backbone.described_head}", file=sys.stderr)
+        LOG.info(f"head: {cell.backbone.described_head}")
     return tracker
 
 

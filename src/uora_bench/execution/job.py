@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,10 +40,12 @@ class Job:
 
     @property
     def folder(self) -> Path:
+        """The run folder: checkpoints, logs and weights."""
         return Path(self.settings.runs_dir) / self.settings.experiment_name / self.cell_id
 
     @property
     def record_folder(self) -> Path:
+        """The folder of the experiment's records."""
         return records_folder(self.settings)
 
     @property
@@ -63,6 +64,7 @@ class Job:
                 )
 
     def record(self, status: Any, **values: Any) -> CellRecord:
+        """The record of this cell; ``values``: its fields that are not known before the end."""
         known = {
             "data": self.fingerprints,
             "command": [w for w in self.overrides if not w.startswith(provenance.PATHS)],
@@ -97,12 +99,8 @@ class Job:
         return self.task.split_name(role)
 
 
-def is_main() -> bool:
-    """Whether this process writes: the only one, or the first of several (as torchrun and accelerate number them)."""
-    return int(os.environ.get("WORLD_SIZE", "1")) <= 1 or os.environ.get("RANK", "0") == "0"
-
-
 def records_folder(settings: Settings) -> Path:
+    """Where the records of an experiment are: ``<results.dir>/records/<experiment_name>``."""
     return Path(settings.results_dir) / "records" / settings.experiment_name
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import time
 import traceback
 from contextlib import ExitStack, suppress
@@ -22,12 +21,14 @@ from uora_bench.config.ids import fingerprint_of
 from uora_bench.config.preflight import check_places, preflight
 from uora_bench.errors import Busy, CellError, Interrupted, UserError, failure_kind
 from uora_bench.execution import artifacts, fitting
-from uora_bench.execution.job import Job, is_main
+from uora_bench.execution.job import Job
 from uora_bench.records import attempts, provenance
 from uora_bench.records.record import CellRecord, content_id, find_record, record_path
 from uora_bench.util import launched, words
 from uora_bench.util.atomic import FULL
 from uora_bench.util.hashes import file_sha256
+from uora_bench.util.launched import is_main
+from uora_bench.util.log import LOG
 from uora_bench.util.secrets import scrub
 from uora_bench.util.signals import StopRequest
 from uora_bench.util.timing import Stopwatch
@@ -90,6 +91,8 @@ def run_cell(composed: Composed, overrides: list[str], stop: StopRequest, starte
         loaded = task.splits(source)
         rows = _held_out(task.sample(loaded, cell.seed), cell)
         fingerprints = {role: sources.fingerprint(r) for role, r in rows.items()}
+    for role, content in fingerprints.items():
+        LOG.debug(f"rows for {role}: {len(rows[role])}, fingerprint {content}")
     cell_id = cell.cell_id(fingerprint_of(fingerprints))
     job = Job(cell, settings, composed, cell_id, fingerprints, rows, task, overrides, started, {}, watch)
     _check_expected(job)
@@ -171,7 +174,7 @@ def _already_done(job: Job) -> bool:
         path = record_path(job.record_folder, job.cell_id)
         print(f"already done: {summary(done)}\n  {path} (force=true reruns)")
         if job.settings.retention_measure and done.retention is None:
-            print("note: this record has no retention; force=true runs the cell again and measures it", file=sys.stderr)
+            LOG.warning("note: this record has no retention; force=true runs the cell again and measures it")
         if launched.item_key(job.overrides) is not None:
             _write_lease(job)
     return True
@@ -233,7 +236,7 @@ def _fail(job: Job, error: Exception | SystemExit) -> int:
         reason = f"{what}; make room below runs.dir and results.dir, and run the command again ({reason})"
     reason = " ".join(scrub(reason).split())[:500]
     rank = os.environ.get("RANK", "0")
-    print(f"the cell failed: {reason}" if is_main() else f"process {rank} failed: {reason}", file=sys.stderr)
+    LOG.error(f"the cell failed: {reason}" if is_main() else f"process {rank} failed: {reason}")
     trace = scrub(traceback.format_exc())
     try:  # the record first: the run folder, where the trace goes, may be on the disk that is full
         if is_main():
@@ -241,11 +244,11 @@ def _fail(job: Job, error: Exception | SystemExit) -> int:
             job.record("failed", reason=reason, provenance={"failure": failure}).write(job.record_folder)
             (job.folder / _FORCED).unlink(missing_ok=True)
     except (OSError, ValueError, UserError) as second:  # a full disk, most likely: the message above is then all
-        print(f"the failed record could not be written: {scrub(str(second))}", file=sys.stderr)
+        LOG.error(f"the failed record could not be written: {scrub(str(second))}")
     try:
         (job.folder / ("failure.txt" if is_main() else f"failure.{rank}.txt")).write_text(trace, encoding="utf-8")
     except OSError as second:
-        print(f"the trace could not be written: {second}\n{trace}", file=sys.stderr)
+        LOG.error(f"the trace could not be written: {second}\n{trace}")
     return 1
 
 

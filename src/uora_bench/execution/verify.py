@@ -28,8 +28,11 @@ _ARITHMETIC = 1e-3  # what another processor may make of a loss whose prediction
 
 @dataclass(frozen=True)
 class Verified:
-    """``same``: nothing came out otherwise, or no more than other arithmetic explains (`execution.envelope`);
-    ``lines``: what did, or that nothing did, for people; ``again``: the record of the new run."""
+    """The result of running a recorded cell again.
+
+    ``same``: no difference, or none larger than other arithmetic explains (`execution.envelope`); ``lines``: the
+    differences, or that there are none, for people; ``again``: the record of the new run.
+    """
 
     same: bool
     lines: tuple[str, ...]
@@ -37,8 +40,10 @@ class Verified:
 
 
 def verify_cell(record: CellRecord, folder: Path, words: Sequence[str], stop: StopRequest) -> Verified:
-    """Run the cell of ``record``, which lies in ``folder``, again with its own command and ``words`` (folders of data
-    and weights, which no record names), and compare. Nothing of the record, its folder or its run is written to.
+    """Run the cell of ``record``, which is stored in ``folder``, again with its own command, and compare.
+
+    ``words``: folders of data and weights, which no record names. The record, its folder and its run are not written
+    to.
 
     Raises:
         UserError: when the record cannot be run again, or its inputs are others: no step is then trained.
@@ -67,8 +72,10 @@ def verify_cell(record: CellRecord, folder: Path, words: Sequence[str], stop: St
 
 
 def all_problems(path: Path) -> list[str]:
-    """`record_problems` of the record at ``path``; where there are none, every score that the predictions beside it do
-    not give. Takes as long as the metrics do."""
+    """`record_problems` of the record at ``path``.
+
+    Where there are none, every score that the predictions beside it do not give. Takes as long as the metrics do.
+    """
     if found := record_problems(path):
         return found
     record = read_record(path)

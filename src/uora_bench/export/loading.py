@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from uora_bench.models import backbones
 from uora_bench.tasks import create_task
 from uora_bench.training import checkpoint
 from uora_bench.training.inject import inject
+from uora_bench.util.log import LOG
 from uora_bench.util.words import clause
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _fill(source: Source, method: Method, head: Mapping[str, Any], files: list[P
             for path in files:
                 source.configuration.check_file(path.name)
             if not source.configuration.summed:
-                print(f"note: '{source.folder}' is older than checksums: damage is not seen", file=sys.stderr)
+                LOG.warning(f"note: '{source.folder}' was saved without checksums; damage cannot be detected")
             method.load_adapter_state(load_file(files[0]))
             tensors = load_file(files[1])
     except (SafetensorError, OSError, KeyError) as error:

@@ -35,8 +35,10 @@ class Lease:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One start of an item. ``kind``: done, interrupted, refused (the user's mistake), error, crash, out_of_memory,
-    time_limit."""
+    """One start of an item.
+
+    ``kind``: done, interrupted, refused (the user's mistake), error, crash, out_of_memory, time_limit.
+    """
 
     started: str
     seconds: float
@@ -54,6 +56,7 @@ def has_checkpoint(folder: Path) -> bool:
 
 
 def attempts_folder(runs: Path, experiment: str) -> Path:
+    """Where the leases and attempts of an experiment are."""
     return runs / experiment / ".grid"  # hidden: `runs/<experiment>/*/` is for the cells
 
 

@@ -61,8 +61,10 @@ def check_cell(cell: Mapping[str, Any]) -> None:
 
 
 def check_scores(metric: MetricSpec, scores: Iterator[Mapping[str, Any]], needs_primary: bool) -> None:
-    """Raise `UserError` where one of ``scores`` (metric -> value) holds no number for a value that the metric is known
-    to give; ``needs_primary``: or lacks the primary one."""
+    """Raise `UserError` where one of ``scores`` (metric -> value) lacks a number that its metric always gives.
+
+    ``needs_primary``: or lacks the primary value.
+    """
     known = {metric.primary, *SCORES.get(metric.name, ())}
     for values in scores:
         if needs_primary and metric.primary not in values:

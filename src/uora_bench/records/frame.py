@@ -23,7 +23,10 @@ _LONG = 24
 
 
 def load_records(folder: str | Path = "results") -> pandas.DataFrame:
-    """One row per cell × split × selection rule; a failed cell has one row, without a split and a score.
+    """One row per cell × epoch × split × item, for the epochs that the selection rules choose.
+
+    ``prediction`` and ``reference`` as the metric was given them; ``logits``: a list, None where there are none.
+    ``item`` is the same for the same row in all cells. Cells without predictions have no row.
 
     ``folder``: results, a folder below ``results/records``, or any other with records. ``score`` is the primary metric
     in the unit of the tables; every metric has a column of its own (``metrics.accuracy``), unscaled. What defines a
@@ -57,9 +60,10 @@ def load_epochs(folder: str | Path = "results") -> pandas.DataFrame:
 
 
 def load_predictions(folder: str | Path = "results") -> pandas.DataFrame:
-    """One row per cell × epoch × split × item, for the epochs that the selection rules choose: ``prediction`` and
-    ``reference`` as the metric was given them, ``logits`` (a list, None where there are none). ``item`` is the same
-    for the same row whatever cell it was scored in. Cells without predictions have no row.
+    """One row per cell × epoch × split × item, for the epochs that the selection rules choose.
+
+    ``prediction`` and ``reference`` are as the metric was given them; ``logits``: a list, None where there are none.
+    ``item`` is the same for the same row in all cells. Cells without predictions have no row.
 
     Arguments and errors as those of `load_records`; a `UserError` too for a file that is not the one its record names.
     """
@@ -114,8 +118,10 @@ def _once(label: str, record: CellRecord) -> tuple[str, int, str]:
 
 
 def _texts(record: CellRecord) -> dict[str, str]:
-    """What defines a cell beside its seed, by key; what is long is shortened to a hash. The adapter that a cell starts
-    from is another one for every seed: here it counts that there is one."""
+    """What defines a cell beside its seed, by key; what is long is shortened to a hash.
+
+    The adapter that a cell starts from is another one for every seed: here it counts that there is one.
+    """
     known, cell = record.provenance, record.cell
     data = known.data_rows or known.data_files or {"dev": known.data.get("dev", "")}
     values: dict[str, Any] = leaves({k: v for k, v in cell.items() if k not in ("seed", "init_from")})

@@ -27,8 +27,10 @@ _ADDED = ": not in the manifest"
 
 @dataclass(frozen=True)
 class Checked:
-    """``files``: how many there are; ``head``: the last link of the chain; ``problems``: what is not as it was, a line
-    each."""
+    """The result of checking a folder against its manifest.
+
+    ``files``: their number; ``head``: the last link of the chain, in hex; ``problems``: one line for each change.
+    """
 
     files: int
     head: str
@@ -36,9 +38,10 @@ class Checked:
 
 
 def write_manifest(folder: Path, problems_of: Callable[[Path], list[str]] | None = None) -> Checked:
-    """Write the manifest of the records in ``folder`` and of what lies beside them. Files that an older manifest there
-    does not name are added. ``problems_of``: what is wrong within one record, where it is not of a trained cell
-    (`record_problems`).
+    """Write the manifest of the records in ``folder`` and of what lies beside them.
+
+    Files that an older manifest there does not name are added. ``problems_of``: what is wrong within one record, where
+    it is not of a trained cell (`record_problems`).
 
     Raises:
         UserError: when there is no record, one that does not agree with itself (`record_problems`), or a file that is
@@ -64,6 +67,7 @@ def write_manifest(folder: Path, problems_of: Callable[[Path], list[str]] | None
 
 def check_manifest(folder: Path, problems_of: Callable[[Path], list[str]] | None = None) -> Checked:
     """Compare the files in ``folder`` with its manifest; a look at bytes and at each record, seconds for thousands.
+
     ``problems_of`` as in `write_manifest`. A folder without a manifest has that as its problem.
 
     Raises:
@@ -112,8 +116,11 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def record_problems(path: Path) -> list[str]:
-    """What a record says of itself that cannot be: a name that is not the hash of its settings and data, scores that
-    are not those of its epochs, predictions that are gone or changed."""
+    """What is inconsistent in a record, one line each.
+
+    A name that is not the hash of its settings and data, scores that are not those of its epochs, predictions that are
+    missing or changed.
+    """
     try:
         record = read_record(path)
     except UserError as error:

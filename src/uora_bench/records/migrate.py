@@ -100,8 +100,10 @@ def migrate_records(results: Path) -> Migrated:
 
 
 def _survey(root: Path) -> tuple[list[tuple[Path, dict[str, Any]]], dict[str, str], int]:
-    """The records of schema 1; ``{old id: new id}``, those of an earlier, killed call included; and how many records
-    are of the schema of today."""
+    """The records of schema 1, the renamed ids, and the number of records of the current schema.
+
+    The ids are ``{old id: new id}``, those of an earlier, killed call included.
+    """
     old: list[tuple[Path, dict[str, Any]]] = []
     ids: dict[str, str] = {}
     current = 0

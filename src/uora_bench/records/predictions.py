@@ -30,8 +30,11 @@ _LARGEST = 65504.0  # of float16
 
 @dataclass(frozen=True)
 class EpochPredictions:
-    """Of one split by the model of one epoch: ``item`` (n,) uint64, ``prediction`` and ``reference`` (n,) numbers or
-    texts (references of a text may be lists of texts), ``logits`` (n, classes) or None."""
+    """The predictions of one split by the model of one epoch.
+
+    ``item`` (n,) uint64; ``prediction`` and ``reference`` (n,): numbers or texts (references of a text may be lists of
+    texts); ``logits`` (n, classes) or None.
+    """
 
     split: str
     epoch: int
@@ -47,8 +50,9 @@ def predictions_path(folder: Path, cell_id: str) -> Path:
 
 
 def write_predictions(path: Path, parts: Sequence[EpochPredictions], limit: int) -> PredictionsFile:
-    """Write ``parts`` atomically; a file of more than ``limit`` bytes without logits, or not at all. Returns what the
-    record is to say of it.
+    """Write ``parts`` atomically; a file of more than ``limit`` bytes without logits, or not at all.
+
+    Returns what the record is to say of it.
 
     Raises:
         UserError: for predictions of a type that the format does not know.
@@ -90,8 +94,10 @@ def read_predictions(record: CellRecord, folder: Path) -> list[EpochPredictions]
 
 
 def read_checked(record: CellRecord, folder: Path) -> bytes | None:
-    """The bytes of the predictions of ``record``, which are those that it was written with; None where it says that
-    there are none. Errors as those of `read_predictions`."""
+    """The bytes of the predictions of ``record``, which are those that it was written with.
+
+    None where it says that there are none. Errors as those of `read_predictions`.
+    """
     known = record.provenance.predictions
     if known is None or known.sha256 is None:
         return None
@@ -184,7 +190,7 @@ def _values(column: pa.ChunkedArray) -> Any:
 
 
 def _array(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
-    """Numbers as an array. (Not by ``to_numpy`` but where some are missing: it imports pandas.)"""
+    """Numbers as an array (n,); without ``to_numpy``, which imports pandas, unless some are missing."""
     import numpy as np
     import pyarrow as pa
 

@@ -58,8 +58,11 @@ class Hardware:
 
 @dataclass(frozen=True)
 class DeclaredMargin:
-    """``table.margin`` of the preset when the cell was launched. ``row``: the settings by which the preset names the
-    reference row (empty: it names none); ``rule``: of the table. Both are None in records older than the fields."""
+    """``table.margin`` of the preset when the cell was launched.
+
+    ``row``: the settings by which the preset names the reference row (empty: it names none); ``rule``: of the table.
+    Both are None in records older than the fields.
+    """
 
     points: float
     reference: str
@@ -69,8 +72,11 @@ class DeclaredMargin:
 
 @dataclass(frozen=True)
 class Launch:
-    """What a launcher says. ``shared``: other cells used the device at the same time, so seconds cannot be compared.
-    ``plan``: the hash of the cells and the margin that were planned."""
+    """How a launcher started the run.
+
+    ``shared``: other cells used the device at the same time, so seconds cannot be compared. ``plan``: the hash of the
+    cells and the margin that were planned.
+    """
 
     launcher: str
     shared: bool
@@ -98,8 +104,10 @@ class Judge:
 
 @dataclass(frozen=True)
 class PredictionsFile:
-    """The predictions of every item (`uora_bench.records.predictions`). ``left_out``: why the file, or a column of it,
-    is not there."""
+    """The predictions of every item (`uora_bench.records.predictions`).
+
+    ``left_out``: why the file, or a column of it, is not there.
+    """
 
     sha256: str | None = None  # of the file; None: there is none
     size: int | None = None  # bytes
@@ -150,16 +158,21 @@ class Provenance:
 
 
 def collect() -> dict[str, Any]:
-    """git commit and dirty flag of the code, versions of what computes, the hardware, and what a launcher says of its
-    part (``UORA_LAUNCH``: which one, whether other cells shared the device, failures before this start)."""
+    """What made the run: code, versions, hardware and launcher.
+
+    The git commit and whether files were changed, versions of the libraries that compute, the hardware, and what the
+    launcher reports (``UORA_LAUNCH``: which one, whether other cells shared the device, failures before this start).
+    """
     facts = {"git": git_state(), "versions": versions(), "hardware": hardware()}
     launch = os.environ.get(launched.LAUNCH)
     return {**facts, "launch": json.loads(launch)} if launch else facts
 
 
 def git_state() -> dict[str, Any]:
-    """Commit of the checkout this package runs from and whether src/ or configs/ differ from it; for a snapshot what
-    was so when it was made; nulls for a wheel."""
+    """Commit of the checkout this package runs from and whether src/ or configs/ differ from it.
+
+    For a snapshot what was so when it was made; nulls for a wheel.
+    """
     folder = Path(__file__).resolve().parents[1]
     snapshot = folder.parents[1] / SNAPSHOT
     if folder.parent.name == "src" and snapshot.is_file():
@@ -174,6 +187,7 @@ def git_state() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
+    """The versions of Python and of the installed `PACKAGES`, by name."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -200,6 +214,7 @@ def hardware() -> dict[str, Any]:
 
 
 def processor() -> str:
+    """The model name of the CPU; the architecture where the system gives none."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):

@@ -44,9 +44,12 @@ class OldRecord(UserError):
 
 @dataclass(frozen=True)
 class EpochScores:
-    """One epoch. ``scores``: per split (dev, test, extras) every metric, in its own unit (not scaled); empty where
-    nothing was evaluated (``trainer.evaluate=last``). ``halves``: dev's primary metric on the two fixed halves of dev,
-    for ``heldout_dev``; None where dev has fewer than two rows or was not scored."""
+    """The scores of one epoch.
+
+    ``scores``: per split (dev, test, extras) every metric, in its own unit (not scaled); empty where nothing was
+    evaluated (``trainer.evaluate=last``). ``halves``: dev's primary metric on the two fixed halves of dev, for
+    ``heldout_dev``; None where dev has fewer than two rows or was not scored.
+    """
 
     epoch: int
     step: int
@@ -90,8 +93,11 @@ class Counts:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Bytes. ``adapter_size``: of the adapter tensors that the seed cannot give back, without the head; the rest are
-    sizes of files."""
+    """Sizes in bytes.
+
+    ``adapter_size``: of the adapter tensors that the seed cannot give back, without the head; the rest are sizes of
+    files.
+    """
 
     adapter_size: Count
     adapter_file: Count
@@ -100,9 +106,12 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Timing:
-    """Wall-clock seconds: loading and set-up (of the last start), training steps and evaluations (summed over
-    restarts, without what a killed start did after its checkpoint), and these three together. ``parts``: where the
-    whole time of the last start went (train, eval and save: of all starts), by name."""
+    """Wall-clock seconds.
+
+    Loading and set-up (of the last start), training steps and evaluations (summed over restarts, without what a killed
+    start did after its checkpoint), and the sum of these three. ``parts``: the time of the last start by name (train,
+    eval and save: of all starts).
+    """
 
     setup: Amount
     train: Amount
@@ -113,12 +122,14 @@ class Timing:
 
 @dataclass(frozen=True)
 class Work:
-    """What training computed: ``tokens`` it saw without padding and ``tokens_padded`` with it (pictures: how many), and
-    FLOPs in closed form (`training.flops`: products of matrices, two per multiplication and addition, of all processes;
-    without what gradient checkpointing makes again). ``auxiliary``: of the method's auxiliary steps, forward and
-    backward. ``inference``: a forward pass of one input of ``inference_tokens`` tokens (the mean length in training),
-    with the adapter apart; ``inference_merged``: with it merged, None where it cannot be. ``problem``: why there are no
-    FLOPs."""
+    """What training computed, in tokens and in FLOPs (closed form, `training.flops`).
+
+    ``tokens`` and ``tokens_padded``: without and with padding (pictures: how many). FLOPs are those of products of
+    matrices, two per multiplication and addition, of all processes, without recomputation (gradient checkpointing).
+    ``auxiliary``: forward and backward of the method's auxiliary steps. ``inference``: a forward pass of one input of
+    ``inference_tokens`` tokens (the mean length in training) with the adapter unmerged; ``inference_merged``: merged,
+    None where it cannot be. ``problem``: why there are no FLOPs.
+    """
 
     tokens: Count
     tokens_padded: Count
@@ -140,8 +151,11 @@ class Work:
 
 @dataclass(frozen=True)
 class Energy:
-    """``joules`` of training and evaluation as counters of the hardware measured them, everything else that ran on it
-    included; None: not measured. ``source``: which counters (``nvml``, ``rapl``), or why there is no number."""
+    """Energy of training and evaluation, in joules, as counters of the hardware measured it.
+
+    It includes everything else that ran on that hardware; None: not measured. ``source``: which counters (``nvml``,
+    ``rapl``), or why there is no number.
+    """
 
     joules: Amount | None
     source: str
@@ -156,7 +170,8 @@ class Retention:
     ``off``: after training with the adapter turned off, which has to be ``pristine``, and ``off_difference`` the
     largest difference of its outputs from the pristine ones; both None where it cannot be turned off. ``inputs``:
     sha256 of the text, or the name of the pictures; ``count``: tokens with a loss, or inputs. ``problem``: why there is
-    no number, or none for ``off``."""
+    no number, or none for ``off``.
+    """
 
     measure: Literal["loss", "drift"] | None = None
     inputs: str = ""
@@ -321,14 +336,17 @@ def read_record_data(path: Path) -> dict[str, Any]:
 
 
 def content_id(cell: Mapping[str, Any], data: Mapping[str, str]) -> str:
-    """`config.cell.Cell.cell_id` from the ``cell`` and the ``data`` (of its provenance) that a record holds: its name,
-    if nobody changed it."""
+    """`config.cell.Cell.cell_id`, computed from the ``cell`` and the ``data`` (of its provenance) that a record holds.
+
+    It is the record's name, if nobody changed the record.
+    """
     return id_of(plain(cell), fingerprint_of(data))
 
 
 def set_aside(folder: Path, cell_id: str) -> Path | None:
-    """Move the record of ``cell_id`` and the files named after it to a folder of their own, which no table reads;
-    returns it, or None where there is no finished record.
+    """Move the record of ``cell_id`` and the files named after it to a folder of their own, which no table reads.
+
+    Returns it, or None where there is no finished record.
 
     Raises:
         OSError: when the file system refuses.

@@ -18,8 +18,10 @@ def kept_epochs(epochs: Sequence[EpochScores], metric: MetricSpec) -> list[tuple
 
 
 def chosen_epochs(epochs: Sequence[EpochScores], metric: MetricSpec) -> dict[str, tuple[EpochScores, ...]]:
-    """The epochs that every selection rule chooses; empty where no epoch was scored on dev. Of ``heldout_dev``: the one
-    chosen on half 0, which is scored on half 1, and the one chosen on half 1."""
+    """The epochs that every selection rule chooses; empty where no epoch was scored on dev.
+
+    Of ``heldout_dev``: the one chosen on half 0, which is scored on half 1, and the one chosen on half 1.
+    """
     scored = [e for e in epochs if "dev" in e.scores]  # with trainer.evaluate=last the others have none
     if not scored:
         return {}

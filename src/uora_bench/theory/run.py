@@ -6,7 +6,6 @@ may work in one folder: a lock file per record says who has the cell.
 
 from __future__ import annotations
 
-import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from uora_bench.theory import record as records
 from uora_bench.theory.presets import TheoryCell
 from uora_bench.theory.record import TheoryRecord
 from uora_bench.theory.request import TheoryRequest
+from uora_bench.util.log import LOG
 
 
 @dataclass
@@ -119,4 +119,4 @@ def _lock(folder: Path, cell_id: str, held: ExitStack) -> None:
 
 
 def _say(i: int, request: TheoryRequest, cell: TheoryCell, what: str) -> None:
-    print(f"[{i + 1}/{len(request.cells)}] {cell.label} · seed {cell.seed}: {what}", file=sys.stderr, flush=True)
+    LOG.info(f"[{i + 1}/{len(request.cells)}] {cell.label} · seed {cell.seed}: {what}")

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
 
 class AuxiliarySteps:
-    """A second stream of batches and a second optimizer. ``done`` counts the steps taken, and is all that a resume
-    needs to find its place in the stream."""
+    """The auxiliary steps of a method: a second stream of batches and a second optimizer.
+
+    ``done`` counts the steps taken; a resume needs nothing else to find its place in the stream.
+    """
 
     def __init__(self, spec: Auxiliary, rows: Encoded | None, window: int, seed: int, accelerator: Any) -> None:
         import torch
@@ -65,8 +67,10 @@ class AuxiliarySteps:
         return pass_batches(self.spec, self.rows.lengths, self.window, self.seed, number)
 
     def own_stream(self) -> AbstractContextManager[None]:
-        """The random numbers of the step just begun (`next_batch`), of this process: dropout of these passes moves
-        nothing in the training passes after them."""
+        """The random numbers of the step just begun (`next_batch`), of this process.
+
+        Dropout in these passes does not change the random numbers of the training passes after them.
+        """
         return own_stream(derive(self.seed, "dropout", self._process, self.done), self._device)
 
     def state(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import Any
 from uora_bench.errors import UserError
 from uora_bench.records.attempts import LAST, PREVIOUS, has_checkpoint
 from uora_bench.util import atomic, sealed
+from uora_bench.util.log import LOG
 
 BEST = "best.pt"
 
@@ -43,14 +44,16 @@ class Checkpoints:
                 os.replace(self.folder / LAST, self.folder / PREVIOUS)
 
         atomic.write_file(self.folder / LAST, writer)
+        LOG.debug(f"checkpoint written: {self.folder / LAST}")
 
     def save_best(self, state: dict[str, Any]) -> None:
         """Write ``state`` as ``best.pt``."""
         atomic.write_file(self.folder / BEST, lambda path: self._write(path, state))
 
     def latest(self) -> tuple[dict[str, Any] | None, str]:
-        """The newest whole state, on the CPU, and a line to print (its step; what is wrong with a newer one); (None,
-        "") when none was ever written.
+        """The newest intact state, on the CPU, and a line to log; (None, "") when none was ever written.
+
+        The line has its step, and what is wrong with a newer one.
 
         Raises:
             UserError: when there are checkpoints and none can be gone on from.

@@ -1,5 +1,7 @@
-"""Functions with a gradient, each one pass where the library makes several: RMS norm, gated activation, causal
-attention with rotary embedding, and cross-entropy without whole logits. They know no module and no configuration.
+"""Functions with a gradient that need one pass where the library needs several.
+
+RMS norm, gated activation, causal attention with rotary embedding, and cross-entropy without whole logits. They depend
+on no module and no configuration.
 
 What is frozen gets no gradient. Sums are taken in float32; results are rounded once, to the dtype asked for.
 """
@@ -35,8 +37,9 @@ def gated_silu(gate: Tensor, up: Tensor) -> Tensor:
 def rotary_attention(
     q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None, scale: float
 ) -> Tensor:
-    """softmax(scale · R q (R k)ᵀ + mask) v, where R turns the two halves of the last dimension by the angles of ``cos``
-    and ``sin``.
+    """softmax(scale · R q (R k)ᵀ + mask) v, with rotary embedding R.
+
+    R rotates the two halves of the last dimension by the angles of ``cos`` and ``sin``.
 
     q (batch, tokens, heads, width); k, v (batch, tokens, key heads, width), each shared by heads / key heads queries
     and copied for none; cos, sin (1 or batch, tokens, width), of two equal halves; mask: true where a key is seen,
@@ -48,9 +51,11 @@ def rotary_attention(
 
 
 def token_losses(hidden: Tensor, weight: Tensor, targets: Tensor, smoothing: float) -> Tensor:
-    """The cross-entropy (tokens,), float32, of hidden (tokens, width) · weightᵀ (width, words) against ``targets``
-    (tokens,), with label smoothing; ``CHUNK`` tokens at a time. ``hidden`` and ``weight`` are of one dtype, to which
-    logits are rounded."""
+    """The cross-entropy (tokens,), float32, of hidden (tokens, width) · weightᵀ (width, words).
+
+    ``targets`` (tokens,), with label smoothing; ``CHUNK`` tokens at a time. ``hidden`` and ``weight`` have one dtype,
+    to which logits are rounded.
+    """
     losses: Tensor = _TokenLosses.apply(hidden, weight, targets, smoothing)  # type: ignore[no-untyped-call]
     return losses
 
@@ -114,8 +119,11 @@ def _turned(x: Tensor, cos: Tensor, sin: Tensor, back: bool = False) -> Tensor:
 
 
 class _RotaryAttention(torch.autograd.Function):
-    """Saved: the inputs, the result and the logarithm of each softmax's sum; what is turned is turned again. A key head
-    and its queries make one batch entry of the fused kernel, in which the head is a dimension without a stride."""
+    """Saved: the inputs, the result and the logarithm of each softmax's sum; what is turned is turned again.
+
+    A key head and its queries make one batch entry of the fused kernel, in which the head is a dimension without a
+    stride.
+    """
 
     @staticmethod
     def forward(
@@ -158,8 +166,10 @@ class _RotaryAttention(torch.autograd.Function):
 
 
 def _rows(mask: Tensor | None, *tensors: Tensor) -> Iterator[tuple[Any, ...]]:
-    """A slice of batch entries of about `PART` tokens, the kernel's mask for them, and their part of ``tensors``, of
-    which some have one entry for all."""
+    """Slices of the batch of about `PART` tokens, with the kernel's mask and the part of ``tensors`` for each.
+
+    A tensor may have one entry for the whole batch.
+    """
     q, k = tensors[:2]
     size = max(1, PART // q.shape[1])
     for start in range(0, len(q), size):

@@ -51,8 +51,10 @@ def install(model: Any) -> dict[str, str]:
 
 
 class FrozenLinear(nn.Linear):
-    """``nn.Linear`` that keeps its weight in the dtype of autocast, made when it is first asked for, and again when the
-    weight is another tensor or was written to."""
+    """``nn.Linear`` that keeps a copy of its weight in the dtype of autocast.
+
+    The copy is made on first use, and again when the weight is another tensor or was written to.
+    """
 
     _kept: tuple[Tensor, int, Tensor] | None = None
 

@@ -84,8 +84,10 @@ def attend(
     is_causal: bool | None = None,
     **others: Any,
 ) -> tuple[Tensor, None]:
-    """softmax(scaling · q kᵀ + mask) v for q, k, v of (batch, heads, tokens, width); result (batch, tokens, heads,
-    width). The signature is that of transformers' attention functions, and ``None`` stands for the weights.
+    """softmax(scaling · q kᵀ + mask) v for q, k, v of (batch, heads, tokens, width).
+
+    Result (batch, tokens, heads, width). The signature is that of transformers' attention functions, and ``None``
+    stands for the weights.
 
     Without dropout this is the library's own call in float32, and wherever nothing is trained. With dropout it is not:
     where nothing is trained the same random numbers have to be drawn as where something is.

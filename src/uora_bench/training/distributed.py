@@ -43,8 +43,10 @@ def check(running: int) -> None:
 
 
 class Count:
-    """The votes of all processes, perhaps still on their way; looking at them waits for them alone, not for whatever
-    else the device has been given to do since."""
+    """The sum of the votes of all processes, which may still be in transfer.
+
+    Reading it waits for this sum alone, not for work that the device was given later.
+    """
 
     def __init__(self, votes: torch.Tensor, work: Any = None) -> None:
         import torch

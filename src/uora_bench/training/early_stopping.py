@@ -26,8 +26,7 @@ def is_due(config: TrainerConfig, history: History, position: int, per_epoch: in
 
 
 def note_loss(config: TrainerConfig, history: History, loss: float) -> None:
-    """Keep the ``loss`` of the dev set; ``history.stopped`` is set where it is the last of `patience` looks without a
-    new lowest one."""
+    """Keep the ``loss`` of the dev set; set ``history.stopped`` after `patience` evaluations without a new minimum."""
     if history.lowest_dev_loss is None or loss < history.lowest_dev_loss:
         history.lowest_dev_loss, history.looks_waited = loss, 0
         return

@@ -29,9 +29,10 @@ def predict(
     consensus: StopConsensus | None,
     watch: Callable[[list[np.ndarray]], Iterable[np.ndarray]] = iter,
 ) -> np.ndarray:
-    """One prediction per example of ``encoded``, in its order, on every process: (n,), or (n, width) where a task
-    predicts several numbers each; rows of different width are filled with `FILL`. ``watch`` is given the batches and
-    gives them back one by one, to show how far it is.
+    """One prediction per example of ``encoded``, in its order, on every process.
+
+    (n,), or (n, width) where a task predicts several numbers each; rows of different width are filled with `FILL`.
+    ``watch`` wraps the batches, to show the progress.
 
     Raises:
         CellError: if the number of predictions is not the number of examples.

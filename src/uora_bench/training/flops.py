@@ -33,6 +33,7 @@ class Flops(NamedTuple):
     backward: int
 
     def plus(self, other: Flops, times: int = 1) -> Flops:
+        """The sum of these and ``times`` the ``other`` operations."""
         return Flops(self.forward + times * other.forward, self.backward + times * other.backward)
 
 
@@ -42,6 +43,7 @@ class Growth(NamedTuple):
     coefficients: tuple[Fraction, ...]
 
     def at(self, rows: int, width: int) -> int:
+        """The value for ``rows`` inputs of ``width`` tokens."""
         c = self.coefficients
         return int(c[0] + rows * (c[1] + width * (c[2] + width * c[3])))
 
@@ -61,6 +63,7 @@ class Layer:
     wants_input: bool
 
     def flops(self, rows: int, width: int, cast: torch.dtype | None, idle: bool = False) -> Flops:
+        """FLOPs on ``rows`` inputs of ``width`` tokens; ``cast``: autocast's dtype, ``idle``: in evaluation."""
         tokens, path = self.tokens.at(rows, width), self.idle_path if idle else self.path
         if path == "auto":
             path = choose_path(tokens, self.inside, cast, self.dtype, self.terms)
@@ -279,8 +282,10 @@ def _convolution(result: Any, input: Any, weight: Any, *_: Any, **__: Any) -> Fl
 
 
 def _attention(result: Any, query: Any, key: Any, value: Any, *_: Any, **__: Any) -> Flops:
-    """Scores and their use, all of them whatever the mask; a fused backward pass that makes the scores again, or
-    gradients that nobody wants, does more."""
+    """FLOPs of attention: all scores, whatever the mask, and the weighted sums.
+
+    A fused backward pass that recomputes scores, or computes unused gradients, needs more.
+    """
     scores = 2 * math.prod(query.shape[:-1]) * key.shape[-2]
     inner, outer = scores * query.shape[-1], scores * value.shape[-1]
     inside = inner * (_wants(query) + _wants(key))

@@ -51,8 +51,10 @@ class History:
         return self.steps == total or self.stopped is not None
 
     def check(self, position: int, per_epoch: int, total: int) -> None:
-        """Raise `ValueError` for a history that cannot be of a run of ``total`` steps, ``position`` steps into an epoch
-        of ``per_epoch``."""
+        """Raise `ValueError` for a history that cannot be of this run.
+
+        ``total``: steps of the run; ``position``: steps done in an epoch of ``per_epoch``.
+        """
         done = len(self.epochs) * per_epoch + position
         if not 0 <= position <= per_epoch or self.steps != min(done, self.stopped or total):
             raise ValueError(f"it is at step {self.steps}, {position} steps after {len(self.epochs)} epochs")

@@ -29,6 +29,7 @@ class KeptPredictions:
 
     @property
     def folder(self) -> Path:
+        """Where the predictions of each epoch are."""
         return self.run / "predictions"
 
     def texts(self, role: str, epoch: int) -> Path:

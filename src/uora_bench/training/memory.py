@@ -25,8 +25,11 @@ _STEPS = 2  # the optimizer makes its state in the first
 
 @dataclass(frozen=True)
 class Prediction:
-    """Bytes. ``model``: weights and adapter; ``optimizer``: its state; ``step``: what a step needs beside these at its
-    peak (activations, gradients); ``peak``: all three. ``rows`` × ``tokens``: the input (tokens is 0 for pictures)."""
+    """Bytes.
+
+    ``model``: weights and adapter; ``optimizer``: its state; ``step``: what a step needs beside these at its peak
+    (activations, gradients); ``peak``: all three. ``rows`` × ``tokens``: the input (tokens is 0 for pictures).
+    """
 
     model: int
     optimizer: int
@@ -36,6 +39,7 @@ class Prediction:
 
     @property
     def peak(self) -> int:
+        """The largest number of bytes in use during a step."""
         return self.model + self.optimizer + self.step
 
 

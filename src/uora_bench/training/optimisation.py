@@ -36,8 +36,10 @@ def adamw(groups: list[dict[str, Any]], config: TrainerConfig) -> torch.optim.Ad
 
 
 def learning_rate_factor(step: int, total: int, warmup: int, schedule: str) -> float:
-    """Factor on every learning rate in optimizer step ``step`` (from 0): linear warm-up, then linear or half a cosine
-    down to 0, or constant."""
+    """The factor on every learning rate in optimizer step ``step`` (from 0).
+
+    Linear warm-up, then linear or half a cosine down to 0, or constant.
+    """
     if step < warmup:
         return (step + 1) / (warmup + 1)
     if schedule == "constant":

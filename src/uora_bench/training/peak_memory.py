@@ -6,8 +6,11 @@ from contextlib import suppress
 
 
 def peak_memory() -> tuple[int, str]:
-    """(bytes, kind): the most GPU memory allocated, or on a CPU the process's largest resident size, since the last
-    `reset_peak_memory`, or since the start where the system cannot reset it."""
+    """(bytes, kind): peak memory since the last `reset_peak_memory`.
+
+    On a GPU the most memory allocated, on a CPU the largest resident size of the process; since the start where the
+    system cannot reset it.
+    """
     import torch
 
     if torch.cuda.is_available():

@@ -70,8 +70,10 @@ class Probe:
         model.to(before)
 
     def start(self, model: Any, method: Method, rounding: bool = False) -> None:
-        """Look again at ``model`` with its adapter in place and turned off, which has to change nothing; or, with
-        passes of another ``rounding`` than the library's (``trainer.cpu_ops``), for what it has to give after training.
+        """Measure ``model`` with its adapter in place and turned off, which must change nothing.
+
+        With passes of another ``rounding`` than the library's (``trainer.cpu_ops``) the result is instead the value to
+        compare with after training.
         """
         try:
             with method.turned_off():

@@ -9,7 +9,6 @@ bytes of an undisturbed one.
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -28,6 +27,7 @@ from uora_bench.training.distributed import StopConsensus, put_back
 from uora_bench.training.history import History, Tracker
 from uora_bench.training.kept import KeptPredictions
 from uora_bench.util import timing
+from uora_bench.util.log import LOG
 from uora_bench.util.progress import Progress
 from uora_bench.util.schema import plain
 from uora_bench.util.seeds import derive
@@ -52,6 +52,7 @@ def fit(
     stop: StopRequest,
 ) -> History:
     """Train ``model`` on ``splits["train"]`` and evaluate every other split but the held-out part after each epoch.
+
     ``splits[DEV_LOSS]``: the dev rows as rows to learn from, where ``trainer.patience`` asks for their loss.
 
     Resumes where ``checkpoints`` hold a state. At the end the model holds the last epoch, ``best.pt`` the best one.
@@ -411,7 +412,7 @@ class _Fit:
         if state is None:
             return
         if self.accelerator.is_main_process:
-            print(note, file=sys.stderr)
+            LOG.info(note)
         if state.get("precision") != self.accelerator.mixed_precision:
             raise UserError(
                 f"the checkpoint was made in precision '{state.get('precision')}', this machine resolves "

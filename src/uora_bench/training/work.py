@@ -33,8 +33,10 @@ Shapes = Counter[tuple[int, int]]  # (rows, width) of a forward pass -> how many
 def measure(
     cell: Cell, task: Task, splits: Mapping[str, Encoded], history: History, processes: int, precision: str
 ) -> Work:
-    """The work of all ``processes`` up to the end of ``history``; where the model cannot be looked at without content,
-    why there are no FLOPs."""
+    """The work of all ``processes`` up to the end of ``history``.
+
+    Where the model cannot be looked at without content, why there are no FLOPs.
+    """
     train = splits["train"]
     shapes = _shapes(cell, task, train, _batches(cell, train.lengths, history.steps), processes)
     padded = sum(rows * (width or 1) * count for (rows, width), count in shapes.items())

@@ -11,8 +11,10 @@ from uora_bench.errors import UserError
 
 @contextmanager
 def hold(path: Path, doing: str, otherwise: str = "") -> Iterator[None]:
-    """Hold ``path`` by a lock beside it, which the system frees when this process dies; its folder is made. ``doing``
-    says what another process then does with it, ``otherwise`` what to do where its folder cannot be written to.
+    """Hold ``path`` by a lock beside it, which the system frees when this process dies; its folder is made.
+
+    ``doing`` says what another process then does with it, ``otherwise`` what to do where its folder cannot be written
+    to.
 
     Raises:
         UserError: when another process holds it, or its folder cannot be written to.

@@ -52,13 +52,20 @@ def check_environment() -> None:
         raise UserError(f"{LAUNCH} is not a JSON object; it is set by the grid's launcher alone, so unset it")
 
 
+def is_main() -> bool:
+    """Whether this process writes: the only one, or the first of several (as torchrun and accelerate number them)."""
+    return os.environ.get("WORLD_SIZE", "1") in ("0", "1") or os.environ.get("RANK", "0") == "0"
+
+
 def words_digest(words: Sequence[str]) -> str:
     """16 hex digits for a command line."""
     return hashlib.sha256("\0".join(words).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def item_key(words: Sequence[str]) -> str | None:
-    """The key of the grid's item that this process, whose command line is ``words``, was started for; None where no
-    grid started it, or what the environment says is left over from another cell."""
+    """The key of the grid's item that this process, whose command line is ``words``, was started for.
+
+    None where no grid started it, or what the environment says is left over from another cell.
+    """
     ours = os.environ.get(WORDS) == words_digest(words)
     return os.environ.get(ITEM) if ours else None

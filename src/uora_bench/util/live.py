@@ -22,8 +22,11 @@ EVERY = 1.0  # seconds between two writings
 
 @dataclass(frozen=True)
 class Live:
-    """``step`` of ``steps`` optimizer steps; ``facts`` for people (epoch, loss, dev); ``left``: seconds, None where
-    unknown; ``what``: what is done now where that is not training (``scoring dev 3/8 batches``)."""
+    """The progress of a running cell.
+
+    ``step`` of ``steps`` optimizer steps; ``facts`` for people (epoch, loss, dev); ``left``: seconds, None where
+    unknown; ``what``: the current activity where it is not training (``scoring dev 3/8 batches``).
+    """
 
     step: int
     steps: int

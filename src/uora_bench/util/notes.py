@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-import os
-import sys
+
+from uora_bench.util.log import LOG
 
 
 @functools.cache
 def note(text: str) -> None:
-    """Say ``text`` on stderr, each text once, and of several processes the first alone."""
-    if os.environ.get("RANK", "0") == "0":
-        print(f"note: {text}", file=sys.stderr)
+    """Log ``text`` as a warning, each text once."""
+    LOG.warning(f"note: {text}")

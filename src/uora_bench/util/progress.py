@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, TypeVar
 
 from uora_bench.util.live import Live, LiveFile
+from uora_bench.util.log import LOG
 
 LOG_SECONDS = 30.0  # between two lines of a log
 REFRESH = 0.5  # seconds between two drawings on a terminal
@@ -20,8 +22,9 @@ class Progress:
     """All optimizer steps, with loss, score, speed and time left.
 
     On a terminal rich draws a bar; elsewhere (a Slurm log, a pipe) a plain line comes at most every `LOG_SECONDS`, so
-    that a log stays readable. Silent when ``enabled`` is false (processes other than the main one). With a ``folder``
-    it is written there, too (`LiveFile`), for who watches from elsewhere.
+    that a log stays readable. All of it goes to standard error at level info. Silent when ``enabled`` is false
+    (processes other than the main one). With a ``folder`` it is also written
+    there (`LiveFile`), for commands that watch the run.
     """
 
     def __init__(
@@ -31,17 +34,16 @@ class Progress:
         label: str,
         enabled: bool = True,
         folder: Path | None = None,
-        stream: TextIO | None = None,
     ) -> None:
-        self.total, self.done, self.label, self.enabled = total, done, label, enabled
-        self.stream = stream or sys.stderr
+        self.total, self.done, self.label = total, done, label
+        self.enabled = enabled and LOG.isEnabledFor(logging.INFO)
         self.facts: dict[str, str] = {}
         self._start, self._first = time.monotonic(), done
         self._shown, self._interval = self._start, LOG_SECONDS
         self._bars: Any = None
         self._bar: Any = None
         self._live = LiveFile(folder) if enabled and folder is not None else None
-        if enabled and self.stream.isatty() and os.environ.get("TERM") != "dumb":
+        if self.enabled and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
             from rich import console, progress, table
 
             # drawn by the steps, at most every `REFRESH`: no thread of its own; what goes to stdout goes there still
@@ -50,7 +52,7 @@ class Progress:
                 progress.BarColumn(20, table_column=table.Column(min_width=10)),
                 progress.TextColumn("{task.description}", markup=False, table_column=text),
             )
-            shown_on = console.Console(file=self.stream)
+            shown_on = console.Console(file=sys.stderr)
             self._bars = progress.Progress(*columns, console=shown_on, auto_refresh=False, redirect_stdout=False)
             self._bar = self._bars.add_task(label, total=total, completed=done)
             self._interval = REFRESH
@@ -94,9 +96,10 @@ class Progress:
         if self._bars is not None:
             self._bars.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
-            print(text, file=self.stream, flush=True)
+            LOG.info(text)
 
     def close(self) -> None:
+        """Show the last step and remove the bars."""
         if self._live is not None:
             self._live.remove()
         if self._bars is not None:
@@ -126,6 +129,6 @@ class Progress:
 
 
 def _clock(seconds: float) -> str:
-    """``3m07s``"""
+    """``seconds`` as ``3m07s``."""
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes}m{rest:02d}s"

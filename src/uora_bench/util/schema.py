@@ -65,8 +65,10 @@ _ATOMS = (str, int, float, bool, type(None))
 
 @functools.cache
 def _fields(cls: type) -> dict[str, tuple[Any, bool]]:
-    """By name the type of each field of a dataclass, and whether it has to be given. (Kept: `typing` compiles every
-    annotation anew, and a plan reads a thousand records.)"""
+    """By name the type of each field of a dataclass, and whether it has to be given.
+
+    (Kept: `typing` compiles every annotation anew, and a plan reads a thousand records.)
+    """
     hints = typing.get_type_hints(cls, include_extras=True)
     return {
         f.name: (hints[f.name], f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING)
@@ -142,8 +144,10 @@ def convert(hint: Any, value: Any, where: str) -> Any:
 
 
 def parse_text(hint: Any, text: str) -> Any:
-    """The ``text`` of a command line as JSON where the type ``hint`` is not text; what does not fit it is left for
-    `convert` to refuse."""
+    """The ``text`` of a command line as JSON where the type ``hint`` is not text.
+
+    What does not fit it is left for `convert` to refuse.
+    """
     options = typing.get_args(hint)
     if text == "null" and type(None) in options:
         return None

@@ -23,8 +23,10 @@ def seal(path: Path, of: str) -> None:
 
 
 def seal_problem(path: Path, of: str) -> str | None:
-    """What is wrong with a file that `seal` ended, or why it cannot be read; None: it holds what was written, and is of
-    ``of``."""
+    """What is wrong with a file that `seal` ended, or why it cannot be read.
+
+    None: it holds what was written, and is of ``of``.
+    """
     try:
         size = path.stat().st_size
         with open(path, "rb") as handle:

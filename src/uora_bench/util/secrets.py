@@ -25,8 +25,11 @@ def add_secret(value: str) -> None:
 
 
 def scrub(value: Any) -> Any:
-    """``value`` without any known secret, however it is written: as it is, percent-escaped, in JSON's, Python's or
-    HTML's escapes, in hexadecimal or base64. A text, or mappings and sequences of texts; keys are left alone."""
+    """``value`` without any known secret.
+
+    A secret is found as it is, percent-escaped, in JSON's, Python's or HTML's escapes, in hexadecimal or base64.
+    ``value``: a text, or mappings and sequences of texts; keys are left alone.
+    """
     return _scrubbed(value, [_pattern(secret) for secret in _secrets()])
 
 

@@ -25,8 +25,10 @@ def derive(seed: int, *axes: str | int) -> int:
 
 @contextmanager
 def own_stream(seed: int, device: torch.device) -> Iterator[None]:
-    """Inside, torch's global streams (the CPU's and that of ``device``) begin at ``seed``; afterwards they go on as if
-    nothing had been drawn. Waits for no device."""
+    """Inside, torch's global streams (the CPU's and that of ``device``) begin at ``seed``.
+
+    Afterwards they go on as if nothing had been drawn. Waits for no device.
+    """
     import torch
 
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):

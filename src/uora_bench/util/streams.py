@@ -1,8 +1,8 @@
-"""Standard output and error that never decide what happens.
+r"""Standard output and error whose failures never stop a command.
 
 A reader may leave (``… | head``), the disk behind a log may fill up, a terminal may speak ASCII, a service may start
 without any stream. None of these is a reason for a cell to fail or for a record to be missing. `guard` therefore puts
-streams in place whose writes do not raise. Text that the encoding lacks is written as ``\\u03b1``. Whether something
+streams in place whose writes do not raise. Text that the encoding lacks is written as ``\u03b1``. Whether something
 was lost is asked afterwards, with `lost`.
 """
 
@@ -24,6 +24,7 @@ class GuardedStream:
         self.error: OSError | None = None
 
     def write(self, text: str) -> int:
+        """Write ``text`` unless an earlier write failed; returns its length either way."""
         if self.error is None:
             try:
                 self._stream.write(text)
@@ -32,6 +33,7 @@ class GuardedStream:
         return len(text)
 
     def flush(self) -> None:
+        """Flush unless an earlier write failed."""
         if self.error is None:
             try:
                 self._stream.flush()

@@ -25,8 +25,9 @@ def sha256_of(folder: Path) -> str | None:
 
 
 def sha256_of_rest(folder: Path) -> str | None:
-    """sha256 over names and bytes of the files in ``folder`` that may decide what its weights are used for:
-    configuration, tokenizer (whose files have many names), image processor, code; None when there are none.
+    """sha256 over names and bytes of the files in ``folder`` that decide how its weights are used.
+
+    Configuration, tokenizer (whose files have many names), image processor, code; None when there are none.
 
     Raises:
         OSError: for a file that cannot be read.

@@ -10,8 +10,11 @@ _DEPTH = 100  # lists and mappings inside each other at most
 
 
 def parse_yaml(text: str) -> Any:
-    """What ``text`` says; raises `yaml.YAMLError`, also where PyYAML would take the last of two equal keys, for aliases
-    that stand for more than a file may hold, and for lists that are nested without end."""
+    """The values in the YAML document ``text``.
+
+    Raises `yaml.YAMLError`, also where PyYAML would take the last of two equal keys, for aliases that stand for more
+    than a file may hold, and for lists that are nested without end.
+    """
     import yaml
 
     loader = _loader()(text)

@@ -40,8 +40,10 @@ class MethodOptions:
         return dict(values)
 
     def canonical(self) -> dict[str, Any]:
-        """The options as the cell's id has them. An option younger than records leaves no trace where it says what was
-        always done."""
+        """The options as the cell's id has them.
+
+        An option younger than records leaves no trace where it says what was always done.
+        """
         return dict(plain(self))
 
     def count(self, shapes: Sequence[TargetShape], sizes: Mapping[str, int]) -> int | None:
@@ -98,8 +100,11 @@ class MethodOptions:
 
     @property
     def defines_update(self) -> dict[str, Any]:
-        """By key, the options without which trained weights do not say what the update is: with other ones the same
-        file is another map. A sub-class leaves out those that only say how weights are found."""
+        """The options, by key, that define the update together with the trained weights.
+
+        With other values the same file of weights is another update. A sub-class leaves out those that only say how
+        weights are found.
+        """
         neutral = ("name", "version", "target_modules", "dropout", "forward", "holdout")
         return {f"method.{f.name}": getattr(self, f.name) for f in fields(self) if f.name not in neutral}
 
@@ -109,8 +114,10 @@ class MethodOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterOptions(MethodOptions):
-    """Options of an adapter. ``rank``: r. ``target_modules``: what is adapted, None the backbone's default.
-    ``dropout``: on the adapter's input."""
+    """Options of an adapter.
+
+    ``rank``: r. ``target_modules``: what is adapted, None the backbone's default. ``dropout``: on the adapter's input.
+    """
 
     rank: Annotated[int, Ge(1), Le(1 << 16)]  # several times the widest maps there are
     target_modules: tuple[str, ...] | None
@@ -122,8 +129,10 @@ class AdapterOptions(MethodOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class LowRankOptions(AdapterOptions):
-    """Options of an adapter whose update is B A times vectors. ``forward``: how the same map is computed
-    (`uora_bench.methods.forward_paths`)."""
+    """Options of an adapter whose update is B A times vectors.
+
+    ``forward``: how the same map is computed (`uora_bench.methods.forward_paths`).
+    """
 
     forward: Forward = "auto"
 

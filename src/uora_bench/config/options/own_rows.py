@@ -31,8 +31,11 @@ class Shares:
 
 @dataclass(frozen=True, kw_only=True)
 class OwnRowsOptions(TaskOptions):
-    """``split``: what is drawn where no file has it, with ``split_seed``, the same for every cell. ``missing``: what is
-    done about rows without an answer or a text."""
+    """Options of a task on the user's own rows.
+
+    ``split``: shares that are drawn where no file has the split, with ``split_seed``, the same for every cell.
+    ``missing``: what happens to rows without an answer or a text.
+    """
 
     split: Shares
     split_seed: Annotated[int, Ge(0)]
@@ -62,8 +65,11 @@ class OwnRowsOptions(TaskOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class LocalTextOptions(OwnRowsOptions, TextClassificationOptions):
-    """``columns``: the text columns; none: the one that there is. ``label``: the column of labels. ``labels``: class
-    names in the order of their codes; none: those in the data. ``target``: what the labels are."""
+    """Options of ``task=text/local``: the user's own texts and labels.
+
+    ``columns``: the text columns; none: the only one. ``label``: the column of labels. ``labels``: class names in the
+    order of their codes; none: those in the data. ``target``: what the labels are.
+    """
 
     label: str
     target: Literal["auto", "classes", "regression"]
@@ -83,8 +89,11 @@ class LocalTextOptions(OwnRowsOptions, TextClassificationOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class TextGenerateOptions(OwnRowsOptions, TemplateOptions):
-    """``answer``: the column to be written. ``choices``: the answers there are, or the column that lists a row's: the
-    likeliest is taken, and nothing is written. ``beams``, ``max_new_tokens``: of what is written."""
+    """Options of ``task=text/generate``: the user's own prompts and answers.
+
+    ``answer``: the column to be generated. ``choices``: the possible answers, or the column that lists a row's; the
+    most likely one is the prediction and no text is generated. ``beams``, ``max_new_tokens``: of the generation.
+    """
 
     @property
     def wanted_columns(self) -> dict[str, str]:

@@ -82,8 +82,11 @@ PROMPTS = ("prompt_tuning", "p_tuning", "prefix_tuning", "cartridge")
 
 @dataclass(frozen=True, kw_only=True)
 class PeftOptions(MethodOptions):
-    """``type``: PEFT's name of the tuner in lower case. ``target_modules``: what it adapts (None: the backbone's
-    default). ``fields``: of that type's PEFT configuration; ``peft.<field>`` on the command line."""
+    """Options of ``method=peft``, any tuner of the PEFT library.
+
+    ``type``: PEFT's name of the tuner in lower case. ``target_modules``: what it adapts (None: the backbone's default).
+    ``fields``: of that type's PEFT configuration; ``peft.<field>`` on the command line.
+    """
 
     type: str
     target_modules: tuple[str, ...] | None

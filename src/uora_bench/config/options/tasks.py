@@ -18,10 +18,12 @@ Tokens = Annotated[int, Ge(8)]
 
 @dataclass(frozen=True, kw_only=True)
 class CausalOptions(TaskOptions):
-    """What tasks of a causal language model share. ``max_length``: tokens of prompt and target together.
-    ``loss_on_prompt``: the prompt's own tokens count in the loss too. ``too_long``: what is done about a prompt that
-    leaves its target no room. ``sample_train``, ``sample_dev``, ``sample_test``: so many items are drawn from the
-    split with ``sample_seed``, the same for every cell; None: all."""
+    """What tasks of a causal language model share.
+
+    ``max_length``: tokens of prompt and target together. ``loss_on_prompt``: the prompt's own tokens count in the loss
+    too. ``too_long``: what is done about a prompt that leaves its target no room. ``sample_train``, ``sample_dev``,
+    ``sample_test``: so many items are drawn from the split with ``sample_seed``, the same for every cell; None: all.
+    """
 
     columns: tuple[str, ...]
     max_length: Tokens
@@ -45,8 +47,11 @@ def _columns(given: tuple[str, ...], least: int, most: int, what: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class TextClassificationOptions(TaskOptions):
-    """``columns``: one or two text columns; ``labels``: class names in the order of their codes, empty for a regression
-    (the column ``label`` is then the target itself); ``max_length``: tokens after which a pair is cut."""
+    """Options of a task that classifies texts or pairs of texts.
+
+    ``columns``: one or two text columns; ``labels``: class names in the order of their codes, empty for a regression
+    (the column ``label`` is then the target); ``max_length``: tokens after which a pair is cut.
+    """
 
     columns: tuple[str, ...]
     labels: tuple[str, ...]
@@ -85,10 +90,13 @@ class InstructOptions(CausalOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class ImageClassificationOptions(TaskOptions):
-    """``image_column``, ``label_column``: names of the columns. ``labels``: class names in the order of their codes;
+    """Options of a task that classifies pictures.
+
+    ``image_column``, ``label_column``: names of the columns. ``labels``: class names in the order of their codes;
     empty: the data's own. ``per_class``: pictures per class to train on, drawn with the seed (None: all).
     ``augmentation``: of the training pictures. ``image_size``: pixels of a side (None: the backbone's own).
-    ``value_range``: the values of grey pictures that are black and white (None: what the file says)."""
+    ``value_range``: the values of grey pictures that are black and white (None: what the file says).
+    """
 
     image_column: str
     label_column: str

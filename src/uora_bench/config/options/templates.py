@@ -15,9 +15,12 @@ from uora_bench.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class TemplateOptions(CausalOptions):
-    """``template``: the prompt, with ``{column}`` for what a row holds; ``answer``: the column of answers. ``choices``:
-    the answers there are, or the column that lists a row's: the likeliest is taken, and nothing is written. ``beams``,
-    ``max_new_tokens``: of what is written."""
+    """Options of a task whose prompt is a template.
+
+    ``template``: the prompt, with ``{column}`` for a row's value; ``answer``: the column of answers. ``choices``: the
+    possible answers, or the column that lists a row's; the most likely one is the prediction and no text is generated.
+    ``beams``, ``max_new_tokens``: of the generation.
+    """
 
     nested: ClassVar[bool] = False  # whether {a.b} may name field b of column a
 

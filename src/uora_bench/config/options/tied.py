@@ -71,8 +71,10 @@ class TiedLoRAOptions(LowRankOptions):
                 raise UserError("method.pairs=all is of layout=separate; with layout=fused each of q, k, v has its B")
 
     def count(self, shapes: Sequence[TargetShape], sizes: Mapping[str, int]) -> int:
-        """Each trained factor once. TL6 with n types of d × d in L blocks: 2 n d r + n L (r + d); fused q, k, v:
-        4 d r + L (r + 3 d)."""
+        """The number of trained parameters, each shared factor counted once.
+
+        TL6 with n types of d × d in L blocks: 2 n d r + n L (r + d); fused q, k, v: 4 d r + L (r + 3 d).
+        """
         widths = self.widths(shapes)
         return sum(math.prod(self.factor_shape(f, *w)) for (f, _), w in widths.items() if f in self.trained)
 

@@ -53,8 +53,11 @@ class Problem:
 
     @property
     def split(self) -> str:
-        """Where the problem belongs. The kinds that are drawn share one space, and the order of words does not matter:
-        a list is in one split, whatever is asked of it and however it is sorted."""
+        """The split that the problem belongs to.
+
+        Kinds that are drawn at random share one space, and the order of the words does not matter: a list is in one
+        split, whatever is asked of it and however it is sorted.
+        """
         words = " ".join(sorted(self.given.replace(",", "").split()))
         digest = hashlib.sha256(f"{self.kind if self.known else ''}|{words}".encode()).digest()
         place = int.from_bytes(digest[:8], "big") / 2**64

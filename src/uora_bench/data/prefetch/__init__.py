@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,6 +15,7 @@ from uora_bench.data.prefetch.needs import PrefetchRequest
 from uora_bench.data.prefetch.remote import RepositoryError
 from uora_bench.data.prefetch.rows import Rows
 from uora_bench.errors import UserError
+from uora_bench.util.log import LOG
 from uora_bench.util.secrets import scrub
 
 LOCK = ".prefetch.lock"
@@ -23,8 +23,9 @@ PARTIAL = "partial"  # what is not whole yet, below the root
 
 
 def prefetch(request: PrefetchRequest) -> int:
-    """Fill ``request.root``; what is there already is kept. Returns 0, or 2 where a repository could not be had: the
-    others are fetched all the same.
+    """Fill ``request.root``; what is there already is kept.
+
+    Returns 0, or 2 where a repository could not be had: the others are fetched all the same.
 
     Raises:
         UserError: when the Hub cannot be reached or the folder cannot be written to.
@@ -47,7 +48,7 @@ def prefetch(request: PrefetchRequest) -> int:
                 print(note, flush=True)
                 done.add(need.partial)
             except RepositoryError as error:
-                print(f"error: {' '.join(scrub(str(error)).split())}", file=sys.stderr, flush=True)
+                LOG.error(f"error: {' '.join(scrub(str(error)).split())}")
                 failed.add(need.partial)
         _tidy(root / PARTIAL, done - failed)
     return 2 if failed else 0
@@ -72,7 +73,7 @@ def _alone(root: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        print(f"another prefetch fills '{root}'; waiting for it", file=sys.stderr, flush=True)
+        LOG.info(f"another prefetch is writing to '{root}'; waiting for it")
         lock.acquire()
     try:
         yield

@@ -91,8 +91,9 @@ class Client:
         return Repository(name, kind, found.sha, {file.path: file for file in files})
 
     def fetch(self, repository: Repository, file: RemoteFile, target: Path) -> None:
-        """Have ``file`` at ``target``, whole and with the bytes it has on the Hub. What came before a failure stays
-        beside it (``.part``) and is not fetched again.
+        """Have ``file`` at ``target``, whole and with the bytes it has on the Hub.
+
+        What came before a failure stays beside it (``.part``) and is not fetched again.
 
         Raises:
             UserError: when it cannot be had. OSError: when it cannot be written.
@@ -142,11 +143,12 @@ class Client:
             raise HTTPError("the file ended early")
 
     def _ask(self, what: str, act: Callable[[], T], held: Callable[[], int] = lambda: 0) -> T:
-        """What ``act`` returns. What may pass is waited for, longer each time and in all `wait` seconds, which start
-        anew when ``held`` (bytes) has grown.
+        """The result of ``act``, repeated after errors that may pass.
+
+        The pauses grow, up to `wait` seconds in all; the count starts anew when ``held`` (bytes) has grown.
 
         Raises:
-            UserError: when that was in vain. HfHubHTTPError: for a refusal.
+            UserError: when the last try failed too. HfHubHTTPError: for a refusal.
         """
         left, failed = self.wait, 0
         while True:

@@ -47,8 +47,9 @@ class Model:
         return offline.lacking(self.repo, self.revision, manifest.root, manifest, full)
 
     def fetch(self, manifest: offline.Manifest, client: Client, partial: Path) -> None:
-        """Put the snapshot into the folder of ``manifest`` and its files into ``manifest``; on the way they are in
-        ``partial``.
+        """Put the snapshot into the folder of ``manifest`` and its files into ``manifest``.
+
+        On the way they are in ``partial``.
 
         Raises:
             UserError: when it cannot be had. OSError: when it cannot be written.

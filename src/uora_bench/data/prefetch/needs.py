@@ -21,8 +21,10 @@ _ELSEWHERE = ("generated", IMAGE_FOLDER, OWN_ROWS)  # rows that are made, or the
 
 @dataclass(frozen=True)
 class PrefetchRequest:
-    """What is to be in the folder ``root``; ``label`` names the experiment or cell in the manifest, ``command`` is what
-    fetches it."""
+    """What the folder ``root`` must contain.
+
+    ``label``: name of the experiment or cell in the manifest; ``command``: the command that downloads it.
+    """
 
     root: Path
     models: tuple[Model | ConvertedModel, ...]

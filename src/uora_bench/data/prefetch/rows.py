@@ -64,8 +64,9 @@ class Rows:
         return []
 
     def fetch(self, manifest: offline.Manifest, client: Client, partial: Path) -> None:
-        """Put the split into the folder of ``manifest`` and its file into ``manifest``; what it is made of is in
-        ``partial``.
+        """Put the split into the folder of ``manifest`` and its file into ``manifest``.
+
+        What it is made of is in ``partial``.
 
         Raises:
             UserError: when it cannot be had. OSError: when it cannot be written.
@@ -109,8 +110,10 @@ class Rows:
 
 
 def write_rows(rows: Dataset, path: Path) -> Path:
-    """Write ``rows`` as gzip-compressed JSON lines, whole or not at all, the same bytes for the same rows; rows with
-    pictures as parquet beside ``path``. Returns the file's path."""
+    """Write ``rows`` as gzip-compressed JSON lines, whole or not at all, the same bytes for the same rows.
+
+    Rows with pictures as parquet beside ``path``. Returns the file's path.
+    """
     from uora_bench.data import images
 
     if any(images.is_picture(kind) for kind in rows.data.schema.types):

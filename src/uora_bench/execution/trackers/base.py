@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
+
+from uora_bench.util.log import LOG
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class GuardedTracker(Tracker, ABC):
         try:
             act()
         except Exception as error:  # noqa: BLE001 - whatever it is, the record is what counts
-            print(f"{self.name} stopped recording: {' '.join(str(error).split())[:200]}", file=sys.stderr)
+            LOG.warning(f"{self.name} stopped recording: {' '.join(str(error).split())[:200]}")
             self._run = None
 
     @abstractmethod

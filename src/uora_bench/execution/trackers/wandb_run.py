@@ -1,5 +1,8 @@
-"""Weights & Biases. Online when a key is configured and the server answers in time, offline otherwise; ``wandb sync``
-sends an offline run later."""
+"""Weights & Biases.
+
+Online when a key is configured and the server answers in time, offline otherwise; ``wandb sync`` sends an offline run
+later.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ import netrc
 import os
 import shlex
 import shutil
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from typing import Any
 from uora_bench.config.cell import TrackerConfig
 from uora_bench.errors import UserError
 from uora_bench.execution.trackers.base import GuardedTracker, RunFacts, Tracker
+from uora_bench.util.log import LOG
 from uora_bench.util.words import clause
 
 
@@ -81,7 +84,7 @@ def start(config: TrackerConfig, facts: RunFacts, folder: Path, resumed: bool) -
             for failed in (folder / "wandb").glob("run-*"):
                 shutil.rmtree(failed, ignore_errors=True)
     runs = f"{shlex.quote(str(folder))}/wandb/offline-run-*"
-    print(f"W&B: going on offline, {why}; send the curves later: wandb sync --yes {runs}", file=sys.stderr)
+    LOG.warning(f"W&B: recording offline, {why}; upload the curves later: wandb sync --yes {runs}")
     try:
         return WandbTracker(wandb.init(mode="offline", settings=settings(), **arguments))
     except Exception as error:  # noqa: BLE001 - pydantic's, of a WANDB_… variable with an odd value, and others
