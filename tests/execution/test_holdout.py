@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 
 import pytest
+
+from tests.support import warm
 
 WORDS = [
     "task=tiny/nli", "recipe=none", "task.splits.train=train[:120]", "task.splits.dev=validation[:48]",
@@ -17,8 +17,7 @@ WORDS = [
 
 def cell(folder, *words, code=0):
     command = [sys.executable, "-m", "uora_bench", *WORDS, *words, f"results.dir={folder}", f"runs.dir={folder}/runs"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment, check=False)
+    done = warm.run(command)
     assert done.returncode == code, done.stderr
     if code:
         return done.stderr

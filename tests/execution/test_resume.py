@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from tests.support import warm
 from tests.support.paths import ROOT
 
 KILLER = ROOT / "tests" / "support" / "killer.py"
@@ -27,14 +26,13 @@ WORDS = [
 STEPS = 24
 
 
-def start(folder: Path, *before: str) -> subprocess.Popen[str]:
+def start(folder: Path, *before: str) -> warm.Process:
     command = [sys.executable, *(before or ("-m", "uora_bench")), *WORDS]
     command += [f"results.dir={folder / 'results'}", f"runs.dir={folder / 'runs'}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    return warm.start(command)
 
 
-def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
+def finish(process: warm.Process) -> tuple[int, str]:
     out, err = process.communicate(timeout=240)
     return process.returncode, out + err
 

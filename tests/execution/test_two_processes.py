@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
 import sys
 
 import pytest
 
+from tests.support import warm
 from tests.support.paths import ROOT
 from uora_bench.records.frame import load_predictions
 
@@ -27,8 +26,7 @@ UORA = ["method=uora", "method.tau=0.03"]  # refreshes fire
 
 def launch(folder, launcher, words):
     command = [*launcher, *WORDS, *words, f"results.dir={folder}", f"runs.dir={folder / 'runs'}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment, check=False)
+    return warm.run(command)
 
 
 def record_of(folder):

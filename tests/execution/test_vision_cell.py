@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 from PIL import Image
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil
 
+from tests.support import warm
 from tests.support.command_line import environment, finish, last_of_each, only_record, start
 from uora_bench.cli.main import main
 
@@ -59,7 +59,7 @@ def colours(tmp_path: Path) -> Path:
     return tmp_path / "pictures"
 
 
-def run(folder: Path, root: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, root: Path, *words: str) -> warm.Result:
     return finish(start(folder, root, *last_of_each(*SHORT, *words)))
 
 
@@ -147,10 +147,7 @@ def test_an_augmented_cell_that_was_killed_ends_as_if_nothing_had_happened(
         folder.mkdir()
         if name == "killed":
             killer = root / "tests" / "support" / "killer.py"
-            killed = subprocess.run(
-                [sys.executable, str(killer), "step", "7", *words], cwd=folder, env=environment(root),
-                capture_output=True, text=True, timeout=240,
-            )  # fmt: skip
+            killed = warm.run([sys.executable, str(killer), "step", "7", *words], folder, environment(root))
             assert killed.returncode == -signal.SIGKILL, killed.stderr
         done = finish(start(folder, root, *last_of_each(*words, *extra)))
         assert done.returncode == 0, done.stderr

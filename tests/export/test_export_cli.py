@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from tests.support import warm
 from tests.support.command_line import HEAVY, environment, finish, one_line
 from uora_bench.cli.main import main
 from uora_bench.errors import UserError
@@ -33,11 +34,8 @@ WORDS = [
 Call = Callable[..., tuple[int, str, str]]
 
 
-def start(folder: Path, root: Path, *words: str, command: tuple[str, ...] = ("export",)) -> subprocess.Popen[str]:
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
-    return subprocess.Popen(
-        [sys.executable, "-m", "uora_bench", *command, *words], cwd=folder, env=environment(root), text=True, **pipes
-    )
+def start(folder: Path, root: Path, *words: str, command: tuple[str, ...] = ("export",)) -> warm.Process:
+    return warm.start([sys.executable, "-m", "uora_bench", *command, *words], folder, environment(root))
 
 
 @pytest.fixture(scope="module")

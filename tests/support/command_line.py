@@ -1,24 +1,18 @@
-"""The real command line in a process of its own, with the surroundings of a user who has no network."""
+"""The real command line in a process of its own (`tests.support.warm`), as a user without a network has it."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+
+from tests.support import warm
+from tests.support.warm import environment
 
 # what the commands that only read or explain do not import
 HEAVY = ("torch", "transformers", "datasets", "wandb", "evaluate", "hydra", "accelerate")
 
 Result = subprocess.CompletedProcess[str]
-
-
-def environment(root: Path) -> dict[str, str]:
-    """The surroundings of a user without a network, a key or a data folder."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("WANDB_", "UORA_", "RANK", "WORLD_SIZE"))}
-    fixed = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    return {**kept, **fixed, "PYTHONPATH": str(root / "src"), "NETRC": os.devnull}
 
 
 def last_of_each(*words: str) -> list[str]:
@@ -31,13 +25,17 @@ def last_of_each(*words: str) -> list[str]:
     return list(kept.values())
 
 
-def start(folder: Path, root: Path, *words: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "uora_bench", *words]
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
-    return subprocess.Popen(command, cwd=folder, env=environment(root), text=True, **pipes)
+def start(folder: Path, root: Path, *words: str) -> warm.Process:
+    """The command line in ``folder``, as a copy of a warm process."""
+    return warm.start([sys.executable, "-m", "uora_bench", *words], folder, environment(root))
 
 
-def finish(process: subprocess.Popen[str], seconds: float = 240) -> Result:
+def start_cold(folder: Path, root: Path, *words: str) -> subprocess.Popen[str]:
+    """The same in a process that has to import everything first, for what is about the start or about pipes."""
+    return warm.start_cold([sys.executable, "-m", "uora_bench", *words], folder, environment(root))
+
+
+def finish(process: warm.Process, seconds: float = 240) -> Result:
     try:
         out, err = process.communicate(timeout=seconds)
     finally:

@@ -6,14 +6,13 @@ import hashlib
 import json
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support import own_files
+from tests.support import own_files, warm
 from tests.support.paths import ROOT
 
 KILLER = ROOT / "tests" / "support" / "killer.py"
@@ -56,13 +55,12 @@ FAMILIES["text/generate"] = [
 WRITES = ("tiny/restaurants", "tiny/answers")  # their texts lie beside the record
 
 
-def run(folder: Path, task: str, *before: str, launcher: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, task: str, *before: str, launcher: tuple[str, ...] = ()) -> warm.Result:
     command = [sys.executable, *launcher, *(before or ("-m", "uora_bench")), f"task={task}", *FAMILIES[task], *COMMON]
     command += [f"results.dir={folder / 'results'}", f"runs.dir={folder / 'runs'}"]
     if task in OWN:
         command.append(f"task.path={own_files.write(folder / 'rows.jsonl', OWN[task])}")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
+    return warm.run(command)
 
 
 def record(folder: Path) -> dict[str, Any]:
@@ -145,7 +143,7 @@ def test_an_export_is_loaded_by_the_code_on_its_card(task: str, form: str, undis
     run_folder = folder / "runs" / "family" / record(folder)["cell_id"]
     command = [sys.executable, "-m", "uora_bench", "export", str(run_folder), "--format", form]
     command += ["--output", str(tmp_path / "exported")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    done = warm.run(command)
     assert done.returncode == 0, done.stderr
     card = (tmp_path / "exported" / "README.md").read_text()
     code = card.split("```python\n")[1].split("```")[0]
@@ -180,7 +178,7 @@ def test_what_cannot_work_is_said_in_one_line(words: list[str], message: str, tm
         f"results.dir={tmp_path}",
         f"runs.dir={tmp_path}",
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    done = warm.run(command)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from tests.support import warm
 from tests.support.paths import ROOT
 from uora_bench.config.compose import compose
 from uora_bench.errors import UserError
@@ -73,16 +74,12 @@ def test_what_cannot_be_traced_is_refused():
 
 
 def test_the_command(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "uora_bench", "memory", "method=lora", *TINY, "trainer.batch_size=8"],
-        capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT / "src")}, check=True,
-    )  # fmt: skip
+    command = [sys.executable, "-m", "uora_bench", "memory"]
+    done = warm.run([*command, "method=lora", *TINY, "trainer.batch_size=8"], tmp_path)
+    assert done.returncode == 0, done.stderr
     assert "at the peak of a training step, 8 × " in done.stdout
     assert not list(tmp_path.iterdir())
-    wrong = subprocess.run(
-        [sys.executable, "-m", "uora_bench", "memory", "method=lorra"],
-        capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
-    )  # fmt: skip
+    wrong = warm.run([*command, "method=lorra"], tmp_path)
     assert wrong.returncode == 2
     assert "lora" in wrong.stderr
     assert len(wrong.stderr.strip().splitlines()) == 1

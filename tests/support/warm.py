@@ -1,0 +1,134 @@
+"""Commands of this interpreter as copies of a process that has imported the libraries once (`uora_bench.grid.launch`):
+a process of its own each, with its own words, folder, surroundings, output and end, but without the seconds of the
+imports. `tests.repository.test_warm` holds it to what `subprocess` gives."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tests.support.paths import ROOT
+from uora_bench.grid.launch.forks import MODULES, Forked, ForkServer
+
+_BECOME = str(Path(__file__).with_name("warm_copy.py"))
+# read when a command runs, not when a library is imported or the interpreter starts
+_READ_LATE = ("UORA_", "WANDB_", "PYTEST_", "NETRC", "PYTHONUNBUFFERED")
+
+
+def surroundings() -> dict[str, str]:
+    """Those of the tests, with one thread and this checkout's package."""
+    fixed = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    return {**os.environ, **fixed, "PYTHONPATH": _SOURCE}
+
+
+def environment(root: Path = ROOT) -> dict[str, str]:
+    """The surroundings of a user without a network, a key or a data folder."""
+    kept = {k: v for k, v in surroundings().items() if not k.startswith(("WANDB_", "UORA_", "RANK", "WORLD_SIZE"))}
+    return {**kept, "PYTHONPATH": str(root / "src"), "NETRC": os.devnull}
+
+
+class Copy:
+    """What tests use of `subprocess.Popen`, for a copy whose output goes to two files."""
+
+    def __init__(self, args: Sequence[str], process: Forked, folder: tempfile.TemporaryDirectory[str]) -> None:
+        self.args, self.pid = list(args), process.pid
+        self._process, self._folder = process, folder
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        self.returncode = self._process.poll()
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        end = None if timeout is None else time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            if end is not None and time.monotonic() > end:
+                raise subprocess.TimeoutExpired(self.args, timeout or 0)
+            time.sleep(0.01)
+        return code
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        self.wait(timeout)
+        with self._folder as folder:
+            out, err, log = ((Path(folder) / name).read_text("utf-8") for name in FILES)
+        assert log == "", log  # what was said before the command had its own output
+        return out, err
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+_SOURCE = str(ROOT / "src")
+FILES = ("out", "err", "log")
+Process = Copy | subprocess.Popen[str]
+Result = subprocess.CompletedProcess[str]
+
+
+@cache
+def _server() -> tuple[ForkServer, dict[str, str]]:
+    """The server of this process and the surroundings that it was started in; it ends with this process."""
+    log = Path(tempfile.mkdtemp(prefix="warm-")) / "log"
+    given = {**surroundings(), "PYTHONPATH": os.pathsep.join((_SOURCE, str(Path(__file__).parent)))}
+    server = ForkServer(given, log, (*MODULES, "warm_imports"))
+    while server.loading:
+        time.sleep(0.02)
+    assert server.usable, log.read_text()
+    return server, {**given, "PYTHONUNBUFFERED": "1"}
+
+
+def start(command: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Process:
+    """``command``, which is ``[sys.executable, "-m", module, …]`` or ``[sys.executable, file, …]``.
+
+    In `surroundings` if none are given. A process of `subprocess` where a library, or the interpreter, would have read
+    others at its start.
+    """
+    own = dict(surroundings() if env is None else env)
+    server, given = _server()
+    expected = {**given, "PYTHONPATH": _SOURCE}
+    differ = {name for name in own.keys() | given.keys() if own.get(name) != expected.get(name)}
+    folder = tempfile.TemporaryDirectory(prefix="warm-")
+    asked = Path(folder.name) / "asked.json"
+    asked.write_text(json.dumps({"words": list(command[1:]), "cwd": str(cwd or Path.cwd()), "environment": own}))
+    for name in FILES:
+        asked.with_name(name).touch()
+    copy = None
+    if all(name.startswith(_READ_LATE) for name in differ):
+        copy = server.start([sys.executable, _BECOME, str(asked)], given, asked.with_name("log"))
+    if copy is not None:
+        return Copy(command, copy, folder)
+    folder.cleanup()
+    return start_cold(command, cwd, own)
+
+
+def run(command: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Result:
+    """``command`` (see `start`), which must end within four minutes."""
+    process = start(command, cwd, env)
+    try:
+        out, err = process.communicate(timeout=240)
+    finally:
+        process.kill()
+    return Result(process.args, process.returncode or 0, out, err)
+
+
+def start_cold(
+    command: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
+    """``command`` in a process of `subprocess`, which has to import everything first."""
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
+    return subprocess.Popen(command, cwd=cwd, env=env, text=True, **pipes)
