@@ -10,7 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uora_bench.data.batching import epoch_batches, evaluation_batches, micro_batches, steps_per_epoch
+from uora_bench.data.batching import (
+    epoch_batches,
+    evaluation_batches,
+    evaluation_rounds,
+    micro_batches,
+    steps_per_epoch,
+)
 
 sizes = st.integers(1, 200)
 batch_sizes = st.integers(1, 40)
@@ -140,6 +146,19 @@ def test_an_evaluation_covers_every_example_once(examples: int, size: int, proce
         found += [int(i) for b in batches for i in b]
     assert sorted(found) == list(range(examples))
     assert max(shares) - min(shares) <= 1
+
+
+@given(st.integers(0, 200), batch_sizes, ranks, st.integers(1, 2000))
+def test_a_limit_of_tokens_makes_batches_of_fewer_examples(examples: int, size: int, processes: int, most: int) -> None:
+    lengths = lengths_of(examples)
+    shares = [evaluation_batches(lengths, size, rank, processes, most) for rank in range(processes)]
+    assert sorted(int(i) for batches in shares for b in batches for i in b) == list(range(examples))
+    assert all(len(b) == 1 or (len(b) <= size and lengths[b].max() * len(b) <= most) for s in shares for b in s)
+    assert evaluation_rounds(lengths, size, processes, most) == max(map(len, shares))
+    for rank, batches in enumerate(shares):  # where the limit does not bind, nothing changes
+        if all(len(b) == size for b in batches[:-1]):
+            wide = evaluation_batches(lengths, size, rank, processes)
+            assert [b.tolist() for b in batches] == [b.tolist() for b in wide]
 
 
 def test_an_evaluation_starts_with_the_longest() -> None:

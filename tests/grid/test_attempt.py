@@ -119,7 +119,7 @@ def test_out_of_memory_halves_the_micro_batch_until_it_fits_and_remembers(go: Tr
     outcome, running = go("memory memory done")
     assert outcome.status == "done"
     log = running.log.read_text()
-    assert "trainer.micro_batch_size=16 trainer.eval_batch_size" in log  # of 32
+    assert "trainer.micro_batch_size=16 trainer.eval_batch_size=64 trainer.eval_batch_tokens=32768" in log  # of 32, 128
     assert "trainer.micro_batch_size=8 " in log
     assert "global batch stays" in running.said[0]
     tries = attempts.read_attempts(running.attempts_folder, running.item.key)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
 from datasets import Dataset
 
 from tests.support import own_files
@@ -17,6 +18,7 @@ from uora_bench.errors import UserError
 from uora_bench.models import backbones
 from uora_bench.tasks import create_task
 from uora_bench.tasks.prompted import without_markup
+from uora_bench.training import evaluation
 
 REFERENCES = json.loads(
     (Path(__file__).parents[1] / "metrics" / "data" / "language_references.json").read_text("utf-8")
@@ -156,6 +158,27 @@ def test_batches_of_mixed_lengths_write_what_each_prompt_alone_does(model: Any) 
     by_length = sorted(range(16), key=lambda i: -encoded.lengths[i])
     assert dict(zip(by_length, lines(by_length), strict=True)) == dict(enumerate(alone))
     assert lines(list(range(16))) == alone
+
+
+def test_the_texts_do_not_depend_on_the_tokens_of_a_batch(model: Any) -> None:
+    backbone, tokenizer = model
+    task = made("tiny/answers", "task.max_new_tokens=12")
+    encoded = task.encode(task.splits(Source())["dev"].select(range(16)), tokenizer)
+    sizes: list[int] = []
+
+    def watch(batches: list[Any]) -> list[Any]:
+        sizes.append(len(batches))
+        return batches
+
+    def lines(most: int | None) -> list[str]:
+        accelerator = Accelerator(cpu=True)
+        return task.lines(evaluation.predict(backbone, task, encoded, accelerator, 16, "dynamic", None, watch, most))
+
+    longest = int(encoded.lengths.max()) + 12
+    assert lines(None) == lines(3 * longest) == lines(1)
+    assert sizes[0] == 1
+    assert 2 < sizes[1] < 16
+    assert sizes[2] == 16
 
 
 def test_a_sample_is_seeded_keeps_its_order_and_whole_items() -> None:

@@ -15,7 +15,7 @@ from transformers.models.llama import modeling_llama as llama
 from uora_bench.contract.models import backbone_config, make_method
 from uora_bench.models.targets import find_targets
 from uora_bench.tasks.causal import IGNORED, CausalLM
-from uora_bench.training import cpu_functions, cpu_llama, cpu_ops
+from uora_bench.training import chunked_loss, cpu_functions, cpu_llama, cpu_ops
 
 WORDS = 97
 
@@ -23,7 +23,7 @@ WORDS = 97
 @pytest.fixture(autouse=True)
 def worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tiny models count as large ones, and a few tokens as many."""
-    monkeypatch.setattr(cpu_llama, "WORTH", 0)
+    monkeypatch.setattr(chunked_loss, "WORTH", 0)
     monkeypatch.setattr(cpu_functions, "CHUNK", 5)
     monkeypatch.setattr(cpu_functions, "PART", 24)  # two rows of a batch
 

@@ -48,7 +48,12 @@ class Echo:
 
 
 def look(
-    lengths: list[int], batch_size: int, wide: bool, new_tokens: int, told: tuple[int, int] | None
+    lengths: list[int],
+    batch_size: int,
+    wide: bool,
+    new_tokens: int,
+    told: tuple[int, int] | None,
+    most: int | None = None,
 ) -> tuple[int, Any]:
     """In every process: (rounds begun, the predictions, or the signal that ended them). ``told``: the process and
     the number of its batch in which it gets a signal."""
@@ -65,7 +70,7 @@ def look(
 
     model, consensus = torch.nn.Linear(1, 1), StopConsensus(stop, accelerator)
     try:
-        made = evaluation.predict(model, task, encoded, accelerator, batch_size, "dynamic", consensus, watch)
+        made = evaluation.predict(model, task, encoded, accelerator, batch_size, "dynamic", consensus, watch, most)
     except Interrupted as error:
         return len(begun), error.signum
     return len(begun), made
@@ -75,9 +80,9 @@ rows = st.lists(st.integers(1, 30), max_size=40)
 
 
 @settings(max_examples=80, deadline=None)
-@given(rows, st.integers(1, 45), st.booleans())
-def test_every_example_gets_one_prediction_in_its_place(group, lengths, batch_size, wide):
-    for _, made in group(look, lengths, batch_size, wide, 0, None):
+@given(rows, st.integers(1, 45), st.booleans(), st.none() | st.integers(1, 90))
+def test_every_example_gets_one_prediction_in_its_place(group, lengths, batch_size, wide, most):
+    for _, made in group(look, lengths, batch_size, wide, 0, None, most):
         assert len(made) == len(lengths)
         first = made[:, 0] if made.ndim > 1 else made
         assert first.tolist() == list(range(len(lengths)))

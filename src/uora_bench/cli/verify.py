@@ -63,8 +63,10 @@ def _act(given: Given) -> int:
 
 
 def _sealed_files(results: Path) -> bool:
-    """Whether the files of searches and races, each of which has a sha256 of itself, are as they were written; says
-    which are not."""
+    """Whether the files of searches and races are as they were written, by the sha256 that each has of itself.
+
+    Those that are not are printed.
+    """
     from uora_bench.grid import race, search
 
     sound = True

@@ -29,8 +29,8 @@ _LONGEST_NAME = 200  # bytes of an experiment's name: file systems take 255, and
 _NOT_IN_WANDB, _LONGEST_IN_WANDB = "/\\#?%:", 128  # of a project's name, as wandb itself checks it
 # Trainer keys that change how the loop runs but not what it computes: in the record (provenance), not in the id.
 _NOT_SCIENCE = (
-    "micro_batch_size", "eval_batch_size", "gradient_checkpointing", "checkpoint_every", "log_every", "sharding",
-    "cpu_ops",
+    "micro_batch_size", "eval_batch_size", "eval_batch_tokens", "gradient_checkpointing", "checkpoint_every",
+    "log_every", "sharding", "cpu_ops",
 )  # fmt: skip
 
 
@@ -222,6 +222,7 @@ class TrainerConfig:
     patience_every: Annotated[int, Ge(1)] | None = None
     sharding: Literal["none", "full"] = "none"  # as above
     cpu_ops: Literal["auto", "library"] = "auto"
+    eval_batch_tokens: Annotated[int, Ge(1)] | None = 65_536
 
     def __post_init__(self) -> None:
         if len(self.betas) != 2 or not all(0 <= b < 1 for b in self.betas):

@@ -61,15 +61,27 @@ def micro_batches(
     return shares
 
 
-def evaluation_rounds(examples: int, batch_size: int, processes: int) -> int:
+def evaluation_rounds(lengths: np.ndarray, batch_size: int, processes: int, most_tokens: int | None = None) -> int:
     """The largest number of `evaluation_batches` that a process gets."""
-    return math.ceil(examples / (batch_size * processes))
+    return max(len(evaluation_batches(lengths, batch_size, rank, processes, most_tokens)) for rank in range(processes))
 
 
-def evaluation_batches(lengths: np.ndarray, batch_size: int, rank: int, processes: int) -> list[np.ndarray]:
-    """Batches of similar length for process ``rank`` of an evaluation; every example is in one process's share."""
+def evaluation_batches(
+    lengths: np.ndarray, batch_size: int, rank: int, processes: int, most_tokens: int | None = None
+) -> list[np.ndarray]:
+    """Batches of similar length for process ``rank`` of an evaluation; every example is in one process's share.
+
+    A batch has at most ``batch_size`` examples, and so few that they times the longest of ``lengths`` among them are at
+    most ``most_tokens`` (an example that is longer is alone); None: no such limit.
+    """
     import numpy as np
 
     order = np.argsort(-lengths, kind="stable")  # the longest first: a batch that does not fit fails at once
     own = order[rank::processes]
-    return [own[i : i + batch_size] for i in range(0, len(own), batch_size)]
+    batches, start = [], 0
+    while start < len(own):
+        room = batch_size if most_tokens is None else most_tokens // max(int(lengths[own[start]]), 1)
+        size = max(1, min(batch_size, room))
+        batches.append(own[start : start + size])
+        start += size
+    return batches

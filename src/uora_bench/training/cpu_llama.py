@@ -5,13 +5,12 @@ is casts of frozen weights, made anew in every pass, elementwise passes in float
 token, of which the loss needs one number. Here frozen weights are cast once and kept, norms, gates and attention are
 one function each, and the loss is taken from the last hidden states of the tokens that have a target.
 
-Models below `WORTH` parameters keep the library's passes: there is nothing to gain, and their numbers stay as they are.
+Models below `chunked_loss.WORTH` parameters keep the library's passes: there is nothing to gain, and their numbers stay
+as they are.
 """
 
 from __future__ import annotations
 
-import functools
-import types
 from typing import Any
 
 import torch
@@ -19,10 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.models.llama import modeling_llama as llama
 
-from uora_bench.training.cpu_functions import gated_silu, rms_norm, rotary_attention, token_losses
-
-WORTH = 20_000_000  # parameters
-IGNORED = -100  # the label of a token without a target
+from uora_bench.training import chunked_loss
+from uora_bench.training.chunked_loss import autocast_dtype
+from uora_bench.training.cpu_functions import gated_silu, rms_norm, rotary_attention
 
 
 def install(model: Any) -> dict[str, str]:
@@ -33,7 +31,7 @@ def install(model: Any) -> dict[str, str]:
     from torch.distributed.tensor import DTensor
 
     parameters = list(model.parameters())
-    if type(model) is not llama.LlamaForCausalLM or sum(p.numel() for p in parameters) < WORTH:
+    if type(model) is not llama.LlamaForCausalLM or sum(p.numel() for p in parameters) < chunked_loss.WORTH:
         return {}
     if any(isinstance(p, DTensor) for p in parameters):  # cut over processes: nothing whole is to be kept
         return {}
@@ -43,10 +41,8 @@ def install(model: Any) -> dict[str, str]:
             module.__class__ = own
     changed = {"norms": "one pass", "gates": "one pass", "rotary_attention": "one pass", "frozen_weights": "cast once"}
     # a forward that somebody has already put on the model (virtual tokens) is not gone around
-    if type(model.lm_head) is FrozenLinear and model.lm_head.bias is None and "forward" not in vars(model):
-        model.forward = types.MethodType(_with_losses(type(model).forward), model)
-        model.takes_targets = True
-        changed["cross_entropy"] = "chunks"
+    if type(model.lm_head) is FrozenLinear and "forward" not in vars(model):
+        changed |= chunked_loss.take_targets(model, model.lm_head, skips_padding=True)
     return changed
 
 
@@ -76,7 +72,7 @@ class FrozenLinear(nn.Linear):
         return cast
 
     def forward(self, input: Tensor) -> Tensor:
-        dtype = _autocast(input)
+        dtype = autocast_dtype(input)
         if dtype is None or self.weight.requires_grad:
             return super().forward(input)
         return F.linear(input, self.cast_weight(dtype), self.bias)
@@ -89,7 +85,9 @@ class Norm(llama.LlamaRMSNorm):
         if hidden_states.dtype != torch.float32 or self.weight.dtype != torch.float32 or self.weight.requires_grad:
             y: Tensor = super().forward(hidden_states)
             return y
-        return rms_norm(hidden_states, self.weight, self.variance_epsilon, _autocast(hidden_states) or torch.float32)
+        return rms_norm(
+            hidden_states, self.weight, self.variance_epsilon, autocast_dtype(hidden_states) or torch.float32
+        )
 
 
 class Gated(llama.LlamaMLP):
@@ -134,45 +132,3 @@ _OWN: dict[type, Any] = {
     llama.LlamaMLP: Gated,
     llama.LlamaAttention: Attention,
 }
-
-
-def _with_losses(plain: Any) -> Any:
-    """``forward`` of the model, which gives token losses in the place of logits where ``targets`` are given."""
-
-    @functools.wraps(plain)
-    def forward(self: Any, *args: Any, targets: Tensor | None = None, smoothing: float = 0.0, **kwargs: Any) -> Any:
-        if targets is None:
-            return plain(self, *args, **kwargs)
-        mask = kwargs.get("attention_mask")
-        if mask is not None and _is_at_the_end(mask):
-            kwargs["attention_mask"] = None  # no token sees what comes after it, and padding has no target
-        hidden = self.model(*args, **kwargs).last_hidden_state[:, :-1]
-        labels = targets[:, 1:]
-        weight = self.lm_head.cast_weight(_autocast(hidden) or self.lm_head.weight.dtype)
-        if _is_empty(labels):
-            flat = hidden.flatten(0, 1).to(weight.dtype)
-            return token_losses(flat, weight, labels.flatten(), smoothing).view(labels.shape)
-        keep = labels != IGNORED
-        losses = torch.zeros(keep.shape, dtype=torch.float32, device=hidden.device)
-        losses[keep] = token_losses(hidden[keep].to(weight.dtype), weight, labels[keep], smoothing)
-        return losses
-
-    return forward
-
-
-def _autocast(x: Tensor) -> torch.dtype | None:
-    """The dtype of autocast where it is on."""
-    kind = x.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
-
-
-def _is_at_the_end(mask: Tensor) -> bool:
-    """Whether ``mask`` (rows, tokens) hides nothing but the ends of rows."""
-    return mask.ndim == 2 and (_is_empty(mask) or bool((mask[:, 1:] <= mask[:, :-1]).all()))
-
-
-def _is_empty(x: Tensor) -> bool:
-    """Whether ``x`` has a shape and no content: memory is foretold so, and every token then counts."""
-    from torch._subclasses.fake_tensor import FakeTensor
-
-    return isinstance(x, FakeTensor)

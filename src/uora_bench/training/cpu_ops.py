@@ -7,7 +7,8 @@ Of a MiniLM step in bfloat16 (32 × 48 tokens) a third of the time with dropout,
 - torch's fused attention, whose backward pass in bfloat16 takes several times as long as in float32, and which has no
   fused form with dropout: here that backward runs in float32, and attention with dropout as two plain products.
 
-Both are the maps the libraries compute, with other rounding and other random numbers. `install` puts them into a model;
+Both are the maps the libraries compute, with other rounding and other random numbers. Large language models get more
+(`cpu_llama`, `chunked_loss`). `install` puts them into a model;
 on a GPU, and with ``trainer.cpu_ops=library``, nothing is touched. ``docs/decisions/0014-cpu-ops.md``.
 """
 
@@ -47,6 +48,10 @@ def install(model: Any) -> dict[str, str]:
         from uora_bench.training import cpu_llama
 
         changed |= cpu_llama.install(model)
+    if type(model).__name__.endswith(("ForCausalLM", "LMHeadModel")) and not getattr(model, "takes_targets", False):
+        from uora_bench.training import chunked_loss
+
+        changed |= chunked_loss.install(model)
     return changed
 
 

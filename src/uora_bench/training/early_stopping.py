@@ -44,10 +44,12 @@ def dev_sums(
     from uora_bench.training import sharding
 
     rank, processes, size = accelerator.process_index, accelerator.num_processes, config.eval_batch_size
-    batches = batching.evaluation_batches(rows.lengths, size, rank, processes)
+    most = config.eval_batch_tokens
+    batches = batching.evaluation_batches(rows.lengths, size, rank, processes, most)
     rows = task.set_epoch(rows, batches, None)
     unwrapped = accelerator.unwrap_model(model)
-    rounds = batching.evaluation_rounds(len(rows), size, processes) if sharding.is_sharded(unwrapped) else len(batches)
+    every = sharding.is_sharded(unwrapped)
+    rounds = batching.evaluation_rounds(rows.lengths, size, processes, most) if every else len(batches)
     was_training = model.training
     sums = torch.zeros(2, dtype=torch.float64, device=accelerator.device)
     model.eval()

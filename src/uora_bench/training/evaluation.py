@@ -28,11 +28,13 @@ def predict(
     padding: str,
     consensus: StopConsensus | None,
     watch: Callable[[list[np.ndarray]], Iterable[np.ndarray]] = iter,
+    most_tokens: int | None = None,
 ) -> np.ndarray:
     """One prediction per example of ``encoded``, in its order, on every process.
 
     (n,), or (n, width) where a task predicts several numbers each; rows of different width are filled with `FILL`.
-    ``watch`` wraps the batches, to show the progress.
+    ``watch`` wraps the batches, to show the progress. ``most_tokens`` of a batch: those of its rows and those to be
+    written (`batching.evaluation_batches`).
 
     Raises:
         CellError: if the number of predictions is not the number of examples.
@@ -45,16 +47,15 @@ def predict(
     from uora_bench.training import sharding
     from uora_bench.training.distributed import StopChecks
 
-    batches = batching.evaluation_batches(
-        encoded.lengths, batch_size, accelerator.process_index, accelerator.num_processes
-    )
+    lengths, processes = encoded.lengths + encoded.new_tokens, accelerator.num_processes
+    batches = batching.evaluation_batches(lengths, batch_size, accelerator.process_index, processes, most_tokens)
     encoded = task.set_epoch(encoded, batches, None)
     was_training = model.training
     model.eval()
     unwrapped = accelerator.unwrap_model(model)
     sharded = sharding.is_sharded(unwrapped)
     # all processes make the same number of rounds, some with nothing of their own in the last one
-    rounds = batching.evaluation_rounds(len(encoded), batch_size, accelerator.num_processes)
+    rounds = batching.evaluation_rounds(lengths, batch_size, processes, most_tokens)
     turns = batches + [np.zeros(0, dtype=np.int64)] * (rounds - len(batches))
     looks = StopChecks(
         consensus, late=0 if encoded.new_tokens else 1

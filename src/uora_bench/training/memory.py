@@ -70,8 +70,6 @@ def predict(cell: Cell, rows: int | None = None, tokens: int | None = None) -> P
     inject(cell, model, method)
     if cell.trainer.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    if not torch.cuda.is_available() and cell.trainer.cpu_ops == "auto":
-        cpu_ops.install(model)
     rows = rows or cell.trainer.micro_batch_size or cell.trainer.batch_size
     tokens = tokens or int(getattr(task.config, "max_length", 0))
     limit = backbones.max_tokens(model)
@@ -80,6 +78,8 @@ def predict(cell: Cell, rows: int | None = None, tokens: int | None = None) -> P
     cast: torch.dtype = getattr(torch, precision.resolve(cell.trainer.precision))
     with FakeTensorMode() as mode:
         give_storage(model)
+        if not torch.cuda.is_available() and cell.trainer.cpu_ops == "auto":
+            cpu_ops.install(model)
         trained = [p for p in model.parameters() if p.requires_grad]
         optimizer = optimisation.adamw([{"params": trained, "lr": 0.0}], cell.trainer)
         model.train()

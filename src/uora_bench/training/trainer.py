@@ -288,8 +288,9 @@ class _Fit:
                 size = 1 if encoded.new_tokens and self.method.config.extra_tokens else config.eval_batch_size
                 watch = partial(self.progress.over, what=f"scoring {role}")
                 predictions = evaluation.predict(
-                    self.model, self.task, encoded, self.accelerator, size, config.padding, self.consensus, watch
-                )
+                    self.model, self.task, encoded, self.accelerator, size, config.padding, self.consensus, watch,
+                    config.eval_batch_tokens,
+                )  # fmt: skip
                 scores[role] = evaluation.split_scores(self.task, predictions, encoded)
                 if role == "dev":
                     halves = evaluation.half_scores(self.task, predictions, encoded)

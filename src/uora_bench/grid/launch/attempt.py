@@ -106,8 +106,8 @@ class Running:
             if self.started_from is None:
                 return Outcome("waiting", reason=f"starts from {self.item.after}, which is not done")
             extra.append(f"init_from={self.started_from}")
-        if self.micro is not None:
-            extra += [f"trainer.micro_batch_size={self.micro}", f"trainer.eval_batch_size={self.evaluation}"]
+        if self.micro is not None and self.evaluation is not None:
+            extra += [f"trainer.micro_batch_size={self.micro}", *failure.evaluation_words(self.item, self.evaluation)]
         changed = {word.partition("=")[0] for word in extra}
         words = [*(word for word in self.item.overrides if word.partition("=")[0] not in changed), *extra]
         environment = {

@@ -174,3 +174,13 @@ def smaller(item: Item, micro: int | None, evaluation: int | None) -> tuple[int,
     if now <= 1:
         return None
     return -(-now // 2), max(1, (evaluation or trainer.eval_batch_size) // 2)
+
+
+def evaluation_words(item: Item, evaluation: int) -> list[str]:
+    """Overrides for evaluation batches of ``evaluation`` examples, and of as much fewer tokens."""
+    trainer = compose(list(item.overrides)).cell.trainer
+    words = [f"trainer.eval_batch_size={evaluation}"]
+    if trainer.eval_batch_tokens is not None:
+        most = max(1, trainer.eval_batch_tokens * evaluation // trainer.eval_batch_size)
+        words.append(f"trainer.eval_batch_tokens={most}")
+    return words
