@@ -39,7 +39,8 @@ def install(model: Any) -> dict[str, str]:
 def take_targets(model: Any, head: Any, skips_padding: bool = False) -> dict[str, str]:
     """Give ``model`` a forward that takes ``targets`` and returns their losses; returns what was changed.
 
-    Its logits are ``head`` on its last hidden states. ``skips_padding``: a mask that hides only the ends of rows is left out. Nothing is changed for a trained ``head``.
+    Its logits are ``head`` on its last hidden states. ``skips_padding``: a mask that hides only the ends of rows is
+    left out. Nothing is changed for a trained ``head``.
     """
     if head.bias is not None or head.weight.requires_grad:
         return {}
