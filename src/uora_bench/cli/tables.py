@@ -27,7 +27,7 @@ def _print_or_write(given: Given) -> int:
     results, rule = Path(given.text("results.dir") or "results"), keys.rule_of(given)
     check, name = given.flag("check"), given.text("experiment")
     if check and (name or given.passed):
-        raise UserError("check=true looks at all tables; leave the other words away")
+        raise UserError("check=true checks all tables; drop the other words")
     kind = given.text("format")
     if name:
         request = replace(requests.read_request(given.passed), experiment=name)

@@ -160,7 +160,7 @@ class Comparison:
         if why:
             return "stale", why, None
         if lease is not None and attempts.has_checkpoint(self.runs / lease.cell_id / attempts.CHECKPOINTS):
-            return "todo", "goes on from its checkpoint", None
+            return "todo", "resumes from its checkpoint", None
         return "todo", "", None
 
     def _attempts(self, planned: Planned) -> list[attempts.Attempt]:

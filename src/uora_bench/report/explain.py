@@ -84,7 +84,7 @@ def _known(what: str, given: str, labels: Sequence[str], table: str = "") -> str
         return given
     same = sorted({label for label in labels if label.casefold() == given.casefold()})
     if len(same) > 1:
-        raise UserError(f"{what} '{given}' may be any of {', '.join(map(repr, same))}; write it as it stands there")
+        raise UserError(f"{what} '{given}' is ambiguous: {', '.join(map(repr, same))}; write the full name")
     if not same:
         folded = {label.casefold(): label for label in labels}
         close = difflib.get_close_matches(given.casefold(), folded, n=1)
@@ -112,7 +112,7 @@ def _column(given: str, table: Table) -> str:
             names.setdefault(name.casefold(), []).append(column.label)
     found = names.get(given.casefold(), [])
     if len(found) > 1:
-        raise UserError(f"column '{given}' may be any of {', '.join(map(repr, found))}; write it as it stands there")
+        raise UserError(f"column '{given}' is ambiguous: {', '.join(map(repr, found))}; write the full name")
     return found[0] if found else _known("column", given, labels, table.name)
 
 

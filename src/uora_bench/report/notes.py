@@ -77,7 +77,7 @@ def about(table: Table, collection: Collection) -> tuple[str, ...]:
     done, planned = sum(p.ours.n for p in entries), sum(p.ours.planned for p in entries)
     lines.append(
         f"Ours: {table.spec.aggregate} ± sample standard deviation over seeds (number of seeds); {done} of {planned} "
-        "scores are there, – is a missing one."
+        "scores; – = missing."
     )
     unscored = sum(len(p.ours.done) for p in entries) - done
     if unscored:

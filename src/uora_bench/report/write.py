@@ -161,7 +161,7 @@ def check(contents: Mapping[Path, str | None], make: str = "tables", alone: bool
     if wrong:
         more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
         raise UserError(
-            f"'{wrong[0]}'{more} is not what the records give; run `uora-bench {make}` and commit the result"
+            f"'{wrong[0]}'{more} differs from what the records give; run `uora-bench {make}` and commit the result"
         )
     folders = {path.parent for path in contents} if alone else set()
     others = [p for folder in folders if folder.is_dir() for p in folder.iterdir() if p.is_file() and p not in contents]

@@ -259,7 +259,7 @@ class Running:
         try:
             attempts.add_attempt(self.attempts_folder, self.item.key, entry)
         except OSError as error:  # a full disk: what is done is in the records, which are not ours
-            self.say(f"{self.item.label}: its attempts could not be noted: {error}")
+            self.say(f"{self.item.label}: its attempts could not be saved: {error}")
 
 
 def run_item(running: Running, stop: Callable[[], bool] = lambda: False, every: float = 0.5) -> Outcome:

@@ -32,7 +32,7 @@ def classify(code: int, words: Words, fresh: CellRecord | None, several: bool) -
     processes, whose own exit code says little.
     """
     if code == 2:
-        return "refused", words.last or "exit code 2 without a word"
+        return "refused", words.last or "exit code 2 without a message"
     if code < 0 or code > 128:
         return "crash", f"ended by {_name(-code if code < 0 else code - 128)}"
     if several and any(sign in words.ours for sign in _OUT_OF_MEMORY):
@@ -52,8 +52,8 @@ def classify(code: int, words: Words, fresh: CellRecord | None, several: bool) -
     if code == 0:
         return "crash", "ended with exit code 0 and without a record"
     if several and not words.ours:
-        return "crash", "one of its processes ended without a word (see the log)"
-    return ("error" if words.last else "crash"), words.last or f"exit code {code} without a word"
+        return "crash", "one of its processes ended without a message (see the log)"
+    return ("error" if words.last else "crash"), words.last or f"exit code {code} without a message"
 
 
 def _failure(record: CellRecord) -> Failure:
@@ -65,7 +65,7 @@ def _name(number: int) -> str:
         name = signal.Signals(number).name
     except ValueError:
         name = f"signal {number}"
-    return f"{name} (the system ends processes so when memory runs out)" if number == signal.SIGKILL else name
+    return f"{name} (the system kills processes when memory runs out)" if number == signal.SIGKILL else name
 
 
 @dataclass(frozen=True)

@@ -152,7 +152,7 @@ class _Queue:
         first = self._told == 0
         self._told = self.asked
         self.board.say(
-            "stopping: the cells save their checkpoints and leave (again: at once)" if first else "ending the cells"
+            "stopping: the cells save their checkpoints and exit (again: at once)" if first else "ending the cells"
         )
         for running, _ in self.running:
             running.stop()

@@ -336,7 +336,7 @@ def _tell(item: Item, job: Submitted, end: Ended | None, place: Path) -> str:
     """One line about an item whose job is over and left no finished record."""
     state = end.state if end is not None else "unknown to Slurm's accounting"
     why = f": {item.reason}" if item.state == "failed" else ""
-    kept = "; it goes on when submitted again" if state in ("CANCELLED", "PREEMPTED") else ""
+    kept = "; submit it again to resume" if state in ("CANCELLED", "PREEMPTED") else ""
     log = place / LOG / f"{job.job}_0_log.err"
     return f"  {item.label}: job {job.job} {state}{why}{kept} ({log})"
 
