@@ -38,8 +38,9 @@ class Found:
 
 
 def find_entry(words: Sequence[str], results: Path, rule: Rule | None, kinds: Sequence[RecordKind] = ()) -> Found:
-    """The number that ``TABLE ROW COLUMN [BLOCK]`` names, labels in any case; ``kinds``: of records other than trained
-    cells.
+    """The number that ``TABLE ROW COLUMN [BLOCK]`` names, labels in any case.
+
+    ``kinds``: of records other than trained cells.
 
     Raises:
         UserError: when a word names nothing, two blocks have such a row and none is named, or nothing was recorded and
@@ -199,9 +200,11 @@ def _cell(run: Run, number: Number, rule: str, column: Score) -> list[str]:
 
 
 def command(run: Run) -> str:
-    """The command line that makes this cell, with the adapter it started from where it did. Folders of the machine it
-    was made on are named by what has to be in them, and with the ``expect_cell_id`` of a recorded cell the run refuses
-    anything else."""
+    """The command line that makes this cell, with the adapter it started from where it did.
+
+    Folders of the machine it was made on are named by what has to be in them, and with the ``expect_cell_id`` of a
+    recorded cell the run refuses anything else.
+    """
     words = list(run.overrides)
     if run.recorded is not None:
         words += [*_folders(run.recorded, words), f"expect_cell_id={run.recorded.cell_id}"]

@@ -206,7 +206,9 @@ def _classes(table: Table) -> list[str]:
 
 def _unverified_data(table: Table) -> list[str]:
     """A line about cells whose rows are from local files that nobody compared with the data set that they are called.
-    Records are older than ``rows_from``: then local files are known by their hashes alone."""
+
+    Records are older than ``rows_from``: then local files are known by their hashes alone.
+    """
     done = {run.record.cell_id: run for run in table.done}
     local: dict[str, int] = {}
     for run in done.values():

@@ -24,8 +24,10 @@ FORMATS = ("svg", "pdf", "png")
 
 
 def figure_specs(table: Table) -> list[FigureSpec]:
-    """Every figure that the records of one experiment allow, not drawn yet (and without matplotlib); one with nothing
-    to draw is left out."""
+    """Every figure that the records of one experiment allow, not drawn yet (and without matplotlib).
+
+    One with nothing to draw is left out.
+    """
     return [spec for module in _MODULES for spec in module.figure_specs(table)]
 
 
@@ -57,9 +59,10 @@ def command(
     formats: Sequence[str] = ("svg", "pdf"),
     force: bool = False,
 ) -> int:
-    """Draw the figures of ``name`` or of all experiments with finished records that show something else than the files
-    there (``force``: all of them), or (``check``) say whether there are such. ``kinds``: of records other than trained
-    cells; ``formats``: some of `FORMATS` (an SVG there is always).
+    """Draw the figures of ``name``, or of all experiments with finished records, whose files are out of date.
+
+    ``force``: all of them; ``check``: only report whether there are any. ``kinds``: of records other than trained
+    cells; ``formats``: some of `FORMATS` (SVG is always included).
 
     Raises:
         UserError: for an unknown experiment or format, without matplotlib, and for a difference that ``check`` found.
