@@ -51,7 +51,7 @@ def _print_or_write(given: Given) -> int:
     folder = results / "tables" if rule is None else results / "tables" / rule
     if check:
         write.check(contents)
-        print(f"{count(len(contents), 'file')} in {folder}: all as the records give them")
+        print(f"{count(len(contents), 'file')} in {folder}: all up to date")
         return 0
     write.write_files(contents)
     own = sum(path.parent.name == write.OWN for path in contents)

@@ -152,9 +152,10 @@ class _Choice:
         return chosen
 
     def told(self) -> tuple[str, ...]:
-        """Lines for people: what was left aside."""
+        """Lines for people: records that are not shown."""
         return tuple(
-            f"Some cells have records of several data: shown are those of {why}; left aside: {', '.join(sorted(ids))}."
+            f"Some cells have records of several versions of the data: those of {why} are shown; not shown: "
+            f"{', '.join(sorted(ids))}."
             for why, ids in self._aside.items()
         )
 

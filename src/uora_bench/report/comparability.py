@@ -300,7 +300,7 @@ def without_predictions(runs: Iterable[Run]) -> str:
     if not reasons:
         return ""
     total = sum(reasons.values())
-    return f"{total} of {len(done)} cells have no predictions ({'; '.join(reasons)}): nothing can be said over items"
+    return f"{total} of {len(done)} cells have no predictions ({'; '.join(reasons)}): no comparison over items"
 
 
 def clock(runs: Iterable[Run]) -> str:
@@ -320,7 +320,7 @@ def clock(runs: Iterable[Run]) -> str:
         text.append(f"the cells ran on {len(machines)} kinds of processor")
     if not text:
         return ""
-    verdict = "seconds are not to be compared" if shared or len(machines) > 1 else "compare seconds with care"
+    verdict = "seconds are not comparable" if shared or len(machines) > 1 else "compare seconds with care"
     sentence = "; ".join(text)
     return f"{sentence[0].upper()}{sentence[1:]}: {verdict}."
 
@@ -331,7 +331,7 @@ def _machines(runs: Iterable[Run]) -> set[str]:
 
 
 KINDS = {
-    "resident": "resident memory of the whole process, in which the framework itself has a share",
+    "resident": "resident memory of the whole process, the framework included",
     "cuda_allocated": "memory allocated on the GPU",
 }
 
@@ -345,5 +345,5 @@ def memory(runs: Iterable[Run]) -> str:
     """What was measured as peak memory, for people."""
     kinds = memory_kinds(runs)
     if len(kinds) > 1:
-        return f"Memory was measured in several ways ({', '.join(kinds)}): it is not to be compared."
+        return f"Memory was measured in several ways ({', '.join(kinds)}): it is not comparable."
     return f"Peak of {KINDS.get(kinds[0], kinds[0])}." if kinds else ""

@@ -129,7 +129,7 @@ def _few_rows(table: Table) -> list[str]:
         if sizes and min(sizes) < FEW_ROWS:
             found[column.label] = min(sizes)
     named = ", ".join(f"{label} {count(rows, 'row')}" for label, rows in found.items())
-    return [f"Few rows are scored: {named}; a difference of a row or two is no difference."] if found else []
+    return [f"Few rows are scored: {named}; a difference of one or two rows is not meaningful."] if found else []
 
 
 def _unlike_seeds(table: Table) -> list[str]:
@@ -150,7 +150,7 @@ def _published(table: Table) -> list[str]:
         return []
     lines = [f"Published ({table.paper}): {protocol_of(table.spec.paper)}. Δ: ours minus published."]
     if table.spec.paper.rule not in (None, table.rule):
-        text = "**The two rules differ**: Δ holds that difference too."
+        text = "**The two rules differ**: Δ includes that difference."
         lines.append(comparability.found(table.spec.comparability, "UC03", text))
     return lines
 
@@ -220,7 +220,7 @@ def _unverified_data(table: Table) -> list[str]:
     of = ", ".join(
         f"{count} of {sum(run.task == task for run in done.values())} on {task}" for task, count in local.items()
     )
-    return [f"Data as named by whoever put the files there, compared with no published checksum: cells {of}."]
+    return [f"Local data files, not verified against published checksums: cells {of}."]
 
 
 def _split(role: str, task: str, runs: Sequence[Run]) -> str:
@@ -233,7 +233,7 @@ def _split(role: str, task: str, runs: Sequence[Run]) -> str:
     if role != "dev":
         return shown
     if any(name.startswith("test") for name in names):
-        return f"{shown}: the test split in the role of dev, so what chooses by dev chooses on it"
+        return f"{shown}: the test split is used as dev, so every choice by dev is made on it"
     if any(name.startswith("train") for name in names):
         return f"{shown}, a part of the training set"
     return f"{shown}, which stands in for a test set"

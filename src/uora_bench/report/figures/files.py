@@ -79,8 +79,8 @@ def command(
         write.check({**files, **dict.fromkeys(pictures)}, "figures", alone=name is None)
         old = [spec.name for (_, spec), same in zip(found, current, strict=True) if not same]
         if old:
-            raise UserError(f"'{folder / old[0]}.svg' shows something else than the records; run `uora-bench figures`")
-        print(f"{count(len(found), 'figure')} in {folder}: all as the records give them")
+            raise UserError(f"'{folder / old[0]}.svg' differs from the records; run `uora-bench figures`")
+        print(f"{count(len(found), 'figure')} in {folder}: all up to date")
         return 0
     if not found and not any(record_paths(results / "records" / one) for one in write.every_name(results, rule, kinds)):
         raise write.nothing_recorded(results)
@@ -95,7 +95,7 @@ def command(
             print(f"{path} ({path.stat().st_size:,} bytes)", flush=True)
         atomic.write_text(place / f"{spec.name}.csv", spec.data)
         drawn += bool(missing)
-    print(f"{count(len(found), 'figure')} in {folder}, {drawn} drawn, the others showed the same")
+    print(f"{count(len(found), 'figure')} in {folder}, {drawn} drawn, the others are unchanged")
     return 0
 
 
