@@ -198,7 +198,7 @@ _RECIPE = "name: mine\nstatus: own\nnote: n\n"
         ("recipe", "name: x\n", "has no 'status:', which every recipe needs"),
         ("recipe", _RECIPE + "common: 3\nper_task: null\n", "write each value of a recipe as key"),
         ("recipe", _RECIPE + "common: {method.rank: 4}\nper_task: null\n", "unlike 'method.rank'"),
-        ("recipe", _RECIPE + "note: other\ncommon: null\nper_task: null\n", "key 'note' is there twice"),
+        ("recipe", _RECIPE + "note: other\ncommon: null\nper_task: null\n", "key 'note' occurs twice"),
     ],
 )
 def test_a_yaml_that_does_not_work_is_named_in_one_line(group: str, text: str, said: str, tmp_path: Path) -> None:

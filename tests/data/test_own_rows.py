@@ -104,7 +104,7 @@ def test_the_files_of_a_folder_and_their_other_names(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"holds no split 'tset'.*valid: train, val"):
         own_rows.read_split(files, "tset")
     own_files.write(tmp_path / "dev.csv", own_files.reviews(2))
-    with pytest.raises(UserError, match=r"split 'dev' is there twice: '.*dev.csv' and 'val.jsonl'"):
+    with pytest.raises(UserError, match=r"split 'dev' occurs twice: '.*dev.csv' and 'val.jsonl'"):
         own_rows.read_split(files, "dev")
     with pytest.raises(UserError, match=r"no file or folder '.*trian.csv'.*did you mean 'train.csv'"):
         own_rows.is_one_file(OwnFiles(str(tmp_path / "trian.csv"), "utf-8", None))

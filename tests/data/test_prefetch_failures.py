@@ -136,7 +136,7 @@ def test_a_later_call_goes_on_within_the_file(
     hub.spoil(STORED, status=429, headers={"Retry-After": "3600"}, times=10**6)
     given = words(hub, f"data.root={tmp_path}")
     assert main(given) == 2
-    one_line(capsys, "goes on where it stopped")
+    one_line(capsys, "run the same command again later to resume")
     assert of_rows(fetched(tmp_path)) == of_rows(whole)  # what came before stays
     assert of_model(fetched(tmp_path)) == {}
     (part,) = tmp_path.rglob("*.part")

@@ -82,7 +82,9 @@ def stopped(folder, place, nth, rank, to, words=()):
     done = launch(folder, [*TORCHRUN, TELLER, place, str(nth), str(rank), to], [*UORA, *words])
     assert "telling" in done.stderr
     assert done.returncode != 0, "the run ended before the signal was heard"
-    assert done.stderr.count("stopped by signal 15; the same command goes on from the checkpoint") == 2, done.stderr
+    assert done.stderr.count("stopped by signal 15; run the same command again to resume from the checkpoint") == 2, (
+        done.stderr
+    )
     assert not list((folder / "records").rglob("*.json"))
     (last,) = (folder / "runs").rglob("last.pt")
     return torch.load(last, weights_only=True)["history"]["steps"]

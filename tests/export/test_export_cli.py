@@ -280,7 +280,7 @@ def test_mistakes_are_one_line(call: Call, cell_id: str, copied: Path, root: Pat
     (copied / "checkpoints" / "best.pt").unlink()
     mistake(call(copied, "format=native", "weights=best"), "best.pt", "weights=last")
     (copied / "adapter.safetensors").unlink()
-    mistake(call(copied, "format=native"), "has not finished", "same command")
+    mistake(call(copied, "format=native"), "has not finished", "run it again")
     (copied / "cell.json").unlink()
     mistake(call(copied, "format=native"), "cell.json")
     assert not (trained / "exports" / cell_id / "native").exists()

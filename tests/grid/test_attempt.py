@@ -189,7 +189,7 @@ def test_exit_code_0_without_a_record_is_a_crash(go: Try) -> None:
         (1, f"process 1 failed: KeyError\n{ROOT_CAUSE} 1 (pid: 5)", True, ("error", "KeyError")),
         (1, "process 2 failed: MemoryError\nthe cell failed: Connection closed", True, ("out_of_memory", None)),
         (1, "Traceback\nKeyError: 5", False, ("error", "KeyError: 5")),
-        (1, "", False, ("crash", "exit code 1 without a word")),
+        (1, "", False, ("crash", "exit code 1 without a message")),
         (-11, "error: x", False, ("crash", "ended by SIGSEGV")),
         (137, "", False, ("crash", None)),
         (2, "error: no such task", False, ("refused", "no such task")),

@@ -137,9 +137,9 @@ def test_a_running_cell_is_known_by_its_lock(place: Place) -> None:
     checkpoint = place.runs / "x" / cell.cell_id("data") / "checkpoints" / "last.pt"
     checkpoint.parent.mkdir(parents=True)
     checkpoint.touch()
-    assert place.states()["lora 0"] == "todo goes on from its checkpoint"
+    assert place.states()["lora 0"] == "todo resumes from its checkpoint"
     checkpoint.rename(checkpoint.with_name("previous.pt"))  # killed between the two renames of a save
-    assert place.states()["lora 0"] == "todo goes on from its checkpoint"
+    assert place.states()["lora 0"] == "todo resumes from its checkpoint"
     checkpoint.with_name("previous.pt").unlink()
     assert place.states()["lora 0"] == "todo"
 

@@ -41,7 +41,7 @@ def test_its_cells_are_planned_and_go_to_a_folder_of_its_name(here: Path, capsys
 def test_a_key_that_stands_twice_is_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "grid.yaml").write_text(f"{TEXT}set: {{trainer.max_steps: 5}}\n")
     assert main(["plan", "experiment=./grid.yaml"]) == 2
-    assert "key 'set' is there twice" in capsys.readouterr().err
+    assert "key 'set' occurs twice" in capsys.readouterr().err
 
 
 def test_its_table_has_its_title_and_labels_and_is_the_only_one(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

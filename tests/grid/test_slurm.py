@@ -329,7 +329,7 @@ def test_a_cancelled_array_is_taken_up_again(make: Callable[[list[str]], Grid], 
     states = {end.state for end in ended(jobs).values()}
     assert states == {"CANCELLED"}  # no job has requeued itself
     text = grid.plan("collect=true", code=1)
-    assert "goes on from its checkpoint" in text
+    assert "resumes from its checkpoint" in text
     assert "CANCELLED" in text
 
     grid.words[len(LONG)] = "seed=0"  # one of the three; the other two stay to be done

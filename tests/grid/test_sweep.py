@@ -163,7 +163,7 @@ def test_ctrl_c_saves_and_the_next_call_goes_on(tmp_path: Path) -> None:
     assert "the same command goes on" in error
     assert "0 of 1 cell done, 1 left" in out
     assert not alive(running.pid)
-    assert "goes on from its checkpoint" in " ".join(sweep(tmp_path, *grid).split())
+    assert "resumes from its checkpoint" in " ".join(sweep(tmp_path, *grid).split())
     (path,) = (tmp_path / "results" / "records" / "sweep").glob("*.json")
     assert json.loads(path.read_text())["restarts"] == 1
 

@@ -75,7 +75,7 @@ def test_answers_come_back_as_they_were_written(tmp_path: Path) -> None:
         ({"turns": []}, "0 turns"),
         ({"answers": ["a", None]}, r"answers\[1\]"),
         ({"temperature": "hot"}, "must be a number"),
-        ({"question_id": 7}, "question_id 7 is there twice"),
+        ({"question_id": 7}, "question_id 7 occurs twice"),
     ],
 )
 def test_a_line_that_is_no_answer_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:

@@ -114,7 +114,7 @@ def test_answers_survive_a_kill_and_a_signal_and_the_judge_reads_them(
     assert all(answer in said for answer in left)
     code, out, _ = call(run_folder)
     assert code == 0
-    assert "2 are there already" in out
+    assert "2 answers are already there" in out
     assert output.read_bytes() == whole.read_bytes()
     assert not partial.exists()
 
@@ -138,12 +138,10 @@ def test_a_signal_leaves_what_was_answered(
             for signum, handler in before.items():
                 signal.signal(signum, handler)
     assert code == 128 + signal.SIGTERM
-    assert err.splitlines()[-1] == (
-        "stopped by signal 15; what was answered is kept, and the same command goes on from it"
-    )
+    assert err.splitlines()[-1] == ("stopped by signal 15; answers are kept; run the same command again to resume")
     assert not (tmp_path / "a.jsonl").exists()
     code, out, _ = call(run_folder, f"output={tmp_path / 'a.jsonl'}")
-    assert (code, "2 are there already" in out) == (0, True)
+    assert (code, "2 answers are already there" in out) == (0, True)
     assert len(answers.read_answers(tmp_path / "a.jsonl")) == 4
 
 

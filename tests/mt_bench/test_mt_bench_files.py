@@ -46,7 +46,7 @@ def test_the_published_questions_are_read(shared: Path) -> None:
         ({"turns": ["a", " "]}, "empty turn"),
         ({"turns": "a"}, "must be a list"),
         ({"category": "maths"}, "did you mean 'math'"),
-        ({"question_id": 7}, "question_id 7 is there twice"),
+        ({"question_id": 7}, "question_id 7 occurs twice"),
         ({"question_id": "8"}, "must be a whole number"),
         ({"turn": ["a"]}, "unknown key 'turn'"),
     ],

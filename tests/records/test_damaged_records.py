@@ -149,7 +149,7 @@ def test_a_record_of_another_cell_is_not_already_done_and_force_keeps_the_old_on
     data["cell"]["seed"] = 1
     path.write_text(json.dumps(data))
     assert main(list(SHORT)) == 2
-    assert "is of another cell than its name says" in capsys.readouterr().err
+    assert "does not match its name" in capsys.readouterr().err
 
 
 def test_setting_aside_takes_all_that_is_named_after_the_record(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_what_was_removed_or_changed_is_not_sealed_and_what_was_added_is(
     kept = away.read_bytes()
     away.unlink()
     assert main([*words, "write=true"]) == 2
-    assert "nothing is sealed while a problem stands in minilm_glue" in (said := capsys.readouterr().err)
+    assert "the manifest is not written while minilm_glue has a problem" in (said := capsys.readouterr().err)
     assert said.count("\n") == 1
     assert (folder / "manifest.jsonl").read_bytes() == manifest
     (folder / "manifest.jsonl").unlink()  # meant, and said so

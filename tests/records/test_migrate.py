@@ -215,7 +215,7 @@ def test_a_record_that_is_not_named_by_its_content_stops_everything(change: str,
     else:
         put(results, "made_up", first, "0123456789abcdef")
     before = contents(results)
-    with pytest.raises(UserError, match="is not named by its content") as caught:
+    with pytest.raises(UserError, match="does not match its content") as caught:
         migrate_records(results)
     assert "made_up" in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -320,8 +320,8 @@ def test_names_are_short_and_a_legend_fits_its_figure():
 @pytest.mark.parametrize(
     ("launch", "processor", "words"),
     [
-        ({"shared": True}, "one", "seconds are not to be compared"),
-        ({"shared": False}, "several", "2 kinds of processor: seconds are not to be compared"),
+        ({"shared": True}, "one", "seconds are not comparable"),
+        ({"shared": False}, "several", "2 kinds of processor: seconds are not comparable"),
         (None, "one", "to themselves is not recorded"),
         ({"shared": False}, "one", None),
     ],

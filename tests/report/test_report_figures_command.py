@@ -42,7 +42,7 @@ def test_the_command_draws_what_is_not_there_or_shows_something_else(small, caps
     assert names() == first
     said = capsys.readouterr().out
     assert "4 figures" in said
-    assert "2 drawn, 2 showed the same" in said
+    assert "2 drawn, 2 unchanged" in said
     assert said.count(" bytes)") == 3  # the one that was missing; the old one in both formats
     figures.command("minilm_glue", False, small, formats=["png"])
     assert set(names()) - set(first) == {f"{name}.png" for name in sketched(small)}

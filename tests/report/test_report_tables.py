@@ -287,7 +287,7 @@ def test_labels_that_differ_in_case_alone_are_told_apart(tmp_path: Path, monkeyp
     monkeypatch.setattr(write, "make_table", lambda *_: replace(made, blocks=(replace(block, rows=rows),)))
     for label in ("lora", "LoRA"):
         assert f" · {label} · " in explain.explain(["quickstart", label, "NLI"], tmp_path, None)
-    with pytest.raises(UserError, match=r"row 'LORA' may be any of 'LoRA', 'lora'"):
+    with pytest.raises(UserError, match=r"row 'LORA' is ambiguous: 'LoRA', 'lora'"):
         explain.explain(["quickstart", "LORA", "NLI"], tmp_path, None)
 
 
@@ -387,7 +387,7 @@ def test_a_table_that_was_edited_does_not_pass_the_check(bench: Bench, monkeypat
     write.check(contents)
     path = bench.results / "tables" / "quickstart.md"
     path.write_text(path.read_text("utf-8").replace("50.00", "51.00"), "utf-8")
-    with pytest.raises(UserError, match=r"quickstart.md' is not what the records give; run `uora-bench tables`"):
+    with pytest.raises(UserError, match=r"quickstart.md' differs from what the records give; run `uora-bench tables`"):
         write.check(contents)
     write.write_files(contents)
     (bench.results / "tables" / "old.md").write_text("")
@@ -409,9 +409,7 @@ def test_rows_that_nobody_compared_with_the_set_they_are_called_are_said_above_t
     bench.record("method=lora task=glue/rte seed=1", 0.5, provenance={"rows_from": "mirror", "command": []})
     bench.record("method=lora task=glue/mrpc seed=0", 0.5, provenance={"rows_from": "hub", "command": []})
     said = [line for line in bench.table().about if "compared with no published checksum" in line]
-    assert said == [
-        "Data as named by whoever put the files there, compared with no published checksum: cells 1 of 2 on glue/rte."
-    ]
+    assert said == ["Local data files, not verified against published checksums: cells 1 of 2 on glue/rte."]
     older = {"data_files": {"train.jsonl": "0" * 16}, "command": []}  # of before it was asked
     bench.record("method=uora task=glue/mrpc seed=0", 0.5, provenance=older)
     assert any(line.endswith("cells 1 of 2 on glue/rte, 1 of 2 on glue/mrpc.") for line in bench.table().about)

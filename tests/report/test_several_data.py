@@ -74,7 +74,7 @@ def test_records_of_the_data_as_it_is_now_are_shown(here: Path, capsys: pytest.C
     Path("rows.csv").write_text(OLD.replace("\n", "\r\n"), "utf-8", newline="")  # changed back, with other line ends
     scores, said = shown()
     assert scores == {"lora": {0: 50.0, 1: 50.0}, "vera": {0: 50.0, 1: 50.0}}
-    assert f"of the data files as they are now; left aside: {newer}." in said
+    assert f"of the data files as they are now are shown; not shown: {newer}." in said
     assert "UC" not in said.replace("UC08", "").replace("UC11", "")
     assert main(["plan", "experiment=mine.yaml"]) == 0
     assert "4 cells: 4 done" in capsys.readouterr().out
@@ -88,7 +88,7 @@ def test_elsewhere_the_data_that_most_cells_share_is_shown(here: Path) -> None:
     Path("rows.csv").unlink()
     scores, said = shown()
     assert scores == {"lora": {0: 50.0, 1: 50.0}, "vera": {0: 50.0, 1: 90.0}}
-    assert f"the data that most cells have a record of; left aside: {newer}." in said
+    assert f"the data that most cells have a record of are shown; not shown: {newer}." in said
     assert "UC15: " in said, f"{only} is the only record of its cell, of other rows than the rest"
 
 

@@ -67,7 +67,7 @@ def test_the_page_leads_from_an_empty_folder_to_an_adapter_that_peft_loads(
     assert "6 cells: 6 to do" in printed["uora-bench plan"]
     assert "my_comparison: 6 of 6 cells done" in printed["uora-bench sweep"]
     table = printed["uora-bench tables"]
-    assert "6 of 6 scores are there" in table
+    assert "6 of 6 scores; – = missing" in table
     assert "Few rows are scored: text/local 24 rows" in table
     rows = re.findall(r"^\| (\w+) \|.* [\d.]+ ± [\d.]+ \(2\)(?:<sup>[a-z,]+</sup>)? \|$", table, re.MULTILINE)
     assert rows == ["my_lora", "lora", "uora"]

@@ -50,7 +50,7 @@ def test_every_flipped_bit_is_seen_and_the_checkpoint_before_is_used(tmp_path):
     found, note = kept.latest()
     assert found is not None
     assert found["history"] == {"steps": 1}
-    assert "going on from previous.pt" in note
+    assert "resuming from previous.pt" in note
     flip(tmp_path / PREVIOUS, 99, 0)
     with pytest.raises(UserError, match="force=true starts over"):
         kept.latest()

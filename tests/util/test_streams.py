@@ -32,7 +32,7 @@ def test_a_reader_that_leaves_and_streams_that_are_closed_are_no_failure(
 @pytest.mark.parametrize("command", ["list", "plan task=tiny/nli"])
 def test_a_result_that_cannot_be_printed_is_a_failure_in_one_line(command: str, tmp_path: Path) -> None:
     code, said = shell(command, tmp_path, ">/dev/full")
-    assert (code, said) == (1, "error: what was to be printed is lost: No space left on device\n")
+    assert (code, said) == (1, "error: the output could not be written: No space left on device\n")
 
 
 @pytest.mark.parametrize(

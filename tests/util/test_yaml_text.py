@@ -21,7 +21,7 @@ BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("a: &a [*a]\n", "itself a part of"),
         ("a: " + "[" * 2000 + "]" * 2000, "nested too deeply"),
         ("a: " + "{a: " * 2000 + "1" + "}" * 2000, "nested too deeply"),
-        ("a: 1\na: 2\n", "'a' is there twice"),
+        ("a: 1\na: 2\n", "'a' occurs twice"),
     ],
 )
 def test_it_is_refused_at_once(text: str, said: str) -> None:

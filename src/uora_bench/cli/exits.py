@@ -22,9 +22,9 @@ _OF_PATHS = {
     errno.EROFS: "choose a folder that you may write to (results.dir=, runs.dir=)",
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.ENOENT: "choose one that exists",
-    errno.ENOTDIR: "a file stands where a folder is needed; choose another path",
-    errno.EISDIR: "a folder stands where a file is needed; choose another path",
-    errno.EEXIST: "something else stands there; choose another path",
+    errno.ENOTDIR: "it is a file, and a folder is needed; choose another path",
+    errno.EISDIR: "it is a folder, and a file is needed; choose another path",
+    errno.EEXIST: "it already exists as something else; choose another path",
     errno.ELOOP: "its links lead in a circle; choose another path",
 }
 
@@ -70,7 +70,7 @@ def check_printed() -> None:
     """Raise `CellError` when something that was printed could not be written, other than for want of a reader."""
     sys.stdout.flush()
     if (why := streams.lost()) is not None:
-        raise CellError(f"what was to be printed is lost: {why}")
+        raise CellError(f"the output could not be written: {why}")
 
 
 def _system(error: OSError) -> int:

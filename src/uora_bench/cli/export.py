@@ -47,7 +47,7 @@ COMMAND = Command(
         Key("weights", "of the last epoch, or of the one that dev chose", "last", ("last", "best")),
         Key("dtype", "widen a half-precision backbone first (format=merged)", choices=("float32",)),
         Key("output", "where to (default: exports/<cell_id>/<format>)", shown="<folder>", others=("output_dir",)),
-        replace(keys.FORCE, help="replace an export that is there already"),
+        replace(keys.FORCE, help="replace an existing export"),
         keys.OF_CELL,
         replace(keys.RUNS, help="where a cell_id is looked up"),
         keys.RUN_RESULTS,

@@ -24,7 +24,7 @@ BACKBONE = Key(
 RULE = Key("rule", "whose epoch counts (default: the table's own rule)", choices=("last", "best_dev", "heldout_dev"))
 CHECK = Key("check", "change nothing; are the files there what the records give?", flag=True)
 CACHE = Key("cache", "false: compute all numbers again, though nothing changed", "true", ("true", "false"))
-FORCE = Key("force", "do it again, though the result is there", flag=True)
+FORCE = Key("force", "do it again even if the result exists", flag=True)
 DRY_RUN = Key("dry_run", "say what would be done, and do nothing", flag=True)
 CELL = (
     Key("method", "what adapts the backbone", "uora"),

@@ -100,7 +100,7 @@ def _check_text(words: Sequence[str]) -> None:
         if any("\ud800" <= letter <= "\udfff" for letter in word):
             raise UserError(f"'{shown.encode('utf-8', 'replace').decode()}' is not UTF-8; write it in UTF-8")
         if "\0" in word:
-            raise UserError(f"{shown!r} has a zero byte, which no name and no path may have; leave it away")
+            raise UserError(f"{shown!r} has a zero byte, which no name and no path may contain; remove it")
         if len(word) > _LONGEST:
             raise UserError(f"'{shown}' has {len(word):,} characters, and a word may have {_LONGEST:,}")
 

@@ -51,7 +51,7 @@ def _run(request: config.AnswerRequest) -> None:
     turns = "first turn only" if settings.turns == "1" else "both turns"
     header = f"{subject.source.cell.label} [{subject.source.cell_id}]: {asked_for}{published}, {turns}"
     if request.dry_run:
-        print(f"{header}\nwould write {output}{', which is there already' if output.exists() else ''}")
+        print(f"{header}\nwould write {output}{', which already exists' if output.exists() else ''}")
         return
     with hold(output, "writing", "; name a file with output=<file>"):
         answers = kept.Kept(output, asked)
@@ -61,7 +61,7 @@ def _run(request: config.AnswerRequest) -> None:
             print(f"already done: {output} (force=true makes them again)")
             return
         if answers.answers:
-            print(f"{len(answers.answers)} are there already, of a call that did not end", flush=True)
+            print(f"{len(answers.answers)} answers are already there, of an interrupted call", flush=True)
         _answer(subject, settings, answers)
         answers.finish()
         print(f"written: {output}\ngraded by: uora-bench mt-bench judge {output} judge.model=… judge.base_url=…")
@@ -117,7 +117,7 @@ COMMAND = Command(
     "mt-bench answer",
     "a finished instruction-tuned cell answers MT-Bench's questions",
     _act,
-    "what was answered is kept, and the same command goes on from it",
+    "answers are kept; run the same command again to resume",
     words="<run folder | cell_id>",
     least=1,
     most=1,
@@ -137,14 +137,14 @@ COMMAND = Command(
             shown="plain|alpaca|human_assistant|chat",
         ),
         Key("weights", "of the last epoch, or of the one that dev chose", "last", ("last", "best")),
-        replace(keys.FORCE, help="make answers again that are there already"),
+        replace(keys.FORCE, help="generate answers again that already exist"),
         keys.OF_CELL,
         replace(keys.RUNS, help="where a cell_id is looked up"),
         keys.RUN_RESULTS,
         keys.BACKBONE,
     ),
     about=(
-        "Answers are kept batch by batch; the same command goes on where it stopped. uora-bench mt-bench judge grades "
+        "Answers are kept batch by batch; run the same command again to resume. uora-bench mt-bench judge grades "
         "them. docs/mt_bench.md",
     ),
     examples=("mt-bench answer 0123456789abcdef data.root=<folder>",),

@@ -145,7 +145,7 @@ COMMAND = Command(
     "mt-bench judge",
     "MT-Bench answers, graded 1-10 by a model behind a server",
     _act,
-    "what was judged is kept, and the same command goes on from it",
+    "judgements are kept; run the same command again to resume",
     words=WORDS,
     least=1,
     most=1,
@@ -169,7 +169,7 @@ COMMAND = Command(
         Key("judge.token_field", "what the server calls it", "max_tokens", ("max_tokens", "max_completion_tokens")),
     ),
     about=(
-        "Judgements are kept as they arrive; the same command goes on where it stopped and pays nothing twice. "
+        "Judgements are kept as they arrive; run the same command again to resume, nothing is paid twice. "
         "docs/mt_bench.md",
     ),
     examples=(

@@ -32,7 +32,7 @@ ABOUT = (
     "cores; slurm submits job arrays. Keys of a launcher: configs/launcher/",
 )
 CODES = {1: "some cells failed", 75: "Slurm still holds some (collect)"}
-RESUME = "the same command goes on where it stopped"
+RESUME = "run the same command again to resume"
 
 
 def passed(launcher: str) -> tuple[Key, ...]:

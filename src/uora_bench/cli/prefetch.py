@@ -58,7 +58,7 @@ COMMAND = Command(
     "prefetch",
     "fetch data and models for machines without a network",
     _act,
-    "the same command goes on where it stopped",
+    "run the same command again to resume",
     keys=(Key("check", "fetch nothing, say what is missing; full: every sha256", shown="true|full", flag=True),),
     passed=(keys.DATA_ROOT, keys.EXPERIMENT, *keys.CELL, keys.ANY),
     lists=("experiment",),

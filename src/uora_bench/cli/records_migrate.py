@@ -23,7 +23,7 @@ COMMAND = Command(
     "records migrate",
     "bring records of an older schema up to date",
     _act,
-    "the same command goes on where it stopped",
+    "run the same command again to resume",
     keys=(keys.RESULTS,),
     about=(
         "Rewrites the records of schema 1 below <results.dir>/records in today's names. A cell_id is a hash of names, "

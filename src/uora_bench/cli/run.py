@@ -47,7 +47,7 @@ COMMAND = Command(
     "run",
     "train and score one cell: method, task, backbone, seed",
     _act,
-    "the same command goes on from the checkpoint",
+    "run the same command again to resume from the checkpoint",
     passed=(
         *keys.CELL,
         keys.TRACKER,
@@ -62,7 +62,7 @@ COMMAND = Command(
     ),
     lists=("method", "task", "backbone"),
     about=(
-        "The word run may be left out. What was finished is not run again; a run that was stopped goes on from its "
+        "The word run is optional. Finished runs are skipped; rerun the command to resume an interrupted one from its "
         "checkpoint.",
     ),
     examples=(

@@ -38,7 +38,7 @@ def _act(given: Given) -> int:
     before = earlier_hash(results, search.name)
     path = search.write(results)
     if before is not None and before != search.sha256:
-        print(f"search {search.name} was another one before ({before[:16]}): freeze recipes of it again")
+        print(f"search {search.name} has changed (before: {before[:16]}); freeze its recipes again")
     atomic.write_text(path.with_suffix(".md"), render_search(search))
     print(f"search: {path}")
     for row in search.rows:

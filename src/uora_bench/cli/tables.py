@@ -27,7 +27,7 @@ def _print_or_write(given: Given) -> int:
     results, rule = Path(given.text("results.dir") or "results"), keys.rule_of(given)
     check, name = given.flag("check"), given.text("experiment")
     if check and (name or given.passed):
-        raise UserError("check=true looks at all tables; leave the other words away")
+        raise UserError("check=true checks all tables; drop the other words")
     kind = given.text("format")
     if name:
         request = replace(requests.read_request(given.passed), experiment=name)
@@ -51,7 +51,7 @@ def _print_or_write(given: Given) -> int:
     folder = results / "tables" if rule is None else results / "tables" / rule
     if check:
         write.check(contents)
-        print(f"{count(len(contents), 'file')} in {folder}: all as the records give them")
+        print(f"{count(len(contents), 'file')} in {folder}: all up to date")
         return 0
     write.write_files(contents)
     own = sum(path.parent.name == write.OWN for path in contents)

@@ -28,7 +28,7 @@ def _all(words: list[str]) -> int:
 
     chosen = next((word for word in words if word.partition("=")[0] in ("experiment", "figure", "table")), None)
     if chosen is not None:
-        raise UserError(f"'{chosen}': all runs every experiment; leave 'all' or this word away")
+        raise UserError(f"'{chosen}': all runs every experiment; drop 'all' or this word")
     codes, refused = [], []
     for name in presets.names():
         try:

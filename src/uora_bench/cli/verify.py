@@ -148,7 +148,7 @@ def _cell(given: Given, folders: dict[str, Path]) -> int:
 
 def _alone(given: Given) -> None:
     if given.flag("write") or given.flag("all"):
-        raise UserError("write and all are for whole experiments; leave what is to be run again away, or them")
+        raise UserError("write and all are for whole experiments; drop them, or drop the cell")
 
 
 def _stop() -> StopRequest:

@@ -439,7 +439,7 @@ class Settings:
         flat = {k.replace(".", "_"): convert(hint, given[k], k) for k, hint in hints.items()}
         for path in ("data_root", "results_dir", "runs_dir", "init_from", "retention_text"):
             if flat[path] == "" and path in ("results_dir", "runs_dir"):
-                raise UserError(f"{path.replace('_', '.')}= names no folder; name one, or leave the key away")
+                raise UserError(f"{path.replace('_', '.')}= names no folder; name one, or drop the key")
             if flat[path]:
                 flat[path] = str(Path(str(flat[path])).expanduser())
         flat["tracker"] = build(TrackerConfig, config["tracker"], "tracker")

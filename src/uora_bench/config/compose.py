@@ -98,9 +98,7 @@ def compose(overrides: list[str]) -> Composed:
     for key, value in values.items():
         key = _own_key(key, method, "")
         if key.startswith("recipe.") or key in _LABELS:
-            raise UserError(
-                f"'{key}' says what a file of configs/ is, so only that file can set it; choose another file"
-            )
+            raise UserError(f"'{key}' describes a file of configs/ and can only be set there; choose another file")
         _assign(config, key, value, "")
         sources[key] = COMMAND_LINE
     _name_rows(config["task"], named)

@@ -1,7 +1,4 @@
-"""Where a task's rows are.
-
-In order: the user's own ``files``, ``<data.root>/<benchmark>/<dataset>/<split>.*``, the Hub, or generated.
-"""
+"""Where a task's rows are: on the Hub, in a folder of data sets, in a user's own files, or made by a generator."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ def _active(named: str, here: str | None) -> tuple[Plugin, ...]:
         if plugin.name in names:
             raise UserError(
                 f"two plug-ins are called '{plugin.name}': '{names[plugin.name].folder}' and '{plugin.folder}'; give "
-                f"one another name (name: in its {_INFO}), or leave one away"
+                f"one another name (name: in its {_INFO}); or remove one"
             )
         names[plugin.name] = plugin
     return tuple(found)

@@ -139,7 +139,7 @@ def check_places(settings: Settings, task: TaskConfig) -> None:
     if root is not None and not is_file and not Path(root).is_dir():
         what = "is no folder" if Path(root).exists() else "does not exist"
         raise UserError(
-            f"data.root='{root}' {what}; name the folder that holds the data, leave the key (and UORA_DATA_DIR) away "
+            f"data.root='{root}' {what}; name the folder that holds the data, drop the key (and UORA_DATA_DIR) "
             "to read from the Hub, or fill one with uora-bench prefetch"
         )
     if root is not None and task.source.benchmark == IMAGE_FOLDER:

@@ -98,7 +98,10 @@ _ACCUMULATION = "trainer.batch_size is global; set trainer.micro_batch_size to w
 _OPTIMIZER = "the optimizer is AdamW, set by trainer.betas=[…,…] trainer.eps trainer.weight_decay_adapter"
 _PROCESSES = "start with torchrun --nproc_per_node N -m uora_bench …, or in a grid launcher.processes=N"
 _SHARDING = f"trainer.sharding=full cuts the frozen weights over the processes; {_PROCESSES}"
-_RESUME = "the same command goes on from its checkpoint; init_from=<run folder or cell_id> starts from another adapter"
+_RESUME = (
+    "run the same command again to resume from the checkpoint; init_from=<run folder or cell_id> starts from another "
+    "adapter"
+)
 # words that are answered with the way it goes here
 ANSWERS: Mapping[str, str] = {
     **dict.fromkeys(("device", "no_cuda", "use_cpu", "gpu", "gpus", "n_gpu"), _GPU),

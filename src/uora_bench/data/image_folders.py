@@ -95,7 +95,7 @@ def _check_shards(split: str, found: list[list[Path]]) -> None:
     if not whole or len({n for n, _ in numbers}) < len(numbers) or {n for _, n in numbers} - {total}:
         others = [path for paths in found for path in paths if path != first]
         raise UserError(
-            f"split '{split}' is there more than once: '{first}' and '{others[-1]}' are not of one set; remove one"
+            f"split '{split}' occurs more than once: '{first}' and '{others[-1]}' are not of one set; remove one"
         )
     start = 1 if (total, total) in numbers else 0
     missing = sorted(set(range(start, start + total)) - {n for n, _ in numbers})

@@ -72,7 +72,7 @@ class Preparation:
         known = {"height", "width"} <= set(size) or (middle and set(size) == {"shortest_edge"})
         if not getattr(processor, "do_resize", True) or not known or not {"height", "width"} <= set(final):
             raise UserError(
-                f"the backbone's image processor does not resize to a height and a width (size: {size}); mend the "
+                f"the backbone's image processor does not resize to a height and a width (size: {size}); correct the "
                 'preprocessor_config.json of a local copy: "size": {"height": 224, "width": 224}'
             )
         own = (final["height"], final["width"])

@@ -60,7 +60,7 @@ def file_of(files: OwnFiles, split: str) -> Path | None:
     paths = [Path(files.path) / f"{name}{suffix}" for name in names for suffix in SUFFIXES]
     found = [path for path in paths if path.is_file()]
     if len(found) > 1:
-        raise UserError(f"split '{split}' is there twice: '{found[0]}' and '{found[1].name}'; remove one")
+        raise UserError(f"split '{split}' occurs twice: '{found[0]}' and '{found[1].name}'; remove one")
     return found[0] if found else None
 
 
@@ -204,13 +204,11 @@ def _decoded(path: Path, encoding: str) -> str:
         wide = data[:2] in (b"\xff\xfe", b"\xfe\xff")
         hint = "utf-16" if wide else "cp1252 (of Windows) or latin-1" if encoding == "utf-8" else "another"
         raise UserError(
-            f"'{path}' is not {encoding}: byte 0x{data[error.start]:02x} at position {error.start} (line {line}); say "
-            f"what it is written in, task.encoding={hint}"
+            f"'{path}' is not {encoding}: byte 0x{data[error.start]:02x} at position {error.start} (line {line}); set "
+            f"its encoding, task.encoding={hint}"
         ) from None
     except UnicodeError as error:  # of encodings that are none of texts, such as punycode
-        raise UserError(
-            f"'{path}' is not {encoding}: {clause(error)}; say what it is written in, task.encoding=utf-8"
-        ) from None
+        raise UserError(f"'{path}' is not {encoding}: {clause(error)}; set its encoding, task.encoding=utf-8") from None
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
         raise UserError(
@@ -227,7 +225,7 @@ def _one_line(path: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, EOFError, ValueError, OverflowError, csv.Error, zlib.error) as error:
-        raise UserError(f"cannot read '{path}': {reason(error)[:300]}; mend the file") from None
+        raise UserError(f"cannot read '{path}': {reason(error)[:300]}; correct the file") from None
 
 
 def _delimited(text: str, separator: str) -> Any:

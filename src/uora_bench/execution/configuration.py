@@ -85,8 +85,8 @@ def read_configuration(folder: Path) -> Configuration:
     if not path.is_file():
         if (folder / ADAPTER).is_file():
             raise UserError(
-                f"'{folder}' has no {CONFIGURATION}: it is of an older version; give its command (it is in the record) "
-                "again with force=true"
+                f"'{folder}' has no {CONFIGURATION}: it was written by an older version; run its command "
+                "(in the record) again with force=true"
             )
         inside = " (the run folder is the one above it)" if (folder.parent / CONFIGURATION).is_file() else ""
         raise UserError(f"'{folder}' is no run folder: no {CONFIGURATION} in it{inside}")

@@ -166,8 +166,8 @@ def _already_done(job: Job) -> bool:
         return False
     if content_id(done.cell, done.provenance.data) != job.cell_id:
         raise UserError(
-            f"the record '{record_path(job.record_folder, job.cell_id)}' is of another cell than its name says: it was "
-            "changed by hand; move it out of the folder and give the same command again"
+            f"the record '{record_path(job.record_folder, job.cell_id)}' does not match its name: it was "
+            "changed by hand; move it out of the folder and run the same command again"
         )
     (job.folder / _FORCED).unlink(missing_ok=True)
     if is_main():

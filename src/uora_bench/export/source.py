@@ -71,8 +71,7 @@ class Source:
             raise UserError(f"'{self.folder}' lacks checkpoints/{BEST}; weights=last is there")
         if absent:
             raise UserError(
-                f"cell {self.cell_id} has not finished (no {absent[0].name} in '{self.folder}'): give the same command "
-                "again, it goes on from the checkpoint"
+                f"cell {self.cell_id} has not finished (no {absent[0].name} in '{self.folder}'): run it again to resume"
             )
         return both if self.native or weights == "last" else [wanted[-1]]
 

@@ -21,7 +21,7 @@ def check_target(target: Path, force: bool) -> None:
     if target.is_file() or (target.is_dir() and any(target.iterdir())):
         if not force:
             raise UserError(
-                f"'{target}' is there already; force=true replaces it, or output=<folder> names another folder"
+                f"'{target}' already exists; force=true replaces it, or output=<folder> names another folder"
             )
         if not _is_export(target):
             raise UserError(f"'{target}' is not an export of uora_bench, and force=true replaces only those")

@@ -20,8 +20,9 @@ from uora_bench.records.record import read_records
 def build(
     request: GridRequest, processes: int | None = None, queued: Mapping[str, str] | None = None
 ) -> tuple[Plan, Grid]:
-    """The plan of ``request``; ``queued``: what a cluster holds, by key; ``processes`` per cell, where not the
-    preset's.
+    """The plan of ``request``.
+
+    ``queued``: what a cluster holds, by key; ``processes``: per cell, where not the preset's.
 
     Raises:
         UserError: for a mistake in the grid, or records that cannot be read.
@@ -70,8 +71,10 @@ def _check_reference(cells: Grid) -> None:
 
 
 def _ask_libraries(cells: Iterable[Cell | None]) -> None:
-    """Raise `UserError` for options that the library behind a method refuses, and for rows of the user's own that are
-    not there, once for each set of options and each set of rows."""
+    """Raise `UserError` for options that the library behind a method refuses, and for missing rows of the user's own.
+
+    Each set of options and each set of rows is checked once.
+    """
     asked: dict[str, Cell] = {
         str((c.method, c.backbone.quantisation, c.task if c.task.source.files else None)): c
         for c in cells

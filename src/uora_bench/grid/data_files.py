@@ -18,8 +18,10 @@ class DataFiles:
         self._rows: dict[tuple[Path, OwnFiles], str | None] = {}
 
     def changed(self, cell: Cell, data_root: str | None, record: CellRecord) -> list[str] | None:
-        """The names of the files of ``record``, which is of ``cell``, that hold other rows now; None where none of them
-        can be looked at."""
+        """The names of the files of ``record``, which is of ``cell``, that hold other rows now.
+
+        None where none of them can be looked at.
+        """
         known, source = record.provenance, cell.task.source
         folder = source.folder(data_root)
         there = {} if folder is None else {n: p for n in sorted(known.data_files) if self._sha256(p := folder / n)}

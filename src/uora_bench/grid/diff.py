@@ -59,8 +59,11 @@ class Records:
 
 
 class Matcher:
-    """Which records are of which planned cell. ``done``: key of a cell -> cell_id of its finished record, as far as it
-    is known; the cells that others start from have to be entered before those."""
+    """Which records are of which planned cell.
+
+    ``done``: key of a cell -> cell_id of its finished record, as far as it is known; the cells that others start from
+    have to be entered before those.
+    """
 
     def __init__(self, records: Records) -> None:
         self.records = records
@@ -88,8 +91,10 @@ class Matcher:
         return next((one for one in found if one.status == "done"), found[0] if found else None)
 
     def _hashes(self, cell: Cell) -> tuple[str | None, str | None]:
-        """The hashes of weights and other files in ``backbone.path``, as a record has them; None where there is no
-        path."""
+        """The hashes of weights and other files in ``backbone.path``, as a record has them.
+
+        None where there is no path.
+        """
         path = cell.backbone.path
         if path is None:
             return None, None
@@ -118,8 +123,10 @@ def _lacks(planned: Planned, record: CellRecord) -> str:
 
 
 class Comparison:
-    """States of planned cells. ``attempts_folder``: of the experiment; ``queued``: keys that a cluster holds, with what
-    it says of them."""
+    """States of planned cells.
+
+    ``attempts_folder``: of the experiment; ``queued``: keys that a cluster holds, with what it says of them.
+    """
 
     def __init__(self, records: Records, attempts_folder: Path, run_folder: Path, queued: Mapping[str, str]) -> None:
         self.matcher, self.runs, self.queued = Matcher(records), run_folder, queued
@@ -166,7 +173,7 @@ class Comparison:
         if why:
             return "stale", why, None
         if lease is not None and attempts.has_checkpoint(self.runs / lease.cell_id / attempts.CHECKPOINTS):
-            return "todo", "goes on from its checkpoint", None
+            return "todo", "resumes from its checkpoint", None
         return "todo", "", None
 
     def _attempts(self, planned: Planned) -> list[attempts.Attempt]:
@@ -179,8 +186,10 @@ class Comparison:
         return f"data changed: {', '.join(other)}" if other else ""
 
     def _looked_since(self, planned: Planned) -> bool:
-        """Whether the cell itself has looked at its data as it is now, and found its record good: a file may be written
-        anew with the same rows."""
+        """Whether the cell has read its data in their present state and found its record valid.
+
+        A file may have been written anew with the same rows.
+        """
         tried = self._attempts(planned)
         if not tried or tried[-1].kind != "done" or planned.cell is None or planned.settings is None:
             return False

@@ -31,8 +31,11 @@ FIRST = ("backbone", "method", "task", "recipe", "trainer", "tracker")  # groups
 
 @dataclass(frozen=True)
 class Planned:
-    """One cell of the grid. ``cell`` is None, and ``reason`` says why, where the pair cannot be. ``canonical``: what
-    `Cell.canonical` says of it; ``key`` names the cell and, where there is one, the row it starts from."""
+    """One cell of the grid.
+
+    ``cell`` is None, and ``reason`` says why, where the pair cannot be. ``canonical``: what `Cell.canonical` says of
+    it; ``key`` names the cell and, where there is one, the row it starts from.
+    """
 
     key: str
     overrides: tuple[str, ...]
@@ -103,8 +106,11 @@ def _narrowed(rule: dict[str, Any], axes: dict[str, list[str]]) -> bool:
 
 
 def _rows(experiment: Experiment, asked: dict[str, list[str]]) -> Iterator[dict[str, Any]]:
-    """Every row once per combination; what was asked for on the command line replaces the preset's values of an axis
-    and narrows those a row of ``include`` names."""
+    """Every row once per combination.
+
+    What was asked for on the command line replaces the preset's values of an axis and narrows those a row of
+    ``include`` names.
+    """
     axes = {k: preset.values(k, v) for k, v in experiment.axes.items()}
     axes |= {k: v for k, v in asked.items() if k in axes}
     rest = {k: v for k, v in asked.items() if k not in axes}

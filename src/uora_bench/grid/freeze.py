@@ -19,8 +19,10 @@ _OF_RECIPES = ("method.", "task.", "trainer.")
 
 
 def freeze(search: Search, grid: Grid, folder: Path) -> list[Path]:
-    """Write ``folder/configs/recipe/<method>/<recipe>.yaml`` of every method, with what the search chose and what was
-    fixed in its trials, by task; returns the files. A file that says the same is left as it is.
+    """Write ``folder/configs/recipe/<method>/<recipe>.yaml`` of every method; returns the files.
+
+    A recipe has what the search chose and what was fixed in its trials, by task. A file with the same content is not
+    written again.
 
     Raises:
         UserError: for two rows that would be one recipe on one task, and for a recipe that this search did not freeze,
@@ -52,8 +54,10 @@ def freeze(search: Search, grid: Grid, folder: Path) -> list[Path]:
 
 
 def check_places(grid: Grid, spec: SearchSpec, folder: Path) -> None:
-    """Raise `UserError` where `freeze` would write over what the search of ``grid`` did not freeze, or where another
-    file has the name of one of its recipes."""
+    """Raise `UserError` where `freeze` would overwrite a file that the search of ``grid`` did not write.
+
+    Also where another file has the name of one of its recipes.
+    """
     search = grid.experiment.name
     for name in dict.fromkeys(recipe_name(one, spec, search) for one in grid.items if one.cell is not None):
         _check_place(search, name, _path(folder, name))

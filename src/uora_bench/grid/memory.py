@@ -16,7 +16,9 @@ from uora_bench.grid.model import OPEN, Plan
 
 def fill(plan: Plan, cells: Mapping[str, Cell | None], trace: Callable[[Cell], int]) -> tuple[Plan, list[str]]:
     """``plan`` with the bytes of ``trace(cell)`` in every cell to be run; one trace per row, since a seed changes none.
-    And a line per reason why rows have none."""
+
+    And a line per reason why rows have none.
+    """
     found: dict[str, int | None] = {}
     refused: dict[str, list[str]] = {}
     items = []

@@ -53,8 +53,10 @@ class Item:
 
 @dataclass(frozen=True)
 class Plan:
-    """A grid, compared with the records there are; ``items`` in the order they are to be launched in. ``margin``: what
-    the preset declares to be no difference that matters; ``power``: what the grid can see of others."""
+    """A grid, compared with the records there are; ``items`` in the order they are to be launched in.
+
+    ``margin``: what the preset declares to be no difference that matters; ``power``: what the grid can see of others.
+    """
 
     schema: int
     experiment: str
@@ -76,6 +78,7 @@ class Plan:
         return [item for item in self.items if item.state in OPEN]
 
     def in_state(self, *states: State) -> list[Item]:
+        """The items in one of ``states``, in launch order."""
         return [item for item in self.items if item.state in states]
 
     def item(self, key: str) -> Item:
@@ -92,6 +95,7 @@ class Plan:
 
     @property
     def records(self) -> Path:
+        """The folder of the experiment's records."""
         return Path(self.results_dir) / "records" / self.experiment
 
     def write(self, path: Path | None = None) -> Path:
@@ -105,8 +109,11 @@ def read_plan(path: Path) -> Plan:
 
 
 def in_launch_order(items: Iterable[Item]) -> list[Item]:
-    """One seed of every row before the second, so that a broken row shows early and a stopped grid is a whole smaller
-    one; within a seed those that others start from first, then the long ones, unknown lengths before known."""
+    """The launch order: one seed of every row before the second.
+
+    A broken row then shows early, and an interrupted grid is a smaller complete one. Within a seed: first those that
+    others start from, then the long ones, unknown lengths before known.
+    """
     items = list(items)
     seeds = sorted({item.seed for item in items})
     needed = {item.after for item in items if item.after is not None}
@@ -119,4 +126,5 @@ def in_launch_order(items: Iterable[Item]) -> list[Item]:
 
 
 def with_state(item: Item, state: State, reason: str = "", cell_id: str | None = None) -> Item:
+    """``item`` in another state; its cell_id stays where none is given."""
     return replace(item, state=state, reason=reason, cell_id=cell_id or item.cell_id)

@@ -1,5 +1,7 @@
-"""What a planned grid can see, before it runs: the smallest difference from the reference row that its seeds and items
-find, and how many of them a difference of δ needs.
+"""Which differences a planned grid can detect, before it runs.
+
+The smallest difference from the reference row that its seeds and items find, and how many of them a difference of δ
+needs.
 
 The difference of two rows over S seeds and N items has the variance 2 s² / S + 100² q / N, in points: s is how far
 scores of like records lie apart over seeds (nothing is gained from pairing), q the share of items that one row has
@@ -28,10 +30,13 @@ MOST_SEEDS, MOST_ITEMS = 100, 10**6
 
 @dataclass(frozen=True)
 class Power:
-    """Of one column, in points. ``seen``: the smallest difference that is found with `POWER` in one comparison,
-    ``in_family``: in the hardest of a family of ``family`` (Holm's first step); ``equivalent``: the smallest margin
-    within which equal rows are found equivalent as often. ``seeds_needed``: to see ``delta`` on these items;
-    ``items_needed``: with these seeds; None: not with any number. ``basis``: where the spread is from."""
+    """Of one column, in points.
+
+    ``seen``: the smallest difference that is found with `POWER` in one comparison, ``in_family``: in the hardest of a
+    family of ``family`` (Holm's first step); ``equivalent``: the smallest margin within which equal rows are found
+    equivalent as often. ``seeds_needed``: to see ``delta`` on these items; ``items_needed``: with these seeds; None:
+    not with any number. ``basis``: where the spread is from.
+    """
 
     column: str
     seeds: int
@@ -61,8 +66,10 @@ class Power:
 
 
 def smallest_seen(spread: float, seeds: int, items: int, level: float = LEVEL, power: float = POWER) -> float:
-    """The difference in points that a two-sided test at ``level`` over ``seeds`` (two or more) and ``items`` finds with
-    probability ``power``."""
+    """The difference in points that a two-sided test at ``level`` finds with probability ``power``.
+
+    ``seeds``: two or more; ``items``: their number.
+    """
     from scipy.special import stdtrit  # an eighth of the time that scipy.stats takes to import
 
     of_seeds, of_items = 2 * spread**2 / seeds, 100**2 * PRIOR_DIFFER / items
@@ -73,8 +80,11 @@ def smallest_seen(spread: float, seeds: int, items: int, level: float = LEVEL, p
 
 
 def power_of(cells: Iterable[Cell], spec: TableSpec | None, records: Sequence[CellRecord]) -> tuple[Power, ...]:
-    """For every column of the planned ``cells`` whose scores are percentages, where ``spec`` declares a reference row,
-    rows have two seeds or more, and a record says how many items the column has."""
+    """The power of every column of the planned ``cells`` whose scores are percentages.
+
+    Only where ``spec`` declares a reference row, rows have two seeds or more, and a record says how many items the
+    column has.
+    """
     if spec is None or spec.reference is None:
         return ()
     rows: dict[str, dict[str, set[int]]] = {}
@@ -116,8 +126,10 @@ def _items_needed(spread: float, seeds: int, delta: float) -> int | None:
 
 
 def _spread(like: Iterable[CellRecord]) -> tuple[float, str]:
-    """The standard deviation over seeds in points, the median over the rows of ``like``, so that one that did not learn
-    under a seed says nothing of the others; and what it rests on."""
+    """The standard deviation over seeds in points, and what it is based on.
+
+    It is the median over the rows of ``like``, so that one seed that did not learn does not decide.
+    """
     scores: dict[str, list[float]] = {}
     for record in like:
         result = record.scores.get("last")

@@ -47,8 +47,11 @@ class Start:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One file of configs/experiment/. ``include``: more rows, each a grid of its own over the axes it names with the
-    values of ``axes`` for those it does not (null: that axis is left to its default)."""
+    """One file of configs/experiment/.
+
+    ``include``: more rows, each a grid of its own over the axes it names with the values of ``axes`` for those it does
+    not (null: that axis is left to its default).
+    """
 
     name: str
     axes: dict[str, Any]

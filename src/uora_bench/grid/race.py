@@ -34,9 +34,12 @@ Verdict = Literal["better", "worse", "equivalent", "undecided", "racing", "faile
 
 @dataclass(frozen=True)
 class RaceSpec:
-    """``launcher.race``. ``reference``: the values that name the reference row, as ``race.reference.method=lora``;
-    ``alpha``: chance of one false verdict or more among all; ``margin``: δ in points, within which rows are equivalent
-    (None: a row without a difference takes all its seeds)."""
+    """``launcher.race``.
+
+    ``reference``: the values that name the reference row, as ``race.reference.method=lora``; ``alpha``: chance of one
+    false verdict or more among all; ``margin``: δ in points, within which rows are equivalent (None: a row without a
+    difference takes all its seeds).
+    """
 
     reference: dict[str, Any]
     alpha: Annotated[float, Gt(0), Lt(1)] = 0.05
@@ -45,9 +48,12 @@ class RaceSpec:
 
 @dataclass(frozen=True)
 class Lane:
-    """One row on one task. ``seeds``: how many it took to the verdict, of ``planned``; ``difference``: of the mean from
-    the reference's on the same seeds, in points, better upwards; ``cells``: of the row on those seeds; ``order``: all
-    planned seeds, as they are looked at."""
+    """One row on one task.
+
+    ``seeds``: how many it took to the verdict, of ``planned``; ``difference``: of the mean from the reference's on the
+    same seeds, in points, better upwards; ``cells``: of the row on those seeds; ``order``: all planned seeds, as they
+    are looked at.
+    """
 
     row: str
     task: str
@@ -61,8 +67,10 @@ class Lane:
 
 @dataclass(frozen=True)
 class Race:
-    """All verdicts of a raced grid, as ``results/races/<name>.json`` has them from its first round on; ``sha256`` is of
-    everything else in it."""
+    """All verdicts of a raced grid, as ``results/races/<name>.json`` has them from its first round on.
+
+    ``sha256`` is of everything else in it.
+    """
 
     schema: int
     name: str
@@ -94,8 +102,10 @@ def read_race(path: Path) -> Race:
 
 
 def check_design(race: Race, results: Path) -> None:
-    """Raise `UserError` where the race of this name began with another reference, alpha, margin, rows or seeds: its
-    looks would no longer share one alpha."""
+    """Raise `UserError` where the race of this name began with other settings.
+
+    Settings: reference, alpha, margin, rows, seeds. With others its rounds would no longer share one alpha.
+    """
     path = race_path(results, race.name)
     if not path.is_file():
         return
@@ -129,10 +139,12 @@ def spent(alpha: float, seeds: int, planned: int) -> float:
 
 
 def look(differences: np.ndarray, level: float, margin: float | None) -> np.ndarray:
-    """Verdicts (…) at ``level`` from paired ``differences`` (…, n), better upwards: 1, −1, 0 (equivalent within
-    ``margin``) or NaN (undecided). The sign may be wrong with ``level``, or half of it where the true difference is not
-    zero; "equivalent" with the other half. Equal differences are undecided: scores are counts of items, so that two
-    seeds give the same one often, and no spread would be seen where there is one."""
+    """Verdicts (…) at ``level`` from paired ``differences`` (…, n), higher is better.
+
+    1, −1, 0 (equivalent within ``margin``) or NaN (undecided). The sign may be wrong with probability ``level``, or
+    half of it where the true difference is not zero; "equivalent" with the other half. Equal differences are undecided:
+    scores are counts of items, so two seeds often give the same one, and their spread would be underestimated.
+    """
     from scipy.special import stdtr
 
     n = differences.shape[-1]
@@ -228,8 +240,10 @@ def _row(cells: Mapping[int, Planned]) -> dict[str, Any]:
 
 
 class _Scores:
-    """Scores of planned cells in points, better upwards: under the rule of the experiment's table, of test where the
-    task has one."""
+    """Scores of planned cells in points, higher is better.
+
+    Under the rule of the experiment's table, of test where the task has one.
+    """
 
     def __init__(self, grid: Grid, records: Sequence[CellRecord]) -> None:
         self.rule = (grid.experiment.table or TableSpec()).rule

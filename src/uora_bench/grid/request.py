@@ -36,8 +36,10 @@ class GridRequest:
 
 
 def read_request(words: list[str], launcher: str = "print") -> GridRequest:
-    """Read the words of a grid command; values may be sweeps in Hydra's grammar: ``a,b``, ``range(0,5)``,
-    ``glob(glue/*)``, and for the groups ``glue/*`` too.
+    """Read the words of a grid command.
+
+    Values may be sweeps in Hydra's grammar: ``a,b``, ``range(0,5)``, ``glob(glue/*)``, and for the groups ``glue/*``
+    too.
 
     Raises:
         UserError: for a word that cannot be read, a sweep over nothing, an unknown preset or launcher.
@@ -70,8 +72,10 @@ def read_request(words: list[str], launcher: str = "print") -> GridRequest:
 
 
 def _launcher(name: str) -> tuple[str, dict[str, Any]]:
-    """The built-in launcher that ``name`` means, and what a file of the user's own, which names it as ``base``, sets of
-    its options."""
+    """The built-in launcher that ``name`` refers to, and the options that a file of the user's own sets.
+
+    Such a file names the built-in one as ``base``.
+    """
     if name in LAUNCHERS:
         return name, {}
     own = {one: path for one, path in registry.files("launcher").items() if one not in LAUNCHERS}

@@ -32,8 +32,11 @@ _LABELS = ("task", "seed", "experiment_name", "data.root", "results.dir", "runs.
 
 @dataclass(frozen=True)
 class Trial:
-    """One setting of the searched keys. ``cells`` and ``scores`` by seed; ``score``: their mean in points (the unit of
-    tables), None where a cell failed or was not run."""
+    """One setting of the searched keys.
+
+    ``cells`` and ``scores`` by seed; ``score``: their mean in points (the unit of tables), None where a cell failed or
+    was not run.
+    """
 
     settings: dict[str, Any]
     cells: dict[int, str] = field(default_factory=dict)
@@ -45,10 +48,13 @@ class Trial:
 
 @dataclass(frozen=True)
 class SearchRow:
-    """The trials of one row on one task. ``judge``: the part of the data that scores them; ``steps``: training steps of
-    all its cells; ``chosen``: the settings of the choice, None where no trial is done; ``edge``: keys whose chosen
-    value is the lowest or highest that was tried; ``plateau``: by key the lowest and highest value that is within
-    ``search.within`` points of the best, everything else like the best's."""
+    """The trials of one row on one task.
+
+    ``judge``: the part of the data that scores them; ``steps``: training steps of all its cells; ``chosen``: the
+    settings of the choice, None where no trial is done; ``edge``: keys whose chosen value is the lowest or highest that
+    was tried; ``plateau``: by key the lowest and highest value that is within ``search.within`` points of the best,
+    everything else like the best's.
+    """
 
     row: dict[str, Any]
     method: str
@@ -67,10 +73,12 @@ class SearchRow:
 
     @property
     def name(self) -> str:
+        """The values that tell the row from others."""
         return " ".join(str(value) for value in self.row.values())
 
     @property
     def label(self) -> str:
+        """The row's name and its task."""
         return f"{self.name} on {self.task}"
 
 
@@ -113,8 +121,10 @@ def read_search(path: Path) -> Search:
 
 
 def earlier_hash(results: Path, name: str) -> str | None:
-    """The sha256 of the search ``name`` that is below ``results``; None where there is none, or not as it was
-    written."""
+    """The sha256 of the search ``name`` that is below ``results``.
+
+    None where there is none, or not as it was written.
+    """
     path = results / FOLDER / f"{name}.json"
     try:
         return read_search(path).sha256 if path.is_file() else None

@@ -25,12 +25,15 @@ _DIGITS = 3  # of a drawn value: what a recipe prints, and the same on every mac
 
 @dataclass(frozen=True)
 class SearchSpec:
-    """A search. ``trials``: of every row on every task; ``row``: the keys that tell rows apart, everything else that
-    varies is searched; ``unequal``: why rows have other numbers of trials (without it they are refused); ``sampler``
-    and ``seed``: how points of ranges are drawn; ``rule``: whose epoch is scored; ``choose``: the best trial, or the
-    one of the smallest values among those ``within`` so many points of it; ``steps``: most training steps of one row on
-    one task, all trials together; ``recipe``: the choice of method m is recipe m/<recipe> (the search's name where
-    None); ``{key}`` in it stands for the row's value of that key."""
+    """A search.
+
+    ``trials``: of every row on every task; ``row``: the keys that tell rows apart, everything else that varies is
+    searched; ``unequal``: why rows have other numbers of trials (without it they are refused); ``sampler`` and
+    ``seed``: how points of ranges are drawn; ``rule``: whose epoch is scored; ``choose``: the best trial, or the one of
+    the smallest values among those ``within`` so many points of it; ``steps``: most training steps of one row on one
+    task, all trials together; ``recipe``: the choice of method m is recipe m/<recipe> (the search's name where None);
+    ``{key}`` in it stands for the row's value of that key.
+    """
 
     trials: Annotated[int, Ge(1), Le(_MOST)]
     row: tuple[str, ...] = ("method", "backbone")

@@ -43,6 +43,7 @@ class Ended:
 
 
 def folder(runs_dir: Path, experiment: str) -> Path:
+    """Where the jobs of an experiment are noted."""
     return runs_dir / experiment / FOLDER
 
 

@@ -34,9 +34,12 @@ USUAL_COSTS: tuple[CostName, ...] = ("adapter parameters", "adapter size", "seco
 
 @dataclass(frozen=True)
 class Column:
-    """One score of one task. ``metric``, ``split``, ``scale`` and the direction are the task's own where left out
-    (split: test if the task has one, else dev); ``published``: the task and metric that the papers' CSV files call
-    it, where ``*`` in the metric stands for anything; ``averaged`` false: not in the table's average."""
+    """One score of one task.
+
+    ``metric``, ``split``, ``scale`` and the direction are the task's own where left out (split: test if the task has
+    one, else dev); ``published``: the task and metric that the papers' CSV files call it, where ``*`` in the metric
+    stands for anything; ``averaged`` false: not in the table's average.
+    """
 
     task: str
     label: str
@@ -51,9 +54,11 @@ class Column:
 
 @dataclass(frozen=True)
 class RowSpec:
-    """The rows of the grid that match ``when`` (as in a preset's rules) under a ``label``; ``published``: the method's
-    name in the papers' CSV files, null for a row that was not published; ``also``: cells of another row that are this
-    row's too, where two published rows are one cell."""
+    """The rows of the grid that match ``when`` (as in a preset's rules) under a ``label``.
+
+    ``published``: the method's name in the papers' CSV files, null for a row that was not published; ``also``: cells of
+    another row that belong to this row too, where two published rows are one cell.
+    """
 
     label: str
     when: dict[str, Any]
@@ -90,8 +95,10 @@ class Paper:
 
 @dataclass(frozen=True)
 class Margin:
-    """δ, declared before the results: the largest difference from the row ``reference`` that does not matter, in the
-    unit of the table (points)."""
+    """δ, declared before the results: the largest difference from the row ``reference`` that does not matter.
+
+    In the unit of the table (points).
+    """
 
     points: Annotated[float, Gt(0)]
     reference: str
@@ -99,10 +106,13 @@ class Margin:
 
 @dataclass(frozen=True)
 class TableSpec:
-    """``table:`` of an experiment. ``average``: a last column with the mean over the columns, for rows that have all of
-    them; ``about``: what holds for the whole table, lines above it; ``comparability``: by id of a rule of what may not
-    be compared (`uora_bench.report.comparability`) what follows, ``note`` where it is not named; ``costs``: the columns
-    of costs, in their order."""
+    """``table:`` of an experiment.
+
+    ``average``: a last column with the mean over the columns, for rows that have all of them; ``about``: what holds for
+    the whole table, lines above it; ``comparability``: by id of a rule of what may not be compared
+    (`uora_bench.report.comparability`) what follows, ``note`` where it is not named; ``costs``: the columns of costs,
+    in their order.
+    """
 
     rule: Rule = "last"
     aggregate: Aggregate = "mean"

@@ -17,8 +17,10 @@ AGAIN = 30.0  # seconds between two lines of one running cell, where there is no
 
 
 def watch(look: Callable[[], Plan], console: Console, every: float = EVERY) -> None:
-    """Show the plan that ``look`` makes every ``every`` seconds until none of its cells runs or waits in Slurm: as a
-    table on a terminal, elsewhere a line for each cell whose state has changed."""
+    """Show the plan that ``look`` makes every ``every`` seconds until no cell runs or waits in Slurm.
+
+    On a terminal a table; elsewhere a line for each cell whose state has changed.
+    """
     plan = look()
     if console.is_terminal:
         from rich.live import Live

@@ -23,10 +23,7 @@ _LONG = 24
 
 
 def load_records(folder: str | Path = "results") -> pandas.DataFrame:
-    """One row per cell × epoch × split × item, for the epochs that the selection rules choose.
-
-    ``prediction`` and ``reference`` as the metric was given them; ``logits``: a list, None where there are none.
-    ``item`` is the same for the same row in all cells. Cells without predictions have no row.
+    """One row per cell × split × selection rule; a failed cell has one row, without a split and a score.
 
     ``folder``: results, a folder below ``results/records``, or any other with records. ``score`` is the primary metric
     in the unit of the tables; every metric has a column of its own (``metrics.accuracy``), unscaled. What defines a

@@ -57,7 +57,7 @@ def write_manifest(folder: Path, problems_of: Callable[[Path], list[str]] | None
         if wrong:
             more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
             raise UserError(
-                f"nothing is sealed while a problem stands in {folder.name}: {wrong[0]}{more}; bring back what was "
+                f"the manifest is not written while {folder.name} has a problem: {wrong[0]}{more}; restore what was "
                 f"written, or, if the change is meant, delete '{folder / NAME}' (head {before.head[:16]}) and say so "
                 "where its head was published"
             )

@@ -130,8 +130,8 @@ def _new_id(path: Path, data: dict[str, Any]) -> str:
         if named and content_id(cell, known or {}) == path.stem:
             return content_id(_renamed(cell), known or {})
     raise UserError(
-        f"the record '{path}' is not named by its content, so it was changed or renamed by hand; move it out of the "
-        "folder, and give the same command again"
+        f"the name of the record '{path}' does not match its content: it was changed or renamed by hand; move "
+        "it out of the folder, and run the same command again"
     )
 
 

@@ -292,7 +292,7 @@ def read_record(path: Path) -> CellRecord:
     record = parse_record(read_record_data(path), path)
     if record.cell_id != path.stem:
         raise UserError(
-            f"the record '{path}' says that it is of cell {record.cell_id}: it was renamed or changed by hand; move it "
+            f"the record '{path}' contains cell {record.cell_id}: it was renamed or changed by hand; move it "
             "out of the folder"
         )
     return record

@@ -1,5 +1,6 @@
-"""Tables, figures and one page, made from records and the papers' CSV files alone. Nothing here
-runs a cell or imports torch.
+"""Tables, figures and one page, made from records and the papers' CSV files alone.
+
+Nothing here runs a cell or imports torch.
 
 In the order of the work:
 

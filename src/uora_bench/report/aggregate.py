@@ -16,9 +16,11 @@ from uora_bench.report.collect import Run, finished
 
 @dataclass(frozen=True)
 class Number:
-    """Our own number: ``value`` is the mean or the median, None where nothing is finished. ``by_seed``: scaled scores.
-    ``std``: what stands after ±, None where nothing does. ``count``: ``3``, ``2 of 3``, ``2 of 3, 1 failed``: the seeds
-    in it, of those planned; "" where the number is none of seeds."""
+    """Our own number: ``value`` is the mean or the median, None where nothing is finished.
+
+    ``by_seed``: scaled scores. ``std``: what stands after ±, None where nothing does. ``count``: ``3``, ``2 of 3``, ``2
+    of 3, 1 failed``: the seeds in it, of those planned; "" where the number is none of seeds.
+    """
 
     by_seed: dict[int, float]
     planned: int
@@ -42,10 +44,12 @@ class Number:
 
     @property
     def n(self) -> int:
+        """The number of seeds with a score."""
         return len(self.by_seed)
 
     @property
     def value(self) -> float | None:
+        """The mean or the median over seeds, as the table asks; None without a score."""
         return self.mean if self.aggregate == "mean" else self.median
 
     @property
@@ -82,8 +86,11 @@ def number(runs: Sequence[Run], rule: str, split: str, metric: str, scale: float
 
 @dataclass(frozen=True)
 class Costs:
-    """What a row costs, from its finished cells: trained adapter parameters and adapter size (the largest over tasks),
-    seconds of training and evaluation (median over cells), peak memory (largest, bytes)."""
+    """What a row costs, from its finished cells.
+
+    Trained adapter parameters and adapter size (the largest over tasks), seconds of training and evaluation (median
+    over cells), peak memory (largest, bytes).
+    """
 
     parameters: int | None = None
     head: int | None = None

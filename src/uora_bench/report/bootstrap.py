@@ -1,5 +1,6 @@
-"""Summaries of scores over tasks and seeds with stratified percentile bootstrap intervals. Pure numpy: importing
-`scipy.stats` would take longer than all the intervals of all the tables.
+"""Summaries of scores over tasks and seeds with stratified percentile bootstrap intervals.
+
+Pure numpy: importing `scipy.stats` would take longer than all the intervals of all the tables.
 
 Seeds are resampled within each task, tasks never (Agarwal et al. 2021, arXiv 2108.13264): an interval says what other
 seeds might have given on the same tasks. Units are those of the scores.
@@ -32,8 +33,9 @@ class Interval:
 
 
 def interquartile_mean(tasks: Sequence[np.ndarray]) -> np.ndarray:
-    """Mean of the middle 50 % of all scores of ``tasks``, each (…, n_t): of n together ⌊n/4⌋ are left out at each end,
-    nothing is weighted.
+    """The interquartile mean (…) of all scores of ``tasks``, each (…, n_t).
+
+    Of n scores together ⌊n/4⌋ are left out at each end; nothing is weighted.
 
     The convention of ``scipy.stats.trim_mean(values, 0.25)``, hence of Agarwal et al. 2021; with n < 4 it is the mean.
     """
@@ -82,8 +84,9 @@ def bootstrap(
     *,
     generator: np.random.Generator,
 ) -> Interval:
-    """Interval of a ``statistic`` of one method's (task × seed) scores: ``mean``, `mean_of_means`, or ``iqm``, the
-    `interquartile_mean`, in which a task with more seeds weighs more.
+    """The interval of a ``statistic`` of one method's (task × seed) scores.
+
+    ``mean``: `mean_of_means`; ``iqm``: `interquartile_mean`, in which a task with more seeds weighs more.
 
     Raises `UserError` for an unknown statistic, scores `check_scores` refuses, and a task with fewer than
     `MINIMUM_SEEDS` seeds.
@@ -148,8 +151,10 @@ def probability_of_improvement(
 
 
 def _counts(n: int, repetitions: int, generator: np.random.Generator) -> np.ndarray:
-    """How often each of ``n`` things is among ``n`` draws with replacement, (repetitions, n): what
-    ``generator.multinomial`` with equal chances gives, in a fifth of the time."""
+    """How often each of ``n`` things is among ``n`` draws with replacement, (repetitions, n).
+
+    What ``generator.multinomial`` with equal chances gives, in a fifth of the time.
+    """
     drawn = generator.integers(0, n, size=(repetitions, n))
     drawn += np.arange(repetitions)[:, None] * n
     return np.bincount(drawn.ravel(), minlength=repetitions * n).reshape(repetitions, n)

@@ -16,8 +16,11 @@ from uora_bench.report.row_comparison import MISSING
 
 @dataclass(frozen=True)
 class Box:
-    """One box of a line. ``spread``: what stands after ±; ``count``: of seeds; ``notes``: the letters of footnotes;
-    ``kind``: none or failed, where there is no number; ``sort``: the number."""
+    """One box of a line.
+
+    ``spread``: what stands after ±; ``count``: of seeds; ``notes``: the letters of footnotes; ``kind``: none or failed,
+    where there is no number; ``sort``: the number.
+    """
 
     text: str = ""
     spread: str = ""
@@ -60,8 +63,10 @@ def scientific(count: float) -> str:
 
 
 class Cost(NamedTuple):
-    """A kind of cost, as every table and figure has it. ``field``: of `Costs`; ``short``: its name where there is
-    little room; ``text``: how one is written."""
+    """A kind of cost, as every table and figure has it.
+
+    ``field``: of `Costs`; ``short``: its name where there is little room; ``text``: how one is written.
+    """
 
     field: str
     name: str
@@ -119,6 +124,7 @@ def lines(table: Table, row: Row) -> list[Line]:
 
 
 def signed(value: float | None, decimals: int) -> str:
+    """``value`` with its sign (a true minus); "" for None."""
     return "" if value is None else f"{value:+.{decimals}f}".replace("-", "−")
 
 

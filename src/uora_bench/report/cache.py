@@ -58,8 +58,10 @@ _UNUSED: ContextVar[bool] = ContextVar("unused", default=False)
 
 @contextlib.contextmanager
 def answers_of(records: Path | None) -> Iterator[None]:
-    """Let `take` use the answers kept for the folder ``records`` (<results.dir>/records/<experiment>), and keep the new
-    ones at the end; None: there is none."""
+    """Inside, `take` uses the results cached for the folder ``records``; new ones are saved at the end.
+
+    ``records``: <results.dir>/records/<experiment>; None: no cache.
+    """
     if records is None or _UNUSED.get():
         yield
         return

@@ -29,8 +29,10 @@ _NOT_SCIENCE = ("experiment_name", "data.root", "results.dir", "runs.dir", "trac
 
 @dataclass(frozen=True)
 class Run:
-    """One cell: where it is in the grid, and its record where there is one. ``status`` missing: nothing was recorded
-    yet, failed: ``reason`` says why."""
+    """One cell: where it is in the grid, and its record where there is one.
+
+    ``status`` missing: nothing was recorded yet, failed: ``reason`` says why.
+    """
 
     task: str
     seed: int
@@ -64,8 +66,11 @@ def finished(runs: Iterable[Run]) -> list[Run]:
 
 @dataclass(frozen=True)
 class Collection:
-    """The cells of one experiment with their records; ``orphans``: records in its folder that are of no cell of
-    the grid (made with other settings, or by hand); ``aside``: what is to be said of records of other data."""
+    """The cells of one experiment with their records.
+
+    ``orphans``: records in its folder that belong to no cell of the grid (made with other settings, or by hand);
+    ``aside``: notes about records of other data.
+    """
 
     experiment: Experiment
     runs: tuple[Run, ...]
@@ -74,12 +79,14 @@ class Collection:
 
     @property
     def tasks(self) -> tuple[str, ...]:
+        """The tasks of the cells, each once, in their order."""
         return tuple(dict.fromkeys(run.task for run in self.runs))
 
 
 def collect(request: GridRequest, results: Path) -> Collection:
-    """The cells that ``request`` asks for, with their records below ``results``. An experiment without a preset is the
-    records of its folder.
+    """The cells that ``request`` asks for, with their records below ``results``.
+
+    An experiment without a preset is the records of its folder.
 
     Raises:
         UserError: for an unknown experiment, a mistake in the grid, or record files that cannot be read.
@@ -129,8 +136,10 @@ class _Choice:
     _aside: dict[str, list[str]] = field(default_factory=dict)  # why -> cell_ids
 
     def record(self, planned: expand.Planned, done: Sequence[CellRecord]) -> CellRecord:
-        """The one of ``done`` (the last written first) that is of the data as it is now; where no file of it can be
-        looked at, the one of the data that most cells have a record of."""
+        """The one of ``done`` (the last written first) that is of the data as it is now.
+
+        Where no file of it can be looked at, the one of the data that most cells have a record of.
+        """
         if len({_data(one) for one in done}) < 2 or planned.cell is None:
             return done[0]
         root = self.given or (planned.settings.data_root if planned.settings is not None else None)
@@ -143,9 +152,10 @@ class _Choice:
         return chosen
 
     def told(self) -> tuple[str, ...]:
-        """Lines for people: what was left aside."""
+        """Lines for people: records that are not shown."""
         return tuple(
-            f"Some cells have records of several data: shown are those of {why}; left aside: {', '.join(sorted(ids))}."
+            f"Some cells have records of several versions of the data: those of {why} are shown; not shown: "
+            f"{', '.join(sorted(ids))}."
             for why, ids in self._aside.items()
         )
 
@@ -170,8 +180,10 @@ def _data(record: CellRecord) -> tuple[tuple[str, str], ...]:
 
 
 def with_record(run: Run, record: CellRecord, folder: Path) -> Run:
-    """``run`` with its record, and with the grades that lie beside it in ``folder``. A metric that the data decides is
-    the one that the record found."""
+    """``run`` with its record, and with the grades that lie beside it in ``folder``.
+
+    A metric that the data decides is the one that the record found.
+    """
     done = record.status == "done"
     return replace(
         run,
@@ -192,8 +204,10 @@ def run_of(record: CellRecord, row: dict[str, Any], folder: Path) -> Run:
 
 
 def _cells(request: GridRequest, name: str) -> tuple[Experiment, list[expand.Planned], set[str]]:
-    """The preset, all its cells and what else is asked for, and the keys of the cells to be shown. All, because a cell
-    that is shown may start from one that is not."""
+    """The preset, all its cells and what else is asked for, and the keys of the cells to be shown.
+
+    All, because a cell that is shown may start from one that is not.
+    """
     whole = expand.expand_request(replace(request, experiment=name, axes={}, options={}))
     asked = {k: v for k, v in request.axes.items() if k not in _NOT_SCIENCE}
     if not asked:

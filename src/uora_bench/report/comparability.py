@@ -23,8 +23,10 @@ Row = TypeVar("Row")
 
 
 class Rule(NamedTuple):
-    """``facts`` of a finished cell have to be the same in all rows of a column; of a table of ``plain`` runs they need
-    no word even where a published number stands beside."""
+    """``facts`` of a finished cell have to be the same in all rows of a column.
+
+    Of a table of ``plain`` runs they need no word even where a published number stands beside.
+    """
 
     id: str
     title: str
@@ -130,8 +132,10 @@ def found(levels: Mapping[str, str], rule: str, text: str) -> str:
 def split_rows(
     rows: Sequence[tuple[Row, list[Run]]], levels: Mapping[str, str]
 ) -> list[tuple[str, list[tuple[Row, list[Run]]]]]:
-    """``rows`` (with their cells) in groups that differ in no rule that the preset splits by, each with the words that
-    tell it from the others; one group without words where nothing differs."""
+    """``rows`` (with their cells) in groups that differ in no rule that the preset splits by.
+
+    Each group has the words that tell it from the others; one group without words where nothing differs.
+    """
     rules = [rule for rule in DIFFER if levels.get(rule.id) == "split"]
     groups: list[tuple[dict[tuple[str, str, str], str], list[tuple[Row, list[Run]]]]] = []
     for row in rows:
@@ -153,8 +157,9 @@ def split_rows(
 
 
 def differences(entries: Sequence[Sequence[Run]], levels: Mapping[str, str]) -> list[list[str]]:
-    """For each row of one column (its cells) what `DIFFER` finds: in what most rows do not agree with it, and what is
-    no plain run.
+    """What `DIFFER` finds for each row of one column (its cells).
+
+    In which settings the row differs from most rows, and what is no plain run.
 
     Raises:
         UserError: for rows that differ in what the preset refuses.
@@ -194,8 +199,11 @@ def _done(runs: Iterable[Run]) -> list[Run]:
 
 def faults(runs: Iterable[Run], split: str, metric: str, scale: float, by_seed: Mapping[int, float],
            levels: Mapping[str, str]) -> list[str]:  # fmt: skip
-    """What is wrong with the cells of one row in one column: they did not learn (``UC12``), or a class that is always
-    named scores as much (``UC13``). ``by_seed``: their scores times ``scale``."""
+    """What is wrong with the cells of one row in one column.
+
+    They did not learn (``UC12``), or always naming one class scores as much (``UC13``). ``by_seed``: their scores times
+    ``scale``.
+    """
     texts, below = [], []
     stuck = [f"seed {seed}: {loss:.3f}" for seed, loss in unlearned(runs).items()]
     for run in _done(runs):
@@ -222,8 +230,10 @@ def unlearned(runs: Iterable[Run]) -> dict[int, float]:
 
 
 def majority(run: Run, split: str) -> float | None:
-    """The share of the most frequent class among the right answers of ``split``; None where they are not kept, or are
-    no classes."""
+    """The share of the most frequent class among the right answers of ``split``.
+
+    None where they are not kept, or are no classes.
+    """
     counts = _classes(run).get(split)
     return None if counts is None else max(counts) / sum(counts)
 
@@ -257,8 +267,10 @@ def _counted(run: Run) -> dict[str, tuple[int, ...]]:
 
 
 def predictions_sha256(run: Run) -> str | None:
-    """The sha256 of the predictions beside the record of a finished cell, which are as they were written; None where it
-    has none. Looked at once."""
+    """The sha256 of the predictions beside the record of a finished cell, which are as they were written.
+
+    None where it has none. Looked at once.
+    """
     if run.folder is None or run.status != "done" or why_no_predictions(run.record):
         return None
     key = run.folder, run.record.cell_id, run.record.provenance.predictions
@@ -295,7 +307,7 @@ def without_predictions(runs: Iterable[Run]) -> str:
     if not reasons:
         return ""
     total = sum(reasons.values())
-    return f"{total} of {len(done)} cells have no predictions ({'; '.join(reasons)}): nothing can be said over items"
+    return f"{total} of {len(done)} cells have no predictions ({'; '.join(reasons)}): no comparison over items"
 
 
 def clock(runs: Iterable[Run]) -> str:
@@ -315,7 +327,7 @@ def clock(runs: Iterable[Run]) -> str:
         text.append(f"the cells ran on {len(machines)} kinds of processor")
     if not text:
         return ""
-    verdict = "seconds are not to be compared" if shared or len(machines) > 1 else "compare seconds with care"
+    verdict = "seconds are not comparable" if shared or len(machines) > 1 else "compare seconds with care"
     sentence = "; ".join(text)
     return f"{sentence[0].upper()}{sentence[1:]}: {verdict}."
 
@@ -326,7 +338,7 @@ def _machines(runs: Iterable[Run]) -> set[str]:
 
 
 KINDS = {
-    "resident": "resident memory of the whole process, in which the framework itself has a share",
+    "resident": "resident memory of the whole process, the framework included",
     "cuda_allocated": "memory allocated on the GPU",
 }
 
@@ -340,5 +352,5 @@ def memory(runs: Iterable[Run]) -> str:
     """What was measured as peak memory, for people."""
     kinds = memory_kinds(runs)
     if len(kinds) > 1:
-        return f"Memory was measured in several ways ({', '.join(kinds)}): it is not to be compared."
+        return f"Memory was measured in several ways ({', '.join(kinds)}): it is not comparable."
     return f"Peak of {KINDS.get(kinds[0], kinds[0])}." if kinds else ""

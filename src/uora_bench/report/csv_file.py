@@ -1,5 +1,8 @@
-"""A `Table` as CSV: one line per entry, with what the printed forms leave out (every seed's score, the cells, both
-aggregates). Ours and published are columns of their own."""
+"""A `Table` as CSV: one line per entry.
+
+It has what the printed forms leave out (every seed's score, the cells, both aggregates). Ours and published are
+separate columns.
+"""
 
 from __future__ import annotations
 
@@ -55,8 +58,10 @@ def comparisons(table: Table) -> str:
 
 
 def csv_text(rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = ()) -> str:
-    """CSV of ``columns`` (those of the first row): None is empty, numbers in full, ``{seed: value}`` as ``seed:value``
-    and several ids with blanks between."""
+    """CSV of ``columns`` (those of the first row).
+
+    None is empty; numbers have all digits; ``{seed: value}`` is ``seed:value``; several ids are separated by blanks.
+    """
     rows = list(rows)
     out = io.StringIO(newline="")
     writer = csv.DictWriter(out, columns or tuple(rows[0]), lineterminator="\n")

@@ -38,8 +38,9 @@ class Found:
 
 
 def find_entry(words: Sequence[str], results: Path, rule: Rule | None, kinds: Sequence[RecordKind] = ()) -> Found:
-    """The number that ``TABLE ROW COLUMN [BLOCK]`` names, labels in any case; ``kinds``: of records other than trained
-    cells.
+    """The number that ``TABLE ROW COLUMN [BLOCK]`` names, labels in any case.
+
+    ``kinds``: of records other than trained cells.
 
     Raises:
         UserError: when a word names nothing, two blocks have such a row and none is named, or nothing was recorded and
@@ -84,7 +85,7 @@ def _known(what: str, given: str, labels: Sequence[str], table: str = "") -> str
         return given
     same = sorted({label for label in labels if label.casefold() == given.casefold()})
     if len(same) > 1:
-        raise UserError(f"{what} '{given}' may be any of {', '.join(map(repr, same))}; write it as it stands there")
+        raise UserError(f"{what} '{given}' is ambiguous: {', '.join(map(repr, same))}; write the full name")
     if not same:
         folded = {label.casefold(): label for label in labels}
         close = difflib.get_close_matches(given.casefold(), folded, n=1)
@@ -112,7 +113,7 @@ def _column(given: str, table: Table) -> str:
             names.setdefault(name.casefold(), []).append(column.label)
     found = names.get(given.casefold(), [])
     if len(found) > 1:
-        raise UserError(f"column '{given}' may be any of {', '.join(map(repr, found))}; write it as it stands there")
+        raise UserError(f"column '{given}' is ambiguous: {', '.join(map(repr, found))}; write the full name")
     return found[0] if found else _known("column", given, labels, table.name)
 
 
@@ -199,9 +200,11 @@ def _cell(run: Run, number: Number, rule: str, column: Score) -> list[str]:
 
 
 def command(run: Run) -> str:
-    """The command line that makes this cell, with the adapter it started from where it did. Folders of the machine it
-    was made on are named by what has to be in them, and with the ``expect_cell_id`` of a recorded cell the run refuses
-    anything else."""
+    """The command line that makes this cell, with the adapter it started from where it did.
+
+    Folders of the machine it was made on are named by what has to be in them, and with the ``expect_cell_id`` of a
+    recorded cell the run refuses anything else.
+    """
     words = list(run.overrides)
     if run.recorded is not None:
         words += [*_folders(run.recorded, words), f"expect_cell_id={run.recorded.cell_id}"]

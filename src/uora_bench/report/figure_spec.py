@@ -13,9 +13,12 @@ DRAWING = 2  # to be raised where figures are drawn otherwise: all of them are t
 
 @dataclass(frozen=True)
 class FigureSpec:
-    """``name``: stem of the files. ``data``: CSV text with exactly the plotted numbers and the ids of the cells they
-    come from. ``caption``: what is drawn, under which rule, on which split, with how many seeds. ``draw`` makes the
-    matplotlib figure, and is the first to import it."""
+    """``name``: stem of the files.
+
+    ``data``: CSV text with exactly the plotted numbers and the ids of the cells they come from. ``caption``: what is
+    drawn, under which rule, on which split, with how many seeds. ``draw`` makes the matplotlib figure, and is the first
+    to import it.
+    """
 
     name: str
     title: str

@@ -19,8 +19,9 @@ SPLIT = "mt_bench"
 
 
 def graded(record: CellRecord, folder: Path) -> CellRecord:
-    """``record`` (of a done cell) with its grades in ``folder``; without them the record itself. ``provenance.judge``
-    says who graded.
+    """``record`` (of a done cell) with its grades in ``folder``; without them the record itself.
+
+    ``provenance.judge`` says who graded.
 
     Raises:
         UserError: for grades that cannot be read, or are of other answers than those in the folder.

@@ -25,11 +25,13 @@ _HALVINGS = 60  # of an interval of log p: to the last digits
 
 @dataclass(frozen=True)
 class Crossed:
-    """The mean of D with its standard error over items and seeds; of one seed over items alone. ``share``: of the seeds
-    in that error, as mean squares. ``seeds``, ``items``: how many. ``unit``: what a right answer scores where a wrong
-    one scores nothing, else 0; then ``alone``: how many items one row alone has right (under several seeds the sum over
-    items of the squared mean difference, and at least what the rows differ by), and ``cautious``: the same with two
-    items more (`exceeds`)."""
+    """The mean of D with its standard error over items and seeds; of one seed over items alone.
+
+    ``share``: of the seeds in that error, as mean squares. ``seeds``, ``items``: how many. ``unit``: what a right
+    answer scores where a wrong one scores nothing, else 0; then ``alone``: how many items one row alone has right
+    (under several seeds the sum over items of the squared mean difference, and at least what the rows differ by), and
+    ``cautious``: the same with two items more (`exceeds`).
+    """
 
     mean: float
     error: float
@@ -41,9 +43,11 @@ class Crossed:
     cautious: Crossed | None = None
 
     def quantile(self, below: float) -> float:
-        """The value that the mean over its error exceeds with probability 1 − ``below``, were there no difference:
+        """The critical value of the mean over its error, exceeded with probability 1 − ``below`` without a difference.
+
         Student's quantiles for the seeds and for the items, weighted by their shares in the error (Cochran 1964).
-        Satterthwaite's degrees of freedom, the usual choice, reject too often with three seeds."""
+        Satterthwaite's degrees of freedom, the usual choice, reject too often with three seeds.
+        """
         from scipy.special import stdtrit
 
         of_items = (1 - self.share) * float(stdtrit(self.items - 1, below))
@@ -68,8 +72,11 @@ class Crossed:
         return (self.cautious or self).interval(1 - 2 * level).low > bound
 
     def _score(self, delta: float) -> float:
-        """Tango's statistic of "worse by at least ``delta``" (a share of the items), from the numbers of items that one
-        row alone has right; the share that the first alone has right is the most likely one under that hypothesis."""
+        """Tango's statistic of "worse by at least ``delta``" (a share of the items).
+
+        From the numbers of items that one row alone has right; the share that the first alone has right is the most
+        likely one under that hypothesis.
+        """
         count, mean = self.items, self.mean / self.unit
         if delta >= 1:
             return math.inf
@@ -96,8 +103,9 @@ class Crossed:
 
 
 def crossed(differences: np.ndarray, unit: float = 0.0) -> Crossed:
-    """The mean of D (seeds, items) in the model D_si = μ + seed_s + item_i + rest_si, all three random; ``unit`` as in
-    `Crossed`.
+    """The mean of D (seeds, items) in the model D_si = μ + seed_s + item_i + rest_si, all three random.
+
+    ``unit`` as in `Crossed`.
 
     With the mean squares of the two-way table, Var(mean) = (MS_seed + MS_item − MS_rest) / (S n); a sum below the
     larger of the two, which chance can give, is taken as that one.
@@ -140,8 +148,10 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
 
 
 def permutation(differences: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> float:
-    """Two-sided p of a paired permutation over the items of D (seeds, items): which row an item's scores belong to is
-    exchanged under all seeds at once. Exact where few items differ, else of ``resamples`` draws.
+    """Two-sided p of a paired permutation over the items of D (seeds, items).
+
+    The row that an item's scores belong to is exchanged under all seeds at once. Exact where few items differ, else of
+    ``resamples`` draws.
 
     The same p as that of ``scipy.stats.permutation_test`` for "samples", which takes ten times as long.
     """
@@ -163,9 +173,11 @@ def permutation(differences: np.ndarray, seed: int = 0, resamples: int = RESAMPL
 
 
 def _kept_signs(count: int, seed: int, resamples: int) -> Iterator[np.ndarray]:
-    """Which of ``count`` differences keep their sign, a column (count,) a draw: all there are where these are no more
-    than ``resamples``. A draw takes the lowest bit of one 32-bit number for each difference, as numpy does that
-    exchanges two things."""
+    """Which of ``count`` differences keep their sign, one column (count,) per draw.
+
+    All patterns where there are no more than ``resamples``. A draw takes the lowest bit of one 32-bit number for each
+    difference, as numpy does when it exchanges two things.
+    """
     if 2**count <= resamples:
         yield (np.arange(2**count) >> np.arange(count)[:, None] & 1) == 1
         return
@@ -178,8 +190,11 @@ def _kept_signs(count: int, seed: int, resamples: int) -> Iterator[np.ndarray]:
 def verdict(
     found: Crossed, adjusted_p: float, margin: float | None, higher_is_better: bool, level: float = 0.05
 ) -> str:
-    """What may be said of a row against the reference. ``margin`` δ, in the unit of D: two one-sided tests at ``level``
-    against −δ and δ (Schuirmann 1987), those of `Crossed.exceeds`."""
+    """What may be said of a row against the reference.
+
+    ``margin`` δ, in the unit of D: two one-sided tests at ``level`` against −δ and δ (Schuirmann 1987), those of
+    `Crossed.exceeds`.
+    """
     own = found if higher_is_better else found.mirrored
     not_inferior = margin is not None and own.exceeds(-margin, level)
     if not_inferior and margin is not None and own.mirrored.exceeds(-margin, level):

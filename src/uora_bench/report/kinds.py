@@ -38,8 +38,10 @@ class RecordKind(Protocol):
         """The figures of one folder, not drawn yet."""
 
     def explain(self, title: str, column: Score, entry: Entry, results: Path) -> list[str]:
-        """The lines about one number, the first with its ``title`` and value: what it is, and how its records are
-        made."""
+        """The lines about one number, the first with its ``title`` and value.
+
+        They say what it is, and how its records are made.
+        """
 
 
 def owner(name: str | None, kinds: Sequence[RecordKind]) -> RecordKind | None:

@@ -1,4 +1,4 @@
-"""A `Table` as a LaTeX fragment for `\\input`; footnotes below in a small font.
+r"""A `Table` as a LaTeX fragment for `\input`; footnotes below in a small font.
 
 A table of many columns stands sideways, one still wider than the text is made smaller to fit it, one with many rows is
 set in a smaller font. What says nothing is left out: columns of costs without a number, lines of Δ without one, the
@@ -34,8 +34,10 @@ _NOT_IN_FONT = "ÐðÞþ×÷"  # among the Latin letters that LaTeX knows as UTF
 
 
 def escape(text: str) -> str:
-    """``text`` with everything that means something to LaTeX written out; a character that its own fonts do not have
-    becomes its code, ``[U+0438]``."""
+    """``text`` with everything that means something to LaTeX written out.
+
+    A character that its own fonts do not have becomes its code, ``[U+0438]``.
+    """
     return "".join(_character(c) for c in text)
 
 

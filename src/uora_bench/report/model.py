@@ -50,8 +50,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Row:
-    """``average``: over the averaged columns, without a number while one of them has none; its ``by_seed`` is the same
-    for each seed that all of them have."""
+    """``average``: over the averaged columns, without a number while one of them has none.
+
+    Its ``by_seed`` is the same for each seed that all of them have.
+    """
 
     label: str
     entries: tuple[Entry, ...]
@@ -73,11 +75,13 @@ class Row:
 
     @property
     def runs(self) -> tuple[Run, ...]:
+        """The cells behind the row, each once."""
         # several columns may be scores of the same cells
         return tuple({id(run): run for entry in self.entries for run in entry.ours.runs}.values())
 
     @property
     def has_published(self) -> bool:
+        """Whether an entry of the row has a published number."""
         return any(entry.published is not None for entry in self.entries)
 
 
@@ -96,9 +100,12 @@ class Block:
 
 @dataclass(frozen=True)
 class Table:
-    """``notes``: the footnotes, each once; entries refer to them by index. ``about``: lines that hold for the whole.
-    ``average``: the column of the rows' averages, whose task names those it averages. ``heading``: what the rows are.
-    ``plain``: they are no trained cells: there are no costs, and ``rule`` is ""."""
+    """``notes``: the footnotes, each once; entries refer to them by index.
+
+    ``about``: lines that hold for the whole. ``average``: the column of the rows' averages, whose task names those it
+    averages. ``heading``: what the rows are. ``plain``: they are no trained cells: there are no costs, and ``rule`` is
+    "".
+    """
 
     name: str
     title: str
@@ -137,6 +144,7 @@ class Table:
 
     @property
     def has_published(self) -> bool:
+        """Whether a row has a published number."""
         return any(row.has_published for row in self.rows)
 
     def row(self, label: str, block: str | None = None) -> list[tuple[Block, Row]]:

@@ -77,7 +77,7 @@ def about(table: Table, collection: Collection) -> tuple[str, ...]:
     done, planned = sum(p.ours.n for p in entries), sum(p.ours.planned for p in entries)
     lines.append(
         f"Ours: {table.spec.aggregate} ± sample standard deviation over seeds (number of seeds); {done} of {planned} "
-        "scores are there, – is a missing one."
+        "scores; – = missing."
     )
     unscored = sum(len(p.ours.done) for p in entries) - done
     if unscored:
@@ -144,7 +144,7 @@ def _few_rows(table: Table) -> list[str]:
         if sizes and min(sizes) < FEW_ROWS:
             found[column.label] = min(sizes)
     named = ", ".join(f"{label} {count(rows, 'row')}" for label, rows in found.items())
-    return [f"Few rows are scored: {named}; a difference of a row or two is no difference."] if found else []
+    return [f"Few rows are scored: {named}; a difference of one or two rows is not meaningful."] if found else []
 
 
 def _unlike_seeds(table: Table) -> list[str]:
@@ -165,7 +165,7 @@ def _published(table: Table) -> list[str]:
         return []
     lines = [f"Published ({table.paper}): {protocol_of(table.spec.paper)}. Δ: ours minus published."]
     if table.spec.paper.rule not in (None, table.rule):
-        text = "**The two rules differ**: Δ holds that difference too."
+        text = "**The two rules differ**: Δ includes that difference."
         lines.append(comparability.found(table.spec.comparability, "UC03", text))
     return lines
 
@@ -221,7 +221,9 @@ def _classes(table: Table) -> list[str]:
 
 def _unverified_data(table: Table) -> list[str]:
     """A line about cells whose rows are from local files that nobody compared with the data set that they are called.
-    Records are older than ``rows_from``: then local files are known by their hashes alone."""
+
+    Records are older than ``rows_from``: then local files are known by their hashes alone.
+    """
     done = {run.record.cell_id: run for run in table.done}
     local: dict[str, int] = {}
     for run in done.values():
@@ -233,7 +235,7 @@ def _unverified_data(table: Table) -> list[str]:
     of = ", ".join(
         f"{count} of {sum(run.task == task for run in done.values())} on {task}" for task, count in local.items()
     )
-    return [f"Data as named by whoever put the files there, compared with no published checksum: cells {of}."]
+    return [f"Local data files, not verified against published checksums: cells {of}."]
 
 
 def _split(role: str, task: str, runs: Sequence[Run]) -> str:
@@ -246,7 +248,7 @@ def _split(role: str, task: str, runs: Sequence[Run]) -> str:
     if role != "dev":
         return shown
     if any(name.startswith("test") for name in names):
-        return f"{shown}: the test split in the role of dev, so what chooses by dev chooses on it"
+        return f"{shown}: the test split is used as dev, so every choice by dev is made on it"
     if any(name.startswith("train") for name in names):
         return f"{shown}, a part of the training set"
     return f"{shown}, which stands in for a test set"

@@ -37,8 +37,10 @@ def check_scores(scores: Scores, who: str = "the scores") -> dict[str, dict[int,
 
 @dataclass(frozen=True)
 class Pairs:
-    """The scores of two methods at the seeds both have: one array (n_t,) per task, possibly empty, tasks and seeds
-    sorted."""
+    """The scores of two methods at the seeds that both have.
+
+    One array (n_t,) per task, possibly empty; tasks and seeds sorted.
+    """
 
     tasks: tuple[str, ...]
     first: tuple[np.ndarray, ...]

@@ -24,8 +24,10 @@ CONFIDENCE = ("high", "medium", "low")
 
 @dataclass(frozen=True)
 class Published:
-    """One published number, in the unit it was printed in; ``std`` is what stands behind ± in the source, ``printed``
-    both with the source's digits."""
+    """One published number, in the unit it was printed in.
+
+    ``std``: the number after ± in the source; ``printed``: both with the source's digits.
+    """
 
     paper: str
     method: str
@@ -71,8 +73,9 @@ class Library:
 def find_published(
     numbers: Iterable[Published], method: str, backbone: str | None, task: str, metric: str | None
 ) -> Published | None:
-    """The number of ``method`` on ``task``; ``backbone`` and ``metric`` (with ``*`` for anything) narrow it where they
-    are given.
+    """The number of ``method`` on ``task``.
+
+    ``backbone`` and ``metric`` (with ``*`` for anything) narrow it where they are given.
 
     Raises:
         UserError: when several numbers fit: the table's specification does not say which is meant.

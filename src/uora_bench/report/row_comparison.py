@@ -24,9 +24,12 @@ Scores = Mapping[str, Mapping[int, float]]  # column -> seed -> score
 
 @dataclass(frozen=True)
 class Line:
-    """A row against the reference: ``comparison`` (difference, interval, p after Holm's correction, verdict), and the
-    probability that a run of this row beats one of the reference; both None with too few seeds. ``unlearned``: which
-    of the compared cells did not learn, in words."""
+    """A row against the reference.
+
+    ``comparison``: difference, interval, p after Holm's correction, verdict. Also the probability that a run of this
+    row beats one of the reference. Both None with too few seeds. ``unlearned``: which of the
+    compared cells did not learn, in words.
+    """
 
     row: str
     columns: tuple[str, ...]
@@ -69,9 +72,11 @@ class Sheet:
 
 @dataclass(frozen=True)
 class ItemLine:
-    """A row against the reference in one column, over items and seeds: scores in the table's unit. ``p_items``: of the
-    trained models (McNemar's exact test for one seed, else the permutation over items); ``p``: over items and seeds;
-    both after Holm's correction. ``unlearned``: as of a `Line`."""
+    """A row against the reference in one column, over items and seeds: scores in the table's unit.
+
+    ``p_items``: of the trained models (McNemar's exact test for one seed, else the permutation over items); ``p``: over
+    items and seeds; both after Holm's correction. ``unlearned``: as of a `Line`.
+    """
 
     row: str
     column: str
@@ -98,9 +103,11 @@ class ItemLine:
 
 @dataclass(frozen=True)
 class AgainstReference:
-    """``lines``: against ``reference``, one family for Holm's correction. ``wholes``: over the columns in which every
-    row that has enough seeds anywhere has them. ``items``: of the rows and columns whose predictions are kept.
-    ``remark``: what is to be known of the verdicts over items."""
+    """``lines``: against ``reference``, one family for Holm's correction.
+
+    ``wholes``: over the columns in which every row that has enough seeds anywhere has them. ``items``: of the rows and
+    columns whose predictions are kept. ``remark``: what is to be known of the verdicts over items.
+    """
 
     block: str
     reference: str
@@ -112,8 +119,10 @@ class AgainstReference:
     remark: str = ""
 
     def with_unlearned(self, unlearned: Mapping[str, Collection[str]]) -> AgainstReference:
-        """With what is to be said at the verdict, where a cell of the row or of the reference did not learn.
-        ``unlearned``: by row the columns in which a cell did not."""
+        """With what is said at a verdict where a cell of the row or of the reference did not learn.
+
+        ``unlearned``: by row the columns in which a cell did not.
+        """
 
         def words(row: str, columns: Collection[str]) -> str:
             told: dict[str, str] = {}  # where -> who
@@ -233,8 +242,10 @@ def compare_items(
     higher_is_better: bool,
     margin: float | None,
 ) -> tuple[ItemLine, ...]:
-    """Every row of ``scores`` (row -> column -> item scores) against the row ``reference`` on the items and seeds that
-    both have, one family."""
+    """Every row of ``scores`` (row -> column -> item scores) against the row ``reference``.
+
+    On the items and seeds that both have; one family of comparisons.
+    """
     lines = []
     for row, columns in scores.items():
         for column, own in columns.items() if row != reference else ():

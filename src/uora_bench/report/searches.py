@@ -43,8 +43,11 @@ def _read_all(folder: Path, changed: int, reader: Callable[[Path], Any]) -> list
 
 
 def behind(run: Run) -> tuple[Search, SearchRow] | None:
-    """The search that chose a setting of a finished cell, and its row on the cell's task, else on the first task of its
-    recipe; None where no setting is from a search, its file is not there as it was, or the search chose otherwise."""
+    """The search that chose a setting of a finished cell, and its row.
+
+    The row is that of the cell's task, else of the first task of its recipe. None where no setting is from a search,
+    its file has changed or is missing, or the search chose otherwise.
+    """
     found = _named(run)
     return found if found is not None and _as_chosen(run, *found) else None
 
@@ -66,7 +69,9 @@ def _named(run: Run) -> tuple[Search, SearchRow] | None:
 
 def _as_chosen(run: Run, search: Search, row: SearchRow) -> bool:
     """Whether what ``run`` says is from ``search`` is what it chose: somebody may have changed the recipe since.
-    Recipes older than searches as files are believed: ranks that were searched apart are one row there."""
+
+    Recipes older than searches as files are believed: ranks that were searched apart are one row there.
+    """
     cell, sources = leaves(run.record.cell), run.record.sources
     return all(cell.get(key) == value for key, value in (row.chosen or {}).items() if sources.get(key) == search.source)
 
@@ -99,8 +104,10 @@ def costs(runs: Sequence[Run]) -> Costs:
 
 
 def _spent(run: Run) -> tuple[float | None, int | None]:
-    """Seconds of training and evaluation, and FLOPs of training, of all trials of the search behind ``run``; None where
-    a trial's record does not say, or no search chose."""
+    """Seconds of training and evaluation, and FLOPs of training, of all trials of the search behind ``run``.
+
+    None where a trial's record does not say, or no search chose.
+    """
     found = behind(run)
     if found is None or run.folder is None:
         return None, None
@@ -158,8 +165,9 @@ def race_text(race: Race, lane: Lane) -> str:
 
 
 def expected_best(scores: Sequence[float], higher_is_better: bool = True) -> list[tuple[float, float, float]]:
-    """For k = 1 … n the expected best of k trials drawn with replacement from the n ``scores``, in their unit, and its
-    95 % interval: percentiles over trials drawn again.
+    """The expected best of k trials, k = 1 … n, drawn with replacement from the n ``scores``, in their unit.
+
+    With a 95 % interval: percentiles over trials drawn again.
 
     The estimator is that of Dodge et al. 2019 (arXiv 1909.03004, equation 3). It is biased for k near n, and the
     interval is too narrow for few trials.

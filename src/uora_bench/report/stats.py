@@ -64,8 +64,10 @@ def sign_flip_test(pairs: Pairs, generator: np.random.Generator, draws: int = DR
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjusted p-values, in the order given (Holm 1979): rejecting those ≤ α keeps the chance of any
-    false rejection in the family at or below α, however the tests depend on each other.
+    """Holm's step-down adjusted p-values, in the order given (Holm 1979).
+
+    Rejecting those ≤ α keeps the chance of any false rejection in the family at or below α, however the tests depend on
+    each other.
 
     With p_(1) ≤ … ≤ p_(m): adjusted p_(j) = min(1, max over i ≤ j of (m − i + 1) p_(i)). Raises `UserError` for a
     value that is no probability.
@@ -137,8 +139,10 @@ def compare(
 def corrected(
     found: Mapping[Key, Comparison], higher_is_better: bool = True, level: float = LEVEL
 ) -> dict[Key, Comparison]:
-    """``found`` with p-values corrected by `holm` as one family, and the verdicts that follow. Comparisons with too few
-    seeds have no p-value and do not count."""
+    """``found`` with p-values corrected by `holm` as one family, and the verdicts that follow.
+
+    Comparisons with too few seeds have no p-value and do not count.
+    """
     tested = {key: one.p for key, one in found.items() if one.p is not None}
     adjusted = zip(tested, holm(list(tested.values())), strict=True)
     return {**found, **{key: found[key].judged(p, len(tested), higher_is_better, level) for key, p in adjusted}}

@@ -319,8 +319,10 @@ class _Scored(NamedTuple):
 
 
 def _with_items(number: Number, column: Score, rule: Rule) -> list[_Scored]:
-    """The cells with predictions of an entry; of rules that choose one epoch, and of what
-    `verdict_notes.not_over_items` does not name."""
+    """The cells with predictions of an entry.
+
+    Of rules that choose one epoch, and of what `verdict_notes.not_over_items` does not name.
+    """
     if rule == "heldout_dev" or verdict_notes.not_over_items(number.runs, column.metric):
         return []
     runs = [run for run in number.runs if comparability.predictions_sha256(run)]

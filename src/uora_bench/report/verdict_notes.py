@@ -1,5 +1,8 @@
-"""What is to be known of verdicts over items: was the margin declared before the results (records keep what the plan
-said that launched them), and which columns have no scores of items?"""
+"""Notes about verdicts over items.
+
+Was the margin declared before the results (records keep the plan that launched them), and which columns have no scores
+of items?
+"""
 
 from __future__ import annotations
 
@@ -35,8 +38,10 @@ def undeclared(runs: Iterable[Run], margin: DeclaredMargin) -> str:
 
 
 def not_over_items(runs: Iterable[Run], value: str, task: str | None = None) -> str:
-    """Why the score ``value`` of ``runs`` (on ``task``, where they are of several) has no scores of items, though
-    predictions are kept; "" where it has."""
+    """Why the score ``value`` of ``runs`` has no scores of items, though predictions are kept; "" where it has.
+
+    ``task``: the runs' task, where they are of several.
+    """
     done = (run for run in runs if run.status == "done" and task in (None, run.task))
     return next((why for run in done if not why_no_predictions(run.record)
                  and (why := why_not(run.record.metric.name, value))), "")  # fmt: skip

@@ -27,8 +27,11 @@ def published_library() -> published.Library:
 
 
 def experiments(results: Path, kinds: Sequence[RecordKind] = ()) -> list[str]:
-    """The experiments that have a table: every preset that says how it looks or that has records, and every folder of
-    records without a preset; not `TRIALS`, and not those of other ``kinds`` of records."""
+    """The experiments that have a table.
+
+    Every preset that defines one or has records, and every folder of records without a preset; not `TRIALS`, and not
+    those of other ``kinds`` of records.
+    """
     root = results / "records"
     folders = root.iterdir() if root.is_dir() else ()
     recorded = {p.name for p in folders if any(p.glob("*.json")) and owner(p.name, kinds) is None}
@@ -79,8 +82,9 @@ def every_name(results: Path, rule: Rule | None, kinds: Sequence[RecordKind] = (
 def table_files(
     results: Path, rule: Rule | None = None, kinds: Sequence[RecordKind] = (), own: bool = True
 ) -> tuple[dict[Path, str], list[str]]:
-    """All tables as `files` gives them, those of a user's ``own`` experiments in a folder `OWN` with a list of its own;
-    and the experiments that are left out, because they have neither records nor a file there already.
+    """All tables as `files` gives them, those of a user's ``own`` experiments in a folder `OWN` with a list of its own.
+
+    And the experiments that are left out, because they have neither records nor a file there already.
 
     Raises:
         UserError: when nothing is there.
@@ -151,8 +155,10 @@ def write_files(contents: dict[Path, str]) -> None:
 
 
 def check(contents: Mapping[Path, str | None], make: str = "tables", alone: bool = True) -> None:
-    """Raise `UserError` unless the files of ``contents`` are there as they should be (None: whatever is in them), and,
-    where they are ``alone``, no other in their folders. ``make``: the command that makes them."""
+    """Raise `UserError` unless the files of ``contents`` exist with that content (None: any content).
+
+    Where they are ``alone``, there must be no other file in their folders. ``make``: the command that makes them.
+    """
     wrong = [
         path
         for path, text in contents.items()
@@ -161,7 +167,7 @@ def check(contents: Mapping[Path, str | None], make: str = "tables", alone: bool
     if wrong:
         more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
         raise UserError(
-            f"'{wrong[0]}'{more} is not what the records give; run `uora-bench {make}` and commit the result"
+            f"'{wrong[0]}'{more} differs from what the records give; run `uora-bench {make}` and commit the result"
         )
     folders = {path.parent for path in contents} if alone else set()
     others = [p for folder in folders if folder.is_dir() for p in folder.iterdir() if p.is_file() and p not in contents]

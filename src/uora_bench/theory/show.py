@@ -77,7 +77,7 @@ def summary(request: TheoryRequest, outcome: Outcome) -> str:
     """One line with what became of the cells."""
     parts = [f"{outcome.computed} computed", f"{outcome.found} already done"]
     parts += [f"{outcome.failed} failed"] if outcome.failed else []
-    parts += [f"{outcome.busy} with another process"] if outcome.busy else []
+    parts += [f"{outcome.busy} run by another process"] if outcome.busy else []
     again = " (force=true reruns)" if outcome.found and not outcome.computed else ""
     cells = count(len(request.cells), "cell")
     line = f"{request.preset.name}: {', '.join(parts)} of {cells}{again}; records in {request.folder}"

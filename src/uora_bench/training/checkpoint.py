@@ -68,7 +68,7 @@ class Checkpoints:
                 problems.append(str(error))
                 continue
             steps = state["history"]["steps"] if isinstance(state.get("history"), dict) else "?"
-            where = f"going on from {name}, step {steps}"
+            where = f"resuming from {name}, step {steps}"
             return state, f"note: {problems[0]}; {where}" if problems else where
         if problems:
             raise UserError(f"{'; '.join(problems)}; force=true starts over")
@@ -111,7 +111,7 @@ def restoring(folder: Path) -> Iterator[None]:
     except (KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError, UserError) as error:
         what = f"it has no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
         raise UserError(
-            f"the checkpoint in '{folder}' does not fit this run: {what}; go on with the version that made it, or "
+            f"the checkpoint in '{folder}' does not fit this run: {what}; resume with the version that wrote it, or "
             "start over with force=true"
         ) from error
 

@@ -417,7 +417,7 @@ class _Fit:
         if state.get("precision") != self.accelerator.mixed_precision:
             raise UserError(
                 f"the checkpoint was made in precision '{state.get('precision')}', this machine resolves "
-                f"trainer.precision={self.config.precision} to '{self.accelerator.mixed_precision}'; go on where it "
+                f"trainer.precision={self.config.precision} to '{self.accelerator.mixed_precision}'; resume where it "
                 "was made, or start over with force=true"
             )
         with checkpoint.restoring(self.checkpoints.folder):

@@ -67,7 +67,7 @@ def read_unique(cls: type[T], path: Path, key: str, noun: str) -> list[T]:
     for (number, _), made in zip(lines, build_lines(cls, lines, path), strict=True):
         value = getattr(made, key)
         if value in found:
-            raise UserError(f"{path} line {number}: {key} {value} is there twice")
+            raise UserError(f"{path} line {number}: {key} {value} occurs twice")
         found[value] = made
     if not found:
         raise UserError(f"{path} holds no {noun}")

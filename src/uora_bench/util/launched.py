@@ -43,13 +43,15 @@ def check_environment() -> None:
             )
     item = os.environ.get(ITEM)
     if item is not None and not re.fullmatch(r"[0-9a-f]{16}", item):
-        raise UserError(f"{ITEM}={item[:40]!r} is no key of a grid's item; the grid's launcher alone sets it: unset it")
+        raise UserError(
+            f"{ITEM}={item[:40]!r} is not the key of a grid's item; only the grid's launcher sets it: unset it"
+        )
     try:
         launch = json.loads(os.environ.get(LAUNCH) or "{}")
     except (ValueError, RecursionError):
         launch = None
     if not isinstance(launch, dict):
-        raise UserError(f"{LAUNCH} is not a JSON object; it is set by the grid's launcher alone, so unset it")
+        raise UserError(f"{LAUNCH} is not a JSON object; only the grid's launcher sets it: unset it")
 
 
 def is_main() -> bool:

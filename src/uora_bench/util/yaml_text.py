@@ -60,7 +60,7 @@ def _loader() -> Any:
             names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
             twice = next((name for name in names if names.count(name) > 1), None)
             if twice is not None:
-                raise yaml.constructor.ConstructorError(None, None, f"key '{twice}' is there twice", node.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"key '{twice}' occurs twice", node.start_mark)
             return super().construct_mapping(node, deep)
 
     return Loader

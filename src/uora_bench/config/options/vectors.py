@@ -76,10 +76,10 @@ class UORAOptions(VeRAOptions):
             )
         if self.criterion == "lowest" and (self.tau != int(self.tau) or self.tau_schedule != "constant"):
             raise UserError(
-                f"method.tau={self.tau} is a number of indices with criterion=lowest: a constant whole number"
+                f"method.tau={self.tau} is a number of indices with criterion=lowest; use a constant whole number"
             )
         if self.criterion == "quantile" and self.tau > 1:
-            raise UserError(f"method.tau={self.tau} is a quantile with criterion=quantile: at most 1")
+            raise UserError(f"method.tau={self.tau} is a quantile with criterion=quantile; use at most 1")
         if self.timing == "authors" and (self.reset_d is not None or self.reset_moments or self.scope != "layer"):
             raise UserError(
                 "method.timing=authors acts inside one layer's forward pass, before the gradient is known: "

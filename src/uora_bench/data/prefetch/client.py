@@ -39,7 +39,7 @@ _RECEIVED = 1 << 16  # bytes written at a time: the part of a block that came be
 _BUSY = (408, 429, 500, 502, 503, 504)
 _TELL = 50_000_000  # bytes still to come that are worth a line
 _MOST_TRIES = 7  # 1 + 2 + … + 32 = 63 pauses of a 64th of the time
-_AGAIN = "run the same command again later: it goes on where it stopped"
+_AGAIN = "run the same command again later to resume"
 
 
 class Client:

@@ -53,8 +53,11 @@ class Policy:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an item ended. ``interrupted``: by our own stop; its checkpoint is kept. ``busy``: another process runs it.
-    ``waiting``: the cell whose adapter it starts from is not done."""
+    """How an item ended.
+
+    ``interrupted``: by our own stop; its checkpoint is kept. ``busy``: another process runs it. ``waiting``: the cell
+    whose adapter it starts from is not done.
+    """
 
     status: Literal["done", "failed", "interrupted", "busy", "waiting"]
     kind: str = ""
@@ -228,8 +231,11 @@ class Running:
         return self.start()
 
     def _finished_it(self, lease: attempts.Lease) -> bool:
-        """Whether this child found or made the finished record that ``lease`` names: a child that leaves with 0 before
-        it has looked leaves an older lease, and one that is to make its record anew an older record."""
+        """Whether this child found or made the finished record that ``lease`` names.
+
+        A child that exits with 0 before it has looked leaves an older lease; one that must make its record again leaves
+        an older record.
+        """
         if lease == self.lease or finished(self.plan, self.item.key, lease.cell_id) is None:
             return False
         same = self.lease is not None and self.lease.cell_id == lease.cell_id
@@ -259,7 +265,7 @@ class Running:
         try:
             attempts.add_attempt(self.attempts_folder, self.item.key, entry)
         except OSError as error:  # a full disk: what is done is in the records, which are not ours
-            self.say(f"{self.item.label}: its attempts could not be noted: {error}")
+            self.say(f"{self.item.label}: its attempts could not be saved: {error}")
 
 
 def run_item(running: Running, stop: Callable[[], bool] = lambda: False, every: float = 0.5) -> Outcome:

@@ -32,7 +32,7 @@ def classify(code: int, words: Words, fresh: CellRecord | None, several: bool) -
     processes, whose own exit code says little.
     """
     if code == 2:
-        return "refused", words.last or "exit code 2 without a word"
+        return "refused", words.last or "exit code 2 without a message"
     if code < 0 or code > 128:
         return "crash", f"ended by {_name(-code if code < 0 else code - 128)}"
     if several and any(sign in words.ours for sign in _OUT_OF_MEMORY):
@@ -52,8 +52,8 @@ def classify(code: int, words: Words, fresh: CellRecord | None, several: bool) -
     if code == 0:
         return "crash", "ended with exit code 0 and without a record"
     if several and not words.ours:
-        return "crash", "one of its processes ended without a word (see the log)"
-    return ("error" if words.last else "crash"), words.last or f"exit code {code} without a word"
+        return "crash", "one of its processes ended without a message (see the log)"
+    return ("error" if words.last else "crash"), words.last or f"exit code {code} without a message"
 
 
 def _failure(record: CellRecord) -> Failure:
@@ -65,13 +65,16 @@ def _name(number: int) -> str:
         name = signal.Signals(number).name
     except ValueError:
         name = f"signal {number}"
-    return f"{name} (the system ends processes so when memory runs out)" if number == signal.SIGKILL else name
+    return f"{name} (the system kills processes when memory runs out)" if number == signal.SIGKILL else name
 
 
 @dataclass(frozen=True)
 class Words:
-    """What a child's log says of its end: the line that says why, all lines that begin as the errors of a cell do, and
-    the exit code of the first process that failed, where torchrun names one."""
+    """The end of a child's log.
+
+    ``last``: the line with the reason; ``ours``: all lines that begin like the errors of a cell; ``root``: the exit
+    code of the first process that failed, where torchrun names one.
+    """
 
     last: str
     ours: str = ""
@@ -104,8 +107,10 @@ def stamp(plan: Plan, cell_id: str | None) -> int | None:
 
 
 def fresh_record(plan: Plan, cell_id: str | None, since: str, before: int | None) -> CellRecord | None:
-    """The failed record that the start of ``since`` (UTC, to the second) left of ``cell_id``; ``before``: the `stamp`
-    of an older one."""
+    """The failed record of ``cell_id`` that the start of ``since`` (UTC, to the second) left.
+
+    ``before``: the `stamp` of an older one.
+    """
     if cell_id is None or (before is not None and stamp(plan, cell_id) == before):
         return None
     try:
@@ -118,8 +123,9 @@ def fresh_record(plan: Plan, cell_id: str | None, since: str, before: int | None
 
 
 def write_record(plan: Plan, item: Item, cell_id: str | None, kind: str, reason: str, started_from: str | None) -> None:
-    """Leave a failed record for a cell that left none itself (killed, or ended at its time limit). ``started_from``:
-    the cell_id whose adapter it was to start from.
+    """Leave a failed record for a cell that left none itself (killed, or ended at its time limit).
+
+    ``started_from``: the cell_id whose adapter it was to start from.
 
     Without a cell_id (it ended before its data was read) there is nothing a record could be named by: the attempts'
     file then is all there is.

@@ -62,8 +62,10 @@ class Process(Protocol):
 
 
 class ForkServer:
-    """One server process, with the ``environment`` that its copies will have; it imports ``modules``, and what it says
-    goes to ``log``."""
+    """One server process, with the ``environment`` that its copies will have.
+
+    It imports ``modules``, and what it says goes to ``log``.
+    """
 
     def __init__(self, environment: Mapping[str, str], log: Path, modules: Sequence[str]) -> None:
         self._environment = {**os.environ, **environment, "PYTHONUNBUFFERED": "1"}
@@ -92,9 +94,11 @@ class ForkServer:
         return self._usable is None
 
     def start(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> Forked | None:
-        """A copy that is ``command`` (of this interpreter) and writes to the end of ``log``; None where a fresh process
-        has to be started: the server is gone, a library may have read another environment than the cell's, or the code
-        was changed since the server imported it."""
+        """A copy that is ``command`` (of this interpreter) and writes to the end of ``log``.
+
+        None where a fresh process has to be started: the server is gone, a library may have read another environment
+        than the cell's, or the code was changed since the server imported it.
+        """
         same = all(
             environment.get(name) == self._environment.get(name)
             for name in environment.keys() | self._environment.keys()
@@ -153,6 +157,7 @@ class Forked:
         self._code: int | None = None
 
     def poll(self) -> int | None:
+        """Its exit code, negative for a signal; None while it runs."""
         if self._code is None:
             self._code = self._server.ask({"pid": self.pid})
         if self._code is None and not self._server.usable and not _exists(self.pid):
@@ -160,11 +165,13 @@ class Forked:
         return self._code
 
     def terminate(self) -> None:
+        """Send SIGTERM."""
         if self.poll() is None:  # else the number may be another process's by now
             with contextlib.suppress(ProcessLookupError):  # the server died, and the copy since we looked
                 os.kill(self.pid, signal.SIGTERM)
 
     def wait(self) -> int:
+        """Wait for its end; returns its exit code."""
         while (code := self.poll()) is None:
             time.sleep(0.02)
         return code

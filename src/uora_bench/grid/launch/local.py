@@ -59,6 +59,7 @@ class LocalOptions:
 
     @property
     def policy(self) -> Policy:
+        """When a cell is ended and started again."""
         return Policy(self.minutes, self.retries, self.grace_seconds, self.smaller_batches)
 
 
@@ -100,8 +101,11 @@ def run(plan: Plan, chosen: LocalOptions, console: Console) -> int:
 
 
 def _fork_server(plan: Plan, chosen: LocalOptions, slots: Slots, queue: Sequence[Item]) -> forks.ForkServer | None:
-    """Where the cells of ``queue`` come from; None where each is to be a fresh process: on a GPU, of which a copy may
-    not inherit anything, and where there are not two to share the imports."""
+    """Where the cells of ``queue`` come from.
+
+    None where each is to be a fresh process: on a GPU, of which a copy may not inherit anything, and where there are
+    not two to share the imports.
+    """
     single = [item for item in queue if item.processes == 1]
     if not chosen.fork or slots.kind != "cpu" or len(single) < 2 or sys.platform != "linux":
         return None
@@ -143,8 +147,10 @@ class _Queue:
                     time.sleep(EVERY)
 
     def stop(self, signum: int) -> None:
-        """Note a signal: the loop tells the children to leave, at a second one to leave at once. (A handler runs
-        wherever the loop is, which may be in the middle of starting or reaping a child.)"""
+        """Note a signal: the loop tells the children to leave, at a second one to leave at once.
+
+        (A handler runs wherever the loop is, which may be in the middle of starting or reaping a child.)
+        """
         self.stopped = signum
         self.asked += 1
 
@@ -152,7 +158,7 @@ class _Queue:
         first = self._told == 0
         self._told = self.asked
         self.board.say(
-            "stopping: the cells save their checkpoints and leave (again: at once)" if first else "ending the cells"
+            "stopping: the cells save their checkpoints and exit (again: at once)" if first else "ending the cells"
         )
         for running, _ in self.running:
             running.stop()

@@ -11,8 +11,11 @@ from uora_bench.util.words import count
 
 
 def find(folder: Path) -> list[Path]:
-    """The offline run folders below a grid's folder, oldest first: a resumed cell has one per start, all of one id, and
-    they have to be sent in that order. A run that was sent has a ``.synced`` file in it."""
+    """The offline run folders below a grid's folder that are not uploaded, oldest first.
+
+    A resumed cell has one per start, all of one id; they must be uploaded in that order. An uploaded run has a
+    ``.synced`` file in it.
+    """
     found = [p for p in folder.glob("*/wandb/offline-run-*") if p.is_dir() and not any(p.glob("*.synced"))]
     return sorted(found, key=lambda p: p.name)
 

@@ -59,6 +59,7 @@ class Board:
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def started(self, item: Item, place: str, again: bool) -> None:
+        """Print that ``item`` has started on ``place``; nothing on a terminal, where the table shows it."""
         if self._live is None and not again:
             self.say(f"[{self.done + self.failed}/{self.total}] started {item.label} on {place}")
 

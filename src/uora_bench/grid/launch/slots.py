@@ -33,6 +33,7 @@ class Slots:
 
     @property
     def total(self) -> int:
+        """How many cells can run at the same time."""
         return len(self.devices) * self.capacity
 
     @property
@@ -41,8 +42,10 @@ class Slots:
         return {"OMP_NUM_THREADS": str(self.threads), "CUDA_VISIBLE_DEVICES": ""}
 
     def take(self, processes: int) -> Allocation | None:
-        """Devices for a cell of ``processes`` processes, the emptiest first, each process on one of its own; None while
-        there are not enough."""
+        """Devices for a cell of ``processes`` processes, the emptiest first, each process on one of its own.
+
+        None while there are not enough.
+        """
         free = sorted((self.used.get(d, 0), i, d) for i, d in enumerate(self.devices))
         chosen = [d for used, _, d in free if used < self.capacity][:processes]
         if len(chosen) < processes:

@@ -90,6 +90,7 @@ class SlurmOptions:
 
     @property
     def policy(self) -> Policy:
+        """When a cell is ended and started again within its job."""
         return Policy(None, self.retries, self.grace_seconds, self.smaller_batches)  # the time limit is Slurm's
 
 
@@ -117,8 +118,9 @@ def command(request: GridRequest, console: Console) -> int:
 
 
 def submit(plan: Plan, options: SlurmOptions) -> list[tuple[Item, str]]:
-    """Submit the open items of ``plan`` in its order, those that start from another cell's adapter in arrays that wait
-    for it; returns each with its job's id.
+    """Submit the open items of ``plan`` in its order; returns each with its job's id.
+
+    Items that start from another cell's adapter are in arrays that wait for it.
 
     Raises:
         UserError: without submitit, without Slurm, or when sbatch refuses.
@@ -296,8 +298,11 @@ def _submitted_lines(plan: Plan, jobs: Sequence[tuple[Item, str]]) -> list[str]:
 
 
 def report(request: GridRequest, collect: bool, console: Console) -> int:
-    """Say how ``request`` stands. Returns the exit code: 0; with ``collect``, which keeps what became of its jobs, 1
-    when cells failed or are missing and 75 while Slurm holds some."""
+    """Say how ``request`` stands.
+
+    Returns the exit code: 0; with ``collect``, which keeps what became of its jobs, 1 when cells failed or are missing
+    and 75 while Slurm holds some.
+    """
     options = read_options(request.options) if request.launcher == "slurm" else None
     runs, name = _place(request)
     plan, _ = _plan(request, options, runs, name)
@@ -336,7 +341,7 @@ def _tell(item: Item, job: Submitted, end: Ended | None, place: Path) -> str:
     """One line about an item whose job is over and left no finished record."""
     state = end.state if end is not None else "unknown to Slurm's accounting"
     why = f": {item.reason}" if item.state == "failed" else ""
-    kept = "; it goes on when submitted again" if state in ("CANCELLED", "PREEMPTED") else ""
+    kept = "; submit it again to resume" if state in ("CANCELLED", "PREEMPTED") else ""
     log = place / LOG / f"{job.job}_0_log.err"
     return f"  {item.label}: job {job.job} {state}{why}{kept} ({log})"
 

@@ -34,8 +34,11 @@ _LOOK = 2.0  # seconds between two tries at a cell that another process still ho
 
 @dataclass
 class SlurmJob:
-    """The picklable function of one job. ``patience``: seconds to wait for a process that still holds the cell, such as
-    one left over from a node that was lost."""
+    """The picklable function of one job.
+
+    ``patience``: seconds to wait for a process that still holds the cell, such as one left over from a node that was
+    lost.
+    """
 
     snapshot: Path
     key: str

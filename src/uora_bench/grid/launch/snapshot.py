@@ -1,5 +1,6 @@
-"""What a cluster's jobs run: a copy of the package, its configs/, the plug-ins in use and the plan, made when they are
-submitted.
+"""The snapshot that a cluster's jobs run, made when they are submitted.
+
+A copy of the package, its configs/, the plug-ins in use and the plan.
 
 ``<runs_dir>/<experiment>/snapshots/<hash>/`` holds ``src/uora_bench``, ``configs``, ``plugins/<n>/<folder>``,
 ``plan.json`` (with absolute paths) and ``snapshot.json``. Of plug-ins that are installed packages there is

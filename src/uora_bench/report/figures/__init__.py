@@ -1,5 +1,7 @@
-"""Figures of an experiment, drawn from its records. matplotlib (extra `figures`) is imported when something is drawn,
-and not before."""
+"""Figures of an experiment, drawn from its records.
+
+matplotlib (extra `figures`) is imported only when something is drawn.
+"""
 
 from uora_bench.report.figures.files import command, drawn_figures
 

@@ -94,8 +94,10 @@ def render(spec: FigureSpec, formats: Sequence[str] = ("svg",)) -> dict[str, byt
 
 
 def _finished(svg: str) -> str:
-    """``svg`` without what is not seen, with positions to 0.1 points, and with colours for a dark screen. Programs that
-    know no such rule show the light ones."""
+    """``svg`` without what is not seen, with positions to 0.1 points, and with colours for a dark screen.
+
+    Programs that know no such rule show the light ones.
+    """
     svg = "\n".join(line.strip() for line in svg.splitlines()) + "\n"
     svg = _TURNED.sub("", svg)
     svg = _POSITIONS.sub(lambda found: _DIGITS.sub(r"\1", found[0]), svg)
@@ -182,8 +184,10 @@ def band(
 
 
 def score_axis(ax: Any, values: Sequence[float], higher_is_better: bool, label: str, most: int = 0) -> None:
-    """The y axis of a score: logarithmic where it is a loss that spans more than a decade. ``most``: as many ticks at
-    most, 0 for what fits."""
+    """The y axis of a score: logarithmic where it is a loss that spans more than a decade.
+
+    ``most``: as many ticks at most, 0 for what fits.
+    """
     if most:
         ax.locator_params(axis="y", nbins=most)
     if not higher_is_better:
@@ -204,8 +208,10 @@ def short(value: float) -> str:
 
 
 def ticks(axis: Any, at: Sequence[float] | None = None, text: Callable[[float], str] = short) -> None:
-    """Ticks of a logarithmic axis as plain numbers: ``at`` these values; without, at decades, and between them where
-    there are few."""
+    """Ticks of a logarithmic axis as plain numbers: ``at`` these values.
+
+    Without, at decades, and between them where there are few.
+    """
     from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12) if at is None else FixedLocator(at))

@@ -72,8 +72,11 @@ def _draw(rows: facts.Rows, lower: set[str]) -> Any:
 
 
 def lines(rows: facts.Rows, lower: set[str], x: str, y: str, alpha: float) -> Any:
-    """A panel per task with a line for every row. ``lower``: the panels in which lower is better; ``x``: the axis;
-    ``y``: of what the metric is; ``alpha``: of the bands."""
+    """A panel per task with a line for every row.
+
+    ``lower``: the panels in which lower is better; ``x``: the axis; ``y``: of what the metric is; ``alpha``: of the
+    bands.
+    """
     panels, looks = facts.grouped(rows, "panel"), facts.looks(rows)
     figure, axes = canvas.panels(len(panels), [name for name, _ in looks.values()], 2.6)
     for ax, (title, own) in zip(axes, panels.items(), strict=True):

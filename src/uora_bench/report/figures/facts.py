@@ -24,8 +24,10 @@ Rows = list[dict[str, Any]]
 def figure_spec(
     table: Table, block: Block, kind: tuple[str, str], caption: Iterable[str], rows: Rows, draw: Callable[[], Any]
 ) -> FigureSpec:
-    """The figure of a block; ``kind``: what it is called in the file's name and in the title; empty sentences of the
-    ``caption`` are left out."""
+    """The figure of a block.
+
+    ``kind``: its name in the file's name and in the title; empty sentences of the ``caption`` are left out.
+    """
     title = f"{table.title}{f' ({block.label})' if block.label else ''}: {kind[1]}"
     text = " ".join(sentence for sentence in caption if sentence)
     return FigureSpec(stem(table.name, block.label, kind[0]), title, text, csv_text(rows), draw)
@@ -71,8 +73,10 @@ def methods_of(row: Row) -> str:
 
 
 def panels(table: Table, block: Block) -> Iterator[tuple[Score, list[tuple[Row, Entry]]]]:
-    """The columns with the entries of the rows of ``block``; that of averages is called average, and its entries have
-    the cells of the row and a deviation over seeds."""
+    """The columns with the entries of the rows of ``block``.
+
+    That of averages is called average, and its entries have the cells of the row and a deviation over seeds.
+    """
     for i, column in enumerate(table.columns):
         yield column, [(row, row.entries[i]) for row in block.rows]
     if table.average is not None:
@@ -85,8 +89,10 @@ def panels(table: Table, block: Block) -> Iterator[tuple[Score, list[tuple[Row, 
 
 
 def by_task(table: Table) -> dict[str, tuple[int, str]]:
-    """The first column of each task, and what a panel of the task is called: as the column, or as the task where
-    several columns are scores of it."""
+    """The first column of each task, and the title of the task's panel.
+
+    The title is the column's label, or the task where several columns are scores of it.
+    """
     found: dict[str, tuple[int, str]] = {}
     for i, column in enumerate(table.columns):
         first, _ = found.get(column.task, (i, ""))
@@ -95,6 +101,7 @@ def by_task(table: Table) -> dict[str, tuple[int, str]]:
 
 
 def ids(runs: Iterable[Run]) -> list[str]:
+    """The cell_ids of the finished ``runs``."""
     return [run.cell_id for run in finished(runs) if run.cell_id]
 
 
@@ -104,6 +111,7 @@ def axis(column: Score) -> str:
 
 
 def rule(table: Table) -> str:
+    """The sentence about the table's selection rule."""
     return f"Selection rule {table.rule}: {RULES[table.rule]}."
 
 

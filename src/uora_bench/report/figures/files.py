@@ -24,8 +24,10 @@ FORMATS = ("svg", "pdf", "png")
 
 
 def figure_specs(table: Table) -> list[FigureSpec]:
-    """Every figure that the records of one experiment allow, not drawn yet (and without matplotlib); one with nothing
-    to draw is left out."""
+    """Every figure that the records of one experiment allow, not drawn yet (and without matplotlib).
+
+    One with nothing to draw is left out.
+    """
     return [spec for module in _MODULES for spec in module.figure_specs(table)]
 
 
@@ -57,9 +59,10 @@ def command(
     formats: Sequence[str] = ("svg", "pdf"),
     force: bool = False,
 ) -> int:
-    """Draw the figures of ``name`` or of all experiments with finished records that show something else than the files
-    there (``force``: all of them), or (``check``) say whether there are such. ``kinds``: of records other than trained
-    cells; ``formats``: some of `FORMATS` (an SVG there is always).
+    """Draw the figures of ``name``, or of all experiments with finished records, whose files are out of date.
+
+    ``force``: all of them; ``check``: only report whether there are any. ``kinds``: of records other than trained
+    cells; ``formats``: some of `FORMATS` (SVG is always included).
 
     Raises:
         UserError: for an unknown experiment or format, without matplotlib, and for a difference that ``check`` found.
@@ -76,8 +79,8 @@ def command(
         write.check({**files, **dict.fromkeys(pictures)}, "figures", alone=name is None)
         old = [spec.name for (_, spec), same in zip(found, current, strict=True) if not same]
         if old:
-            raise UserError(f"'{folder / old[0]}.svg' shows something else than the records; run `uora-bench figures`")
-        print(f"{count(len(found), 'figure')} in {folder}: all as the records give them")
+            raise UserError(f"'{folder / old[0]}.svg' differs from the records; run `uora-bench figures`")
+        print(f"{count(len(found), 'figure')} in {folder}: all up to date")
         return 0
     if not found and not any(record_paths(results / "records" / one) for one in write.every_name(results, rule, kinds)):
         raise write.nothing_recorded(results)
@@ -92,7 +95,7 @@ def command(
             print(f"{path} ({path.stat().st_size:,} bytes)", flush=True)
         atomic.write_text(place / f"{spec.name}.csv", spec.data)
         drawn += bool(missing)
-    rest = f", {len(found) - drawn} showed the same" if drawn < len(found) else ""
+    rest = f", {len(found) - drawn} unchanged" if drawn < len(found) else ""
     print(f"{count(len(found), 'figure')} in {folder}, {drawn} drawn{rest}")
     return 0
 

@@ -28,8 +28,10 @@ def figure_specs(table: Table) -> list[FigureSpec]:
 
 
 def _lines(named: Mapping[str, str], runs: Sequence[Run]) -> facts.Rows:
-    """The numbers of one row on one task. ``read_from`` method: of records that hold the end of the run only (they were
-    made before epochs had snapshots)."""
+    """The numbers of one row on one task.
+
+    ``read_from`` method: of records that hold the end of the run only (they were made before epochs had snapshots).
+    """
     runs = sorted((r for r in runs if "refreshes_per_layer" in r.record.method), key=lambda run: run.seed)
     if not runs:
         return []

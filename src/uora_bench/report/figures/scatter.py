@@ -75,8 +75,10 @@ def _panel(ax: Any, kind: Cost, points: facts.Rows, column: Score) -> list[float
 
 
 def _number(ax: Any, at: Sequence[float], points: facts.Rows, texts: Sequence[str]) -> None:
-    """The number of every point near it, where it hides no point and no other number and is nearest to its own; a thin
-    line leads from afar."""
+    """The number of every point near it, where it hides no point and no other number and is nearest to its own.
+
+    A thin line leads from afar.
+    """
     scale = 72 / ax.figure.dpi
     places = ax.transData.transform([(x, p["score"]) for x, p in zip(at, points, strict=True)]) * scale
     low, high = (corner * scale for corner in ax.get_window_extent().get_points())

@@ -27,6 +27,7 @@ class Slot:
 
     @property
     def label(self) -> str:
+        """The block's number, or the target's name where it has none."""
         return str(self.block) if self.block >= 0 else self.target
 
 

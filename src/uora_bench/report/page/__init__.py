@@ -21,8 +21,9 @@ NO_FIGURES = "No figures: matplotlib is not installed (pip install 'uora_bench[f
 
 
 def command(wanted: list[str], results: Path, rule: Rule | None, kinds: Sequence[RecordKind] = ()) -> int:
-    """Write ``results``/report/index.html of the experiments ``wanted`` (none: of all). ``kinds``: of records other
-    than trained cells; no page has them.
+    """Write ``results``/report/index.html of the experiments ``wanted`` (none: of all).
+
+    ``kinds``: of records other than trained cells; no page has them.
 
     Raises:
         UserError: for an unknown experiment, or a folder without any record.

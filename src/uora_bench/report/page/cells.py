@@ -16,8 +16,11 @@ _APART = ("epochs", "schema", "status", "cell_id", "experiment")
 
 
 class Cells:
-    """The cells of all experiments. ``found``: what is put into the page, by the cell's key, which is its ``cell_id``;
-    where two experiments hold a record of one id, the second's is ``<cell_id>@<experiment>``."""
+    """The cells of all experiments.
+
+    ``found``: what is put into the page, by the cell's key, which is its ``cell_id``; where two experiments hold a
+    record of one id, the second's is ``<cell_id>@<experiment>``.
+    """
 
     def __init__(self) -> None:
         self.found: dict[str, dict[str, Any]] = {}
@@ -75,8 +78,10 @@ def _cell(run: Run, experiment: str, orphan: bool) -> dict[str, Any]:
 
 
 def epochs(entries: Sequence[EpochScores]) -> dict[str, list[Any]]:
-    """The evaluations as columns: epoch, step, train_loss, seconds, ``<split>.<metric>`` and the plain numbers of the
-    method's snapshots. What a snapshot says of every layer stays in the record."""
+    """The evaluations as columns: epoch, step, train_loss, seconds, ``<split>.<metric>``.
+
+    Also the plain numbers of the method's snapshots; what a snapshot has for every layer stays in the record.
+    """
     rows = []
     for entry in entries:
         row: dict[str, Any] = {k: getattr(entry, k) for k in ("epoch", "step", "train_loss", "seconds")}

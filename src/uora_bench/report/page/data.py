@@ -1,5 +1,7 @@
-"""The data inside the page: floats to six significant digits, compressed (a record says much that a hundred others say
-too), which the script undoes with the browser's own means."""
+"""The data inside the page: floats to six significant digits, compressed.
+
+Records repeat each other, so compression saves much; the script decompresses with the browser's own functions.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def plain(value: Any) -> Any:
 
 
 def packed(value: Any) -> str:
-    """``value`` made `plain`, as JSON, compressed, in characters that may stand inside a script element; the same for
-    the same value."""
+    """``value`` made `plain`, as JSON, compressed, in characters that may stand inside a script element.
+
+    The same for the same value.
+    """
     text = json.dumps(plain(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return base64.b64encode(gzip.compress(text.encode("utf-8"), mtime=0)).decode("ascii")

@@ -21,8 +21,11 @@ from uora_bench.report.page.pareto import Plot
 
 @dataclass(frozen=True)
 class Group:
-    """A row with the lines that stay with it. ``numbers``: by column what the page's address calls our number, and
-    ``published`` where it holds the published one; ``words``: what the filter looks in, apart from the label."""
+    """A row with the lines that stay with it.
+
+    ``numbers``: by column what the page's address calls our number, and ``published`` where it holds the published one;
+    ``words``: what the filter looks in, apart from the label.
+    """
 
     label: str
     methods: tuple[str, ...]
@@ -34,6 +37,8 @@ class Group:
 
 @dataclass(frozen=True)
 class Heading:
+    """The heading of a column: its text, its tooltip and how it is sorted."""
+
     text: str
     title: str
     first: str  # the direction of the first click

@@ -21,8 +21,10 @@ _LETTER, _LINE = 6.3, 12.0  # a letter's width and a line's height, to see which
 
 @dataclass(frozen=True)
 class Dot:
-    """``number``: what the page's address calls the score. ``name``: written from ``at`` on, where there is
-    room."""
+    """``number``: what the page's address calls the score.
+
+    ``name``: written from ``at`` on, where there is room.
+    """
 
     x: float
     y: float
@@ -46,8 +48,10 @@ class Plot:
 
 
 def plot(table: Table, block: Block, names: Sequence[Sequence[str]]) -> Plot | None:
-    """The plot of the average, or of the first column with two scores; None where no column has them. ``names``: by
-    row and shown column, what the page's addresses call the number."""
+    """The plot of the average, or of the first column with two scores; None where no column has them.
+
+    ``names``: by row and shown column, what the page's addresses call the number.
+    """
     shown = list(enumerate(table.shown))
     if table.average is not None:
         one_direction = len({column.higher_is_better for column in table.columns if column.averaged}) == 1
@@ -106,8 +110,10 @@ def _drawn(column: Score, found: Sequence[tuple[float, float, str, str]]) -> Plo
 
 
 def _decades(low: float, high: float) -> list[float]:
-    """Powers of ten whose logarithms are from ``low`` to ``high``, where there are two; else twice and five times such
-    ones, too."""
+    """Powers of ten whose logarithms are from ``low`` to ``high``.
+
+    Where there are fewer than two: twice and five times such ones, too.
+    """
     exponents = range(math.floor(low), math.ceil(high) + 1)
     for factors in ((1,), (1, 2, 5)):
         values = [factor * 10.0**k for k in exponents for factor in factors]
@@ -128,7 +134,9 @@ def _steps(low: float, high: float) -> list[float]:
 
 def _named(dots: Sequence[Dot], lower: bool) -> tuple[Dot, ...]:
     """The names of points on the front that hide no other name and no point; a point without one says it when asked.
-    Best is the side of the front on which there is no point's step."""
+
+    Best is the side of the front on which there is no point's step.
+    """
     taken = [(dot.x - 4, dot.y - 4, dot.x + 4, dot.y + 4) for dot in dots]
     found = []
     for dot in dots:

@@ -60,8 +60,11 @@ class Open:
 
 @dataclass(frozen=True)
 class Section:
-    """One experiment. Pairs are keys of cells' pages and labels: ``unplaced``, finished cells of the grid that are in
-    no row, and ``orphans``, records of other settings in the same folder."""
+    """One experiment.
+
+    Pairs are keys of cells' pages and labels: ``unplaced``, finished cells of the grid that are in no row, and
+    ``orphans``, records of other settings in the same folder.
+    """
 
     slug: str
     table: Table
@@ -81,6 +84,7 @@ class Section:
 
     @property
     def notes(self) -> list[tuple[str, str]]:
+        """The footnotes, each with its letter."""
         return [(letters(i), text) for i, text in enumerate(self.table.notes)]
 
     @property
@@ -142,8 +146,10 @@ def build(
 
 
 def assemble(found: Iterable[tuple[Table, Collection]], results: Path, figures: bool, remark: str) -> Page:
-    """The page of these tables, each with the cells that it was made of; records of other settings are read below
-    ``results``."""
+    """The page of these tables, each with the cells that it was made of.
+
+    Records of other settings are read below ``results``.
+    """
     known = cells_module.Cells()
     numbers = Numbers(known)
     sections: list[Section] = []
