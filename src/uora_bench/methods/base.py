@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from uora_bench.config.options import MethodOptions
 from uora_bench.config.options.base import Forward
 from uora_bench.errors import UserError
-from uora_bench.methods.forward_paths import Term, choose, weight_linear
+from uora_bench.methods.forward_paths import Term, choose, few_tokens, weight_linear
 from uora_bench.models.targets import Target, TargetShape, linear_shape
 
 
@@ -73,6 +73,7 @@ class AdapterLayer(nn.Module):
         self.forward_path: Forward = "factored"
         self.ran: tuple[Forward, ...] = ()  # the paths of the passes in training: never auto
         self.out_features, self.in_features = linear_shape(base)
+        self._few = 0  # up to so many tokens `auto` is the factored path
         self.turned_off = False  # the frozen map alone answers (`Method.turned_off`)
         self._original: tuple[Tensor, Tensor | None] | None = None
 
@@ -89,6 +90,7 @@ class AdapterLayer(nn.Module):
                 )
         self.branches[target.shape.kind] = branch
         self.slices[target.shape.kind] = (target.start, target.stop)
+        self._few = min(few_tokens(stop - start, self.in_features) for start, stop in self.slices.values())
 
     @property
     def merged(self) -> bool:
@@ -135,6 +137,11 @@ class AdapterLayer(nn.Module):
         drops = self.dropout is not None and self.training
         if self.forward_path == "factored" or drops or self.quantised or torch.compiler.is_compiling():
             return "factored", []
+        if self.forward_path == "auto" and x.numel() <= self._few * self.in_features:
+            return (
+                "factored",
+                [],
+            )  # as `choose` says, which takes longer: a model that writes has few tokens in each pass
         terms = [branch.term(*self.slices[kind]) for kind, branch in self.branches.items()]
         known = [term for term in terms if term is not None]
         if len(known) < len(terms):
