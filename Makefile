@@ -89,6 +89,9 @@ bench: install $(if $(UORA_DATA_DIR),$(VENV)/.minilm)  ## speed, into BENCH=resu
 	$(PY) scripts/bench_step.py --precision bfloat16 --out $(BENCH)/step_cpu_bfloat16.json
 	$(PY) scripts/bench_language_model.py --out $(BENCH)/language_model_bfloat16.json
 	$(PY) scripts/bench_language_model.py --precision float32 --out $(BENCH)/language_model_float32.json
+	$(PY) scripts/bench_language_model.py --evaluate --prompt 200 --out $(BENCH)/language_model_evaluation.json
+	$(PY) scripts/bench_generation.py --backbone tiny_gpt2 --out $(BENCH)/generation_tiny_gpt2.json
+	$(PY) scripts/bench_generation.py --backbone smollm2_135m --out $(BENCH)/generation_smollm2.json
 	$(PY) scripts/bench_theory.py --out $(BENCH)/theory.json
 ifdef UORA_DATA_DIR
 	$(PY) scripts/bench_cell.py --out $(BENCH)/cell.json

@@ -1,5 +1,5 @@
 """One training step of a language model on the CPU (SmolLM2-135M's architecture, LoRA on q, k and v): the library's
-passes against `trainer.cpu_ops=auto`.
+passes against `trainer.cpu_ops=auto`. `--evaluate` measures a pass of an evaluation, which has no gradient, instead.
 
 The two take turns in one process, in a new order every round, on the same adapter and batch; a ratio is of their times
 in one round, printed as median and range, once of wall-clock and once of processor time, which other work on the
@@ -20,10 +20,10 @@ from typing import Any
 import benches
 
 CASES = ("library", "auto")
-BACKBONE = "smollm2_135m"
+BACKBONES = ("smollm2_135m", "gpt2_medium")
 
 
-def make(case: str) -> Any:
+def make(case: str, name: str) -> Any:
     """The model of a case, with its adapter."""
     import torch
     import transformers
@@ -33,7 +33,7 @@ def make(case: str) -> Any:
     from uora_bench.training import cpu_ops
 
     torch.manual_seed(0)
-    backbone = backbone_config(BACKBONE)
+    backbone = backbone_config(name)
     model: Any = transformers.AutoModelForCausalLM.from_config(
         transformers.AutoConfig.for_model(**(backbone.architecture or {}))
     )
@@ -41,7 +41,12 @@ def make(case: str) -> Any:
     make_method("lora", rank=8).inject(model, targets, torch.Generator().manual_seed(0))
     if case == "auto":
         cpu_ops.install(model)
-    return model.train()
+    return model
+
+
+def make_for(case: str, given: argparse.Namespace) -> Any:
+    """`make`, in the mode that is measured."""
+    return make(case, given.backbone).train(not given.evaluate)
 
 
 def batch(given: argparse.Namespace) -> dict[str, Any]:
@@ -55,17 +60,19 @@ def batch(given: argparse.Namespace) -> dict[str, Any]:
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels, "weight": weight}
 
 
-def step(model: Any, inputs: dict[str, Any], precision: str, number: int = 0) -> tuple[float, float, float]:
-    """Wall-clock and processor seconds of one forward and backward pass, and the mean loss, whatever its ``number``."""
+def step(model: Any, inputs: dict[str, Any], given: argparse.Namespace, number: int = 0) -> tuple[float, float, float]:
+    """Wall-clock and processor seconds of one pass, and the mean loss, whatever its ``number``."""
     import torch
 
     from uora_bench.tasks.causal import CausalLM
 
     begun, worked = time.perf_counter(), time.process_time()
-    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+    low = torch.autocast("cpu", torch.bfloat16, enabled=given.precision == "bfloat16")
+    with low, torch.inference_mode(given.evaluate):
         losses = CausalLM._token_losses(model, inputs, 0.0)
     loss = losses.sum() / inputs["weight"].sum()
-    loss.backward()
+    if not given.evaluate:
+        loss.backward()
     taken = time.perf_counter() - begun, time.process_time() - worked, float(loss.detach())
     model.zero_grad(set_to_none=True)
     return taken
@@ -74,7 +81,7 @@ def step(model: Any, inputs: dict[str, Any], precision: str, number: int = 0) ->
 def times(given: argparse.Namespace) -> dict[str, Any]:
     """Medians of both cases and of their ratio, after a round that does not count."""
     inputs = batch(given)
-    steps = {case: partial(step, make(case), inputs, given.precision) for case in CASES}
+    steps = {case: partial(step, make_for(case, given), inputs, given) for case in CASES}
     taken = benches.in_turns(steps, given.runs, warm_up=1)
     wall = {case: [one[0] for one in taken[case]] for case in CASES}
     work = {case: [one[1] for one in taken[case]] for case in CASES}
@@ -101,7 +108,7 @@ def memory(given: argparse.Namespace) -> int:
 
     import uora_bench.contract.models  # noqa: F401
 
-    return benches.bytes_taken(lambda: partial(step, make(given.memory_of), inputs, given.precision), 2)
+    return benches.bytes_taken(lambda: partial(step, make_for(given.memory_of, given), inputs, given), 2)
 
 
 def main() -> None:
@@ -113,6 +120,8 @@ def main() -> None:
     parser.add_argument("--prompt", type=int, default=0, help="tokens of each row without a target")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="bfloat16")
+    parser.add_argument("--backbone", choices=BACKBONES, default=BACKBONES[0])
+    parser.add_argument("--evaluate", action="store_true", help="a pass without gradients instead of a training step")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--memory-of", choices=CASES, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -126,8 +135,11 @@ def main() -> None:
     for case in CASES:
         found[case]["peak_memory_bytes"] = benches.bytes_of_process([*sys.argv[1:], "--memory-of", case])
     found["memory_ratio"] = round(found["auto"]["peak_memory_bytes"] / found["library"]["peak_memory_bytes"], 3)
-    setting = {k: getattr(given, k) for k in ("runs", "rows", "tokens", "prompt", "threads", "precision")}
-    benches.write_result(given.out, setting={**setting, "backbone": BACKBONE}, **found)
+    setting = {
+        k: getattr(given, k)
+        for k in ("runs", "rows", "tokens", "prompt", "threads", "precision", "backbone", "evaluate")
+    }
+    benches.write_result(given.out, setting=setting, **found)
     for case in CASES:
         values = found[case]
         print(

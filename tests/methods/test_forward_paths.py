@@ -313,6 +313,21 @@ def test_the_way_through_g_is_taken_where_it_is_less_work(t: int, o: int, i: int
     assert through_weight(t, o, i, r, n) == (whole < thin)
 
 
+@given(
+    st.lists(st.tuples(st.integers(1, 40), st.integers(1, 60)), min_size=1, max_size=3), st.integers(1, 50), st.data()
+)
+def test_few_tokens_are_factored_whatever_else(sizes: list[tuple[int, int]], inside: int, data: st.DataObject) -> None:
+    terms = [Term(0, out, torch.empty(r, inside, device="meta"), torch.empty(out, r)) for out, r in sizes]
+    few = min(forward_paths.few_tokens(out, inside) for out, _ in sizes)
+    tokens = data.draw(st.integers(0, few))
+    for cast in (None, torch.bfloat16, torch.float16):
+        for dtype in (torch.float32, torch.float64, torch.bfloat16):
+            assert forward_paths.choose_path(tokens, inside, cast, dtype, terms) == "factored"
+    out = sizes[0][0]
+    paths = [forward_paths.choose_path(t, inside, None, torch.float32, terms[:1]) for t in (few, 10 * out * inside)]
+    assert paths == ["factored", "merged_weight"]
+
+
 @pytest.mark.parametrize("make", BOTH)
 def test_auto_composes_where_it_is_exact_and_pays(make: Callable[..., Any]) -> None:
     def ran(dtype: torch.dtype = torch.float64, autocast: bool = False, rows: int = 8, **options: Any) -> set[str]:

@@ -9,6 +9,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from uora_bench.tasks import causal
 from uora_bench.tasks.causal import IGNORED, CausalLM
 from uora_bench.training import chunked_loss, cpu_functions, cpu_ops
 from uora_bench.training.memory import give_storage
@@ -93,6 +94,22 @@ def test_in_bfloat16_gpt2_is_as_near_to_float32_as_the_librarys() -> None:
 def test_a_family_that_changes_its_logits_keeps_the_librarys_pass(family: str) -> None:
     model = make(family, LEFT[family], True)
     assert not hasattr(model, "takes_targets")
+
+
+@pytest.mark.parametrize(("family", "settings"), [*LEFT.items(), ("gpt2", FAMILIES["gpt2"])])
+def test_an_evaluation_makes_logits_only_before_targets(
+    family: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, inputs, rows = make(family, settings, False), batch(), []
+    with torch.no_grad():
+        expected = CausalLM._token_losses(model, inputs, 0.1)
+        model.get_output_embeddings().register_forward_hook(lambda _, given, made: rows.append(made.shape[:-1].numel()))
+        monkeypatch.setattr(causal, "MANY_WORDS", WORDS)
+        found = CausalLM._token_losses(model, inputs, 0.1)
+        nothing = CausalLM._token_losses(model, {**inputs, "labels": torch.full_like(inputs["labels"], IGNORED)}, 0.1)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    assert not nothing.any()
+    assert rows == [int((inputs["labels"][:, 1:] != IGNORED).sum()), 0]
 
 
 def test_a_trained_output_layer_and_a_small_model_are_left(monkeypatch: pytest.MonkeyPatch) -> None:

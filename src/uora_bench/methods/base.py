@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from uora_bench.config.options import MethodOptions
 from uora_bench.config.options.base import Forward
 from uora_bench.errors import UserError
-from uora_bench.methods.forward_paths import Term, choose, thin_linear, weight_linear
+from uora_bench.methods.forward_paths import Term, choose, few_tokens, thin_linear, weight_linear
 from uora_bench.models.targets import Target, TargetShape, linear_shape
 
 
@@ -74,6 +74,7 @@ class AdapterLayer(nn.Module):
         self.one_by_one = False  # the factored pass by its products and sums, each of which can then be counted
         self.ran: tuple[Forward, ...] = ()  # the paths of the passes in training: never auto
         self.out_features, self.in_features = linear_shape(base)
+        self._few = 0  # up to so many tokens `auto` is the factored path
         self.turned_off = False  # the frozen map alone answers (`Method.turned_off`)
         self._original: tuple[Tensor, Tensor | None] | None = None
 
@@ -90,6 +91,7 @@ class AdapterLayer(nn.Module):
                 )
         self.branches[target.shape.kind] = branch
         self.slices[target.shape.kind] = (target.start, target.stop)
+        self._few = min(few_tokens(stop - start, self.in_features) for start, stop in self.slices.values())
 
     @property
     def merged(self) -> bool:
@@ -144,11 +146,17 @@ class AdapterLayer(nn.Module):
         thin = not self.one_by_one and self._is_thin(x)
         if self.forward_path == "factored" and not thin:
             return "factored", []
+        # as `choose` says, which takes longer: a model that writes has few tokens in each pass
+        few = self.forward_path == "auto" and x.numel() <= self._few * self.in_features
+        if few and not thin:
+            return "factored", []
         terms = [branch.term(*self.slices[kind]) for kind, branch in self.branches.items()]
         known = [term for term in terms if term is not None]
         if len(known) < len(terms):
             return "factored", []
-        path = choose(x, self.base.weight, known) if self.forward_path == "auto" else self.forward_path
+        path = self.forward_path
+        if path == "auto":
+            path = "factored" if few else choose(x, self.base.weight, known)
         return path, known if thin or path != "factored" else []
 
     def _is_thin(self, x: Tensor) -> bool:

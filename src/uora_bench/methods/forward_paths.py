@@ -409,6 +409,11 @@ def choose_path(
     return "delta_weight" if cast is torch.bfloat16 and 2 * thin > separate else "factored"
 
 
+def few_tokens(out: int, inside: int) -> int:
+    """Up to how many tokens `choose_path` says ``factored`` of a term on ``out`` rows, whatever its rank and dtype."""
+    return out * inside // (out + inside)
+
+
 def through_weight(tokens: int, out: int, inside: int, rank: int, products: int) -> bool:
     """Whether G = gᵀ x and ``products`` products with it are less work than ``products`` pairs of thin products.
 

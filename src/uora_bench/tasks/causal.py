@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 IGNORED = -100  # the label of a token that the loss leaves out
 PAD_MULTIPLE = 8
+MANY_WORDS = 8192  # from such a vocabulary on, an evaluation makes logits only where there is a target
 
 
 @dataclass(frozen=True)
@@ -241,19 +242,50 @@ class CausalLM(Task):
         """The loss of predicting each token from those before it, (n, width − 1); 0 where it does not count."""
         import torch.nn.functional as F
 
-        inputs = {k: batch[k] for k in ("input_ids", "attention_mask", "position_ids") if k in batch}
+        inputs: Batch = {k: batch[k] for k in ("input_ids", "attention_mask", "position_ids") if k in batch}
         if getattr(getattr(model, "module", model), "takes_targets", False):  # uora_bench.training.cpu_llama
             losses: Tensor = model(**inputs, use_cache=False, targets=batch["labels"], smoothing=smoothing)
             return losses
-        logits = model(**inputs, use_cache=False).logits[:, :-1]
+        labels = batch["labels"][:, 1:]
+        keep = labels != IGNORED
+        logits, picked = _logits_before(model, inputs, keep)
         logits = logits if logits.dtype.itemsize >= 4 else logits.float()
+        if picked:
+            found = logits.new_zeros(labels.shape)
+            found[keep] = F.cross_entropy(logits, labels[keep], reduction="none", label_smoothing=smoothing)
+            return found
         return F.cross_entropy(
-            logits.transpose(1, 2),
-            batch["labels"][:, 1:],
-            ignore_index=IGNORED,
-            reduction="none",
-            label_smoothing=smoothing,
+            logits.transpose(1, 2), labels, ignore_index=IGNORED, reduction="none", label_smoothing=smoothing
         )
+
+
+def _logits_before(model: Any, inputs: Batch, keep: Tensor) -> tuple[Tensor, bool]:
+    """The logits of all tokens but the last, (n, width − 1, words), and False; or (targets, words), of the tokens
+    before those of ``keep`` (n, width − 1) alone, and True: without a gradient, from `MANY_WORDS` on.
+
+    What the output layer is given is picked, so that whatever a family does with its logits afterwards stays.
+    """
+    import torch
+
+    find = getattr(model, "get_output_embeddings", None)
+    head = find() if find is not None and not torch.is_grad_enabled() else None
+    if head is None or getattr(head, "out_features", 0) < MANY_WORDS:
+        return model(**inputs, use_cache=False).logits[:, :-1], False
+    picked: list[bool] = []
+
+    def pick(_: Any, given: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+        hidden = given[0]
+        if hidden.shape[:2] != (keep.shape[0], keep.shape[1] + 1):  # virtual tokens are cut off behind it
+            return None
+        picked.append(True)
+        return (hidden[:, :-1][keep][None], *given[1:])
+
+    hook = head.register_forward_pre_hook(pick)
+    try:
+        logits = model(**inputs, use_cache=False).logits
+    finally:
+        hook.remove()
+    return (logits[0], True) if picked else (logits[:, :-1], False)
 
 
 def pack(lengths: Sequence[int], room: int) -> list[list[int]]:
