@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd import gradcheck
 from torch.utils.checkpoint import checkpoint
 
-from uora_bench.contract.harness import BOTH, adapted, perturb
+from uora_bench.contract.harness import BOTH, adapted
 from uora_bench.contract.models import roberta
 from uora_bench.errors import UserError
 from uora_bench.methods import forward_paths
@@ -183,8 +183,8 @@ def test_under_autocast_the_factored_pass_and_its_products_one_by_one_are_as_nea
     name: str, make: Callable[..., Any]
 ) -> None:
     it = adapted(name, make, torch.float32, forward="factored")
-    perturb(it.method)
     it.model.train()
+    generator = torch.Generator().manual_seed(0)
 
     def gradient(low: bool, one_by_one: bool) -> Tensor:
         for layer in it.method.layers.values():
@@ -195,9 +195,15 @@ def test_under_autocast_the_factored_pass_and_its_products_one_by_one_are_as_nea
         assert set(it.method.forward_paths()) == {"factored"}
         return torch.cat([p.grad.flatten() for p in it.method.parameters() if p.grad is not None])
 
-    exact = gradient(False, True)
-    products, thin = (float((gradient(True, way) - exact).norm() / exact.norm()) for way in (True, False))
-    assert max(thin, products) < 0.04
+    errors = torch.zeros(2)
+    for _ in range(6):  # of one draw the error may be twice that of the next
+        with torch.no_grad():
+            for parameter in it.method.parameters():
+                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+        exact = gradient(False, True)
+        errors += torch.stack([(gradient(True, way) - exact).norm() / exact.norm() for way in (True, False)])
+    products, thin = errors.tolist()
+    assert thin < 1.5 * products
     assert thin != products  # it is another pass
 
 
