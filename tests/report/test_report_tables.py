@@ -408,7 +408,7 @@ def test_rows_that_nobody_compared_with_the_set_they_are_called_are_said_above_t
     bench.record("method=lora task=glue/rte seed=0", 0.5, provenance={"rows_from": "files+mirror", "command": []})
     bench.record("method=lora task=glue/rte seed=1", 0.5, provenance={"rows_from": "mirror", "command": []})
     bench.record("method=lora task=glue/mrpc seed=0", 0.5, provenance={"rows_from": "hub", "command": []})
-    said = [line for line in bench.table().about if "compared with no published checksum" in line]
+    said = [line for line in bench.table().about if "not verified against published checksums" in line]
     assert said == ["Local data files, not verified against published checksums: cells 1 of 2 on glue/rte."]
     older = {"data_files": {"train.jsonl": "0" * 16}, "command": []}  # of before it was asked
     bench.record("method=uora task=glue/mrpc seed=0", 0.5, provenance=older)
