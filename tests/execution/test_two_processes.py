@@ -57,7 +57,8 @@ def undisturbed(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("words", [[], pytest.param(["trainer.micro_batch_size=3"], marks=pytest.mark.slow)])
+@pytest.mark.slow  # the quick one is of the trainer alone: tests/methods/test_contract_processes.py
+@pytest.mark.parametrize("words", [[], ["trainer.micro_batch_size=3"]])
 def test_two_processes_train_like_one(words, undisturbed, tmp_path):
     one = run(tmp_path / "one", [sys.executable], [*UORA, *words])
     two = run(tmp_path / "two", TORCHRUN, [*UORA, *words]) if words else record_of(undisturbed)

@@ -18,6 +18,8 @@ from uora_bench.contract.harness import options_of, train
 from uora_bench.training import evaluation
 
 METHODS = registry.choices("method")
+# the quick ones rewrite shared frozen matrices, have a second optimizer, train parts of the backbone, and are plain
+QUICK = ("uora", "alpha_lora", "bitfit", "lora")
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +30,7 @@ def by_two(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return processes.by_two([n for n in METHODS if n in names], tmp_path_factory.mktemp("two"))
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in METHODS])
 def test_two_processes_train_like_one(name: str, by_two: tuple[dict[str, Any], str], tmp_path: Path) -> None:
     processes.ensure_like_one(name, *by_two, tmp_path)
 

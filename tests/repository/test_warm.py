@@ -74,6 +74,12 @@ def test_a_copy_is_told_to_stop_like_any_process(program: Path, tmp_path: Path) 
     assert copy.wait(timeout=60) == -signal.SIGTERM
 
 
+def test_a_copy_that_does_not_end_says_where_it_is(program: Path, tmp_path: Path) -> None:
+    program.write_text("import time\ndef here():\n    time.sleep(60)\nhere()\n")
+    with pytest.raises(AssertionError, match=r"program\.py., line 3 in here"):
+        warm.finish(warm.start([sys.executable, str(program)], tmp_path), 5)
+
+
 @pytest.mark.parametrize("name", ["HF_HOME", "OMP_NUM_THREADS", "PYTHONPATH"])
 def test_what_libraries_read_when_they_are_imported_asks_for_a_process_of_its_own(name: str, tmp_path: Path) -> None:
     given = {**warm.environment(), name: str(tmp_path)}

@@ -36,13 +36,9 @@ def start_cold(folder: Path, root: Path, *words: str) -> subprocess.Popen[str]:
 
 
 def finish(process: warm.Process, seconds: float = 240) -> Result:
-    try:
-        out, err = process.communicate(timeout=seconds)
-    finally:
-        process.kill()
-    out, err = out or "", err or ""
-    assert "Traceback" not in out + err, err
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+    result = warm.finish(process, seconds)
+    assert "Traceback" not in result.stdout + result.stderr, result.stderr
+    return result
 
 
 def one_line(result: Result, code: int = 2) -> str:

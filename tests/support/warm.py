@@ -63,6 +63,12 @@ class Copy:
         assert log == "", log  # what was said before the command had its own output
         return out, err
 
+    def stacks(self) -> str:
+        """What its threads are at, once it is the command."""
+        self.send_signal(signal.SIGUSR1)
+        time.sleep(1)
+        return (Path(self._folder.name) / "log").read_text("utf-8")
+
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
             os.kill(self.pid, number)
@@ -118,12 +124,19 @@ def start(command: Sequence[str], cwd: Path | None = None, env: Mapping[str, str
 
 def run(command: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Result:
     """``command`` (see `start`), which must end within four minutes."""
-    process = start(command, cwd, env)
+    return finish(start(command, cwd, env))
+
+
+def finish(process: Process, seconds: float = 240) -> Result:
+    """What ``process`` said and how it ended; a copy that does not end says where it is."""
     try:
-        out, err = process.communicate(timeout=240)
+        out, err = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        assert not isinstance(process, Copy), process.stacks()
+        raise
     finally:
         process.kill()
-    return Result(process.args, process.returncode or 0, out, err)
+    return Result(process.args, process.returncode, out or "", err or "")
 
 
 def start_cold(
