@@ -2,9 +2,10 @@
 
 The limit is a backbone whose activations' gradients flow from the first block on and whose weights have none. All
 cases take turns in one process, in a new order every round; a ratio is that of a case's and the limit's times in one
-round, printed as median and quartiles. Peak memory is measured apart, a process per case: what the model and three
-steps take beyond the libraries, which every process imports alike. In float32 only the factored kernel
-and auto are measured, in bfloat16 every one. `--out` keeps the result.
+round, printed as median and quartiles: by the clock, and by the processor time of this process, which other work on
+the machine disturbs less (a GPU's work is not in it, and threads that wait are). Peak memory is measured apart, a
+process per case: what the model and three steps take beyond the libraries, which every process imports alike. In
+float32 only the factored kernel and auto are measured, in bfloat16 every one. `--out` keeps the result.
 """
 
 from __future__ import annotations
@@ -121,17 +122,17 @@ class Step:
         self.ids = torch.randint(5, 5000, (rows, tokens), generator=generator).to(device)
         self.labels = torch.randint(0, 2, (rows,), generator=generator).to(device)
 
-    def __call__(self, number: int = 0) -> float:
-        """Seconds of one pass, whatever its ``number``."""
+    def __call__(self, number: int = 0) -> tuple[float, float]:
+        """Seconds of one pass, whatever its ``number``: by the clock, and of the processor."""
         import torch
 
-        begun = time.perf_counter()
+        begun, spent = time.perf_counter(), time.process_time()
         with torch.autocast(self.device, torch.bfloat16, enabled=self.bfloat16):
             loss = self.model(input_ids=self.ids, labels=self.labels).loss
         loss.backward()
         if self.device == "cuda":
             torch.cuda.synchronize()
-        taken = time.perf_counter() - begun
+        taken = time.perf_counter() - begun, time.process_time() - spent
         for parameter in self.model.parameters():
             parameter.grad = None
         return taken
@@ -139,14 +140,33 @@ class Step:
 
 def times(given: argparse.Namespace) -> dict[str, dict[str, float]]:
     """Medians and quartiles of all cases, after two rounds that do not count."""
-    known = cases(lambda: _bare(given.layers, given.device), given.precision)
-    chosen = [name for name in known if not given.only or name == "limit" or given.only in name]
+    first = _bare(given.layers, given.device)
+
+    def alike() -> Any:
+        """A model whose weights lie where those of ``first`` do: nothing steps, and thirty models would fill memory."""
+        model = _bare(given.layers, given.device)
+        for own, shared in zip(model.parameters(), first.parameters(), strict=True):
+            own.data = shared.data
+        return model
+
+    known = cases(alike, given.precision)
+    chosen = [name for name in known if name == "limit" or any(part in name for part in given.only)]
     steps = {name: Step(known[name](), given.rows, given.tokens, given.precision, given.device) for name in chosen}
     taken = benches.in_turns(steps, given.runs, warm_up=2)
-    return {
-        name: {"seconds": round(statistics.median(own), 4), **benches.quartiles(own, taken["limit"], 4)}
-        for name, own in taken.items()
-    }
+    found = {}
+    for name in taken:
+        clock, processor = ([pair[i] for pair in taken[name]] for i in (0, 1))
+        limit = ([pair[i] for pair in taken["limit"]] for i in (0, 1))
+        by_clock, by_processor = (
+            benches.quartiles(own, of, 4) for own, of in zip((clock, processor), limit, strict=True)
+        )
+        found[name] = {
+            "seconds": round(statistics.median(clock), 4),
+            **by_clock,
+            "processor_seconds": round(statistics.median(processor), 4),
+            **{f"processor_{key}": value for key, value in by_processor.items()},
+        }
+    return found
 
 
 def memory(given: argparse.Namespace) -> int:
@@ -177,7 +197,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--only", default="", help="cases whose name holds this")
+    parser.add_argument("--only", nargs="+", default=[""], help="cases whose name holds one of these")
     parser.add_argument("--no-memory", action="store_true")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
@@ -194,12 +214,13 @@ def main() -> None:
             values["peak_memory_bytes"] = benches.bytes_of_process([*sys.argv[1:], "--memory-of", name])
     setting = {k: getattr(given, k) for k in ("runs", "layers", "rows", "tokens", "threads", "precision", "device")}
     benches.write_result(given.out, setting={**setting, "width": WIDTH}, cases=found)
-    print(f"{'case':<32}{'seconds':>9}{'ratio':>8}   quartiles      memory / limit")
+    print(f"{'case':<32}{'seconds':>9}{'ratio':>8}   quartiles       processor, quartiles       memory / limit")
     for name, values in found.items():
         bytes_ratio = values.get("peak_memory_bytes", 0) / (found["limit"].get("peak_memory_bytes") or 1)
+        shown = [f"{values[f'{of}ratio_q25']:.3f} – {values[f'{of}ratio_q75']:.3f}" for of in ("", "processor_")]
         print(
-            f"{name:<32}{values['seconds']:>9.3f}{values['ratio']:>8.3f}   {values['ratio_q25']:.3f} – "
-            f"{values['ratio_q75']:.3f}" + (f"   {bytes_ratio:.2f}" if bytes_ratio else "")
+            f"{name:<32}{values['seconds']:>9.3f}{values['ratio']:>8.3f}   {shown[0]}"
+            f"{values['processor_ratio']:>8.3f}   {shown[1]}" + (f"   {bytes_ratio:.2f}" if bytes_ratio else "")
         )
 
 

@@ -16,9 +16,10 @@ from torch.autograd import gradcheck
 from torch.utils.checkpoint import checkpoint
 
 from uora_bench.contract.harness import BOTH, adapted
+from uora_bench.contract.models import roberta
 from uora_bench.errors import UserError
 from uora_bench.methods import forward_paths
-from uora_bench.methods.forward_paths import Term, compose, through_weight, weight_linear
+from uora_bench.methods.forward_paths import Term, compose, thin_linear, through_weight, weight_linear
 
 KINDS = {
     "lora": {"u": False, "v": False, "alpha": False},
@@ -121,6 +122,98 @@ def test_it_is_the_naive_pass_in_value_and_gradient(
         first, second = both(x, weight, bias if with_bias else None, terms, separate)
     for a, b in zip(first, second, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from(sorted(KINDS)), st.integers(1, 40), st.integers(1, 9), st.integers(1, 9), st.integers(1, 12),
+    st.integers(1, 3), st.booleans(),
+)  # fmt: skip
+def test_the_thin_pass_is_the_naive_one_in_value_and_gradient(
+    kind: str, tokens: int, inside: int, out: int, rank: int, slices: int, with_bias: bool
+) -> None:
+    x, weight, bias, terms = problem(kind, tokens, inside, out, rank, slices=slices)
+    for learnt in (True, False):  # α at rest is multiplied into the weight
+        terms = [t._replace(alpha=t.alpha if t.alpha is None or learnt else t.alpha.detach()) for t in terms]
+        wanted = [t for t in leaves(x, terms) if t.requires_grad]
+        found = []
+        for f in (naive, partial(thin_linear, cast=weight)):
+            y = f(x, weight, bias if with_bias else None, terms)
+            found.append([y.detach(), *torch.autograd.grad((y * y.detach().roll(1)).sum(), wanted)])
+        for a, b in zip(*found, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("wanting", ["A", "B", "u", "v", "alpha", "x"])
+def test_the_thin_pass_gives_a_gradient_to_what_wants_one_alone(wanting: str) -> None:
+    x, weight, bias, (term,) = problem("all", 6, 4, 3, 2)
+    x = x.detach().requires_grad_(wanting == "x")
+    rest = {k: getattr(term, k).detach() for k in ("A", "B", "u", "v", "alpha")}
+    if wanting != "x":
+        rest[wanting].requires_grad_()
+    term = term._replace(**rest)
+    grads = []
+    for f in (naive, partial(thin_linear, cast=weight)):
+        f(x, weight, bias, [term]).square().sum().backward()
+        grads.append({k: t.grad for k, t in {"x": x, **rest}.items()})
+        for t in (x, *rest.values()):
+            t.grad = None
+    assert [k for k, g in grads[1].items() if g is not None] == [wanting]
+    torch.testing.assert_close(grads[1][wanting], grads[0][wanting], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_in_bfloat16_the_thin_pass_errs_no_more_than_the_products_and_sums_that_it_replaces(kind: str) -> None:
+    x, weight, bias, terms = problem(kind, 512, 64, 48, 8, dtype=torch.float32)
+    exact, _ = both(*problem(kind, 512, 64, 48, 8))
+    errors = []
+    for f in (naive, partial(thin_linear, cast=weight.bfloat16())):
+        with torch.autocast("cpu", torch.bfloat16):
+            y = f(x, weight, bias, terms)
+        loss = (y.float() * torch.linspace(-1, 1, y.numel()).view_as(y)).sum()
+        got = [y.detach(), *torch.autograd.grad(loss, leaves(x, terms))]
+        errors.append([float((a - b).norm() / a.norm()) for a, b in zip(exact, got, strict=True)])
+    # 2⁻⁹: a gradient is rounded once more where it comes out of a product in bfloat16
+    assert all(ours < 1.2 * theirs + 2**-9 for theirs, ours in zip(*errors, strict=True)), errors
+
+
+@pytest.mark.parametrize("make", BOTH)
+@pytest.mark.parametrize("name", ["lora", "lora_fa", "vera", "uora", "tied_lora", "alpha_lora"])
+def test_under_autocast_the_factored_pass_and_its_products_one_by_one_are_as_near_to_float32(
+    name: str, make: Callable[..., Any]
+) -> None:
+    it = adapted(name, make, torch.float32, forward="factored")
+    it.model.train()
+    generator = torch.Generator().manual_seed(0)
+
+    def gradient(low: bool, one_by_one: bool) -> Tensor:
+        for layer in it.method.layers.values():
+            layer.one_by_one = one_by_one
+        it.model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            it.loss().backward()
+        assert set(it.method.forward_paths()) == {"factored"}
+        return torch.cat([p.grad.flatten() for p in it.method.parameters() if p.grad is not None])
+
+    errors = torch.zeros(2)
+    for _ in range(6):  # of one draw the error may be twice that of the next
+        with torch.no_grad():
+            for parameter in it.method.parameters():
+                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+        exact = gradient(False, True)
+        errors += torch.stack([(gradient(True, way) - exact).norm() / exact.norm() for way in (True, False)])
+    products, thin = errors.tolist()
+    assert thin < 1.5 * products
+    assert thin != products  # it is another pass
+
+
+def test_an_unfrozen_weight_under_autocast_keeps_its_gradient() -> None:
+    it = adapted("lora", roberta, torch.float32, forward="factored")
+    (layer, *_) = it.method.layers.values()
+    layer.base.weight.requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        it.loss().backward()
+    assert layer.base.weight.grad is not None
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))

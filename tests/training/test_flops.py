@@ -90,6 +90,18 @@ def test_every_forward_path_takes_what_torch_counts(name, path, make):
     agree(adapted(name, make, path, rank=4))
 
 
+@pytest.mark.parametrize("rank", [4, 64])  # auto: factored, and where there are many tokens delta_weight
+@pytest.mark.parametrize("make", [models.roberta, models.gpt2])
+@pytest.mark.parametrize("name", ["lora", "lora_fa", "vera", "tied_lora", "alpha_lora"])
+def test_under_autocast_auto_takes_what_torch_counts(name, make, rank):
+    model = adapted(name, make, "auto", rank=rank)
+    batch = batch_of(model)
+    with torch.autocast("cpu", torch.bfloat16):
+        formula = pass_flops(model, loss, batch, cast=torch.bfloat16)
+        for rows, width in SIZES:
+            assert tuple(formula.at(rows, width)) == counted(model, batch(rows, width)), (rows, width)
+
+
 @pytest.mark.parametrize("make", [models.roberta, models.gpt2])
 @pytest.mark.parametrize("path", ["factored", "merged_weight", "auto"])
 @pytest.mark.parametrize("name", ["lora", "vera", "uora", "tied_lora"])

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from uora_bench.config.options import MethodOptions
 from uora_bench.config.options.base import Forward
 from uora_bench.errors import UserError
-from uora_bench.methods.forward_paths import Term, choose, weight_linear
+from uora_bench.methods.forward_paths import Term, choose, thin_linear, weight_linear
 from uora_bench.models.targets import Target, TargetShape, linear_shape
 
 
@@ -71,6 +71,7 @@ class AdapterLayer(nn.Module):
         # Conv1D (GPT-2) keeps its weight as (in × out).
         self.transposed = type(base).__name__ == "Conv1D"
         self.forward_path: Forward = "factored"
+        self.one_by_one = False  # the factored pass by its products and sums, each of which can then be counted
         self.ran: tuple[Forward, ...] = ()  # the paths of the passes in training: never auto
         self.out_features, self.in_features = linear_shape(base)
         self.turned_off = False  # the frozen map alone answers (`Method.turned_off`)
@@ -100,6 +101,11 @@ class AdapterLayer(nn.Module):
         """Whether the frozen weight is held as packed codes, into which nothing can be merged."""
         return not self.base.weight.is_floating_point()
 
+    @property
+    def frozen(self) -> bool:
+        """Whether the wrapped map wants no gradient of its own."""
+        return not any(p is not None and p.requires_grad for p in (self.base.weight, self.base.bias))
+
     def forward(self, x: Tensor) -> Tensor:
         """The adapted output (…, out) for x (…, in); of the merged weight alone after `merge`."""
         if self.merged or self.turned_off:
@@ -107,11 +113,11 @@ class AdapterLayer(nn.Module):
         path, terms = self._path(x)
         if self.training and path not in self.ran:
             self.ran += (path,)
-        if path != "factored":
-            weight = self.base.weight
-            return weight_linear(
-                x, weight.T if self.transposed else weight, self.base.bias, terms, path == "delta_weight"
-            )
+        if terms:
+            weight = self.base.weight.T if self.transposed else self.base.weight
+            if path != "factored":
+                return weight_linear(x, weight, self.base.bias, terms, path == "delta_weight")
+            return thin_linear(x, weight, self.base.bias, terms, self._cast_weight(x))
         y = self.base(x)
         if self.dropout is not None:
             x = self.dropout(x)
@@ -131,15 +137,32 @@ class AdapterLayer(nn.Module):
         return torch.cat(pieces, dim=-1)
 
     def _path(self, x: Tensor) -> tuple[Forward, list[Term]]:
-        """The path of this pass, and what `weight_linear` takes where it is not the plain one."""
+        """The path of this pass, and its terms where it is one of `forward_paths`' own."""
         drops = self.dropout is not None and self.training
-        if self.forward_path == "factored" or drops or self.quantised or torch.compiler.is_compiling():
+        if drops or self.quantised or torch.compiler.is_compiling():
+            return "factored", []
+        thin = not self.one_by_one and self._is_thin(x)
+        if self.forward_path == "factored" and not thin:
             return "factored", []
         terms = [branch.term(*self.slices[kind]) for kind, branch in self.branches.items()]
         known = [term for term in terms if term is not None]
         if len(known) < len(terms):
             return "factored", []
-        return (choose(x, self.base.weight, known) if self.forward_path == "auto" else self.forward_path), known
+        path = choose(x, self.base.weight, known) if self.forward_path == "auto" else self.forward_path
+        return path, known if thin or path != "factored" else []
+
+    def _is_thin(self, x: Tensor) -> bool:
+        """Whether a factored pass of x is one of `thin_linear`: under autocast to bfloat16, of a map that is frozen."""
+        kind = x.device.type
+        cast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+        return cast is torch.bfloat16 and self.frozen
+
+    def _cast_weight(self, x: Tensor) -> Tensor:
+        """The frozen weight (out × in) in autocast's dtype, from the wrapped module where that keeps it."""
+        dtype = torch.get_autocast_dtype(x.device.type)
+        keeps = getattr(self.base, "cast_weight", None)
+        cast: Tensor = self.base.weight.detach().to(dtype) if keeps is None else keeps(dtype)
+        return cast.T if self.transposed else cast
 
     @torch.no_grad()
     def delta_weight(self) -> Tensor:

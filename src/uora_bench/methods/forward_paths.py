@@ -1,4 +1,4 @@
-"""Forward passes that make ΔW once per call: y = W x + c with W = W0 + ΔW, or W0 x + ΔW x with ΔW on its own.
+"""Forward passes of the suite's own: y = W x + c with W = W0 + ΔW, W0 x + ΔW x with ΔW on its own, and W0 x + B A x.
 
 Every adapter here is a list of `Term`s on rows of one frozen map: rows ``start`` to ``stop`` of
 
@@ -11,7 +11,8 @@ Nothing of size tokens × out is kept for the backward pass: with g = ∂L/∂y 
     ∂u_k = s Σ_j v_j B_jk M_jk,   ∂v_j = s Σ_k B_jk u_k M_jk,   ∂α_j = Σ_i W0_ji G_ji + bias_j Σ_t g_tj
 
 where M and (Λ_v B Λ_u)ᵀ G are made without G, from gᵀ (x Aᵀ) and (g Λ_v B Λ_u)ᵀ x, where that is less work. With
-``separate`` g W is g Λ_α W0 + g ΔW. The functions know no module: all they use is in their arguments.
+``separate`` g W is g Λ_α W0 + g ΔW. `thin_linear` never makes ΔW: it keeps A x (tokens × r), x where A is trained, and
+W0 x where α is. The functions know no module: all they use is in their arguments.
 """
 
 from __future__ import annotations
@@ -60,6 +61,18 @@ def weight_linear(
     tensors = [tensor for term in terms for tensor in term.tensors]
     plan = tuple((term.start, term.stop, term.scale) for term in terms)
     y: Tensor = _WeightLinear.apply(x, weight, bias, plan, separate, *tensors)  # type: ignore[no-untyped-call]
+    return y
+
+
+def thin_linear(x: Tensor, weight: Tensor, bias: Tensor | None, terms: Sequence[Term], cast: Tensor) -> Tensor:
+    """Λ_α (W0 x + bias) + s Λ_v B Λ_u A x under autocast, for the arguments of `weight_linear`; result (…, out).
+
+    ``cast``: ``weight`` in autocast's dtype. The vectors and s are multiplied into B, which is small, and B A x is
+    added in the product that makes it: no elementwise pass over tokens × out, but where α is trained.
+    """
+    tensors = [tensor for term in terms for tensor in term.tensors]
+    plan = tuple((term.start, term.stop, term.scale) for term in terms)
+    y: Tensor = _ThinLinear.apply(x, weight, bias, cast, plan, *tensors)  # type: ignore[no-untyped-call]
     return y
 
 
@@ -251,15 +264,7 @@ def _gradients(
     if want_M:
         thin_A = A.T.to(x.dtype)
         M = (G @ thin_A if G is not None else g.T @ (x @ thin_A)).to(dtype)
-        if want_u or want_v:
-            both = M * term.B
-        if want_B:
-            grad = M if term.u is None else M * term.u
-            found[1] = _scaled(grad if term.v is None else grad * term.v[:, None], term.scale)
-        if want_u:
-            found[2] = _scaled(both.sum(0) if term.v is None else term.v @ both, term.scale)
-        if want_v:
-            found[3] = _scaled(both.sum(1) if term.u is None else both @ term.u, term.scale)
+        found[1:4] = _of_outputs(term, M, want_B, want_u, want_v)
     if want_alpha:
         assert G is not None
         grad = (weight.to(dtype) * G.to(dtype)).sum(1)
@@ -267,8 +272,109 @@ def _gradients(
     return found
 
 
+def _of_outputs(term: Term, M: Tensor, want_B: bool, want_u: bool, want_v: bool) -> list[Tensor | None]:
+    """The gradients of B, u and v (None where not wanted) from M (out × r)."""
+    grad_B = grad_u = grad_v = None
+    if want_u or want_v:
+        both = M * term.B
+    if want_B:
+        grad = M if term.u is None else M * term.u
+        grad_B = _scaled(grad if term.v is None else grad * term.v[:, None], term.scale)
+    if want_u:
+        grad_u = _scaled(both.sum(0) if term.v is None else term.v @ both, term.scale)
+    if want_v:
+        grad_v = _scaled(both.sum(1) if term.u is None else both @ term.u, term.scale)
+    return [grad_B, grad_u, grad_v]
+
+
 def _scaled(grad: Tensor, scale: float) -> Tensor:
     return grad if scale == 1.0 else grad * scale
+
+
+class _ThinLinear(torch.autograd.Function):
+    """`thin_linear`. Saved: the frozen map and the terms' matrices in autocast's dtype, A x, x where A is trained, and
+    W0 x where α is.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        cast: Tensor,
+        plan: tuple[tuple[int, int, float], ...],
+        *tensors: Tensor | None,
+    ) -> Tensor:
+        kind, dtype, wanted = x.device.type, cast.dtype, ctx.needs_input_grad[5:]
+        ctx.plan, ctx.x_dtype, ctx.x_shape = plan, x.dtype, x.shape
+        ctx.learns_alpha = any(wanted[4::_PER_TERM])
+        flat_x = x.to(dtype).reshape(-1, x.shape[-1])
+        with torch.autocast(kind, enabled=False):
+            terms = _terms(plan, tensors)
+            weighed = any(term.alpha is not None for term in terms)
+            W, c = cast, None if bias is None else bias.to(dtype)
+            if weighed and not ctx.learns_alpha:
+                W, c = _frozen(weight, bias, terms, dtype)
+            y = F.linear(flat_x, W, c)
+            frozen = y if ctx.learns_alpha else None
+            if frozen is not None:
+                y = _stretched(frozen, terms)
+            As = [term.A.to(dtype) for term in terms]
+            lefts = [_scaled(_left(term), term.scale).to(dtype) for term in terms]
+            hs = [flat_x @ A.T for A in As]
+            for term, left, h in zip(terms, lefts, hs, strict=True):
+                y[:, term.start : term.stop].addmm_(h, left.T)
+        ctx.save_for_backward(
+            flat_x if any(wanted[::_PER_TERM]) else None, weight, W, frozen, *As, *lefts, *hs, *tensors
+        )
+        return y.view(*x.shape[:-1], -1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
+        flat_x, weight, W, frozen, *rest = ctx.saved_tensors
+        n = len(ctx.plan)
+        As, lefts, hs, tensors = rest[:n], rest[n : 2 * n], rest[2 * n : 3 * n], rest[3 * n :]
+        terms, wanted = _terms(ctx.plan, tensors), ctx.needs_input_grad[5:]
+        want_x = ctx.needs_input_grad[0]
+        grads: list[Tensor | None] = []
+        with torch.autocast(g.device.type, enabled=False):
+            flat_g = g.to(W.dtype).reshape(-1, g.shape[-1])
+            if want_x:
+                grad_x = flat_g @ (_frozen(weight, None, terms, W.dtype)[0] if ctx.learns_alpha else W)
+            for i, (term, A, left, h) in enumerate(zip(terms, As, lefts, hs, strict=True)):
+                want_A, want_B, want_u, want_v, want_alpha = wanted[i * _PER_TERM : (i + 1) * _PER_TERM]
+                part, dtype = flat_g[:, term.start : term.stop], term.A.dtype
+                found: list[Tensor | None] = [None] * _PER_TERM
+                if want_A or want_x:
+                    thin = part @ left
+                if want_x:
+                    grad_x.addmm_(thin, A)
+                if want_A:
+                    found[0] = (thin.T @ flat_x).to(dtype)
+                if want_B or want_u or want_v:
+                    found[1:4] = _of_outputs(term, (part.T @ h).to(dtype), want_B, want_u, want_v)
+                if want_alpha:
+                    assert frozen is not None
+                    # a product with ones adds up in float32, and faster than a sum does
+                    ones = part.new_ones(1, len(part))
+                    found[4] = (ones @ (part * frozen[:, term.start : term.stop]))[0].to(dtype)
+                grads += found
+            x = grad_x.view(ctx.x_shape).to(ctx.x_dtype) if want_x else None
+        return (x, None, None, None, None, *grads)
+
+
+def _stretched(y: Tensor, terms: Sequence[Term]) -> Tensor:
+    """Λ_α y for y (tokens × out), rounded once to its dtype."""
+    if len(terms) == 1 and terms[0].alpha is not None and len(terms[0].alpha) == y.shape[1]:
+        return (y * terms[0].alpha).to(y.dtype)
+    stretched = y.clone()
+    for term in terms:
+        if term.alpha is not None:
+            rows = slice(term.start, term.stop)
+            stretched[:, rows] = y[:, rows] * term.alpha
+    return stretched
 
 
 def choose(x: Tensor, weight: Tensor, terms: Sequence[Term]) -> Literal["factored", "merged_weight", "delta_weight"]:

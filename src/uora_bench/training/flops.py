@@ -53,7 +53,8 @@ class Layer:
     factored: tuple[Growth, Growth]
     tokens: Growth
     path: str  # as configured, auto included; factored where no other is possible
-    idle_path: str  # the same in evaluation, where nothing is dropped
+    drops: bool  # in training its input is dropped in part, which leaves the factored pass by its products
+    thin: bool  # a factored pass under autocast to bfloat16 is `thin_linear`
     terms: tuple[Term, ...]
     out: int
     inside: int
@@ -61,10 +62,12 @@ class Layer:
     wants_input: bool
 
     def flops(self, rows: int, width: int, cast: torch.dtype | None, idle: bool = False) -> Flops:
-        tokens, path = self.tokens.at(rows, width), self.idle_path if idle else self.path
-        if path == "auto":
+        tokens, path, drops = self.tokens.at(rows, width), self.path, self.drops and not idle
+        if path == "auto" and not drops:
             path = choose_path(tokens, self.inside, cast, self.dtype, self.terms)
-        if path == "factored":
+        if path == "factored" and self.thin and cast is torch.bfloat16 and not drops:
+            return thin_flops(tokens, self.out, self.inside, self.terms, self.wants_input)
+        if path == "factored" or drops:
             return Flops(*(growth.at(rows, width) for growth in self.factored))
         return weight_flops(tokens, self.out, self.inside, self.terms, path == "delta_weight", self.wants_input)
 
@@ -109,8 +112,26 @@ def weight_flops(tokens: int, out: int, inside: int, terms: Sequence[Term], sepa
     return Flops(forward, backward)
 
 
+def thin_flops(tokens: int, out: int, inside: int, terms: Sequence[Term], wants_input: bool) -> Flops:
+    """Of `thin_linear` with ``terms`` on an (out × inside) map, for ``tokens`` inputs."""
+    whole = 2 * tokens * out * inside
+    forward, backward = whole, whole if wants_input else 0
+    for term in terms:
+        rank, rows = len(term.A), term.stop - term.start
+        A, B, u, v, alpha = _learnt(term)
+        of_A, of_B = 2 * tokens * rank * inside, 2 * tokens * rank * rows
+        forward += of_A + of_B
+        backward += of_B * ((A or wants_input) + (B or u or v)) + of_A * (A + wants_input)
+        backward += (2 * rows * rank if u and term.v is not None else 0) + (2 * tokens * rows if alpha else 0)
+    return Flops(forward, backward)
+
+
+def _learnt(term: Term) -> Sequence[bool]:
+    return [t is not None and t.requires_grad for t in term.tensors]
+
+
 def _gradient_flops(tokens: int, rows: int, inside: int, rank: int, term: Term) -> int:
-    A, B, u, v, alpha = (t is not None and t.requires_grad for t in term.tensors)
+    A, B, u, v, alpha = _learnt(term)
     products = int(A) + int(B or u or v)
     of_u = 2 * rows * rank if u and term.v is not None else 0
     if not alpha and (not products or not through_weight(tokens, rows, inside, rank, products)):
@@ -141,14 +162,14 @@ def pass_flops(
     found: list[_Products] = []
     try:
         for layer in layers:
-            layer.forward_path = "factored"
+            layer.forward_path, layer.one_by_one = "factored", True
         for point in points:
             with _Products(layers) as products:
                 loss(model, batch(*point))
             found.append(products)
     finally:
         for layer, path in zip(layers, paths, strict=True):
-            layer.forward_path = path
+            layer.forward_path, layer.one_by_one = path, False
 
     def grown(values: Sequence[int]) -> Growth:
         growth = _growth(points, values, has_width)
@@ -165,15 +186,14 @@ def pass_flops(
         if layer not in found[0].inputs:
             continue  # in no pass
         terms = [branch.term(*layer.slices[kind]) for kind, branch in layer.branches.items()]
-        drops = layer.dropout is not None and layer.training
         weighs = not layer.quantised and all(t is not None for t in terms)
-        idle = layer.forward_path if weighs else "factored"
         made.append(
             Layer(
                 both(layer),
                 grown([one.inputs[layer][0] for one in found]),
-                "factored" if drops else idle,
-                idle,
+                layer.forward_path if weighs else "factored",
+                layer.dropout is not None and layer.training,
+                weighs and layer.frozen,
                 tuple(t for t in terms if t is not None),
                 layer.out_features,
                 layer.in_features,
