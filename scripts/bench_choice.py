@@ -16,7 +16,7 @@ from typing import Any
 
 import benches
 
-WIDTHS = (384, 768, 1536)
+WIDTHS = (384, 768)
 TOKENS = (512, 2048)
 RANKS = (8, 64, 256, 512, 1024)
 
