@@ -87,6 +87,7 @@ bench: install $(if $(UORA_DATA_DIR),$(VENV)/.minilm)  ## speed, into BENCH=resu
 	$(PY) scripts/bench_predictions.py --out $(BENCH)/predictions.json
 	$(PY) scripts/bench_step.py --out $(BENCH)/step_cpu_float32.json
 	$(PY) scripts/bench_step.py --precision bfloat16 --out $(BENCH)/step_cpu_bfloat16.json
+	$(PY) scripts/bench_choice.py --out $(BENCH)/choice.json
 	$(PY) scripts/bench_language_model.py --out $(BENCH)/language_model_bfloat16.json
 	$(PY) scripts/bench_language_model.py --precision float32 --out $(BENCH)/language_model_float32.json
 	$(PY) scripts/bench_language_model.py --evaluate --prompt 200 --out $(BENCH)/language_model_evaluation.json
