@@ -1,7 +1,4 @@
-"""What one cell *is*: frozen dataclasses, the strict way into them, and the id that names it everywhere.
-
-A `Cell` says what defines the experiment; `Settings` says where and how this call runs it. Nothing here imports torch.
-"""
+"""What one cell *is*: a `Cell` says what defines the experiment, `Settings` where and how this call runs it (no torch)."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ HELD_OUT = "held_out"  # the role of the rows kept out of the training set for a
 _SAMPLES = ("sample_train", "sample_dev", "sample_test")
 _LONGEST_NAME = 200  # bytes of an experiment's name: file systems take 255, and names of files are made of it
 _NOT_IN_WANDB, _LONGEST_IN_WANDB = "/\\#?%:", 128  # of a project's name, as wandb itself checks it
-# Trainer keys that change how the loop runs but not what it computes: in the record (provenance), not in the id.
+# trainer keys that change how the loop runs but not what it computes: in the record (provenance), not in the id
 _NOT_SCIENCE = (
     "micro_batch_size", "eval_batch_size", "eval_batch_tokens", "gradient_checkpointing", "checkpoint_every",
     "log_every", "sharding", "cpu_ops",

@@ -2,8 +2,7 @@
 
 A step: the global batch's share of this process in micro-batches, sums of losses divided by the weight of the whole
 batch, one optimizer step, the method's `after_step`, and its auxiliary step where one is due. An epoch ends with an
-evaluation and a checkpoint. Everything a resume needs is in the checkpoint, so that an interrupted run ends with the
-bytes of an undisturbed one.
+evaluation and a checkpoint, which has all that a resume needs to end with the bytes of an undisturbed run.
 """
 
 from __future__ import annotations
