@@ -1,4 +1,4 @@
-"""What one cell *is*: a `Cell` says what defines the experiment, `Settings` where and how this call runs it (no torch)."""
+"""What one cell is: a `Cell` says what defines the experiment, `Settings` where and how this call runs it."""
 
 from __future__ import annotations
 
