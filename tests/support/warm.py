@@ -22,12 +22,15 @@ from uora_bench.grid.launch.forks import MODULES, Forked, ForkServer
 _BECOME = str(Path(__file__).with_name("warm_copy.py"))
 # read when a command runs, not when a library is imported or the interpreter starts
 _READ_LATE = ("UORA_", "WANDB_", "PYTEST_", "NETRC", "PYTHONUNBUFFERED")
+_BEGAN = frozenset(os.environ)
+_LEFT = ("ACCELERATE_", "HF_HUB_", "TORCHINDUCTOR_")  # set by commands that ran in this process
 
 
 def surroundings() -> dict[str, str]:
     """Those of the tests, with one thread and this checkout's package."""
     fixed = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    return {**os.environ, **fixed, "PYTHONPATH": _SOURCE}
+    kept = {k: v for k, v in os.environ.items() if k in _BEGAN or not k.startswith(_LEFT)}
+    return {**kept, **fixed, "PYTHONPATH": _SOURCE}
 
 
 def environment(root: Path = ROOT) -> dict[str, str]:
