@@ -1,6 +1,6 @@
 """One adapted layer in bfloat16, forward and backward: what `method.forward=auto` chooses, against the best.
 
-The paths that keep a small update (factored and delta_weight) take turns at shapes, batches and ranks around the point
+The paths that keep a small update (fused and delta_weight) take turns at shapes, batches and ranks around the point
 where the choice changes. A number is the median processor time of this process on one thread beyond that of the same
 frozen layer. `--out` keeps the result.
 """
@@ -25,7 +25,7 @@ def compared(width: int, tokens: int, rank: int, trained: str, rounds: int) -> d
     """Milliseconds of a (width × width) layer: frozen, and what each path adds; and which one auto takes."""
     import torch
 
-    from uora_bench.methods.forward_paths import Term, choose_path, thin_linear, weight_linear
+    from uora_bench.methods.forward_paths import Term, choose_path, fused_linear, weight_linear
 
     torch.manual_seed(0)
     x, g = torch.randn(tokens, width), torch.randn(tokens, width).bfloat16()
@@ -36,7 +36,7 @@ def compared(width: int, tokens: int, rank: int, trained: str, rounds: int) -> d
     terms = [Term(0, width, A, B, u, v)]
     paths: dict[str, Callable[[Any], Any]] = {
         "frozen": lambda x: torch.nn.functional.linear(x, weight, bias),
-        "factored": lambda x: thin_linear(x, weight, bias, terms, weight.bfloat16()),
+        "fused": lambda x: fused_linear(x, weight, bias, terms, weight.bfloat16()),
         "delta_weight": lambda x: weight_linear(x, weight, bias, terms, separate=True),
     }
 
@@ -55,7 +55,7 @@ def compared(width: int, tokens: int, rank: int, trained: str, rounds: int) -> d
     turns = benches.in_turns({name: lambda _, p=path: step(p) for name, path in paths.items()}, rounds, warm_up=2)
     taken = {name: 1e3 * statistics.median(own) for name, own in turns.items()}
     chosen = choose_path(tokens, width, torch.bfloat16, torch.float32, terms)
-    extra = {name: round(taken[name] - taken["frozen"], 3) for name in ("factored", "delta_weight")}
+    extra = {name: round(taken[name] - taken["frozen"], 3) for name in ("fused", "delta_weight")}
     return {
         "width": width, "tokens": tokens, "rank": rank, "trained": trained, "frozen": round(taken["frozen"], 3),
         **extra, "auto": chosen, "lost": round(extra[chosen] - min(extra.values()), 3),

@@ -5,8 +5,7 @@ cases take turns in one process, in a new order every round; a ratio is that of 
 round, printed as median and quartiles: by the clock, and by the processor time of this process, which other work on
 the machine disturbs less (a GPU's work is not in it, and threads that wait are). Peak memory is measured apart, a
 process per case: what the model and three steps take beyond the libraries, which every process imports alike. In
-float32 only the factored kernel and auto are measured, in bfloat16 every one, and auto by products and sums one by
-one. `--out` keeps the result.
+float32 only the factored kernel and auto are measured, in bfloat16 every one. `--out` keeps the result.
 """
 
 from __future__ import annotations
@@ -26,7 +25,11 @@ WIDTH = 768
 
 def cases(model: Callable[[], Any], precision: str) -> dict[str, Callable[[], Any]]:
     """Name -> a function that makes the model of the case; ``model`` makes the bare one."""
-    kernels = ("factored", "auto") if precision == "float32" else ("factored", "merged_weight", "delta_weight", "auto")
+    kernels = (
+        ("factored", "auto")
+        if precision == "float32"
+        else ("factored", "fused", "merged_weight", "delta_weight", "auto")
+    )
     found: dict[str, Callable[[], Any]] = {"limit": lambda: _limit(model())}
     ours: list[tuple[str, str, dict[str, Any]]] = [
         ("lora r=8", "lora", {"rank": 8}),
@@ -40,8 +43,6 @@ def cases(model: Callable[[], Any], precision: str) -> dict[str, Callable[[], An
     for name, method, options in ours:
         for kernel in kernels:
             found[f"{name} {kernel}"] = lambda m=method, o={**options, "forward": kernel}: _adapted(model(), m, o)
-    for name, method, options in ours if precision == "bfloat16" else []:
-        found[f"{name} by products"] = lambda m=method, o=options: _by_products(_adapted(model(), m, o))
     # what a cell does in all steps but the auxiliary ones, in which alone α learns
     found["alpha_lora r=8 auto, α rests"] = lambda: _resting(_adapted(model(), "alpha_lora", {"rank": 8}))
     found["lora r=8 peft"] = lambda: _peft(model(), "LoraConfig", 8)
@@ -98,16 +99,6 @@ def _adapted(model: Any, name: str, options: dict[str, Any]) -> Any:
     ]
     method.inject(model, targets, torch.Generator().manual_seed(0))
     return _open_head(model)
-
-
-def _by_products(model: Any) -> Any:
-    """The factored passes as before decision 19."""
-    from uora_bench.methods.base import AdapterLayer
-
-    for module in model.modules():
-        if isinstance(module, AdapterLayer):
-            module.one_by_one = True
-    return model
 
 
 def _resting(model: Any) -> Any:

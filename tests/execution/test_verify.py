@@ -124,6 +124,34 @@ def test_a_cell_is_run_again_and_compared(
     assert f"not {record.cell_id} (expect_cell_id)" in capsys.readouterr().err
 
 
+def test_a_record_in_bfloat16_whose_passes_were_factored_is_run_with_those_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    own_files.write(tmp_path / "reviews.csv", own_files.reviews(80))
+    words = [
+        *WORDS[:-2],
+        "trainer.precision=bfloat16",
+        "trainer.lr_adapter=0.1",
+        "tracker=none",
+        "task.path=reviews.csv",
+    ]
+    with monkeypatch.context() as patch:
+        patch.setattr("uora_bench.methods.base.choose", lambda *_: "factored")  # as auto did before there was fused
+        assert main(words) == 0
+    (record,) = read_records(tmp_path / "results" / "records" / "scratch")
+    assert set(record.provenance.forward) == {"factored"}
+    capsys.readouterr()
+    assert main(["verify", record.cell_id]) == 0
+    assert "identical bytes" in capsys.readouterr().out
+    assert main([*words, "force=true"]) == 0
+    (again,) = read_records(tmp_path / "results" / "records" / "scratch")
+    assert set(again.provenance.forward) == {"fused"}
+    assert again.cell_id == record.cell_id
+    assert again.epochs[0].train_loss != record.epochs[0].train_loss  # in its last digits
+    assert again.epochs[0].train_loss == pytest.approx(record.epochs[0].train_loss, rel=1e-2)
+
+
 def test_all_cells_behind_a_number_are_run_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

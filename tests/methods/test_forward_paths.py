@@ -19,7 +19,7 @@ from uora_bench.contract.harness import BOTH, adapted
 from uora_bench.contract.models import roberta
 from uora_bench.errors import UserError
 from uora_bench.methods import forward_paths
-from uora_bench.methods.forward_paths import Term, compose, thin_linear, through_weight, weight_linear
+from uora_bench.methods.forward_paths import Term, compose, fused_linear, through_weight, weight_linear
 
 KINDS = {
     "lora": {"u": False, "v": False, "alpha": False},
@@ -129,7 +129,7 @@ def test_it_is_the_naive_pass_in_value_and_gradient(
     st.sampled_from(sorted(KINDS)), st.integers(1, 40), st.integers(1, 9), st.integers(1, 9), st.integers(1, 12),
     st.integers(1, 3), st.booleans(),
 )  # fmt: skip
-def test_the_thin_pass_is_the_naive_one_in_value_and_gradient(
+def test_the_fused_pass_is_the_naive_one_in_value_and_gradient(
     kind: str, tokens: int, inside: int, out: int, rank: int, slices: int, with_bias: bool
 ) -> None:
     x, weight, bias, terms = problem(kind, tokens, inside, out, rank, slices=slices)
@@ -137,7 +137,7 @@ def test_the_thin_pass_is_the_naive_one_in_value_and_gradient(
         terms = [t._replace(alpha=t.alpha if t.alpha is None or learnt else t.alpha.detach()) for t in terms]
         wanted = [t for t in leaves(x, terms) if t.requires_grad]
         found = []
-        for f in (naive, partial(thin_linear, cast=weight)):
+        for f in (naive, partial(fused_linear, cast=weight)):
             y = f(x, weight, bias if with_bias else None, terms)
             found.append([y.detach(), *torch.autograd.grad((y * y.detach().roll(1)).sum(), wanted)])
         for a, b in zip(*found, strict=True):
@@ -145,7 +145,7 @@ def test_the_thin_pass_is_the_naive_one_in_value_and_gradient(
 
 
 @pytest.mark.parametrize("wanting", ["A", "B", "u", "v", "alpha", "x"])
-def test_the_thin_pass_gives_a_gradient_to_what_wants_one_alone(wanting: str) -> None:
+def test_the_fused_pass_gives_a_gradient_to_what_wants_one_alone(wanting: str) -> None:
     x, weight, bias, (term,) = problem("all", 6, 4, 3, 2)
     x = x.detach().requires_grad_(wanting == "x")
     rest = {k: getattr(term, k).detach() for k in ("A", "B", "u", "v", "alpha")}
@@ -153,7 +153,7 @@ def test_the_thin_pass_gives_a_gradient_to_what_wants_one_alone(wanting: str) ->
         rest[wanting].requires_grad_()
     term = term._replace(**rest)
     grads = []
-    for f in (naive, partial(thin_linear, cast=weight)):
+    for f in (naive, partial(fused_linear, cast=weight)):
         f(x, weight, bias, [term]).square().sum().backward()
         grads.append({k: t.grad for k, t in {"x": x, **rest}.items()})
         for t in (x, *rest.values()):
@@ -163,11 +163,11 @@ def test_the_thin_pass_gives_a_gradient_to_what_wants_one_alone(wanting: str) ->
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
-def test_in_bfloat16_the_thin_pass_errs_no_more_than_the_products_and_sums_that_it_replaces(kind: str) -> None:
+def test_in_bfloat16_the_fused_pass_errs_no_more_than_the_products_and_sums_that_it_replaces(kind: str) -> None:
     x, weight, bias, terms = problem(kind, 512, 64, 48, 8, dtype=torch.float32)
     exact, _ = both(*problem(kind, 512, 64, 48, 8))
     errors = []
-    for f in (naive, partial(thin_linear, cast=weight.bfloat16())):
+    for f in (naive, partial(fused_linear, cast=weight.bfloat16())):
         with torch.autocast("cpu", torch.bfloat16):
             y = f(x, weight, bias, terms)
         loss = (y.float() * torch.linspace(-1, 1, y.numel()).view_as(y)).sum()
@@ -179,20 +179,18 @@ def test_in_bfloat16_the_thin_pass_errs_no_more_than_the_products_and_sums_that_
 
 @pytest.mark.parametrize("make", BOTH)
 @pytest.mark.parametrize("name", ["lora", "lora_fa", "vera", "uora", "tied_lora", "alpha_lora"])
-def test_under_autocast_the_factored_pass_and_its_products_one_by_one_are_as_near_to_float32(
-    name: str, make: Callable[..., Any]
-) -> None:
+def test_in_bfloat16_fused_and_factored_passes_are_as_near_to_float32(name: str, make: Callable[..., Any]) -> None:
     it = adapted(name, make, torch.float32, forward="factored")
     it.model.train()
     generator = torch.Generator().manual_seed(0)
 
-    def gradient(low: bool, one_by_one: bool) -> Tensor:
+    def gradient(low: bool, path: Any) -> Tensor:
         for layer in it.method.layers.values():
-            layer.one_by_one = one_by_one
+            layer.forward_path, layer.ran = path, ()
         it.model.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=low):
             it.loss().backward()
-        assert set(it.method.forward_paths()) == {"factored"}
+        assert set(it.method.forward_paths()) == {path}
         return torch.cat([p.grad.flatten() for p in it.method.parameters() if p.grad is not None])
 
     errors = torch.zeros(2)
@@ -200,15 +198,15 @@ def test_under_autocast_the_factored_pass_and_its_products_one_by_one_are_as_nea
         with torch.no_grad():
             for parameter in it.method.parameters():
                 parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
-        exact = gradient(False, True)
-        errors += torch.stack([(gradient(True, way) - exact).norm() / exact.norm() for way in (True, False)])
-    products, thin = errors.tolist()
-    assert thin < 1.5 * products
-    assert thin != products  # it is another pass
+        exact = gradient(False, "factored")
+        errors += torch.stack([(gradient(True, p) - exact).norm() / exact.norm() for p in ("factored", "fused")])
+    factored, fused = errors.tolist()
+    assert fused < 1.5 * factored
+    assert fused != factored  # it is another pass
 
 
 def test_an_unfrozen_weight_under_autocast_keeps_its_gradient() -> None:
-    it = adapted("lora", roberta, torch.float32, forward="factored")
+    it = adapted("lora", roberta, torch.float32)
     (layer, *_) = it.method.layers.values()
     layer.base.weight.requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
@@ -328,7 +326,8 @@ def test_few_tokens_are_factored_whatever_else(sizes: list[tuple[int, int]], ins
     tokens = data.draw(st.integers(0, few))
     for cast in (None, torch.bfloat16, torch.float16):
         for dtype in (torch.float32, torch.float64, torch.bfloat16):
-            assert forward_paths.choose_path(tokens, inside, cast, dtype, terms) == "factored"
+            expected = "fused" if cast is torch.bfloat16 else "factored"
+            assert forward_paths.choose_path(tokens, inside, cast, dtype, terms) == expected
     out = sizes[0][0]
     paths = [forward_paths.choose_path(t, inside, None, torch.float32, terms[:1]) for t in (few, 10 * out * inside)]
     assert paths == ["factored", "merged_weight"]
@@ -346,7 +345,9 @@ def test_auto_composes_where_it_is_exact_and_pays(make: Callable[..., Any]) -> N
     assert ran() == {"merged_weight"}  # 48 tokens; (32 × 32) maps want more than 16
     assert ran(torch.float32) == {"merged_weight"}
     assert ran(rows=2) == {"factored"}
-    assert ran(torch.float32, autocast=True) == {"factored"}
+    assert ran(torch.float32, autocast=True) == {"fused"}
+    assert ran(torch.float32, autocast=True, forward="factored") == {"factored"}
+    assert ran(forward="fused") == {"fused"}
     assert ran(torch.bfloat16) == {"factored"}
     assert ran(dropout=0.1) == {"factored"}
     assert ran(forward="factored") == {"factored"}
@@ -356,6 +357,6 @@ def test_auto_composes_where_it_is_exact_and_pays(make: Callable[..., Any]) -> N
     assert ran(torch.bfloat16, rank=64) == {"factored"}
     assert ran(rank=64) == {"merged_weight"}
     assert ran(torch.float32, autocast=True, forward="merged_weight") == {"merged_weight"}
-    for kernel in ("merged_weight", "delta_weight"):
+    for kernel in ("fused", "merged_weight", "delta_weight"):
         with pytest.raises(UserError, match=f"forward={kernel} has no dropout"):
             ran(forward=kernel, dropout=0.1)

@@ -15,7 +15,7 @@ from uora_bench.contract import models
 from uora_bench.contract.harness import options_of
 from uora_bench.training.flops import PassFlops, pass_flops
 
-PATHS = ("factored", "merged_weight", "delta_weight", "auto")
+PATHS = ("factored", "fused", "merged_weight", "delta_weight", "auto")
 METHODS = [name for name in registry.choices("method") if name not in ("peft", "alpha_lora")]
 SIZES = ((2, 9), (5, 12), (1, 30), (8, 32))  # none of them a point that the polynomials are made of
 # of these PEFT hides products in solvers, Fourier transforms, hooks or functions with a backward pass of their own
@@ -90,7 +90,7 @@ def test_every_forward_path_takes_what_torch_counts(name, path, make):
     agree(adapted(name, make, path, rank=4))
 
 
-@pytest.mark.parametrize("rank", [4, 64])  # auto: factored, and where there are many tokens delta_weight
+@pytest.mark.parametrize("rank", [4, 64])  # auto: fused, and where there are many tokens delta_weight
 @pytest.mark.parametrize("make", [models.roberta, models.gpt2])
 @pytest.mark.parametrize("name", ["lora", "lora_fa", "vera", "tied_lora", "alpha_lora"])
 def test_under_autocast_auto_takes_what_torch_counts(name, make, rank):

@@ -28,7 +28,7 @@ from uora_bench.errors import UserError
 
 Make = Callable[..., Any]
 PRECISIONS = ((torch.float64, 1e-10), (torch.float32, 1e-5))  # with the tolerance
-FORWARD = ("factored", "merged_weight", "delta_weight")
+FORWARD = ("factored", "fused", "merged_weight", "delta_weight")
 check = Checks()
 
 # --- gradients --------------------------------------------------------------------------------------------------------

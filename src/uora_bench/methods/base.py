@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from uora_bench.config.options import MethodOptions
 from uora_bench.config.options.base import Forward
 from uora_bench.errors import UserError
-from uora_bench.methods.forward_paths import Term, choose, few_tokens, thin_linear, weight_linear
+from uora_bench.methods.forward_paths import Term, choose, few_tokens, fused_linear, weight_linear
 from uora_bench.models.targets import Target, TargetShape, linear_shape
 
 
@@ -71,7 +71,6 @@ class AdapterLayer(nn.Module):
         # Conv1D (GPT-2) keeps its weight as (in × out).
         self.transposed = type(base).__name__ == "Conv1D"
         self.forward_path: Forward = "factored"
-        self.one_by_one = False  # the factored pass by its products and sums, each of which can then be counted
         self.ran: tuple[Forward, ...] = ()  # the paths of the passes in training: never auto
         self.out_features, self.in_features = linear_shape(base)
         self._few = 0  # up to so many tokens `auto` is the factored path
@@ -103,11 +102,6 @@ class AdapterLayer(nn.Module):
         """Whether the frozen weight is held as packed codes, into which nothing can be merged."""
         return not self.base.weight.is_floating_point()
 
-    @property
-    def frozen(self) -> bool:
-        """Whether the wrapped map wants no gradient of its own."""
-        return not any(p is not None and p.requires_grad for p in (self.base.weight, self.base.bias))
-
     def forward(self, x: Tensor) -> Tensor:
         """The adapted output (…, out) for x (…, in); of the merged weight alone after `merge`."""
         if self.merged or self.turned_off:
@@ -117,9 +111,9 @@ class AdapterLayer(nn.Module):
             self.ran += (path,)
         if terms:
             weight = self.base.weight.T if self.transposed else self.base.weight
-            if path != "factored":
-                return weight_linear(x, weight, self.base.bias, terms, path == "delta_weight")
-            return thin_linear(x, weight, self.base.bias, terms, self._cast_weight(x))
+            if path == "fused":
+                return fused_linear(x, weight, self.base.bias, terms, self._cast_weight(x))
+            return weight_linear(x, weight, self.base.bias, terms, path == "delta_weight")
         y = self.base(x)
         if self.dropout is not None:
             x = self.dropout(x)
@@ -139,35 +133,24 @@ class AdapterLayer(nn.Module):
         return torch.cat(pieces, dim=-1)
 
     def _path(self, x: Tensor) -> tuple[Forward, list[Term]]:
-        """The path of this pass, and its terms where it is one of `forward_paths`' own."""
+        """The path of this pass, and its terms where it is not the factored one."""
         drops = self.dropout is not None and self.training
-        if drops or self.quantised or torch.compiler.is_compiling():
-            return "factored", []
-        thin = not self.one_by_one and self._is_thin(x)
-        if self.forward_path == "factored" and not thin:
+        if self.forward_path == "factored" or drops or self.quantised or torch.compiler.is_compiling():
             return "factored", []
         # as `choose` says, which takes longer: a model that writes has few tokens in each pass
-        few = self.forward_path == "auto" and x.numel() <= self._few * self.in_features
-        if few and not thin:
+        if self.forward_path == "auto" and x.numel() <= self._few * self.in_features and not _in_bfloat16(x):
             return "factored", []
         terms = [branch.term(*self.slices[kind]) for kind, branch in self.branches.items()]
         known = [term for term in terms if term is not None]
         if len(known) < len(terms):
             return "factored", []
-        path = self.forward_path
-        if path == "auto":
-            path = "factored" if few else choose(x, self.base.weight, known)
-        return path, known if thin or path != "factored" else []
-
-    def _is_thin(self, x: Tensor) -> bool:
-        """Whether a factored pass of x is one of `thin_linear`: under autocast to bfloat16, of a map that is frozen."""
-        kind = x.device.type
-        cast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
-        return cast is torch.bfloat16 and self.frozen
+        path = choose(x, self.base.weight, known) if self.forward_path == "auto" else self.forward_path
+        return path, known if path != "factored" else []
 
     def _cast_weight(self, x: Tensor) -> Tensor:
-        """The frozen weight (out × in) in autocast's dtype, from the wrapped module where that keeps it."""
-        dtype = torch.get_autocast_dtype(x.device.type)
+        """W0 (out × in) in autocast's dtype, else its own; from the wrapped module where it keeps that."""
+        kind = x.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.base.weight.dtype
         keeps = getattr(self.base, "cast_weight", None)
         cast: Tensor = self.base.weight.detach().to(dtype) if keeps is None else keeps(dtype)
         return cast.T if self.transposed else cast
@@ -352,8 +335,8 @@ class Method(ABC):
         return {}
 
     def forward_paths(self) -> dict[str, int]:
-        """How many wrapped maps took which path in training: factored, merged_weight, delta_weight, or
-        ``delta_weight+factored``, where it was not the same for batches of all sizes.
+        """How many wrapped maps took which path in training: factored, fused, merged_weight, delta_weight, or
+        ``delta_weight+fused``, where it was not the same for batches of all sizes.
         """
         return dict(Counter("+".join(sorted(layer.ran)) for layer in self.layers.values() if layer.ran))
 
@@ -418,6 +401,12 @@ class Method(ABC):
                     f"method={self.name}: parameter '{name}' of the branch on {target.path} is {is_}, and must be "
                     f"{must}; give the tensor the dtype= and device= that the branch is to be made with"
                 )
+
+
+def _in_bfloat16(x: Tensor) -> bool:
+    """Whether a pass of ``x`` is under autocast to bfloat16."""
+    kind = x.device.type
+    return torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) is torch.bfloat16
 
 
 def backbone_parameters(model: nn.Module) -> dict[str, nn.Parameter]:

@@ -11,7 +11,7 @@ Nothing of size tokens × out is kept for the backward pass: with g = ∂L/∂y 
     ∂u_k = s Σ_j v_j B_jk M_jk,   ∂v_j = s Σ_k B_jk u_k M_jk,   ∂α_j = Σ_i W0_ji G_ji + bias_j Σ_t g_tj
 
 where M and (Λ_v B Λ_u)ᵀ G are made without G, from gᵀ (x Aᵀ) and (g Λ_v B Λ_u)ᵀ x, where that is less work. With
-``separate`` g W is g Λ_α W0 + g ΔW. `thin_linear` never makes ΔW: it keeps A x (tokens × r), x where A is trained, and
+``separate`` g W is g Λ_α W0 + g ΔW. `fused_linear` never makes ΔW: it keeps A x (tokens × r), x where A is trained, and
 W0 x where α is. The functions know no module: all they use is in their arguments.
 """
 
@@ -44,6 +44,7 @@ class Term(NamedTuple):
         return self.A, self.B, self.u, self.v, self.alpha
 
 
+Chosen = Literal["factored", "fused", "merged_weight", "delta_weight"]
 _PER_TERM = 5  # tensors of a term
 _KEEP_FROM = 128  # rank from which on B Λ_u A is kept rather than made again
 
@@ -64,7 +65,7 @@ def weight_linear(
     return y
 
 
-def thin_linear(x: Tensor, weight: Tensor, bias: Tensor | None, terms: Sequence[Term], cast: Tensor) -> Tensor:
+def fused_linear(x: Tensor, weight: Tensor, bias: Tensor | None, terms: Sequence[Term], cast: Tensor) -> Tensor:
     """Λ_α (W0 x + bias) + s Λ_v B Λ_u A x under autocast, for the arguments of `weight_linear`; result (…, out).
 
     ``cast``: ``weight`` in autocast's dtype. The vectors and s are multiplied into B, which is small, and B A x is
@@ -72,7 +73,7 @@ def thin_linear(x: Tensor, weight: Tensor, bias: Tensor | None, terms: Sequence[
     """
     tensors = [tensor for term in terms for tensor in term.tensors]
     plan = tuple((term.start, term.stop, term.scale) for term in terms)
-    y: Tensor = _ThinLinear.apply(x, weight, bias, cast, plan, *tensors)  # type: ignore[no-untyped-call]
+    y: Tensor = _FusedLinear.apply(x, weight, bias, cast, plan, *tensors)  # type: ignore[no-untyped-call]
     return y
 
 
@@ -291,8 +292,8 @@ def _scaled(grad: Tensor, scale: float) -> Tensor:
     return grad if scale == 1.0 else grad * scale
 
 
-class _ThinLinear(torch.autograd.Function):
-    """`thin_linear`. Saved: the frozen map and the terms' matrices in autocast's dtype, A x, x where A is trained, and
+class _FusedLinear(torch.autograd.Function):
+    """`fused_linear`. Saved: the frozen map and the terms' matrices in autocast's dtype, A x, x where A is trained, and
     W0 x where α is.
     """
 
@@ -377,16 +378,18 @@ def _stretched(y: Tensor, terms: Sequence[Term]) -> Tensor:
     return stretched
 
 
-def choose(x: Tensor, weight: Tensor, terms: Sequence[Term]) -> Literal["factored", "merged_weight", "delta_weight"]:
+def choose(x: Tensor, weight: Tensor, terms: Sequence[Term]) -> Chosen:
     """The pass that `forward=auto` takes for input ``x`` of a map with this frozen weight under ``terms``."""
     kind = x.device.type
     cast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
-    return choose_path(x.numel() // x.shape[-1], x.shape[-1], cast, weight.dtype, terms)
+    chosen = choose_path(x.numel() // x.shape[-1], x.shape[-1], cast, weight.dtype, terms)
+    # a weight that somebody trains after all keeps its gradient, as on the factored pass
+    return "factored" if chosen == "fused" and weight.requires_grad else chosen
 
 
 def choose_path(
     tokens: int, inside: int, cast: torch.dtype | None, dtype: torch.dtype, terms: Sequence[Term]
-) -> Literal["factored", "merged_weight", "delta_weight"]:
+) -> Chosen:
     """`choose` for ``tokens`` inputs of ``inside`` numbers, under autocast to ``cast`` (None: without), of a frozen
     weight of ``dtype``.
 
@@ -396,7 +399,7 @@ def choose_path(
       t·r·(out + in) for A and B; what else differs is in its favour.
     - delta_weight, only under autocast to bfloat16 (without autocast the factored pass works in the adapter's dtype,
       and small ΔW have no float16): 2·r·out·in for ΔW and M and 3·t·out·in for ΔW x, g ΔW and G, against
-      2·t·r·(out + in).
+      2·t·r·(out + in) of fused, which else takes its place.
     """
     thin = whole = separate = 0
     for term in terms:
@@ -406,11 +409,16 @@ def choose_path(
         separate += (3 * tokens + 2 * rank) * out * inside
     if (cast or dtype) in (torch.float32, torch.float64):
         return "merged_weight" if thin > whole else "factored"
-    return "delta_weight" if cast is torch.bfloat16 and 2 * thin > separate else "factored"
+    if cast is not torch.bfloat16:
+        return "factored"
+    return "delta_weight" if 2 * thin > separate else "fused"
 
 
 def few_tokens(out: int, inside: int) -> int:
-    """Up to how many tokens `choose_path` says ``factored`` of a term on ``out`` rows, whatever its rank and dtype."""
+    """Up to how many tokens `choose_path` says ``factored`` (under autocast to bfloat16 ``fused``), whatever the rank.
+
+    ``out``: the rows of a term.
+    """
     return out * inside // (out + inside)
 
 

@@ -55,8 +55,7 @@ class Layer:
     factored: tuple[Growth, Growth]
     tokens: Growth
     path: str  # as configured, auto included; factored where no other is possible
-    drops: bool  # in training its input is dropped in part, which leaves the factored pass by its products
-    thin: bool  # a factored pass under autocast to bfloat16 is `thin_linear`
+    drops: bool  # in training its input is dropped in part, which leaves the factored pass
     terms: tuple[Term, ...]
     out: int
     inside: int
@@ -68,10 +67,10 @@ class Layer:
         tokens, path, drops = self.tokens.at(rows, width), self.path, self.drops and not idle
         if path == "auto" and not drops:
             path = choose_path(tokens, self.inside, cast, self.dtype, self.terms)
-        if path == "factored" and self.thin and cast is torch.bfloat16 and not drops:
-            return thin_flops(tokens, self.out, self.inside, self.terms, self.wants_input)
         if path == "factored" or drops:
             return Flops(*(growth.at(rows, width) for growth in self.factored))
+        if path == "fused":
+            return fused_flops(tokens, self.out, self.inside, self.terms, self.wants_input)
         return weight_flops(tokens, self.out, self.inside, self.terms, path == "delta_weight", self.wants_input)
 
 
@@ -115,8 +114,8 @@ def weight_flops(tokens: int, out: int, inside: int, terms: Sequence[Term], sepa
     return Flops(forward, backward)
 
 
-def thin_flops(tokens: int, out: int, inside: int, terms: Sequence[Term], wants_input: bool) -> Flops:
-    """Of `thin_linear` with ``terms`` on an (out × inside) map, for ``tokens`` inputs."""
+def fused_flops(tokens: int, out: int, inside: int, terms: Sequence[Term], wants_input: bool) -> Flops:
+    """Of `fused_linear` with ``terms`` on an (out × inside) map, for ``tokens`` inputs."""
     whole = 2 * tokens * out * inside
     forward, backward = whole, whole if wants_input else 0
     for term in terms:
@@ -165,14 +164,14 @@ def pass_flops(
     found: list[_Products] = []
     try:
         for layer in layers:
-            layer.forward_path, layer.one_by_one = "factored", True
+            layer.forward_path = "factored"
         for point in points:
             with _Products(layers) as products:
                 loss(model, batch(*point))
             found.append(products)
     finally:
         for layer, path in zip(layers, paths, strict=True):
-            layer.forward_path, layer.one_by_one = path, False
+            layer.forward_path = path
 
     def grown(values: Sequence[int]) -> Growth:
         growth = _growth(points, values, has_width)
@@ -196,7 +195,6 @@ def pass_flops(
                 grown([one.inputs[layer][0] for one in found]),
                 layer.forward_path if weighs else "factored",
                 layer.dropout is not None and layer.training,
-                weighs and layer.frozen,
                 tuple(t for t in terms if t is not None),
                 layer.out_features,
                 layer.in_features,

@@ -11,7 +11,7 @@ from annotated_types import Ge, Le, Lt
 from uora_bench.errors import UserError
 from uora_bench.util.schema import plain
 
-Forward = Literal["factored", "merged_weight", "delta_weight", "auto"]
+Forward = Literal["factored", "fused", "merged_weight", "delta_weight", "auto"]
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class LowRankOptions(AdapterOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.forward in ("merged_weight", "delta_weight") and self.dropout > 0:
+        if self.forward in ("fused", "merged_weight", "delta_weight") and self.dropout > 0:
             raise UserError(
                 f"method.forward={self.forward} has no dropout on the adapter's input; set method.dropout=0 or "
                 "method.forward=auto"
