@@ -297,7 +297,10 @@ def test_an_alpha_near_one_is_not_lost_in_bfloat16(separate: bool) -> None:
             frozen = torch.nn.functional.linear(x, weight, bias).float()
             flat = term._replace(alpha=torch.full_like(term.alpha, alpha), B=torch.zeros_like(term.B))
             y = weight_linear(x, weight, bias, [flat], separate).float()
-        assert float((y * frozen).sum() / frozen.square().sum()) == pytest.approx(alpha, abs=7e-4)
+            flat.alpha.requires_grad_()  # without gradients it rests all the same
+            fused = fused_linear(x, weight, bias, [flat], weight.bfloat16()).float()
+        for each in (y, fused):
+            assert float((each * frozen).sum() / frozen.square().sum()) == pytest.approx(alpha, abs=7e-4)
 
 
 def test_composing_alone_gives_the_merged_map_and_leaves_the_frozen_one() -> None:

@@ -73,7 +73,8 @@ def fused_linear(x: Tensor, weight: Tensor, bias: Tensor | None, terms: Sequence
     """
     tensors = [tensor for term in terms for tensor in term.tensors]
     plan = tuple((term.start, term.stop, term.scale) for term in terms)
-    y: Tensor = _FusedLinear.apply(x, weight, bias, cast, plan, *tensors)  # type: ignore[no-untyped-call]
+    learns = torch.is_grad_enabled() and any(t.alpha is not None and t.alpha.requires_grad for t in terms)
+    y: Tensor = _FusedLinear.apply(x, weight, bias, cast, plan, learns, *tensors)  # type: ignore[no-untyped-call]
     return y
 
 
@@ -305,11 +306,12 @@ class _FusedLinear(torch.autograd.Function):
         bias: Tensor | None,
         cast: Tensor,
         plan: tuple[tuple[int, int, float], ...],
+        learns_alpha: bool,
         *tensors: Tensor | None,
     ) -> Tensor:
-        kind, dtype, wanted = x.device.type, cast.dtype, ctx.needs_input_grad[5:]
+        kind, dtype, wanted = x.device.type, cast.dtype, ctx.needs_input_grad[6:]
         ctx.plan, ctx.x_dtype, ctx.x_shape = plan, x.dtype, x.shape
-        ctx.learns_alpha = any(wanted[4::_PER_TERM])
+        ctx.learns_alpha = learns_alpha
         flat_x = x.to(dtype).reshape(-1, x.shape[-1])
         with torch.autocast(kind, enabled=False):
             terms = _terms(plan, tensors)
@@ -337,7 +339,7 @@ class _FusedLinear(torch.autograd.Function):
         flat_x, weight, W, frozen, *rest = ctx.saved_tensors
         n = len(ctx.plan)
         As, lefts, hs, tensors = rest[:n], rest[n : 2 * n], rest[2 * n : 3 * n], rest[3 * n :]
-        terms, wanted = _terms(ctx.plan, tensors), ctx.needs_input_grad[5:]
+        terms, wanted = _terms(ctx.plan, tensors), ctx.needs_input_grad[6:]
         want_x = ctx.needs_input_grad[0]
         grads: list[Tensor | None] = []
         with torch.autocast(g.device.type, enabled=False):
@@ -363,7 +365,7 @@ class _FusedLinear(torch.autograd.Function):
                     found[4] = (ones @ (part * frozen[:, term.start : term.stop]))[0].to(dtype)
                 grads += found
             x = grad_x.view(ctx.x_shape).to(ctx.x_dtype) if want_x else None
-        return (x, None, None, None, None, *grads)
+        return (x, None, None, None, None, None, *grads)
 
 
 def _stretched(y: Tensor, terms: Sequence[Term]) -> Tensor:
