@@ -335,7 +335,7 @@ def test_the_id_names_the_targets_that_are_used():
 
 @pytest.mark.parametrize("word", ["method.name=lora", "method.version=9", "task.version=2", "recipe.status=published"])
 def test_labels_of_a_record_cannot_be_set_by_hand(word):
-    with pytest.raises(UserError, match="only that file"):
+    with pytest.raises(UserError, match="can only be set there"):
         compose([word])
 
 

@@ -121,7 +121,7 @@ def test_a_folder_that_cannot_be_written_costs_nothing_but_a_word(tmp_path, caps
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
     found = TokenCache(tmp_path / "file" / "tokens")(Counted(), [["a b", "c"]])
     assert lists(found)["input_ids"] == [[2, 3], [4]]
-    assert "tokens are not kept" in capsys.readouterr().err
+    assert "tokens are not cached" in capsys.readouterr().err
 
 
 def test_without_a_folder_nothing_is_kept(tmp_path, monkeypatch):

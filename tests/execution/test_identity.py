@@ -87,7 +87,7 @@ def test_the_named_weights_keep_their_name_in_any_folder(mine: Path) -> None:
     backbone = cell_of(f"backbone.path={mine}").backbone
     assert replace(backbone, sha256=digest).identity == cell_of().backbone.identity
     assert replace(backbone, sha256="0" * 64).public_name == "local/mine"
-    with pytest.raises(UserError, match="only that file can set it"):
+    with pytest.raises(UserError, match="can only be set there"):
         cell_of(f"backbone.path={mine}", f"backbone.sha256={digest}")
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from accelerate.state import AcceleratorState
 
 from tests.support import own_files
 from uora_bench.cli.main import main
@@ -125,8 +127,13 @@ def test_a_cell_is_run_again_and_compared(
 
 
 def test_a_record_in_bfloat16_whose_passes_were_factored_is_run_with_those_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
 ) -> None:
+    AcceleratorState._reset_state(reset_partial_state=True)  # it has one precision for the whole process
+    request.addfinalizer(partial(AcceleratorState._reset_state, reset_partial_state=True))
     monkeypatch.chdir(tmp_path)
     own_files.write(tmp_path / "reviews.csv", own_files.reviews(80))
     words = [

@@ -257,7 +257,7 @@ def test_an_existing_target_is_kept_unless_told_otherwise(call: Call, cell_id: s
     words = (cell_id, "format=native", f"output={target}")
     assert call(*words)[0] == 0
     before = (target / "adapter.safetensors").stat().st_mtime_ns
-    mistake(call(*words), "there already", "force=true")
+    mistake(call(*words), "already exists", "force=true")
     assert (target / "adapter.safetensors").stat().st_mtime_ns == before
     assert call(*words, "--force")[0] == 0
     assert (target / "adapter.safetensors").stat().st_mtime_ns > before

@@ -160,7 +160,7 @@ def test_ctrl_c_saves_and_the_next_call_goes_on(tmp_path: Path) -> None:
         launcher.send_signal(signal.SIGINT)
         out, error = launcher.communicate(timeout=120)
     assert launcher.returncode == 128 + signal.SIGINT
-    assert "the same command goes on" in error
+    assert "run the same command again to resume" in error
     assert "0 of 1 cell done, 1 left" in out
     assert not alive(running.pid)
     assert "resumes from its checkpoint" in " ".join(sweep(tmp_path, *grid).split())

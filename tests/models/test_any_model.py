@@ -329,7 +329,7 @@ def test_a_default_recipe_says_that_nobody_tuned_it_and_its_values_arrive(name: 
     preflight(composed.cell)
     recipe = yaml.safe_load(registry.path_of("recipe", name).read_text("utf-8"))
     assert (composed.cell.recipe.name, composed.cell.recipe.status) == (name, "own")
-    assert "nobody tuned them" in composed.cell.recipe.note
+    assert "Untuned starting values" in composed.cell.recipe.note
     assert recipe["per_task"] == {}
     found = leaves(composed.values)
     assert {k: found[k] for k in recipe["common"]} == {k: v["value"] for k, v in recipe["common"].items()}

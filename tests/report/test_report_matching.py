@@ -188,7 +188,7 @@ def test_cells_scored_on_other_rows_are_pointed_out(bench: Bench) -> None:
     [
         ("validation", "dev (validation), which stands in for a test set"),
         ("train[80%:]", "dev (train[80%:]), a part of the training set"),
-        ("test", "dev (test): the test split in the role of dev"),
+        ("test", "dev (test): the test split is used as dev"),
     ],
 )
 def test_what_dev_is_is_said_with_and_without_a_record(bench: Bench, split: str, said: str) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from tests.support.paths import ROOT
 from uora_bench.grid.launch.forks import MODULES, Forked, ForkServer
@@ -22,8 +23,9 @@ from uora_bench.grid.launch.forks import MODULES, Forked, ForkServer
 _BECOME = str(Path(__file__).with_name("warm_copy.py"))
 # read when a command runs, not when a library is imported or the interpreter starts
 _READ_LATE = ("UORA_", "WANDB_", "PYTEST_", "NETRC", "PYTHONUNBUFFERED")
-_BEGAN = frozenset(os.environ)
-_LEFT = ("ACCELERATE_", "HF_HUB_", "TORCHINDUCTOR_")  # set by commands that ran in this process
+_BEGAN = dict(os.environ)
+# set by commands that ran in this process, and by libraries
+_LEFT = ("ACCELERATE_", "HF_DATASETS_", "HF_EVALUATE_", "HF_HUB_", "KMP_", "TORCHINDUCTOR_", "TRANSFORMERS_")
 
 
 def surroundings() -> dict[str, str]:
@@ -93,8 +95,9 @@ Result = subprocess.CompletedProcess[str]
 def _server() -> tuple[ForkServer, dict[str, str]]:
     """The server of this process and the surroundings that it was started in; it ends with this process."""
     log = Path(tempfile.mkdtemp(prefix="warm-")) / "log"
-    given = {**surroundings(), "PYTHONPATH": os.pathsep.join((_SOURCE, str(Path(__file__).parent)))}
-    server = ForkServer(given, log, (*MODULES, "warm_imports"))
+    with patch.dict(os.environ, _BEGAN, clear=True):  # not those of the test that happens to be the first
+        given = {**surroundings(), "PYTHONPATH": os.pathsep.join((_SOURCE, str(Path(__file__).parent)))}
+        server = ForkServer(given, log, (*MODULES, "warm_imports"))
     while server.loading:
         time.sleep(0.02)
     assert server.usable, log.read_text()

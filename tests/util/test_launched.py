@@ -38,7 +38,7 @@ def test_one_process_and_what_torchrun_sets_are_fine(given: dict[str, str], monk
     [
         ({"WORLD_SIZE": "abc"}, "WORLD_SIZE='abc' must be a number"),
         ({"RANK": ""}, "RANK='' must be a number"),
-        ({launched.ITEM: "../../x"}, "UORA_ITEM='../../x' is no key"),
+        ({launched.ITEM: "../../x"}, "UORA_ITEM='../../x' is not the key of a grid's item"),
         ({launched.LAUNCH: "[" * 100_000}, "UORA_LAUNCH is not a JSON object"),
         ({"LOCAL_RANK": "-1"}, "LOCAL_RANK='-1' must be a number"),
         ({"WORLD_SIZE": "9" * 30}, "must be a number"),
