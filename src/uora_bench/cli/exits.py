@@ -47,10 +47,10 @@ def run(act: Callable[[], int], resume: str, prints: bool = True) -> int:
         _say(_line(error))
         return 1
     except Interrupted as error:
-        LOG.warning(f"{error}; {resume}")
+        LOG.error(f"{error}; {resume}")
         return 128 + error.signum
     except KeyboardInterrupt:
-        LOG.warning(f"interrupted; {resume}")
+        LOG.error(f"interrupted; {resume}")
         return 130
     except SystemExit as error:  # of somebody's plug-in or a library: its code 0 would look like success
         _say(f"what was being run ended the program by itself (SystemExit {error.code}); nothing was finished")
