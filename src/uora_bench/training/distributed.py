@@ -6,8 +6,10 @@ places that all of them pass, how many were told to stop; what they decide on is
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import time
 from typing import TYPE_CHECKING, Any
 
 from uora_bench.errors import CellError, Interrupted, UserError
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from uora_bench.util.signals import StopRequest
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_LINGER = 1.0  # seconds that the others leave after the first process
 
 
 def check(running: int) -> None:
@@ -118,6 +121,16 @@ class StopConsensus:
     def now(self) -> int | None:
         """The signal that some process has; waits for all of them."""
         return self.stop.signum if (count := self.cast()) is None else count.signum()
+
+    def settle(self) -> None:
+        """Wait for all processes before this one leaves: its end would cut off what another still receives."""
+        import torch
+
+        if not self.alone:
+            with contextlib.suppress(RuntimeError):  # another has left: there is nothing to wait for
+                torch.distributed.barrier()
+            if not self.accelerator.is_main_process:
+                time.sleep(_LINGER)
 
     def _vote(self) -> torch.Tensor:
         import torch

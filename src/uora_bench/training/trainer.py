@@ -169,6 +169,7 @@ class _Fit:
         except Interrupted:
             self._mark = time.perf_counter()
             self._save()  # trained, not yet evaluated: the next start goes on with the evaluation
+            self.consensus.settle()
             raise
         self._mark = time.perf_counter()  # evaluating is not training
         self.position = 0
@@ -360,14 +361,12 @@ class _Fit:
         return mean
 
     def _leave_if_asked(self, saved: bool = False) -> None:
-        # after a step the answer is already there: see `StopConsensus.asked`
         signum = self.consensus.now() if saved else self.consensus.asked()
         if signum is not None:
             if not saved:
                 self._save()
+            self.consensus.settle()
             raise Interrupted(signum)
-
-    # --- state ----------------------------------------------------------------------------------------------------
 
     def _weights(self) -> dict[str, Any]:
         return {"method": self.method.state(), "head": {k: p.detach().clone() for k, p in self.head.items()}}
