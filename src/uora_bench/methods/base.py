@@ -16,6 +16,7 @@ from uora_bench.config.options import MethodOptions
 from uora_bench.config.options.base import Forward
 from uora_bench.errors import UserError
 from uora_bench.methods.forward_paths import Term, choose, few_tokens, fused_linear, weight_linear
+from uora_bench.methods.functional import autocast_dtype
 from uora_bench.models.targets import Target, TargetShape, linear_shape
 
 
@@ -138,7 +139,11 @@ class AdapterLayer(nn.Module):
         if self.forward_path == "factored" or drops or self.quantised or torch.compiler.is_compiling():
             return "factored", []
         # as `choose` says, which takes longer: a model that writes has few tokens in each pass
-        if self.forward_path == "auto" and x.numel() <= self._few * self.in_features and not _in_bfloat16(x):
+        if (
+            self.forward_path == "auto"
+            and x.numel() <= self._few * self.in_features
+            and autocast_dtype(x) is not torch.bfloat16
+        ):
             return "factored", []
         terms = [branch.term(*self.slices[kind]) for kind, branch in self.branches.items()]
         known = [term for term in terms if term is not None]
@@ -149,8 +154,7 @@ class AdapterLayer(nn.Module):
 
     def _cast_weight(self, x: Tensor) -> Tensor:
         """W0 (out × in) in autocast's dtype, else its own; from the wrapped module where it keeps that."""
-        kind = x.device.type
-        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.base.weight.dtype
+        dtype = autocast_dtype(x) or self.base.weight.dtype
         keeps = getattr(self.base, "cast_weight", None)
         cast: Tensor = self.base.weight.detach().to(dtype) if keeps is None else keeps(dtype)
         return cast.T if self.transposed else cast
@@ -401,12 +405,6 @@ class Method(ABC):
                     f"method={self.name}: parameter '{name}' of the branch on {target.path} is {is_}, and must be "
                     f"{must}; give the tensor the dtype= and device= that the branch is to be made with"
                 )
-
-
-def _in_bfloat16(x: Tensor) -> bool:
-    """Whether a pass of ``x`` is under autocast to bfloat16."""
-    kind = x.device.type
-    return torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) is torch.bfloat16
 
 
 def backbone_parameters(model: nn.Module) -> dict[str, nn.Parameter]:

@@ -25,6 +25,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from uora_bench.methods.functional import autocast_dtype
+
 
 class Term(NamedTuple):
     """What an adapter adds to rows ``start`` to ``stop`` of a frozen map."""
@@ -198,7 +200,7 @@ class _WeightLinear(torch.autograd.Function):
         *tensors: Tensor | None,
     ) -> Tensor:
         kind = x.device.type
-        ctx.dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
+        ctx.dtype = autocast_dtype(x) or weight.dtype
         ctx.plan, ctx.separate, ctx.x_dtype = plan, separate, x.dtype
         x = x.to(ctx.dtype)
         with torch.autocast(kind, enabled=False):
@@ -382,9 +384,7 @@ def _stretched(y: Tensor, terms: Sequence[Term]) -> Tensor:
 
 def choose(x: Tensor, weight: Tensor, terms: Sequence[Term]) -> Chosen:
     """The pass that `forward=auto` takes for input ``x`` of a map with this frozen weight under ``terms``."""
-    kind = x.device.type
-    cast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
-    chosen = choose_path(x.numel() // x.shape[-1], x.shape[-1], cast, weight.dtype, terms)
+    chosen = choose_path(x.numel() // x.shape[-1], x.shape[-1], autocast_dtype(x), weight.dtype, terms)
     # a weight that somebody trains after all keeps its gradient, as on the factored pass
     return "factored" if chosen == "fused" and weight.requires_grad else chosen
 

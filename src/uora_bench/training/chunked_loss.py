@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from uora_bench.methods.functional import autocast_dtype
 from uora_bench.training.cpu_functions import token_losses
 
 WORTH = 20_000_000  # parameters; smaller models keep the library's passes, and their numbers stay as they are
@@ -92,12 +93,6 @@ def _with_losses(plain: Any, head: Any, skips_padding: bool) -> Any:
         return losses
 
     return forward
-
-
-def autocast_dtype(x: Tensor) -> torch.dtype | None:
-    """The dtype of autocast where it is on."""
-    kind = x.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
 
 
 def _is_at_the_end(mask: Tensor) -> bool:

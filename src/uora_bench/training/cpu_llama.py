@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.models.llama import modeling_llama as llama
 
+from uora_bench.methods.functional import autocast_dtype
 from uora_bench.training import chunked_loss
-from uora_bench.training.chunked_loss import autocast_dtype
 from uora_bench.training.cpu_functions import gated_silu, rms_norm, rotary_attention
 
 
