@@ -274,11 +274,11 @@ def _logits_before(model: Any, inputs: Batch, keep: Tensor) -> tuple[Tensor, boo
     picked: list[bool] = []
 
     def pick(_: Any, given: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
-        hidden = given[0]
-        if hidden.shape[:2] != (keep.shape[0], keep.shape[1] + 1):  # virtual tokens are cut off behind it
+        # by name a hook is not given it; virtual tokens are cut off behind the layer
+        if not given or given[0].shape[:2] != (keep.shape[0], keep.shape[1] + 1):
             return None
         picked.append(True)
-        return (hidden[:, :-1][keep][None], *given[1:])
+        return (given[0][:, :-1][keep][None], *given[1:])
 
     hook = head.register_forward_pre_hook(pick)
     try:
