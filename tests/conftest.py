@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -23,6 +24,19 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Bytes are named after their argument: compressed ones may hold the time, and all workers must find the same
     names."""
     return argname if isinstance(val, bytes) else None
+
+
+def _restored() -> Iterator[None]:
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys() - {"PYTEST_CURRENT_TEST"}:
+        del os.environ[name]
+    os.environ.update({k: v for k, v in before.items() if k != "PYTEST_CURRENT_TEST"})
+
+
+# Commands that run in this process, and libraries that they import, set variables: no test may see those of another.
+_of_a_module = pytest.fixture(scope="module", autouse=True)(_restored)
+_of_a_test = pytest.fixture(autouse=True)(_restored)
 
 
 @pytest.fixture(scope="session")

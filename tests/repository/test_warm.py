@@ -43,6 +43,7 @@ def test_a_copy_is_what_a_process_of_its_own_is(end: str, code: int, program: Pa
     program.write_text(f"{SEES}\nsys.stdout.flush(); sys.stderr.flush()\n{end}\n")
     command = [sys.executable, str(program), "7", "a b", "ä"]
     given = {**warm.environment(), "UORA_RESULTS": "x"}
+    assert warm.differences(given) == set()
     copy, own = warm.start(command, tmp_path, given), warm.start_cold(command, tmp_path, given)
     assert (type(copy), type(own)) == (warm.Copy, subprocess.Popen)
     found, wanted = ran(copy), ran(own)
@@ -76,6 +77,7 @@ def test_a_copy_is_told_to_stop_like_any_process(program: Path, tmp_path: Path) 
 
 def test_a_copy_that_does_not_end_says_where_it_is(program: Path, tmp_path: Path) -> None:
     program.write_text("import time\ndef here():\n    time.sleep(60)\nhere()\n")
+    assert warm.differences(warm.surroundings()) == set()
     with pytest.raises(AssertionError, match=r"program\.py., line 3 in here"):
         warm.finish(warm.start([sys.executable, str(program)], tmp_path), 5)
 
@@ -95,3 +97,17 @@ def test_a_copy_has_nothing_of_the_one_before(program: Path, tmp_path: Path) -> 
     assert ran(warm.start([sys.executable, str(leaves)], tmp_path)) == (0, "", "")
     assert ran(warm.start([sys.executable, str(program)], tmp_path)) == (0, " None\n", "")
     assert "UORA_LEFT" not in os.environ
+
+
+def test_a_lost_server_is_replaced(program: Path, tmp_path: Path) -> None:
+    program.write_text("print('here')\n")
+    warm._server()[0].close()
+    copy = warm.start([sys.executable, str(program)], tmp_path)
+    assert isinstance(copy, warm.Copy)
+    assert ran(copy) == (0, "here\n", "")
+
+
+@pytest.mark.parametrize("turn", [1, 2])
+def test_what_a_test_leaves_in_the_surroundings_is_gone(turn: int) -> None:
+    assert "CC_OF_A_LIBRARY" not in os.environ
+    os.environ["CC_OF_A_LIBRARY"] = "gcc"

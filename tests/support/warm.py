@@ -12,7 +12,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -91,9 +90,16 @@ Process = Copy | subprocess.Popen[str]
 Result = subprocess.CompletedProcess[str]
 
 
-@cache
+_servers: list[tuple[ForkServer, dict[str, str]]] = []
+
+
 def _server() -> tuple[ForkServer, dict[str, str]]:
-    """The server of this process and the surroundings that it was started in; it ends with this process."""
+    """The server of this process and the surroundings that it was started in; it ends with this process.
+
+    Another one where it was lost.
+    """
+    if _servers and _servers[-1][0].usable:
+        return _servers[-1]
     log = Path(tempfile.mkdtemp(prefix="warm-")) / "log"
     with patch.dict(os.environ, _BEGAN, clear=True):  # not those of the test that happens to be the first
         given = {**surroundings(), "PYTHONPATH": os.pathsep.join((_SOURCE, str(Path(__file__).parent)))}
@@ -101,7 +107,16 @@ def _server() -> tuple[ForkServer, dict[str, str]]:
     while server.loading:
         time.sleep(0.02)
     assert server.usable, log.read_text()
-    return server, {**given, "PYTHONUNBUFFERED": "1"}
+    _servers.append((server, {**given, "PYTHONUNBUFFERED": "1"}))
+    return _servers[-1]
+
+
+def differences(environment: Mapping[str, str]) -> set[str]:
+    """The names of ``environment`` whose values a library, or the interpreter, would have read at its start, and that
+    the server had otherwise."""
+    expected = {**_server()[1], "PYTHONPATH": _SOURCE}
+    names = {name for name in environment.keys() | expected.keys() if environment.get(name) != expected.get(name)}
+    return {name for name in names if not name.startswith(_READ_LATE)}
 
 
 def start(command: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Process:
@@ -112,15 +127,13 @@ def start(command: Sequence[str], cwd: Path | None = None, env: Mapping[str, str
     """
     own = dict(surroundings() if env is None else env)
     server, given = _server()
-    expected = {**given, "PYTHONPATH": _SOURCE}
-    differ = {name for name in own.keys() | given.keys() if own.get(name) != expected.get(name)}
     folder = tempfile.TemporaryDirectory(prefix="warm-")
     asked = Path(folder.name) / "asked.json"
     asked.write_text(json.dumps({"words": list(command[1:]), "cwd": str(cwd or Path.cwd()), "environment": own}))
     for name in FILES:
         asked.with_name(name).touch()
     copy = None
-    if all(name.startswith(_READ_LATE) for name in differ):
+    if not differences(own):
         copy = server.start([sys.executable, _BECOME, str(asked)], given, asked.with_name("log"))
     if copy is not None:
         return Copy(command, copy, folder)
