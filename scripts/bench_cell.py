@@ -8,26 +8,16 @@ and a quiet machine.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import benches
 
-from uora_bench.records.record import read_record
-
-ROOT = Path(__file__).resolve().parents[1]
-CELL = (
-    "method=lora", "task=glue/mrpc", "backbone=minilm", "trainer.epochs=1", "tracker=none", "force=true",
-    "experiment_name=bench_cell",
-)  # fmt: skip
+CELL = ("method=lora", "task=glue/mrpc", "backbone=minilm", "trainer.epochs=1")
 CASES: dict[str, tuple[str, ...]] = {
     "plain float32": ("--precision", "float32"),
     "plain bfloat16": ("--precision", "bfloat16"),
@@ -48,27 +38,12 @@ def run(case: str, data: Path, folder: Path, steps: int | None, number: int) -> 
 
 def measured(case: str, data: Path, folder: Path, steps: int | None) -> dict[str, Any]:
     """As `run`, and prints nothing."""
-    plain = case.startswith("plain")
-    if plain:
-        words = [str(ROOT / "scripts" / "plain_trainer.py"), "--data", str(data), *CASES[case]]
-        words += ["--steps", str(steps)] if steps else []
-    else:
-        words = ["-m", "uora_bench", *CELL, *CASES[case], f"data.root={data}", f"results.dir={folder}"]
-        words += [f"runs.dir={folder / 'runs'}", *([f"trainer.max_steps={steps}"] if steps else [])]
-    begun = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"}
-    )
-    seconds = time.perf_counter() - begun
-    if done.returncode:
-        raise SystemExit(f"{case} failed:\n{done.stderr[-3000:]}")
-    if plain:
-        last = next(line for line in reversed(done.stdout.splitlines()) if line.startswith('{"accuracy"'))
-        return {"seconds": seconds, **json.loads(last)}
-    (path,) = (folder / "records" / "bench_cell").glob("*.json")
-    record = read_record(path)
-    path.unlink()
-    assert record.seconds is not None
+    if case.startswith("plain"):
+        words = ("--data", str(data), *CASES[case], *(("--steps", str(steps)) if steps else ()))
+        seconds, said = benches.run_script("plain_trainer.py", words)
+        return {"seconds": seconds, **said}
+    words = (*CELL, *CASES[case], f"data.root={data}", *((f"trainer.max_steps={steps}",) if steps else ()))
+    seconds, record = benches.run_cell(words, folder)
     parts = record.seconds.parts
     accuracy = record.scores["last"].scores["dev"]["accuracy"]
     around = sum(value for name, value in parts.items() if name not in TRAINING)

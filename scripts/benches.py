@@ -1,4 +1,5 @@
-"""What the benchmarks share: cases that take turns, ratios to a reference, memory apart, and the file of a result."""
+"""What the benchmarks share: cases that take turns, ratios to a reference, memory apart, whole processes, and the file
+of a result."""
 
 from __future__ import annotations
 
@@ -8,10 +9,12 @@ import random
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+ROOT = Path(__file__).resolve().parents[1]
 Taken = TypeVar("Taken")
 
 
@@ -59,6 +62,42 @@ def bytes_of_process(words: Sequence[str]) -> int:
     command = [sys.executable, sys.argv[0], *words]
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     return int(done.stdout.split()[-1])
+
+
+def run_script(name: str, words: Sequence[str], **environment: str) -> tuple[float, dict[str, Any]]:
+    """Seconds of ``scripts/<name>`` in a process of its own, from outside, and the line of JSON that it prints."""
+    seconds, output = _run([str(ROOT / "scripts" / name), *words], environment)
+    return seconds, json.loads(next(line for line in reversed(output.splitlines()) if line.startswith("{")))
+
+
+def run_cell(words: Sequence[str], folder: Path) -> tuple[float, Any]:
+    """Seconds of the cell ``words`` in a process of its own, from outside, and its record, which does not stay."""
+    from uora_bench.records.record import read_record
+
+    own = (
+        "tracker=none",
+        "force=true",
+        "experiment_name=bench",
+        f"results.dir={folder}",
+        f"runs.dir={folder / 'runs'}",
+    )
+    seconds, _ = _run(["-m", "uora_bench", *words, *own], {})
+    (path,) = (folder / "records" / "bench").glob("*.json")
+    record = read_record(path)
+    path.unlink()
+    return seconds, record
+
+
+def _run(words: Sequence[str], environment: Mapping[str, str]) -> tuple[float, str]:
+    begun = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, *words], cwd=ROOT, capture_output=True, text=True,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", **environment},
+    )  # fmt: skip
+    seconds = time.perf_counter() - begun
+    if done.returncode:
+        raise SystemExit(f"{' '.join(words)} failed:\n{done.stderr[-3000:]}")
+    return seconds, done.stdout
 
 
 def write_result(path: Path | None, **facts: Any) -> None:
