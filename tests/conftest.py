@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_EVALUATE_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# as in a terminal: what a script starts in the background ignores interrupts, and so would what the tests start
+signal.signal(signal.SIGINT, signal.default_int_handler)
 for variable in ("WANDB_API_KEY", "UORA_DATA_DIR", "WANDB_MODE"):
     os.environ.pop(variable, None)
 

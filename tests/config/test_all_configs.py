@@ -106,7 +106,9 @@ def values(recipe: str, task: str) -> dict[str, Any]:
 # --- putting together ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", range(len(TASKS)))
+@pytest.mark.parametrize(
+    "number", [n if n % 5 == 0 else pytest.param(n, marks=pytest.mark.slow) for n in range(len(TASKS))]
+)
 def test_nodes_of_groups_that_were_composed_apart_are_those_of_one_composition(number: int) -> None:
     groups = {"method": METHODS[number % len(METHODS)], "task": TASKS[number], "tracker": "none"}
     if number % 2 == 0:

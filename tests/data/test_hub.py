@@ -38,7 +38,7 @@ def server(status: int, seen: list[str] | None = None) -> Iterator[str]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        thread = threading.Thread(target=running.serve_forever, daemon=True)
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{running.server_port}"
         running.shutdown()
@@ -144,7 +144,9 @@ def environment(root: Path, folder: Path, endpoint: str) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(root / "src"), "HF_ENDPOINT": endpoint, "HF_HOME": str(folder / "hf")}
 
 
-@pytest.mark.parametrize("way", OUT_OF_ORDER)
+@pytest.mark.parametrize(
+    "way", ["refused", *(pytest.param(w, marks=pytest.mark.slow) for w in ("no name", "silent", "503"))]
+)
 def test_without_hub_and_data_a_cell_ends_in_time_with_one_line(way: str, root: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "uora_bench", "method=uora", "task=glue/rte"]
     with OUT_OF_ORDER[way]() as endpoint:
@@ -159,6 +161,7 @@ def test_without_hub_and_data_a_cell_ends_in_time_with_one_line(way: str, root: 
     assert seconds < 30  # most of it is the start of Python on a busy machine
 
 
+@pytest.mark.slow
 def test_without_hub_weights_are_one_line_in_time_even_after_the_libraries_were_imported(
     root: Path, tmp_path: Path
 ) -> None:

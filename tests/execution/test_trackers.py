@@ -66,6 +66,7 @@ def test_without_a_key_the_history_is_offline_and_readable_across_a_resume(tmp_p
         assert line.endswith(f"wandb sync --yes {tmp_path}/wandb/offline-run-*")
 
 
+@pytest.mark.slow
 def test_a_key_without_a_server_goes_on_offline_after_a_bounded_wait(tmp_path):
     # nothing listens on port 9 of the loopback
     out, err, seconds = start_in_a_process(tmp_path, WANDB_API_KEY="0" * 40, WANDB_BASE_URL="http://127.0.0.1:9")

@@ -28,7 +28,7 @@ ROOT_CAUSE = "Root Cause (first observed failure):\n[0]:\n  exitcode  :"  # as t
 Try = Callable[..., tuple[Outcome, Running]]
 
 
-@pytest.fixture(params=["fresh", "forked"])
+@pytest.fixture(params=["fresh", pytest.param("forked", marks=pytest.mark.slow)])
 def go(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Try]:
     """Run one item through a scenario, in fresh processes or in copies of one."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "src")]))

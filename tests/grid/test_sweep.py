@@ -151,6 +151,7 @@ def test_cells_that_are_copies_end_as_fresh_processes_do(tmp_path: Path) -> None
         assert weights[0] == weights[1]
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_the_next_call_goes_on(tmp_path: Path) -> None:
     grid = [*CELL, "method=uora", "seed=0", "trainer.epochs=30", "tracker=none"]
     with subprocess.Popen(

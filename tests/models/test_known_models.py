@@ -32,6 +32,7 @@ def plan(folder: Path, root: Path) -> tuple[list[str], list[str]]:
     return json.loads(done.stdout.splitlines()[-1].replace("'", '"')), [item["key"] for item in items]
 
 
+@pytest.mark.slow
 def test_a_plan_of_a_known_model_imports_no_torch_and_is_the_same(root: Path, tmp_path: Path) -> None:
     model = own_model(tmp_path / "my_bert", "bert")
     heavy, keys = plan(tmp_path, root)

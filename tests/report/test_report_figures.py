@@ -242,6 +242,7 @@ def positions(svg, path):
     return [(float(use.get("x")), float(use.get("y"))) for use in marks]
 
 
+@pytest.mark.slow
 def test_the_same_records_give_the_same_bytes_whatever_matplotlibrc_says(results, drawn):
     import matplotlib
 

@@ -79,7 +79,7 @@ def test_a_copy_that_does_not_end_says_where_it_is(program: Path, tmp_path: Path
     program.write_text("import time\ndef here():\n    time.sleep(60)\nhere()\n")
     assert warm.differences(warm.surroundings()) == set()
     with pytest.raises(AssertionError, match=r"program\.py., line 3 in here"):
-        warm.finish(warm.start([sys.executable, str(program)], tmp_path), 5)
+        warm.finish(warm.start([sys.executable, str(program)], tmp_path), 1)
 
 
 @pytest.mark.parametrize("name", ["HF_HOME", "OMP_NUM_THREADS", "PYTHONPATH"])
@@ -99,6 +99,7 @@ def test_a_copy_has_nothing_of_the_one_before(program: Path, tmp_path: Path) -> 
     assert "UORA_LEFT" not in os.environ
 
 
+@pytest.mark.slow
 def test_a_lost_server_is_replaced(program: Path, tmp_path: Path) -> None:
     program.write_text("print('here')\n")
     warm._server()[0].close()

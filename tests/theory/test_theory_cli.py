@@ -128,7 +128,7 @@ def test_a_mistake_is_one_line_and_exit_2(run: Run, tmp_path: Path, words: tuple
     assert not (tmp_path / "results").exists()
 
 
-@pytest.mark.parametrize(("how", "code"), [("kill", -9), ("terminate", 143)])
+@pytest.mark.parametrize(("how", "code"), [("kill", -9), pytest.param("terminate", 143, marks=pytest.mark.slow)])
 def test_a_killed_run_keeps_what_was_finished(run: Run, tmp_path: Path, root: Path, how: str, code: int) -> None:
     process = start(tmp_path, root, *LONG)
     try:

@@ -87,10 +87,8 @@ def test_the_command(tmp_path):
 
 def test_a_plan_tells_what_its_cells_take(tmp_path):
     def plan(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "uora_bench", "plan", "method=lora,head_only", "task=tiny/nli", "seed=0,1", *words],
-            capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
-        )  # fmt: skip
+        command = [sys.executable, "-m", "uora_bench", "plan", "method=lora,head_only", "task=tiny/nli", "seed=0,1"]
+        return warm.run([*command, *words], tmp_path)
 
     done = plan("--memory", "trainer.precision=float32")
     assert done.returncode == 0, done.stderr

@@ -35,9 +35,8 @@ def test_a_result_that_cannot_be_printed_is_a_failure_in_one_line(command: str, 
     assert (code, said) == (1, "error: the output could not be written: No space left on device\n")
 
 
-@pytest.mark.parametrize(
-    "redirection", [FULL, *(pytest.param(one, marks=pytest.mark.slow) for one in (CLOSED, GONE, "2>&1 | true"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("redirection", [FULL, CLOSED, GONE, "2>&1 | true"])
 def test_a_cell_is_done_whatever_becomes_of_its_streams(redirection: str, tmp_path: Path) -> None:
     assert shell(CELL, tmp_path, redirection)[0] == 0
     assert len(list((tmp_path / "results" / "records" / "scratch").glob("*.json"))) == 1
@@ -49,8 +48,11 @@ def test_a_grid_is_done_although_its_reader_left(tmp_path: Path) -> None:
     assert len(list((tmp_path / "results" / "records" / "scratch").glob("*.json"))) == 2
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
-@pytest.mark.parametrize("command", ["tables experiment=quickstart", "plan task=tiny/nli seed=0,1"])
+@pytest.mark.parametrize("encoding", ["ascii", pytest.param("cp1252", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "command",
+    [pytest.param("tables experiment=quickstart", marks=pytest.mark.slow), "plan task=tiny/nli seed=0,1"],
+)
 def test_text_that_an_encoding_lacks_is_escaped(encoding: str, command: str, tmp_path: Path) -> None:
     wanted, _ = shell(command, tmp_path, "", PYTHONIOENCODING="utf-8")
     code, said = shell(command, tmp_path, "", PYTHONIOENCODING=encoding)
