@@ -179,9 +179,9 @@ def _index(tables: list[Table]) -> str:
     lines = [
         "# Tables",
         "",
-        "Made by `uora-bench tables` from `results/records` and `results/paper`; not to be edited. Each is here as",
-        "Markdown, as CSV (with every seed's score and the ids of the cells) and as LaTeX (booktabs). Rows are",
-        "compared with a reference row below the Markdown, and in `*_comparisons` as CSV and LaTeX.",
+        "Made by `uora-bench tables` from `results/records` and `results/paper`; do not edit. Each table exists as",
+        "Markdown, CSV (with every seed's score and the ids of the cells) and LaTeX (booktabs). Comparisons with",
+        "the reference row are below the Markdown table and in `*_comparisons` (CSV and LaTeX).",
         "",
     ]
     rows = []
@@ -191,4 +191,4 @@ def _index(tables: list[Table]) -> str:
         paper, rule = one.paper or "(own)", one.rule or "–"
         rows.append([f"[{one.name}]({one.name}.md): {one.title}", paper, rule, f"{done} of {planned}"])
     words = ("table", "published", "rule")
-    return "\n".join([*lines, *markdown.grid([*words, "scores there"], rows, words)]) + "\n"
+    return "\n".join([*lines, *markdown.grid([*words, "scores"], rows, words)]) + "\n"

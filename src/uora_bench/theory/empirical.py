@@ -153,7 +153,7 @@ def optimal_alphas(
     """α* of both variants for a transfer.
 
     corrected: the formulas on `plug_in`'s moments, with or without ``debias``.
-    released: as the published code has it, with its two slips (docs/theory_errata.md): moments that are not debiased,
+    released: as the published code has it, with its two errors (docs/theory_errata.md): moments that are not debiased,
     ‖μ_β‖² taken as β²μ² + (1−β²)‖μ_⊥‖² although ‖μ_⊥‖ is already that of μ_β − βμ, and the released W. NaN where that
     norm is not above 0, which |β| > 1 can make it.
     """

@@ -14,7 +14,7 @@ from uora_bench.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class LoRAOptions(LowRankOptions):
-    """``alpha``: α_r; the update is scaled by alpha / rank."""
+    """``alpha``: α; the update is multiplied by alpha / rank."""
 
     alpha: float
 
