@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import faulthandler
-import gc
 import json
 import os
 import runpy
@@ -16,7 +15,6 @@ from pathlib import Path
 
 def main(file: Path) -> None:
     """Take over the words, the folder, the surroundings and the output of the command, run it and end."""
-    gc.freeze()  # what the server has imported is no garbage of ours; to look at it would copy every page
     sys.path.remove(str(Path(__file__).parent))  # where the server found `warm_imports`
     faulthandler.register(signal.SIGUSR1, os.dup(2))  # into the log; see `tests.support.warm.finish`
     asked = json.loads(file.read_text("utf-8"))

@@ -1,7 +1,7 @@
 """A frozen language model of LLaMA's kind on a CPU: the passes of `cpu_functions` in the place of the library's.
 
-Of a step of SmolLM2-135M in bfloat16 autocast (16 × 256 tokens) the matrix products take a sixth of the time. The rest
-is casts of frozen weights, made anew in every pass, elementwise passes in float32, and logits of 49,152 words for every
+A step of SmolLM2-135M in bfloat16 autocast spends most of its time on other work than matrix products: on casts of
+frozen weights, made anew in every pass, on elementwise passes in float32, and on logits of 49,152 words for every
 token, of which the loss needs one number. Here frozen weights are cast once and kept, norms, gates and attention are
 one function each, and the loss is taken from the last hidden states of the tokens that have a target.
 

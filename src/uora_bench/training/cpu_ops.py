@@ -1,6 +1,6 @@
 """Training passes on a CPU: attention and dropout in forms that cost less there than the libraries' own.
 
-Of a MiniLM step in bfloat16 (32 × 48 tokens) a third of the time with dropout, and more without, is lost in two places:
+A step in bfloat16 loses much of its time in two places:
 
 - drawing dropout masks, one random number per entry: here 16 bits are drawn per entry, four entries to a draw, so that
   the probability is p rounded to a multiple of 2⁻¹⁶ (and the kept entries are scaled by what it was rounded to);

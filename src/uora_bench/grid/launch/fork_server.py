@@ -8,6 +8,7 @@ the first is not so, it ends. Linux alone.
 from __future__ import annotations
 
 import ctypes
+import gc
 import importlib
 import json
 import os
@@ -28,6 +29,8 @@ def main() -> None:
         importlib.import_module(name)
     if len(os.listdir("/proc/self/task")) != 1:
         sys.exit("forking is not safe here: a library has started a thread")
+    gc.collect()
+    gc.freeze()  # a copy that looked through what is imported for garbage would have to copy all its pages
     command = _serve(connection)
     if command is None:
         return
