@@ -49,7 +49,7 @@ class VeraTensors:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Inside, the libraries' warnings of what is meant here are not shown; raises `UserError` where PEFT is missing."""
+    """Inside, no warning is shown: they are of what is meant here. Raises `UserError` where PEFT is not installed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

@@ -158,7 +158,7 @@ class Refresher:
         return new
 
     def fresh(self) -> tuple[Tensor, Tensor]:
-        """(A, B) that refreshed entries move towards, shaped like the pair, drawn on the CPU from an own generator."""
+        """(A, B) that refreshed entries move towards, shaped like the pair, drawn on the CPU from own generators."""
         if self._fresh is None or self.config.fresh == "per_event":
             base = self.config.fresh_seed if self.config.fresh_seed is not None else 10 * self.config.k
             if self.config.fresh == "per_event":
