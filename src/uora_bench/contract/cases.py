@@ -25,7 +25,10 @@ def cases_of(method: str, slow: bool = False) -> list[Case]:
 
 
 def check_method(method: str, slow: bool = False, only: str = "") -> Iterator[Finding]:
-    """Run the checks that have ``only`` in their names, one after the other; each ends with its first failure."""
+    """Run the checks that have ``only`` in their names, one after the other; each ends with its first failure.
+
+    A method that cannot be put on a model gives that one finding.
+    """
     logging.set_verbosity_error()
     try:
         looked_at(method, roberta)

@@ -62,8 +62,11 @@ class Case:
             return True
 
     def run(self) -> None:
-        """Raises AssertionError, with a message, for a method that does not keep the contract; a broken method may
-        raise anything.
+        """Run the check, in an empty folder of its own where it wants one.
+
+        Raises:
+            AssertionError: with a message, for a method that does not keep the contract; a broken one may raise
+                anything.
         """
         with ExitStack() as stack:
             more: dict[str, Any] = {}
@@ -138,7 +141,7 @@ def ensure(holds: Any, message: str) -> None:
 def ensure_near(
     found: Sequence[float], expected: Sequence[float], rel: float, what: str, absolute: float = 0.0
 ) -> None:
-    """Raise unless both have the same length and equal numbers, up to ``rel`` of the expected one or ``absolute``."""
+    """Raise AssertionError unless both have as many numbers, equal up to ``rel`` of the larger or ``absolute``."""
     ensure(len(found) == len(expected), f"{what}: {len(found)} numbers, not {len(expected)}")
     for i, (one, other) in enumerate(zip(found, expected, strict=True)):
         near = math.isclose(one, other, rel_tol=rel, abs_tol=absolute)
@@ -148,13 +151,13 @@ def ensure_near(
 def ensure_close(
     found: torch.Tensor | None, expected: torch.Tensor | None, what: str, atol: float, rtol: float
 ) -> None:
-    """`torch.testing.assert_close` with ``what`` before its message."""
+    """`torch.testing.assert_close` (AssertionError beyond atol + rtol·|expected|), ``what`` before its message."""
     torch.testing.assert_close(found, expected, msg=lambda said: f"{what}: {said}", atol=atol, rtol=rtol)
 
 
 @contextmanager
 def refused(what: str, naming: str = "") -> Iterator[None]:
-    """Raise unless what is done inside raises `UserError` with ``naming`` in it."""
+    """Raise AssertionError unless what is done inside raises `UserError` with ``naming`` in it."""
     try:
         yield
     except UserError as error:

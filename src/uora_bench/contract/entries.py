@@ -47,8 +47,9 @@ def check_backbone(name: str, words: Sequence[str]) -> Iterator[Finding]:
 
 
 def check_experiment(name: str, words: Sequence[str]) -> Iterator[Finding]:
-    """Try every cell of experiment ``name`` as a configuration, each method × backbone as a model, and one by training
-    it; ``words`` are more of the command line.
+    """Try every cell of experiment ``name`` as a configuration, each method × backbone as a model, and train one.
+
+    ``words`` are more of the command line.
     """
     try:
         items = expand([f"experiment={name}", *words]).items
@@ -71,7 +72,7 @@ def check_experiment(name: str, words: Sequence[str]) -> Iterator[Finding]:
 
 
 def absent(cell: Cell, settings: Settings) -> list[str]:
-    """What ``cell`` needs of the Hub and is not on this machine."""
+    """What ``cell`` needs of the Hub and is not on this machine, in words; empty: nothing."""
     root = Path(settings.data_root) if settings.data_root else None
     rows = [n for n in needs.rows_of(cell) if n.source.hub is not None and (root is None or n.file(root) is None)]
     models = [n for n in needs.models_of(cell) if not _has_model(n, root)]

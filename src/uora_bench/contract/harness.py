@@ -97,7 +97,7 @@ class Adapted:
 
 
 def batch_loss(model: Any) -> Tensor:
-    """The cross-entropy of one batch in the logits' own precision (the library's causal loss is always float32)."""
+    """The mean cross-entropy of one batch in nats, in the logits' precision, at least float32."""
     batch = labelled(model)
     labels = batch.pop("labels")
     out = model(**batch).logits
@@ -118,7 +118,7 @@ def adapted(
     """The method on a fresh model; the cell's seed is also the generator's, as in a run.
 
     A method that cannot take slices of a fused projection says so and names the way out, 'qkv'; that way is taken.
-    ``prepare`` gets the bare model.
+    ``kinds``: the target modules, None: the method's own; ``prepare`` gets the bare model. Raises what `inject` raises.
     """
     fused = tuple(dict.fromkeys("qkv" if k in SLICES else k for k in (kinds if kinds is not None else ("q",))))
     for attempt in (kinds, fused):
@@ -152,13 +152,13 @@ def trains_something(it: Adapted) -> bool:
 
 @torch.no_grad()
 def logits(model: Any) -> Tensor:
-    """The logits of `tokens`."""
+    """The logits of `tokens`, without gradients."""
     return model(**tokens(model)).logits
 
 
 @torch.no_grad()
 def perturb(method: Method, scale: float = 0.5) -> None:
-    """Move everything that is trained away from its start, the same way each time."""
+    """Add normal noise of standard deviation ``scale`` to everything that is trained, the same each time."""
     generator = torch.Generator().manual_seed(7)
     for parameter in method.parameters():
         noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
@@ -171,7 +171,7 @@ def same(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> bool:
 
 
 def file_of(method: Method) -> dict[str, Tensor]:
-    """Copies of what `adapter.safetensors` holds."""
+    """Copies of what ``adapter.safetensors`` holds, by name."""
     return {k: v.detach().clone().contiguous() for k, v in method.adapter_state().items()}
 
 
@@ -240,8 +240,9 @@ def epochs_for(spec: Auxiliary | None) -> int:
 
 
 def stops_for(spec: Auxiliary | None) -> tuple[int, ...]:
-    """Steps to be stopped in: within an epoch, at its end before the evaluation, in a later one; two of them with
-    auxiliary steps behind them and one just after such a step.
+    """Steps to be stopped in: within an epoch, at its end before the evaluation, and in a later one.
+
+    Two of them have auxiliary steps behind them, and one is just after such a step.
     """
     if spec is None or spec.phase == "epoch":
         return 3, PER_EPOCH, PER_EPOCH + 1, PER_EPOCH + 3

@@ -71,7 +71,7 @@ def one_step_is_enough_for_the_gradient_to_reach_all_that_is_trained(name: str, 
 
 
 def gradient_error(loss: Callable[[], Tensor], parameters: Sequence[nn.Parameter], step: float = 1e-5) -> float:
-    """Largest disagreement, over tensors, of autograd with central differences along a random direction.
+    """Largest relative disagreement, over tensors, of autograd with central differences along one direction each.
 
     torch.autograd.gradcheck is not used: when it fails it computes the whole numeric Jacobian for its message, which
     takes hours for a model.
@@ -320,6 +320,6 @@ def half_precision_weights_need_no_autocast(name: str, make: Make) -> None:
 
 
 def ensure_finite(method: Any, when: str) -> None:
-    """Raise unless every trained tensor has a finite gradient."""
+    """Raise AssertionError unless every trained tensor has a finite gradient."""
     bad = [p for p in method.parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
     ensure(not bad, f"no finite gradient {when} for {as_stored(method, bad)[:3]}")

@@ -33,7 +33,7 @@ def backbone_config(name: str) -> BackboneConfig:
 
 
 def roberta(dtype: torch.dtype = torch.float64, seed: int = 0, **changes: Any) -> Any:
-    """A two-block RoBERTa classifier with weights large enough for its logits to differ."""
+    """A two-block RoBERTa classifier in eval mode, with weights large enough for its logits to differ."""
     torch.manual_seed(seed)
     model = AutoModelForSequenceClassification.from_config(
         AutoConfig.for_model(**{**ROBERTA, **changes}), trust_remote_code=False
@@ -46,7 +46,7 @@ def roberta(dtype: torch.dtype = torch.float64, seed: int = 0, **changes: Any) -
 
 
 def gpt2(dtype: torch.dtype = torch.float64, seed: int = 0) -> Any:
-    """A two-block GPT-2 language model (fused c_attn, Conv1D)."""
+    """A two-block GPT-2 language model (fused c_attn, Conv1D) in eval mode, with large weights too."""
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**GPT2), trust_remote_code=False)
     for parameter in model.parameters():
@@ -76,7 +76,7 @@ def inject(method: Method, model: Any, kinds: tuple[str, ...] | None = None, see
 
 
 def tokens(model: Any, batch: int = 3, length: int = 11, seed: int = 1) -> dict[str, torch.Tensor]:
-    """Random input ids without padding."""
+    """Random input ids (batch, length) int64 without padding, the same for every model."""
     generator = torch.Generator().manual_seed(seed)
     return {"input_ids": torch.randint(3, 99, (batch, length), generator=generator)}
 

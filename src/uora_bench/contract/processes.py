@@ -36,7 +36,7 @@ def surroundings() -> dict[str, str]:
 
 
 def call(command: Sequence[str], folder: Path) -> str:
-    """Run ``command`` on one core per process; returns what it said on stderr, if it failed."""
+    """Run ``command`` on one core per process; returns the end of its stderr if it failed, else ""."""
     done = subprocess.run(command, cwd=folder, env=surroundings(), capture_output=True, text=True, timeout=PATIENCE)
     return done.stderr[-3000:] if done.returncode else ""
 
@@ -57,7 +57,7 @@ def one_record(folder: Path) -> dict[str, Any]:
 
 
 def by_two(names: Sequence[str], folder: Path) -> tuple[dict[str, Any], str]:
-    """What two processes did with each method, and what went wrong."""
+    """What two processes did with each method (`worker.facts` and more), and what went wrong ("": nothing)."""
     result = folder / "result.json"
     error = call([*TORCHRUN, "-m", "uora_bench.contract.worker", str(result), *names], folder)
     return (json.loads(result.read_text(encoding="utf-8")) if result.is_file() else {}), error
@@ -69,7 +69,7 @@ def two_processes_train_like_one(name: str, folder: Path) -> None:
 
 
 def ensure_like_one(name: str, answers: dict[str, Any], error: str, folder: Path) -> None:
-    """Raise unless what `by_two` answered for the method is what one process does."""
+    """Raise AssertionError unless what `by_two` answered for the method is what one process does."""
     ensure(name in answers, f"two processes failed: {error}")
     two = answers[name]
     one = json.loads(json.dumps(worker.facts(train(name, folder / "one", **worker.SETTINGS))))
@@ -89,7 +89,7 @@ def ensure_like_one(name: str, answers: dict[str, Any], error: str, folder: Path
 
 
 def ensure_alike(found: Any, expected: Any, what: str) -> None:
-    """Raise unless nested plain values are equal up to the rounding of floats."""
+    """Raise AssertionError unless nested plain values are equal, floats to a part in a thousand or 1e-5."""
     if isinstance(expected, dict):
         ensure(found.keys() == expected.keys(), f"{what}: {sorted(found.keys() ^ expected.keys())} is only in one")
         for key in expected:
@@ -140,7 +140,11 @@ def a_killed_run_goes_on_and_ends_with_the_same_bytes(name: str, folder: Path) -
 
 
 def kill_after_first_checkpoint(words: Sequence[str], folder: Path) -> None:
-    """Start ``words`` and kill it (SIGKILL) as soon as it has kept a checkpoint."""
+    """Start ``words`` and kill it (SIGKILL) as soon as it has kept a checkpoint.
+
+    Raises:
+        AssertionError: when it ends before that, or takes longer than `PATIENCE`.
+    """
     end = time.monotonic() + PATIENCE
     with open(folder / "output.txt", "wb") as output:
         process = subprocess.Popen(words, cwd=folder, env=surroundings(), stdout=output, stderr=output)

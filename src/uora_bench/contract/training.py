@@ -19,7 +19,7 @@ check = Checks()
 
 
 def stir(value: int) -> None:
-    """Leave the global random streams where another process would have them."""
+    """Seed the global random streams (torch, random, numpy) with ``value``, as another process would have them."""
     torch.manual_seed(value), random.seed(value), np.random.seed(value)  # noqa: NPY002
 
 

@@ -34,13 +34,13 @@ def facts(trained: Trained) -> dict[str, Any]:
 
 
 def digest(trained: Trained) -> str:
-    """The bytes of the adapter and the head."""
+    """The sha256 of the bytes of the adapter and the head."""
     tensors = {**file_of(trained.method), **{f"head.{k}": p.detach() for k, p in trained.head.items()}}
     return hashlib.sha256(b"".join(tensors[k].numpy().tobytes() for k in sorted(tensors))).hexdigest()
 
 
 def main(result: str, *names: str) -> None:
-    """Train every method of ``names`` in this process group and write what the processes agree on to ``result``."""
+    """Train every method of ``names`` in this process group; the first process writes its facts to ``result``."""
     state = PartialState(cpu=True)
     answers: dict[str, Any] = {}
     for name in names:

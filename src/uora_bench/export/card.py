@@ -32,8 +32,10 @@ _NOT_FACTS = ("experiment_name", "force", "tracker")
 
 @dataclass(frozen=True)
 class Facts:
-    """``shown``: the format in words; ``base``: Hub id or folder, ``revision``: of the Hub id, null for a folder;
-    ``difference``: what the check of the export found.
+    """What a card says.
+
+    ``shown``: the format in words; ``base``: Hub id or folder; ``revision``: of the Hub id, None for a folder;
+    ``difference``: what `checks.compare` found.
     """
 
     source: Source
@@ -52,7 +54,7 @@ class Facts:
 
 
 def text(facts: Facts) -> str:
-    """The card as Markdown with YAML front matter."""
+    """The card as Markdown with YAML front matter; raises `UserError` for a record without counts."""
     return "\n".join(_lines(facts)) + "\n"
 
 

@@ -17,7 +17,7 @@ _BATCH, _LENGTH = 4, 16
 
 
 def probe(model: Any) -> dict[str, Tensor]:
-    """Random inputs of the model's kind, the same for every call: token sequences without padding, or images."""
+    """Random inputs of the model's kind, the same for every call: 4 sequences of up to 16 tokens, or images."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
@@ -66,7 +66,7 @@ def compare(expected: Tensor, found: Tensor, what: str) -> float:
     """The largest difference, relative to the largest expected logit.
 
     Raises:
-        CellError: when it is above `LIMIT` (or no number).
+        CellError: when it is above `LIMIT` (or no number), or the shapes differ.
     """
     if expected.shape != found.shape:
         raise CellError(f"{what} gives logits of shape {tuple(found.shape)}, the run's model {tuple(expected.shape)}")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def export(folder: Path, request: ExportRequest, target: Path | None) -> str:
-    """Write, check and publish one export; returns the line to print. ``target`` null: ``exports/<cell_id>/<name>``.
+    """Write, check and publish one export; returns the line to print. ``target`` None: ``exports/<cell_id>/<name>``.
 
     Raises:
         UserError: what cannot be exported, or a target that must not be replaced.
@@ -143,7 +143,10 @@ def _peft(loaded: Loaded, request: ExportRequest, base: BaseModel, folder: Path)
 
 
 def check_peft(base: Any, folder: Path, inputs: dict[str, Tensor], expected: Tensor) -> float:
-    """The largest relative difference of the adapter in ``folder`` on ``base``, kept apart and merged into it."""
+    """The largest relative difference of logits of the adapter in ``folder`` on ``base`` from those ``expected``.
+
+    Kept apart, and of a LoRA or VeRA adapter merged into ``base`` too. Raises as `checks.compare`.
+    """
     from peft import PeftModel
 
     from uora_bench.export import checks
@@ -177,7 +180,7 @@ def _merged(loaded: Loaded, folder: Path) -> float:
 
 
 def save_merged(loaded: Loaded, dtype: Any, folder: Path) -> None:
-    """Fold the adapter into the weights, put the plain modules back, and save model and tokenizer in ``dtype``."""
+    """Fold the adapter into the weights, put the plain modules back, save the model in ``dtype`` and the tokenizer."""
     from uora_bench.export import plain
 
     method, model = loaded.method, loaded.model
@@ -213,7 +216,7 @@ def _native(source: Source, loaded: Loaded, request: ExportRequest, folder: Path
 
 
 def without_paths(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration without folders of this machine."""
+    """A copy of a composed configuration without folders of this machine."""
     clean = deepcopy(dict(values))
     clean["data"]["root"] = clean["backbone"]["path"] = clean["init_from"] = None
     if clean["task"]["source"].get("files"):

@@ -46,8 +46,10 @@ class Loaded:
 
 
 def load_cell(source: Source, weights: str, backbone: str | None = None) -> Loaded:
-    """The cell of ``source`` with its trained weights, in eval mode and on the CPU (a quantised backbone: where it was
-    quantised, on the GPU if there is one).
+    """The cell of ``source`` with its trained weights, in eval mode and on the CPU.
+
+    A quantised backbone is where it was quantised: on the GPU if there is one. ``weights``: last | best; ``backbone``:
+    a folder in place of the run's.
 
     Raises:
         UserError: missing or unfitting files, a backbone that cannot be had, or one with other weights than the run's.

@@ -26,7 +26,10 @@ Factors = dict[str, tuple["Tensor", "Tensor"]]
 
 @dataclass(frozen=True)
 class BaseModel:
-    """What an adapter folder says of the model it belongs to: ``name`` is a Hub id or a folder."""
+    """What an adapter folder says of the model it belongs to: ``name`` is a Hub id or a folder.
+
+    ``head``: the modules of the task head; ``auto_class``: transformers' class of the model; ``dropout``: the method's.
+    """
 
     name: str
     revision: str | None
@@ -46,7 +49,7 @@ class VeraTensors:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the libraries' remarks on what is meant here (and a line where PEFT is not installed)."""
+    """Inside, no warning is shown: they are of what is meant here. Raises `UserError` where PEFT is not installed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -74,7 +77,7 @@ def refuse(method: Method, trains: bool, adds: bool) -> None:
 
 
 def lora_factors(method: Method) -> Factors:
-    """(A, B) of every adapted module, ΔW = B A.
+    """(A (r × in), B (out × r)) of every adapted module by its path, ΔW = B A.
 
     Raises:
         UserError: when an update is not of low rank.

@@ -12,8 +12,8 @@ from uora_bench.methods.base import AdapterLayer
 def strip(model: Any, names: Set[str]) -> None:
     """Put each wrapped module back where it was and drop what the method added.
 
-    ``names``: of the state dict of the plain model. A merged layer leaves its merged weight behind, another one the
-    frozen one.
+    ``names``: those in the state dict of the plain model. A merged layer leaves its merged weight behind, another one
+    the frozen one.
 
     Raises:
         CellError: when the model is then not the plain one.

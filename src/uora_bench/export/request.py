@@ -11,7 +11,11 @@ FORMATS, SHAPES, DTYPES = ("peft", "merged", "native"), ("lora", "vera"), ("floa
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """Format, weights and folders of one export. ``shape``: the PEFT adapter's (lora | vera), null: lora."""
+    """Format, weights and folders of one export. ``shape``: the PEFT adapter's (lora | vera), None: lora.
+
+    Raises:
+        UserError: for a choice that there is not, or one that does not go with the format.
+    """
 
     format: str
     shape: str | None = None
@@ -36,6 +40,6 @@ class ExportRequest:
 
     @property
     def name(self) -> str:
-        """The default folder's name: equal only for equal requests."""
+        """The default folder's name: the format, and shape and weights where they are not the usual ones."""
         parts = [self.format, "vera" if self.shape == "vera" else "", "best" if self.weights == "best" else ""]
         return "-".join(p for p in parts if p)

@@ -17,7 +17,7 @@ _WRITTEN = (".json", ".safetensors", ".md", ".txt", ".model", ".jinja")  # files
 
 
 def check_target(target: Path, force: bool) -> None:
-    """Raise `UserError` when ``target`` holds something that must not be replaced."""
+    """Raise `UserError` when ``target`` holds anything; with ``force``, when that is anything but an export."""
     if target.is_file() or (target.is_dir() and any(target.iterdir())):
         if not force:
             raise UserError(

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 
 def method_class(name: str) -> type[Method]:
-    """The `Method` sub-class of ``methods/<name>.py``; raises `UserError` for an unknown name, or a class that has
-    another.
+    """The `Method` sub-class of ``methods/<name>.py``, of the package or of a plug-in.
+
+    Raises:
+        UserError: for an unknown name, or a class that has another.
     """
     from uora_bench.methods.base import Method
 
@@ -33,5 +35,5 @@ def method_class(name: str) -> type[Method]:
 
 
 def create_method(options: MethodOptions, seed: int) -> Method:
-    """The method that ``options`` describe, for a cell of ``seed``."""
+    """The method that ``options`` describe, for a cell of ``seed``; raises as `method_class`."""
     return method_class(options.name)(options, seed)

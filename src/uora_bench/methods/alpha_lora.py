@@ -36,11 +36,11 @@ class AlphaBranch(Branch):
             self.register_buffer("alpha", alpha)
 
     def delta(self, x: Tensor) -> Tensor:
-        """The low-rank part alone, (α_r/r) B A x."""
+        """The low-rank part alone, (α_r/r) B A x, (…, out)."""
         return functional.low_rank(x, self.A, self.B, self.scale)
 
     def delta_weight(self) -> Tensor:
-        """The low-rank part alone, (α_r/r) B A."""
+        """The low-rank part alone, (α_r/r) B A, (out × in)."""
         return self.scale * (self.B @ self.A)
 
     def term(self, start: int, stop: int) -> Term:
@@ -64,7 +64,7 @@ class AlphaBranch(Branch):
 
 
 class AlphaLoRA(Method):
-    """LoRA plus a trained scale on each frozen output. A starts normal with std 1/√r, B at zero, α at 1."""
+    """LoRA plus a scale on each frozen output, trained unless ``mode=fixed``. By default α starts at 1."""
 
     name = "alpha_lora"
     Config = AlphaLoRAOptions
@@ -113,7 +113,7 @@ class AlphaLoRA(Method):
         }
 
     def snapshot(self) -> dict[str, Any]:
-        """``{"alpha": {target: {mean, std, min, q05, …, q95, max}}}``: α's distribution in each layer."""
+        """``{"alpha": {target: {mean, std, min, q05, …, q95, max}}}``: α's distribution in each branch."""
         return {"alpha": {name: _spread(b.get_parameter("alpha")) for name, b in self._trained_branches()}}
 
     def report(self) -> dict[str, Any]:

@@ -24,7 +24,7 @@ class Branch(nn.Module):
     """The adapter of one target. Sub-classes give `delta` and `delta_weight`; both describe the same linear map."""
 
     def delta(self, x: Tensor) -> Tensor:
-        """ΔW x for x of shape (…, in); result (…, out)."""
+        """ΔW x for x (…, in); result (…, out), in the adapter's dtype or autocast's."""
         raise TypeError(f"{type(self).__name__} defines no delta")
 
     def delta_weight(self) -> Tensor:
@@ -40,15 +40,15 @@ class Branch(nn.Module):
         raise UserError("its update is not of low rank")
 
     def term(self, start: int, stop: int) -> Term | None:
-        """The same map for `weight_linear`, on these rows of the wrapped one; None: only the plain pass is exact."""
+        """The same map for `weight_linear`, on these rows of the wrapped one; None: only `delta` is exact."""
         return None
 
     def adapt(self, x: Tensor, y: Tensor) -> Tensor:
-        """The adapted output given the input x and the frozen map's own output y = W0 x + bias, (…, out)."""
+        """The adapted output (…, out) in the dtype of y, for x (…, in) and the frozen map's own y = W0 x + bias."""
         return y + self.delta(x).to(y.dtype)
 
     def merged(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """(W, bias) of the single linear map that equals `adapt`, for the (out × in) slice this branch sits on."""
+        """(W, bias) of the one linear map that equals `adapt`, for this branch's rows (out × in); dtypes as given."""
         delta = self.delta_weight()
         return (weight.to(delta.dtype) + delta).to(weight.dtype), bias
 
@@ -95,7 +95,7 @@ class AdapterLayer(nn.Module):
 
     @property
     def merged(self) -> bool:
-        """Whether the branches are in the weight now."""
+        """Whether the branches are merged into the weight now."""
         return self._original is not None
 
     @property
@@ -218,7 +218,7 @@ class Auxiliary:
     ``param_groups`` (no schedule), and every other gradient of that batch forgotten. It follows the training update of
     optimizer step s (from 1) of the run, or e of its epoch: with ``phase="run"`` when s is a multiple of ``every``,
     with ``phase="epoch"`` when e − 1 is (so at the first step of each epoch). ``shuffle``: another order in each pass
-    over the rows; else always theirs.
+    over the rows; else always theirs. ``betas``: Adam's; each of ``param_groups`` has its ``lr``.
     """
 
     every: int
@@ -232,8 +232,8 @@ class Auxiliary:
 class Method(ABC):
     """A way to fine-tune. One instance belongs to one cell; its life: ``__init__`` → `inject` → `bind` → training.
 
-    A sub-class names the dataclass of its options ``Config`` (`uora_bench.config.options`); the values are in
-    ``configs/method/<name>.yaml``.
+    A sub-class sets ``name``, and as ``Config`` the dataclass of its options (`uora_bench.config.options`); the values
+    are in ``configs/method/<name>.yaml``.
     """
 
     name: ClassVar[str]
@@ -258,17 +258,21 @@ class Method(ABC):
     def count(self, shapes: Sequence[TargetShape], sizes: Mapping[str, int]) -> int | None:
         """Trained parameters without the head, in closed form: as the options say, unless a method says it here.
 
-        ``sizes`` has the number of entries of every parameter of the backbone, by name, without the head. None:
-        there is no closed form, and the number is read off the model.
+        ``shapes``: of the targets; ``sizes``: the number of entries of every parameter of the backbone, by name,
+        without the head. None: there is no closed form, and the number is read off the model.
         """
         return self.config.count(shapes, sizes)
 
     @abstractmethod
     def inject(self, model: nn.Module, targets: Sequence[Target], generator: torch.Generator) -> None:
-        """Freeze ``model``, wrap ``targets``, initialise what is trained (random numbers from ``generator`` only)."""
+        """Freeze ``model``, wrap ``targets``, initialise what is trained (random numbers from ``generator`` only).
+
+        Raises:
+            UserError: when the method does not fit these targets or this model.
+        """
 
     def param_groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
-        """Optimizer groups of the adapter; the head's are the trainer's."""
+        """The optimizer's groups for the adapter, without what `auxiliary` trains; the head's are the trainer's."""
         parameters = self.parameters()
         return [{"params": parameters, "lr": lr, "weight_decay": weight_decay}] if parameters else []
 
@@ -277,18 +281,20 @@ class Method(ABC):
         return list({id(p): p for b in self.branches.values() for p in b.parameters() if p.requires_grad}.values())
 
     def bind(self, optimizer: torch.optim.Optimizer, total_steps: int | None = None) -> None:  # noqa: B027
-        """Told once before training which optimizer trains the parameters, and for how many steps."""
+        """Called once before training: which optimizer trains the parameters, and for how many steps."""
 
     def before_forward(self, step: int, first: bool) -> None:  # noqa: B027
-        """Told before each training forward: the optimizer step it belongs to (from 1), and whether it is its first."""
+        """Called before each training forward: the optimizer step it is of (from 1), and whether it is its first."""
 
     def regulariser(self) -> Tensor | None:
         """A term of the method's own that training adds to the mean loss of each step; None: none."""
         return None
 
     def after_step(self, step: int) -> dict[str, Tensor | float]:
-        """Called after optimizer step ``step`` (from 1), its gradients still there; returns scalars to log, left on
-        their device.
+        """Act after optimizer step ``step`` (from 1), its gradients still there.
+
+        Returns:
+            Scalars to log by name, left on their device.
         """
         return {}
 
@@ -323,11 +329,11 @@ class Method(ABC):
             tensor.data.copy_(tensors[key])
 
     def state(self) -> dict[str, Any]:
-        """All that training changed and a seed cannot give back: tensors and plain values only."""
+        """Copies of all that a resume needs beside the options and the seed: tensors and plain values only."""
         return {"adapter": {k: v.detach().clone() for k, v in self.adapter_state().items()}}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Put a `state` back."""
+        """Put a `state` back; raises as `load_adapter_state`."""
         self.load_adapter_state(state["adapter"])
 
     def seed_tensors(self) -> set[str]:
@@ -335,12 +341,13 @@ class Method(ABC):
         return set()
 
     def report(self) -> dict[str, Any]:
-        """What goes to the record: plain values."""
+        """What the record keeps of the method after training: plain values."""
         return {}
 
     def forward_paths(self) -> dict[str, int]:
-        """How many wrapped maps took which path in training: factored, fused, merged_weight, delta_weight, or
-        ``delta_weight+fused``, where it was not the same for batches of all sizes.
+        """How many wrapped maps took which path in training: factored, fused, merged_weight or delta_weight.
+
+        Several joined by + (``delta_weight+fused``), where it was not the same for batches of all sizes.
         """
         return dict(Counter("+".join(sorted(layer.ran)) for layer in self.layers.values() if layer.ran))
 
@@ -363,7 +370,7 @@ class Method(ABC):
                 layer.turned_off = False
 
     def merge(self) -> None:
-        """Fold every layer's adapter into the frozen weights."""
+        """Fold every layer's adapter into the frozen weights; raises as `AdapterLayer.merge`."""
         for layer in self.layers.values():
             layer.merge()
 
@@ -394,9 +401,7 @@ class Method(ABC):
             layer.train(layer.base.training)
 
     def _check_branch(self, branch: Branch, target: Target, dtype: torch.dtype, device: torch.device) -> None:
-        """Raise `UserError` for a parameter of ``branch`` that is of another dtype or on another device than the branch
-        was to be made with.
-        """
+        """Raise `UserError` for a parameter of ``branch`` of another dtype or device than it was to be made with."""
         for name, parameter in branch.named_parameters():
             found, wanted = (parameter.dtype, parameter.device), (dtype, device)
             if found != wanted:

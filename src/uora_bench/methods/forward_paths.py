@@ -5,7 +5,8 @@ Every adapter here is a list of `Term`s on rows of one frozen map: rows ``start`
     W = Λ_α W0 + s · Λ_v B Λ_u A,        c = α ⊙ bias                (A (r × in), B (out × r), u (r,), v, α (out,))
 
 with u, v, α as vectors of ones where they are None. LoRA has A and B, VeRA and UORA u = d and v = b, α-LoRA α.
-Nothing of size tokens × out is kept for the backward pass: with g = ∂L/∂y (tokens × out) and G = gᵀ x it needs
+`weight_linear` keeps nothing of size tokens × out for the backward pass: with g = ∂L/∂y (tokens × out) and G = gᵀ x
+that needs
 
     ∂x = g W,   ∂A = s (Λ_v B Λ_u)ᵀ G,   M = G Aᵀ (out × r),   ∂B = s Λ_v M Λ_u,
     ∂u_k = s Σ_j v_j B_jk M_jk,   ∂v_j = s Σ_k B_jk u_k M_jk,   ∂α_j = Σ_i W0_ji G_ji + bias_j Σ_t g_tj
@@ -29,7 +30,7 @@ from uora_bench.methods.functional import autocast_dtype
 
 
 class Term(NamedTuple):
-    """What an adapter adds to rows ``start`` to ``stop`` of a frozen map."""
+    """What an adapter adds to rows ``start`` to ``stop`` of a frozen map; shapes as at the top, ``scale`` is s."""
 
     start: int
     stop: int
@@ -70,8 +71,9 @@ def weight_linear(
 def fused_linear(x: Tensor, weight: Tensor, bias: Tensor | None, terms: Sequence[Term], cast: Tensor) -> Tensor:
     """Λ_α (W0 x + bias) + s Λ_v B Λ_u A x under autocast, for the arguments of `weight_linear`; result (…, out).
 
-    ``cast``: ``weight`` in autocast's dtype. The vectors and s are multiplied into B, which is small, and B A x is
-    added in the product that makes it: no elementwise pass over tokens × out, but where α is trained.
+    ``cast``: ``weight`` in autocast's dtype, which the result has too. The vectors and s are multiplied into B, which
+    is small, and B A x is added in the product that makes it: no elementwise pass over tokens × out, but where α is
+    trained.
     """
     tensors = [tensor for term in terms for tensor in term.tensors]
     plan = tuple((term.start, term.stop, term.scale) for term in terms)
@@ -83,8 +85,9 @@ def fused_linear(x: Tensor, weight: Tensor, bias: Tensor | None, terms: Sequence
 def compose(
     weight: Tensor, bias: Tensor | None, terms: Sequence[Term], products: Sequence[Tensor | None] | None = None
 ) -> tuple[Tensor, Tensor | None]:
-    """(W, c) of a frozen (out × in) ``weight`` and its ``bias`` under ``terms``, in the adapter's dtype; ``products``:
-    B Λ_u A of the terms for which it is at hand.
+    """(W, c) of a frozen ``weight`` (out × in) and its ``bias`` (out,) under ``terms``; W in the adapter's dtype.
+
+    ``products``: B Λ_u A of the terms for which it is at hand.
     """
     W, c = _weighed(weight.to(terms[0].A.dtype, copy=True), bias, terms)
     for term, product in zip(terms, products or [None] * len(terms), strict=True):
@@ -149,8 +152,9 @@ def _apart_backward(g: Tensor, weight: Tensor, terms: Sequence[Term], deltas: Se
 
 
 def _product(term: Term, tokens: int, dtype: torch.dtype) -> Tensor | None:
-    """B Λ_u A, (out × in) in ``dtype``, where it is worth keeping for the backward pass: it costs as much as passing r
-    tokens, and is smaller than what the plain pass would keep.
+    """B Λ_u A, (out × in) in ``dtype``, where it is worth keeping for the backward pass, else None.
+
+    It costs as much as passing r tokens, and is smaller than what the plain pass would keep.
     """
     rank, inside = term.A.shape
     out = len(term.B)
@@ -160,7 +164,7 @@ def _product(term: Term, tokens: int, dtype: torch.dtype) -> Tensor | None:
 
 
 def keeps_product(rank: int, out: int, inside: int, tokens: int) -> bool:
-    """Whether the forward pass keeps B Λ_u A for the backward pass."""
+    """Whether `weight_linear` keeps B Λ_u A (``out`` × ``inside``) of such a term for the backward pass."""
     return rank >= _KEEP_FROM and out * inside <= tokens * (rank + out)
 
 
@@ -185,8 +189,9 @@ def _terms(plan: Sequence[tuple[int, int, float]], tensors: Sequence[Tensor | No
 
 
 class _WeightLinear(torch.autograd.Function):
-    """`weight_linear`. Saved: x in the dtype it is multiplied in, the frozen map, the terms, B Λ_u A of high rank; W
-    is made again.
+    """`weight_linear`.
+
+    Saved: x in the dtype it is multiplied in, the frozen map, the terms, B Λ_u A of high rank; W is made again.
     """
 
     @staticmethod
@@ -296,8 +301,9 @@ def _scaled(grad: Tensor, scale: float) -> Tensor:
 
 
 class _FusedLinear(torch.autograd.Function):
-    """`fused_linear`. Saved: the frozen map and the terms' matrices in autocast's dtype, A x, x where A is trained, and
-    W0 x where α is.
+    """`fused_linear`.
+
+    Saved: the frozen map, its and the terms' matrices in autocast's dtype, A x, x where A is trained, W0 x where α is.
     """
 
     @staticmethod
@@ -383,7 +389,7 @@ def _stretched(y: Tensor, terms: Sequence[Term]) -> Tensor:
 
 
 def choose(x: Tensor, weight: Tensor, terms: Sequence[Term]) -> Chosen:
-    """The pass that `forward=auto` takes for input ``x`` of a map with this frozen weight under ``terms``."""
+    """The path that ``forward=auto`` takes for ``x`` (…, in) through this frozen weight under ``terms``."""
     chosen = choose_path(x.numel() // x.shape[-1], x.shape[-1], autocast_dtype(x), weight.dtype, terms)
     # a weight that somebody trains after all keeps its gradient, as on the factored pass
     return "factored" if chosen == "fused" and weight.requires_grad else chosen
@@ -392,10 +398,10 @@ def choose(x: Tensor, weight: Tensor, terms: Sequence[Term]) -> Chosen:
 def choose_path(
     tokens: int, inside: int, cast: torch.dtype | None, dtype: torch.dtype, terms: Sequence[Term]
 ) -> Chosen:
-    """`choose` for ``tokens`` inputs of ``inside`` numbers, under autocast to ``cast`` (None: without), of a frozen
-    weight of ``dtype``.
+    """`choose` for ``tokens`` inputs of ``inside`` numbers and a frozen weight of ``dtype``.
 
-    Multiplications of a step, forward and backward, for t tokens and a term of rank r on ``out`` rows:
+    ``cast``: the dtype of autocast; None: without. Multiplications of a step, forward and backward, for t tokens and a
+    term of rank r on ``out`` rows:
 
     - merged_weight, only where W is not rounded below float32 (ΔW would be rounded with it): r·out·in for W against
       t·r·(out + in) for A and B; what else differs is in its favour.

@@ -22,7 +22,7 @@ def _as(x: Tensor, A: Tensor) -> Tensor:
 
 
 def low_rank(x: Tensor, A: Tensor, B: Tensor, scale: float) -> Tensor:
-    """scale · B A x (LoRA, arXiv 2106.09685 eq. 3)."""
+    """scale · B A x, the update of LoRA (arXiv 2106.09685 eq. 3)."""
     out = F.linear(F.linear(_as(x, A), A), B)
     return out if scale == 1.0 else out * scale
 

@@ -36,7 +36,6 @@ class Peft(Method):
     name = "peft"
     Config = PeftOptions
     config: PeftOptions
-    Config = PeftOptions
 
     def __init__(self, options: MethodOptions, seed: int) -> None:
         super().__init__(options, seed)
@@ -119,7 +118,7 @@ class Peft(Method):
     # --- training -------------------------------------------------------------------------------------------------
 
     def bind(self, optimizer: torch.optim.Optimizer, total_steps: int | None = None) -> None:
-        """Tell the tuner's schedule the number of optimizer steps, where it has one."""
+        """Tell the tuner's schedule the number of optimizer steps; raises as `Schedule.bind`."""
         self.schedule.bind(total_steps)
 
     def regulariser(self) -> Tensor | None:
@@ -167,7 +166,8 @@ class Peft(Method):
         """Write the tuner and the model's head as a folder that PEFT loads (`peft_files.save`).
 
         Raises:
-            UserError: for prompts, which PEFT keeps as numbers made by a wrapper and not as layers.
+            UserError: for prompts, which PEFT keeps as numbers made by a wrapper and not as layers; and as
+                `peft_files.save`.
         """
         if self.tuner.prompts:
             raise UserError(f"peft.type={self.tuner.kind} is no set of layers; use format=native")
@@ -202,7 +202,7 @@ class Peft(Method):
 
     @torch.no_grad()
     def merge(self) -> None:
-        """Fold every layer into the frozen weights, as PEFT does; a second call changes nothing."""
+        """Fold every layer into the frozen weights, as PEFT does; nothing where not `mergeable`, or a second time."""
         if not self._kept and self._mergeable:
             self._fold(self._layers())
 

@@ -44,7 +44,7 @@ FORMS: dict[str, tuple[str, Form]] = {
 
 
 def count(tuner: Tuner, shapes: Sequence[TargetShape]) -> int | None:
-    """Trained parameters of ``tuner`` on targets of ``shapes``; None where there is no simple form."""
+    """The number of trained parameters of ``tuner`` on targets of ``shapes``; None where there is no simple form."""
     neutral, form = FORMS.get(tuner.kind, ("", None))
     if form is None or not tuner.takes_modules or tuner.fields.keys() - set(neutral.split()):
         return None

@@ -67,7 +67,7 @@ def places(tuner: Tuner, model: nn.Module, targets: Sequence[Target]) -> Any:
 
 
 def follows(tuner: Tuner, model: nn.Module, where: Any, targets: Sequence[Target]) -> dict[str, Any]:
-    """The fields that follow from the model and the targets."""
+    """The fields of PEFT's configuration that follow from the model, the targets and ``where`` (`places`)."""
     values: dict[str, Any] = {} if where is None else {"target_modules": where}
     values["fan_in_fan_out"] = any(type(m).__name__ == "Conv1D" and _inside(n, where) for n, m in model.named_modules())
     if tuner.kind == "ia3" and tuner.takes_modules and "feedforward_modules" not in tuner.fields:
@@ -77,9 +77,7 @@ def follows(tuner: Tuner, model: nn.Module, where: Any, targets: Sequence[Target
 
 
 def check(tuner: Tuner, model: nn.Module, targets: Sequence[Target]) -> None:
-    """Raise `UserError` when PEFT adapted the head, a weight that serves in two places, or other modules than the
-    targets.
-    """
+    """Raise `UserError` when PEFT adapted the head, a weight that serves two modules, or others than the targets."""
     found = {n for n, m in model.named_modules() if isinstance(m, BaseTunerLayer)}
     if tuner.kind not in _KNOWS_TIES:
         _refuse_tied(model, found)
@@ -204,7 +202,7 @@ def seeded(generator: torch.Generator) -> Iterator[None]:
 
 @contextmanager
 def on_meta(kind: str, model: nn.Module, where: Any) -> Iterator[bool]:
-    """Whether ``model`` has no weights; inside, a type that has to read some finds arbitrary ones at ``where``."""
+    """Yield whether ``model`` has no weights; inside, a type that reads some finds arbitrary ones at ``where``."""
     is_meta = any(p.is_meta for p in model.parameters())
     if is_meta and kind in _READ_WEIGHTS:
         generator = torch.Generator().manual_seed(0)

@@ -20,7 +20,7 @@ class Schedule:
     """Nothing beside gradients: what most tuners need."""
 
     def bind(self, total_steps: int | None) -> None:
-        """Told how many optimizer steps the run has."""
+        """Called before training with the number of optimizer steps; a tuner that needs more raises `UserError`."""
 
     def regulariser(self) -> Tensor | None:
         """The tuner's term in the loss; None: none."""
@@ -38,7 +38,7 @@ class Schedule:
         """Put a `state` back."""
 
     def ranks(self) -> dict[str, int]:
-        """What is left of each target, by module path."""
+        """What is left of each target (rank, or subspaces), by module path; empty where it never changes."""
         return {}
 
 
@@ -123,7 +123,11 @@ class AdamssSchedule(Schedule):
         self.layers = {n: m for n, m in tuner.model.named_modules() if hasattr(m, "exp_avg_ipt_A")}
 
     def bind(self, total_steps: int | None) -> None:
-        """Check that the freezing ends within the run (`UserError` otherwise)."""
+        """Check that the freezing ends within the run.
+
+        Raises:
+            UserError: when it does not, or several processes train.
+        """
         config = self.config
         if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
             raise UserError(

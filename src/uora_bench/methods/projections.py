@@ -78,9 +78,9 @@ def make_pairs(
     seed_of: Callable[[str], int],
     dtype: torch.dtype,
 ) -> dict[str, ProjectionPair]:
-    """One pair per key, as large as the largest in and out of its targets; smaller targets use its leading part.
+    """One pair per `pair_key`, as large as the largest in and out of its targets; smaller targets use its leading part.
 
-    ``seed_of``: the seed of a pair, by its key.
+    ``seed_of``: the seed of a pair, by its key. Drawn on the CPU, in ``dtype``.
     """
     widths: dict[str, tuple[int, int]] = {}
     for target in targets:

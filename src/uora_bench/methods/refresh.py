@@ -1,10 +1,11 @@
 """UORA's reinitialisation step: which indices of a shared pair are refreshed, and what is written there.
 
-One `Refresher` serves the layers of one `ProjectionPair`. The rule (authors' fork, ``methods.md`` 2.4), per layer:
-for every i with |d_i| < τ, counter_i += 1; when counter_i mod k = 0, row i of A and column i of B become
+One `Refresher` serves the layers of one `ProjectionPair`. The rule of the authors' fork (docs/methods/uora.md), per
+layer: for every i with |d_i| < τ, counter_i += 1; when counter_i mod k = 0, row i of A and column i of B become
 α·old + (1 − α)·fresh. Interpolations towards one fresh matrix compose, so that the layers of one optimizer step are
 applied in a single pass: after hits with weights α_1 … α_n the old value keeps Π α_j. ``rescale`` and
-``fresh=per_event`` act once on that pass (one norm restored, one fresh pair drawn per optimizer step).
+``fresh=per_event`` act once on that pass (one norm restored, one fresh pair drawn per optimizer step). With
+``timing=authors`` each layer is a pass of its own.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ class Refresher:
     """Counts hits and rewrites one pair for the vectors of the layers that share it.
 
     ``counters`` is (rows × n): a row per layer (one row when the layers decide together), n = r for ``vector=d`` and
-    the pair's out width for ``vector=b``. ``events`` counts refreshed indices per row. Nothing here waits for the
-    device: counts stay tensors, and on an accelerator the rewriting is applied unconditionally (it is the identity
-    where nothing fires).
+    the pair's out width for ``vector=b``. ``events`` (rows,) counts refreshed indices per row. Nothing here waits for
+    the device unless ``fresh=per_event``: counts stay tensors, and on an accelerator the rewriting is applied
+    unconditionally (it is the identity where nothing fires).
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Refresher:
 
     @torch.no_grad()
     def step(self, step: int, optimizer: torch.optim.Optimizer | None = None) -> None:
-        """The refresh of all layers after optimizer step ``step``."""
+        """Refresh for all layers after optimizer step ``step`` (from 1); ``optimizer``: for ``reset_moments``."""
         config = self.config
         self._redraw(step)
         if config.threshold(step) == 0 or step % config.every or step < config.start_step:
@@ -66,7 +67,7 @@ class Refresher:
 
     @torch.no_grad()
     def forward_step(self, row: int, step: int) -> None:
-        """The authors' placement: layer ``row`` acts alone, in the first training forward of step ``step``."""
+        """Refresh as the authors place it: for layer ``row`` alone, in the first training forward pass of ``step``."""
         config = self.config
         if row == 0:
             self._redraw(step)
@@ -157,7 +158,7 @@ class Refresher:
         return new
 
     def fresh(self) -> tuple[Tensor, Tensor]:
-        """The matrices refreshed entries move towards, shaped like the pair, drawn on the CPU from an own generator."""
+        """(A, B) that refreshed entries move towards, shaped like the pair, drawn on the CPU from own generators."""
         if self._fresh is None or self.config.fresh == "per_event":
             base = self.config.fresh_seed if self.config.fresh_seed is not None else 10 * self.config.k
             if self.config.fresh == "per_event":
@@ -206,7 +207,7 @@ class Refresher:
     # --- state ----------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """Copies of the hit counters and of the refreshes per index, and how many redraws and draws there were."""
+        """Copies of the hit counters and of the refreshes per row, and how many redraws and draws there were."""
         return {
             "counters": self.counters.clone(),
             "events": self.events.clone(),

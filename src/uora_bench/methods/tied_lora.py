@@ -28,7 +28,7 @@ class Factor(nn.Module):
 
 
 class TiedBranch(Branch):
-    """ΔW = c · Λ_v B[:out] Λ_u A[:, :in]; a frozen u or v is constant and part of the number c."""
+    """ΔW = scale · Λ_v B[:out] Λ_u A[:, :in]; a frozen u or v is constant and part of ``scale``."""
 
     A: Factor
     B: Factor
@@ -74,7 +74,7 @@ class TiedBranch(Branch):
 
 
 class TiedLoRA(Method):
-    """A and B tied over layers (per projection type, or one pair for all), u and v per layer; scale 1 (α = r)."""
+    """A and B tied over layers (per projection type, or one pair for all), u and v per layer; no α/r scale."""
 
     name = "tied_lora"
     Config = TiedLoRAOptions

@@ -21,7 +21,7 @@ from uora_bench.util.seeds import derive
 
 
 class UORA(VeRA):
-    """VeRA's layers with orthogonal A and B, and a `Refresher` for each shared pair."""
+    """VeRA's layers, with orthogonal A and B unless ``init`` says else, and a `Refresher` for each shared pair."""
 
     name = "uora"
     Config: ClassVar[type[MethodOptions]] = UORAOptions
@@ -66,7 +66,7 @@ class UORA(VeRA):
         self._step = step if first else None
 
     def after_step(self, step: int) -> dict[str, Tensor | float]:
-        """Refresh (unless it happens in the forward pass); returns the number of refreshed indices so far."""
+        """Refresh (unless it happens in the forward pass); returns ``uora/refreshes``, all refreshed indices so far."""
         if self.config.timing == "optimizer_step":
             for refresher in self.refreshers.values():
                 refresher.step(step, self._optimizer)
@@ -92,7 +92,7 @@ class UORA(VeRA):
         return {n for n in super().seed_tensors() if n.split(".", 1)[1].rsplit(".", 1)[0] not in changed}
 
     def snapshot(self) -> dict[str, Any]:
-        """Refreshed indices so far, per layer and in all."""
+        """As `report`, so far."""
         return self.report()
 
     def report(self) -> dict[str, Any]:

@@ -60,7 +60,7 @@ class VectorBranch(Branch):
 
 
 class VeRA(Method):
-    """Trains d (from ``d_initial``) and b (from 0) of every target; no α/r scale."""
+    """Trains d (from ``d_initial``) and b (from ``b_initial``, by default 0) of every target; no α/r scale."""
 
     name = "vera"
     Config: ClassVar[type[MethodOptions]] = VeRAOptions

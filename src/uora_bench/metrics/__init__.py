@@ -32,7 +32,7 @@ class Metric(Protocol):
 
 @dataclass(frozen=True)
 class BuiltIn:
-    """A built-in metric: ``scores`` of predictions and references, under the interface of `evaluate.Metric`."""
+    """A function ``scores``, built in or a plug-in's, under the interface of `evaluate.Metric`."""
 
     scores: Callable[..., dict[str, Any]]
 
@@ -42,13 +42,13 @@ class BuiltIn:
 
 
 def load_metric(name: str) -> Metric:
-    """The metric of that name: a key of ``SCORES``, a plug-in's ``metrics/<name>.py`` with a function ``compute``, else
-    what `evaluate.load` finds under it.
+    """The metric called ``name``: built in (a key of ``SCORES``), of a plug-in, or what `evaluate.load` finds.
 
-    That is a file (``./my_metric.py``), a folder with a file of its own name (``./my_metric``), or a metric of the Hub
-    (``accuracy``), which without a network must be in the cache of `evaluate`. A built-in metric gives plain floats
-    under the keys ``SCORES[name]``, that of translations sacrebleu's ``signature`` too; that of "e2e/e2e" leaves out a
-    METEOR it cannot have and names the reason under ``absent``.
+    A plug-in's is ``metrics/<name>.py`` with a function ``compute``. `evaluate.load` finds a file (``./my_metric.py``),
+    a folder with a file of its own name (``./my_metric``), or a metric of the Hub (``accuracy``), which without a
+    network must be in the cache of `evaluate`. A built-in metric gives plain floats under the keys ``SCORES[name]``,
+    that of translations sacrebleu's ``signature`` too; that of "e2e/e2e" leaves out a METEOR it cannot have and names
+    the reason under ``absent``.
 
     Raises:
         UserError: there is no such metric, it cannot be loaded, or it wants more than predictions and references.

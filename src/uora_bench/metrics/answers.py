@@ -1,6 +1,6 @@
 """Owns the scores of written answers to public tasks: SQuAD, GSM8K, and the LLM-Adapters collection.
 
-References are lists of texts: all answers of a row. Every score is a share of rows, 0 to 1.
+References are lists of texts: all answers of a row. Every score is a mean over rows, 0 to 1.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ Answers = Sequence[Sequence[str]]
 
 
 def squad_scores(predictions: Sequence[str], references: Answers) -> dict[str, float]:
-    """``exact_match`` and ``f1`` as the official script of SQuAD 1.1: of words in lower case without punctuation and
-    articles, against the best of a row's answers, the mean over rows.
+    """``exact_match`` and ``f1`` as the official script of SQuAD 1.1 computes them.
+
+    Of words in lower case without punctuation and articles, against the best of a row's answers, the mean over rows.
 
     Raises:
         UserError: for no rows, or columns of different lengths.
@@ -43,9 +44,11 @@ def _overlap(ours: list[str], theirs: list[str]) -> float:
 
 
 def gsm8k_scores(predictions: Sequence[str], references: Answers) -> dict[str, float]:
-    """``exact_match``: of the number after the first ``####``; ``exact_match_last``: of the last number, wherever it
-    stands. Both as lm-evaluation-harness (``strict-match``, ``flexible-extract``): compared as texts without commas,
-    dollar signs and a full stop at the end. A reference is a whole solution. Errors as `squad_scores`.
+    """``exact_match``: of the number after the first ``####``; ``exact_match_last``: of the last number anywhere.
+
+    Both as lm-evaluation-harness (``strict-match``, ``flexible-extract``): shares of rows, compared as texts without
+    commas, dollar signs and a full stop at the end. A reference is a whole solution, of which what follows its last
+    ``####`` counts. Errors as `squad_scores`.
     """
     check_columns("math/gsm8k", predictions, references)
     strict = last = 0
@@ -64,7 +67,7 @@ def _plain(text: str) -> str:
 
 
 def number_scores(predictions: Sequence[str], references: Answers) -> dict[str, float]:
-    """``accuracy``: whether the last number that is written is the answer, to 0.001. Errors as `squad_scores`."""
+    """``accuracy``: whether the last number that is written is the answer, to ± 0.001. Errors as `squad_scores`."""
 
     def right(text: str, answer: str) -> bool:
         numbers = _NUMBER.findall(text.replace(",", ""))
@@ -76,14 +79,16 @@ def number_scores(predictions: Sequence[str], references: Answers) -> dict[str, 
 def letter_scores(predictions: Sequence[str], references: Answers) -> dict[str, float]:
     """``accuracy``: whether the first of the capitals A to E that is written is the answer.
 
-    Errors as `squad_scores`.
+    One inside a word counts too. Errors as `squad_scores`.
     """
     return _accuracy("answers/letter", predictions, references, lambda text, answer: _first(r"[A-E]", text) == answer)
 
 
 def word_scores(predictions: Sequence[str], references: Answers) -> dict[str, float]:
-    """``accuracy``: whether the first word that is written of the answer's kind (true, false; answer1 …, solution1 …,
-    option1 …, ending1 …) is the answer. Errors as `squad_scores`.
+    """``accuracy``: whether the first word that is written of the answer's kind is the answer.
+
+    The kinds: true and false; answer1 …; solution1 …; option1 …; ending1 …. One inside a word counts too. Errors as
+    `squad_scores`.
     """
 
     def right(text: str, answer: str) -> bool:

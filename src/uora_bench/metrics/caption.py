@@ -17,7 +17,7 @@ _ORDER, _SIGMA = 4, 6.0
 
 
 def lcs_length(left: Words, right: Words) -> int:
-    """The length of a longest common subsequence: a row of the usual table as the bits of one integer.
+    """The length of a longest common subsequence, in words: a row of the usual table as the bits of one integer.
 
     Hyyrö, "Bit-parallel LCS-length computation revisited", 2004: a zero bit marks where the row goes up by one.
     """

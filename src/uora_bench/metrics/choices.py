@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
 
 def likelihood_choice_scores(predictions: ArrayLike, references: Sequence[Sequence[int]]) -> dict[str, float]:
-    """``acc``: the share of rows whose right choice is the likeliest; ``acc_norm``: the same of the log-likelihood per
-    character of the choice (without the blank before it).
+    """``acc``: the share of rows, 0 to 1, whose right choice is the likeliest.
+
+    ``acc_norm``: the same of the log-likelihood per character of the choice (without the blank before it).
 
     ``predictions`` (n, choices): the negative log-likelihood of each choice in nats, infinite where a row has fewer;
     ``references``: the number of the right choice, then the characters of each choice.

@@ -66,7 +66,7 @@ def glue_scores(task: str, predictions: ArrayLike, references: ArrayLike) -> dic
 
 
 def correlations(pred: np.ndarray, ref: np.ndarray) -> dict[str, float]:
-    """``pearson`` and ``spearmanr`` of two columns (n,) of finite float64, 0.0 where one of them is constant."""
+    """``pearson`` and ``spearmanr`` (−1 to 1) of two columns (n,) of finite float64, 0.0 where one is constant."""
     import numpy as np
     from scipy import stats
 

@@ -34,8 +34,9 @@ def why_not(metric: str, value: str) -> str:
 
 
 def item_scores(metric: str, value: str, predictions: Any, references: Any) -> np.ndarray:
-    """Scores (n,) of the items, whose mean is ``value`` of the built-in ``metric``; both columns as `metrics` take
-    them. ``why_not`` says for what there are none.
+    """Scores (n,) float64 of the items, whose mean is ``value`` of the built-in ``metric``.
+
+    Both columns are as the metric takes them. `why_not` says for what there are none.
 
     Raises:
         ValueError: for a value that has none.

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def likelihood_scores(predictions: ArrayLike, references: ArrayLike) -> dict[str, float]:
-    """``loss`` = Σ nll / Σ tokens in nats, over all tokens alike, and ``perplexity`` = exp(loss).
+    """``loss`` = Σ nll / Σ tokens in nats, over all tokens alike, and ``perplexity`` = exp(min(loss, 700)).
 
     ``predictions`` (n,): for each text the sum of the negative log-likelihoods of its tokens; ``references`` (n,): how
     many tokens it has.

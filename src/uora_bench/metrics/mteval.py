@@ -61,6 +61,9 @@ def bleu_and_nist(predictions: Sequence[str], references: Sequence[Sequence[str]
     Args:
         predictions: one text per segment, possibly empty.
         references: per segment at least one text that is not blank.
+
+    Returns:
+        (BLEU, in 0..1; NIST, from 0).
     """
     texts = [tokenize(text) for text in predictions]
     groups = [[words for text in group if (words := tokenize(text))] for group in references]

@@ -15,11 +15,11 @@ NAMES = ("rouge_1", "rouge_2", "rouge_l")
 
 
 def rouge_scores(predictions: Sequence[str], references: Answers) -> dict[str, float]:
-    """The F1 of one and of two words in a row and of the longest common subsequence, each 0 to 1, the mean over rows:
-    ``rouge_1`` … the mean over a row's references, ``rouge_1_best`` … the best of them.
+    """ROUGE-1, ROUGE-2 and ROUGE-L, each as F1, 0 to 1, the mean over rows.
 
-    Words are lower-case runs of a to z and 0 to 9, not stemmed: the values of the package ``rouge_score`` without its
-    stemmer.
+    That is the F1 of single words, of two words in a row and of the longest common subsequence: ``rouge_1`` … the mean
+    over a row's references, ``rouge_1_best`` … the best of them. Words are lower-case runs of a to z and 0 to 9, not
+    stemmed: the values of the package ``rouge_score`` without its stemmer.
 
     Raises:
         UserError: for no rows, or columns of different lengths.

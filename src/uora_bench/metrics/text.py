@@ -21,11 +21,12 @@ _WORDS = re.compile(r"[^\W_]+")
 
 
 def class_scores(predictions: ArrayLike, references: ArrayLike) -> dict[str, float]:
-    """``accuracy``, and ``macro_f1``: the mean of the F1 of every class that either column has (0 where 0/0), both 0 to
-    1, of two columns (n,) of class codes.
+    """``accuracy`` and ``macro_f1``, both 0 to 1, of two columns (n,) of class codes.
+
+    ``macro_f1``: the mean of the F1 of every class that either column has, 0 where it is 0/0.
 
     Raises:
-        UserError: for columns without examples or of different lengths.
+        UserError: for columns without examples, of different lengths, or not of one dimension.
     """
     from sklearn.metrics import f1_score
 
@@ -41,8 +42,9 @@ def choice_scores(predictions: ArrayLike, references: ArrayLike) -> dict[str, fl
 
 
 def regression_scores(predictions: ArrayLike, references: ArrayLike) -> dict[str, float]:
-    """``pearson`` and ``spearmanr`` (0 for a constant column), and ``mse``, the mean squared error in the square of the
-    target's unit, of two columns (n,) of numbers; errors as `class_scores`.
+    """``pearson``, ``spearmanr`` and ``mse`` of two columns (n,) of numbers; errors as `class_scores`.
+
+    Correlations are 0 for a constant column; ``mse``, the mean squared error, is in the square of the target's unit.
     """
     import numpy as np
 
@@ -78,7 +80,7 @@ def generation_scores(predictions: Sequence[str], references: Sequence[str]) -> 
 
 
 def squad_words(text: str) -> list[str]:
-    """The words of an answer as SQuAD's evaluation compares them."""
+    """The words of an answer as SQuAD's evaluation compares them: lower case, no punctuation, no articles."""
     plain = "".join(c for c in text.lower() if c not in string.punctuation)
     return _ARTICLES.sub(" ", plain).split()
 

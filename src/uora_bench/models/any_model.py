@@ -34,8 +34,9 @@ _LABELS = 1009  # of the head that is built to look at: no width of a model is t
 class Found:
     """What a model says of itself.
 
-    ``fresh``: modules of ``head`` beside the output layer, which the weights lack; ``seen``: whether there were weights
-    to look at.
+    ``head``: the modules of the task head; ``fresh``: those of them beside the output layer, which the weights lack;
+    ``modules`` and ``default``: the target modules by kind, and the kinds that are adapted unless others are named;
+    ``places``: where linear maps are, for a message; ``seen``: whether there were weights to look at.
     """
 
     kind: Kind
@@ -191,8 +192,9 @@ def _kinds(config: Any) -> list[Kind]:
 
 
 def _find_head(model: Any, stored: frozenset[str] | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The modules of the task head, and those of them that are there only because the weights (their names: ``stored``;
-    None: not looked at) have no such tensors.
+    """The modules of the task head, and those of them that are there only because the weights have no such tensors.
+
+    ``stored``: the names of the weights' tensors; None: not looked at.
     """
     base = f"{model.base_model_prefix}."
     with_weights = [n for n, m in model.named_modules() if n and any(True for _ in m.parameters())]
@@ -217,8 +219,9 @@ def _find_head(model: Any, stored: frozenset[str] | None) -> tuple[tuple[str, ..
 
 
 def _stored_names(place: str, arguments: Mapping[str, Any]) -> frozenset[str] | None:
-    """The names of the tensors in the weight files; None where they are not to be seen (and a run would fetch them, or
-    say what is wrong with them).
+    """The names of the tensors in the weight files; None where they are not to be seen.
+
+    A run would then fetch them, or say what is wrong with them.
     """
     files = sorted(Path(place).glob("*.safetensors")) if Path(place).is_dir() else []
     try:

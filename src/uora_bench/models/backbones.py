@@ -155,13 +155,19 @@ def max_tokens(model: Any) -> int | None:
 
 
 def weights_sha256(backbone: BackboneConfig) -> str:
-    """The hash of the weight files in ``backbone.path``; raises `UserError` when there are none."""
+    """The hash of the weight files of a backbone that is in a folder; raises `UserError` when there are none."""
     place, _ = locate(backbone)
     return _hash_weights(Path(place))
 
 
 def files_sha256(backbone: BackboneConfig) -> str | None:
-    """Hash of the other files in ``backbone.path`` that decide a result: configuration, tokenizer, image processor."""
+    """Hash of the folder's other files that decide a result: configuration, tokenizer, image processor.
+
+    None where there are no such files.
+
+    Raises:
+        UserError: for a backbone that is nowhere to be had, or a file that cannot be read.
+    """
     place, _ = locate(backbone)
     try:
         return weights.sha256_of_rest(Path(place))
@@ -180,7 +186,11 @@ def _hash_weights(folder: Path) -> str:
 
 
 def locate(backbone: BackboneConfig) -> tuple[str, dict[str, Any]]:
-    """Folder or Hub id, and what ``from_pretrained`` is to be told of it (revision, whether only local files count)."""
+    """Folder or Hub id, and what ``from_pretrained`` is to be told of it (revision, whether only local files count).
+
+    Raises:
+        UserError: for a path that is no folder, or a backbone that this machine lacks and cannot fetch.
+    """
     check_is_somewhere(backbone)
     if backbone.path is not None:
         if not Path(backbone.path).is_dir():

@@ -36,7 +36,7 @@ def check_head(model: Any, names: Sequence[str]) -> None:
 
 
 def widen_head(model: Any) -> None:
-    """Turn a half-precision head to float32, and its inputs too where no autocast does that."""
+    """Turn a half-precision head to float32, and its inputs too where autocast is off."""
     import torch
 
     def widen(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:

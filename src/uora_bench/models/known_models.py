@@ -64,7 +64,7 @@ def file_of(folder: Path, wanted: str, stored: frozenset[str] | None) -> Path | 
 
 
 def answer_file(question: str) -> Path:
-    """Where the answer to ``question`` is kept: it has all that the answer depends on, but for code and libraries."""
+    """Where the answer to ``question`` is kept; that has all that it depends on, but for code and libraries."""
     sources = [file_sha256(Path(__file__).with_name(name)) for name in _SOURCES]
     versions = [importlib.metadata.version(name) for name in _LIBRARIES]
     told = json.dumps([question, sources, versions])

@@ -25,7 +25,7 @@ class Outline:
     sizes: dict[str, int]
 
     def split(self, head: tuple[str, ...]) -> tuple[dict[str, int], int]:
-        """(the sizes outside the modules ``head``, the numbers within them)."""
+        """(the sizes outside the modules ``head``, by name; how many numbers are within them)."""
         within = tuple(f"{name}." for name in head)
         backbone = {name: size for name, size in self.sizes.items() if not name.startswith(within or "\0")}
         return backbone, sum(self.sizes.values()) - sum(backbone.values())

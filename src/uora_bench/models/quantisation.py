@@ -23,7 +23,7 @@ def check_device() -> None:
 
 
 def loading(backbone: BackboneConfig) -> dict[str, Any]:
-    """What ``from_pretrained`` is to be told: nothing for a backbone that is not quantised."""
+    """What ``from_pretrained`` is to be told: nothing without ``quantisation``; raises as `check_device`."""
     if backbone.quantisation == "none":
         return {}
     check_device()

@@ -54,15 +54,17 @@ def modules_of(model: nn.Module) -> dict[str, tuple[int, ...] | str]:
 
 
 def find_targets(model: nn.Module, backbone: BackboneConfig, kinds: Sequence[str] | None) -> list[Target]:
-    """`find_among` the modules of ``model``."""
+    """`find_among` the modules of ``model``; raises as it does."""
     return find_among(modules_of(model), backbone, kinds)
 
 
 def find_among(
     modules: Mapping[str, tuple[int, ...] | str], backbone: BackboneConfig, kinds: Sequence[str] | None
 ) -> list[Target]:
-    """The targets of ``kinds`` (None: the backbone's default), by block and then in the order of the backbone's YAML:
-    in whatever order they are asked for, the same random numbers go to the same target.
+    """The targets of ``kinds`` (None: the backbone's default), by block and then in the order of the backbone's YAML.
+
+    In whatever order they are asked for, the same random numbers go to the same target. ``modules``: as `modules_of`
+    gives them.
 
     Raises:
         UserError: for a kind the backbone does not have, or one that names no linear map of the model.

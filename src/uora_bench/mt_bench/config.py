@@ -25,7 +25,10 @@ class AnswerConfig:
     """How the questions are answered; docs/mt_bench.md explains every key.
 
     ``temperature``: by category, over the published ones. Null: ``seed`` and ``template`` are the cell's, ``limit`` all
-    questions.
+    questions. ``max_new_tokens``: of one answer; ``batch_size``: in questions.
+
+    Raises:
+        UserError: for a template that there is not.
     """
 
     seed: int | None = None

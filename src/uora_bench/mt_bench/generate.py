@@ -28,8 +28,11 @@ from uora_bench.util.seeds import derive
 class Writer:
     """The model on its device, and how it answers what is ``asked`` with at most ``max_new_tokens`` an answer.
 
-    Where prompt and answer together are more than the backbone has positions for: an answer may take half of them at
-    most (`longest`), and a prompt loses its earliest tokens after the beginning-of-text token.
+    An answer may take half of the backbone's positions at most (``longest`` tokens), however short its prompt is. A
+    prompt that leaves it less room than that loses its earliest tokens after the beginning-of-text token.
+
+    Raises:
+        UserError: for a backbone whose positions are used up by the method's own tokens.
     """
 
     def __init__(self, loaded: Loaded, task: Instruct, asked: Asked, seed: int, max_new_tokens: int) -> None:
@@ -65,7 +68,11 @@ class Writer:
         }
 
     def answer(self, batch: Sequence[Question]) -> list[Answer]:
-        """The answers to ``batch``: the first turn of all, then the second of those that have (and are asked) one."""
+        """The answers to ``batch``: the first turn of all, then the second of those that have (and are asked) one.
+
+        Raises:
+            CellError: for logits that are no numbers.
+        """
         said: list[list[str]] = [[] for _ in batch]
         notes: list[dict[str, list[Any]]] = [{"tokens": [], "ended": [], "prompt_tokens_dropped": []} for _ in batch]
         for turn in range(1 if self.asked.facts["turns"] == "1" else 2):
@@ -92,7 +99,7 @@ class Writer:
         ]
 
     def batches(self, questions: Sequence[Question], size: int) -> list[np.ndarray]:
-        """Indices of ``questions`` in batches of at most ``size``, those with first prompts of one length together."""
+        """Indices of ``questions`` in batches of at most ``size``, the longest first prompts first."""
         texts = [self.task.dialogue(question.turns[:1], ()) for question in questions]
         lengths = self.task.prompts(texts, np.zeros(len(texts)), self.tokenizer).lengths
         return batching.evaluation_batches(lengths, size if self.together else 1, 0, 1)

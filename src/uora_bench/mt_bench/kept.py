@@ -70,8 +70,9 @@ class Kept:
         return False
 
     def check_maker(self, facts: Mapping[str, Any], force: bool) -> None:
-        """Raise `UserError` where what a killed call left was made in another way (device, dtype, backbone …) than
-        ``facts`` say; ``force`` forgets it instead.
+        """Raise `UserError` where what a killed call left was made in another way than ``facts`` say.
+
+        Those are device, dtype, backbone …; ``force`` forgets what was left instead.
         """
         found = (_difference(answer.generation, facts) for answer in self.answers.values())
         if why := next(filter(None, found), ""):
@@ -85,7 +86,7 @@ class Kept:
         write_answers(self.partial, self._ordered())
 
     def finish(self) -> None:
-        """Put the finished file in place."""
+        """Write the finished file and remove the partial one."""
         write_answers(self.output, self._ordered())
         self.partial.unlink(missing_ok=True)
 

@@ -21,7 +21,8 @@ END_OF_TEXT, NEW_PROMPT, LENGTH = "end_of_text", "new_prompt", "length"
 class Sampler(LogitsProcessor):
     """Leaves one token of each row possible: the drawn one, or with temperature 0 the likeliest.
 
-    ``seeds``: of the rows' streams; ``width``: tokens of the padded prompts; ``steps``: tokens to be drawn at most.
+    ``temperatures`` and ``seeds``: of each row, and of its stream; ``width``: tokens of the padded prompts; ``steps``:
+    tokens to be drawn at most.
     """
 
     def __init__(
@@ -36,7 +37,7 @@ class Sampler(LogitsProcessor):
         self.draws = torch.stack(draws).to(device)
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """``scores`` (n, vocabulary) with everything but the chosen token at −∞.
+        """``scores`` (n, vocabulary) with 0 at the chosen token and −∞ at all others.
 
         Raises:
             CellError: for a logit that is no number.
@@ -58,7 +59,8 @@ class Sampler(LogitsProcessor):
 class Ending(StoppingCriteria):
     """Notes where each row of a batch ends: at the end-of-text token, or where it begins a prompt of its own.
 
-    ``ended`` and ``lengths`` (tokens of the answer) are known for a row once it has ended, None before.
+    ``ended`` and ``lengths`` are known for a row once it has ended, None before. A length is in tokens: without the
+    end-of-text token, but with the tokens of the prompt that the row began.
     """
 
     def __init__(self, tokenizer: Any, end_of_text: int, marker: str | None, width: int, rows: int) -> None:
@@ -68,7 +70,7 @@ class Ending(StoppingCriteria):
         self._tail = len((marker or "").encode())  # no token is shorter than a byte
 
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Any:
-        """Note which rows have ended and why; True for those that have."""
+        """Note which of the rows ``input_ids`` (n, tokens) have ended and why; (n,), True for those that have."""
         made = input_ids.shape[1] - self.width
         tails = input_ids[:, max(self.width, input_ids.shape[1] - max(self._tail, 1)) :].tolist()
         for row, tail in enumerate(tails):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def task_class(family: str) -> type[Task]:
-    """The `Task` sub-class of ``tasks/<family>.py``."""
+    """The `Task` sub-class of ``tasks/<family>.py``; raises `UserError` for an unknown family."""
     from uora_bench.tasks.base import Task
 
     return registry.only_subclass("tasks", registry.check_family(family), Task)  # type: ignore[type-abstract]

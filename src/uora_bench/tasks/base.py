@@ -33,10 +33,11 @@ Batch = dict[str, "Tensor"]
 class Encoded:
     """A split ready for batching: one sequence of integers per example and model input, one reference, one length.
 
-    ``features`` may be given as lists of lists; they are held as `Ragged`. ``pad_values`` names what a model input is
-    padded with where that is not 0. ``new_tokens``: up to how many tokens the model adds to each. ``too_long``: of how
-    many rows the prompt was, and was cut or left out. ``rows`` (n,): the number of the row that each example is of, the
-    first where it is of several; None: every row is one example, in their order.
+    ``features`` may be given as lists of lists; they are held as `Ragged`. ``lengths`` (n,): tokens of each example.
+    ``pad_values`` names what a model input is padded with where that is not 0. ``new_tokens``: up to how many tokens
+    the model adds to each. ``too_long``: of how many rows the prompt was, and was cut or left out. ``rows`` (n,): the
+    number of the row that each example is of, the first where it is of several; None: every row is one example, in
+    their order.
     """
 
     features: Mapping[str, Ragged]
@@ -77,13 +78,14 @@ class Task(ABC):
 
     @property
     def settled(self) -> dict[str, Any]:
-        """Options that the data decided where the configuration leaves them open, as it would set them; empty before
-        `splits`.
+        """Options that the data decided where the configuration leaves them open, as it would set them.
+
+        Empty before `splits`.
         """
         return {}
 
     def planned_head(self) -> tuple[HeadSpec, str]:
-        """(the head to count parameters with when there are no data, what of it only they can tell, "" if nothing)."""
+        """(the head to count parameters with when there are no data, what of it only they can tell or "")."""
         return self.head, ""
 
     def splits(self, source: Source) -> dict[str, Dataset]:
@@ -134,8 +136,9 @@ class Task(ABC):
             raise UserError(f"task={self.spec.name}: the data has no rows")
 
     def check_texts(self, rows: Dataset, name: str, empty: bool = False, null: bool = False) -> None:
-        """Raise `UserError` unless column ``name`` holds text in every row; ``empty``: "" will do, ``null``: so will
-        null.
+        """Raise `UserError` unless column ``name`` holds text in every row.
+
+        ``empty``: a blank text will do; ``null``: so will null.
         """
         column = rows.select_columns([name]).with_format("arrow")[:][name]
         task = f"task={self.spec.name}"
@@ -182,7 +185,10 @@ class Task(ABC):
 
     @abstractmethod
     def collate(self, encoded: Encoded, indices: Sequence[int] | np.ndarray, padding: str) -> Batch:
-        """A batch of CPU tensors: model inputs, ``labels`` and ``weight`` (what each example counts in the loss)."""
+        """A batch of CPU tensors: model inputs (n, width), ``labels``, and ``weight`` (what each counts in the loss).
+
+        ``indices`` (n,): of the examples; ``padding``: ``dynamic`` or ``max_length`` (`width`).
+        """
 
     @abstractmethod
     def loss(self, model: torch.nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -190,7 +196,7 @@ class Task(ABC):
 
     @abstractmethod
     def predict(self, model: torch.nn.Module, batch: Batch) -> Tensor:
-        """One prediction per example, on the model's device: what `to_score` makes the metric's columns of."""
+        """One prediction per example, (n,) or (n, k), on the model's device: what `to_score` makes columns of."""
 
     def outputs(self, predictions: np.ndarray) -> list[str] | None:
         """The predictions as lines of text, to be kept as a file beside the record; None: they are only numbers."""
@@ -206,8 +212,10 @@ class Task(ABC):
         return predictions, references
 
     def to_keep(self, predictions: np.ndarray, references: np.ndarray) -> dict[str, Any]:
-        """What is kept of every example beside the record, as columns (n,): ``prediction`` and ``reference`` as the
-        metric is given them, and ``logits`` (n, classes) where a prediction is chosen by them.
+        """What is kept of every example beside the record, as columns of n.
+
+        ``prediction`` and ``reference`` as the metric is given them, and ``logits`` (n, classes) where a prediction is
+        chosen by them.
         """
         given, wanted = self.to_score(predictions, references)
         return {"prediction": given, "reference": wanted}
@@ -222,7 +230,7 @@ class Task(ABC):
         return metrics.checked_scores(self.metric, self.scorer.compute(predictions=given, references=wanted, **options))
 
     def primary(self, predictions: np.ndarray, references: np.ndarray) -> float:
-        """The primary value alone, where that is cheaper than all."""
+        """The primary value alone; a family may have a cheaper way to it than `score`, whose errors it raises."""
         return float(self.score(predictions, references)[self.metric.primary])
 
 
@@ -235,7 +243,7 @@ class Chooses(Task):
     """A task whose `predict` gives logits (n, classes), or predictions (n,) themselves."""
 
     def to_score(self, predictions: np.ndarray, references: np.ndarray) -> tuple[Any, Any]:
-        """The code of the highest logit of each row, and the references."""
+        """The code (n,) of the highest logit of each row, or the numbers predicted; and the references."""
         return likeliest(predictions), references
 
     def to_keep(self, predictions: np.ndarray, references: np.ndarray) -> dict[str, Any]:

@@ -56,7 +56,7 @@ class CausalLM(Task):
         self._drawn: dict[str, int] | None = None  # how many items `sample` left of a split; None: it was not asked yet
 
     def texts(self, rows: Dataset) -> tuple[list[str], list[str]]:
-        """The prompts and the targets of ``rows``."""
+        """The prompts and the targets of ``rows``, a text each per row."""
         raise TypeError(f"{type(self).__name__} defines no texts")
 
     @property
@@ -76,8 +76,9 @@ class CausalLM(Task):
         return list(range(len(rows)))
 
     def sample(self, rows: Mapping[str, Dataset], seed: int) -> dict[str, Dataset]:
-        """``rows`` with the splits cut to ``sample_<role>`` items, drawn with ``sample_seed`` and not with the cell's
-        ``seed``, in their old order.
+        """``rows`` with the splits cut to ``sample_<role>`` items, in their old order.
+
+        They are drawn with ``sample_seed``, not with the cell's ``seed``.
         """
         import numpy as np
 
@@ -148,8 +149,9 @@ class CausalLM(Task):
         return kind(features, counted, lengths, {"input_ids": pad_id(processor)}, too_long=too_long, rows=numbers)
 
     def _fitted(self, row: int, prompt: list[int], most: int, wanted: int) -> list[int] | None:
-        """``prompt``; where it has more than ``most`` tokens, its end, with room for the ``wanted`` ones of its target
-        (half of ``max_length`` at most), or None: its row is left out.
+        """``prompt``, or its end where it has more than ``most`` tokens, or None: its row is left out.
+
+        The end leaves room for the ``wanted`` tokens of the target (half of ``max_length`` at most).
 
         Raises:
             UserError: for a prompt that is too long where ``too_long`` is ``error``.
@@ -168,7 +170,7 @@ class CausalLM(Task):
         return [*start, *prompt[len(start) + min(wanted, room // 2) - room :]]
 
     def prompts(self, prompts: Sequence[str], references: np.ndarray, processor: Any) -> Prompts:
-        """``prompts`` to be continued, with what their continuations are scored against."""
+        """``prompts`` to be continued, with what their continuations are scored against, (n,)."""
         self.processor = processor
         ids = Ragged.of([tokens for tokens, _ in self._tokens(prompts, [""] * len(prompts))])
         new_tokens = int(getattr(self.config, "max_new_tokens", 0))
@@ -190,15 +192,16 @@ class CausalLM(Task):
     # --- batches --------------------------------------------------------------------------------------------------
 
     def width(self, lengths: np.ndarray, padding: str) -> int:
-        """The longest in multiples of 8 (``dynamic``), or ``max_length``."""
+        """The longest, rounded up to a multiple of 8 (``dynamic``), or ``max_length``."""
         return (
             self.config.max_length if padding == "max_length" else -(-int(lengths.max()) // PAD_MULTIPLE) * PAD_MULTIPLE
         )
 
     def collate(self, encoded: Encoded, indices: Sequence[int] | np.ndarray, padding: str) -> Batch:
-        """Prompts are padded on the left, so that all of them end where the continuation begins; rest on the right.
+        """Tensors (n, width) int64; `Prompts` are padded on the left, the rest on the right.
 
-        ``weight`` is the number of tokens that count in the loss.
+        So all prompts end where the continuation begins. ``weight`` (n,) float32 is the number of tokens that count in
+        the loss; prompts have none, and `Packed` sequences no attention mask.
         """
         import numpy as np
         import torch
@@ -231,7 +234,7 @@ class CausalLM(Task):
         return torch.where(batch["weight"] > 0, each, 0.0).sum(), batch["weight"].sum()
 
     def predict(self, model: torch.nn.Module, batch: Batch) -> Tensor:
-        """(n, 2): the negative log-likelihood of each target in nats, without smoothing, and its number of tokens."""
+        """(n, 2) float64: the negative log-likelihood of each target in nats, unsmoothed, and its number of tokens."""
         import torch
 
         each = self._token_losses(model, batch, 0.0).sum(dim=1)
@@ -260,10 +263,11 @@ class CausalLM(Task):
 
 
 def _logits_before(model: Any, inputs: Batch, keep: Tensor) -> tuple[Tensor, bool]:
-    """The logits of all tokens but the last, (n, width − 1, words), and False; or (targets, words), of the tokens
-    before those of ``keep`` (n, width − 1) alone, and True: without a gradient, from `MANY_WORDS` on.
+    """The logits of all tokens but the last, (n, width − 1, words), and False; or of some alone, and True.
 
-    What the output layer is given is picked, so that whatever a family does with its logits afterwards stays.
+    Those are (targets, words), of the tokens before those of ``keep`` (n, width − 1): without a gradient, from
+    `MANY_WORDS` on. What the output layer is given is picked, so that whatever a family does with its logits afterwards
+    stays.
     """
     import torch
 
@@ -289,8 +293,9 @@ def _logits_before(model: Any, inputs: Batch, keep: Tensor) -> tuple[Tensor, boo
 
 
 def pack(lengths: Sequence[int], room: int) -> list[list[int]]:
-    """The numbers of the examples in each sequence of at most ``room`` tokens: in their order, none cut, the next
-    sequence begun when one does not fit.
+    """The numbers of the examples in each sequence of at most ``room`` tokens.
+
+    In their order, none cut, the next sequence begun when one does not fit; ``lengths``: their tokens, each ≤ ``room``.
     """
     groups: list[list[int]] = []
     used = room

@@ -30,7 +30,7 @@ class DataToText(Writes):
 
     @property
     def smoothing(self) -> float:
-        """The weight of the uniform distribution in the training loss."""
+        """``label_smoothing``: ε of `CausalLM.smoothing`."""
         return float(self.config.label_smoothing)
 
     def check(self, rows: Dataset) -> None:
@@ -49,7 +49,11 @@ class DataToText(Writes):
         return [self.prompt(m) for m in rows[meaning]], [f" {t}" for t in rows[text]]
 
     def prompt(self, meaning: str) -> str:
-        """The model's input for a meaning representation: ``name : The Vaults | eatType : pub ||``."""
+        """The model's input for a meaning representation: ``name : The Vaults | eatType : pub ||``.
+
+        Raises:
+            UserError: for one that is not of the form ``slot[value], …``, unless ``linearisation=as_is``.
+        """
         if self.config.linearisation == "as_is":
             return f"{meaning}{self.config.separator}"
         slots = _SLOT.findall(meaning)
@@ -61,8 +65,10 @@ class DataToText(Writes):
         return " | ".join(f"{slot} : {value}" for slot, value in slots) + self.config.separator
 
     def encode(self, rows: Dataset, processor: Any, training: bool = False) -> Encoded:
-        """Pairs to learn from; or, to be scored, one prompt for each distinct meaning in the order of its first row,
-        with all its texts as references. Unless ``too_long`` is ``error``, a prompt leaves room for what is written.
+        """Pairs to learn from; or, to be scored, one prompt for each distinct meaning with all its texts.
+
+        The texts are its references. The prompts are in the order of their first rows. Raises as `check`, `prompt` and
+        `to_continue`.
         """
         import numpy as np
 

@@ -29,8 +29,8 @@ class Writes(CausalLM):
     def to_continue(self, prompts: Sequence[str], references: np.ndarray, processor: Any) -> Prompts:
         """``prompts`` to be continued, with what is scored against.
 
-        Unless ``too_long`` is ``error``, a prompt leaves room for what is written, and a row whose prompt cannot is
-        left out.
+        With ``too_long=truncate`` a prompt keeps the end that leaves room for what is written; with ``drop`` a row
+        whose prompt leaves none is left out. ``references`` (n,).
         """
         import numpy as np
 
@@ -53,7 +53,7 @@ class Writes(CausalLM):
         )
 
     def predict(self, model: torch.nn.Module, batch: Batch) -> Tensor:
-        """(n, width) tokens after each prompt; what follows the end of a text is `evaluation.FILL`."""
+        """(n, width) int64, the tokens written after each prompt; −1 (`evaluation.FILL`) from the end of a text on."""
         config = self.config
         generator: Any = model
         made = generator.generate(
@@ -84,8 +84,9 @@ class Writes(CausalLM):
         return [" ".join(text.split()) for text in texts]
 
     def _stopping(self, start: int) -> list[Any]:
-        """Ends a text where a stop text is in it, so that a batch is not written on to its last token; of beams, whose
-        better ones may still come, nothing is ended.
+        """Ends a text where a stop text is in it, so that a batch is not written on to its last token.
+
+        Of beams, whose better ones may still come, nothing is ended.
         """
         stops = tuple(getattr(self.config, "stop", ()))
         if not stops or self.config.beams > 1:
@@ -106,9 +107,10 @@ class Writes(CausalLM):
 
 
 def _no_repeat(size: int, start: int) -> list[Any]:
-    """Forbids what would repeat ``size`` tokens of the text itself, as LoRA's released beam search does, whose history
-    begins empty. The library's own setting counts the prompt's n-grams too: it would forbid to copy a name from the
-    meaning into the text.
+    """Forbids what would repeat ``size`` tokens of the text itself.
+
+    As LoRA's released beam search does, whose history begins empty. The library's own setting counts the prompt's
+    n-grams too: it would forbid to copy a name from the meaning into the text.
     """
     if not size:
         return []

@@ -98,7 +98,7 @@ class ImageClassification(Chooses):
         return f"{train}: {drawn}" if role == "train" else f"{train} without {drawn}"
 
     def check(self, rows: Dataset) -> None:
-        """Raise `UserError` unless the columns are there, hold pictures and hold known classes."""
+        """Raise `UserError` unless the columns are there, hold pictures with readable headers, and known classes."""
         config, name = self.config, self.spec.name
         for key in ("image_column", "label_column"):
             self.check_columns(rows, getattr(config, key), option=f"task.{key}")
@@ -130,8 +130,9 @@ class ImageClassification(Chooses):
         return labels.recoded(rows, self.config.label_column, self.classes, self._codes(rows))
 
     def _codes(self, rows: Dataset) -> np.ndarray:
-        """The class codes (n,) int64 of ``rows``, in the order of ``classes``; the first rows that are seen, those of
-        the training split, name the classes where the task does not.
+        """The class codes (n,) int64 of ``rows``, in the order of ``classes``.
+
+        The first rows that are seen, those of the training split, name the classes where the task does not.
         """
         column, task = self.config.label_column, f"task={self.spec.name}"
         self.classes = self.classes or labels.classes_of(rows, column, task)
@@ -155,7 +156,7 @@ class ImageClassification(Chooses):
         return replace(encoded, loader=encoded.loader.along(batches, draw))
 
     def collate(self, encoded: Encoded, indices: Sequence[int] | np.ndarray, padding: str) -> Batch:
-        """``pixel_values`` (n, 3, height, width) float32, normalised, with labels and weights."""
+        """``pixel_values`` (n, 3, height, width) float32, normalised; ``labels`` (n,) int64; ``weight`` (n,), 1."""
         import numpy as np
         import torch
 

@@ -46,15 +46,17 @@ class Instruct(CausalLM):
         return prompts, [o.strip() for o in output]
 
     def prompt(self, instruction: str, extra: str = "") -> str:
-        """What the model is given; its answer follows."""
+        """What the model is given; its answer follows. ``extra``: the input, or "". Raises as `chat`."""
         if self.config.template == "chat":
             return self.chat([{"role": "user", "content": f"{instruction}\n\n{extra}".strip()}])
         with_input, without = TEMPLATES[self.config.template]
         return (with_input if extra.strip() else without).format(instruction=instruction.strip(), input=extra.strip())
 
     def dialogue(self, questions: Sequence[str], answers: Sequence[str]) -> str:
-        """What the model is given when the last of ``questions`` is to be answered, ``answers`` being its own to the
-        earlier ones: the tokenizer's chat form, or the filled template, the answer, and the filled template again.
+        """What the model is given when the last of ``questions`` is to be answered.
+
+        ``answers`` are its own to the earlier ones. The tokenizer's chat form, or the filled template, the answer, and
+        the filled template again. Raises as `chat`.
         """
         if self.config.template == "chat":
             earlier = [
@@ -69,16 +71,21 @@ class Instruct(CausalLM):
 
     @property
     def new_prompt(self) -> str | None:
-        """What a prompt of this template begins with, where that is always the same: a model that writes it has
-        finished its answer and goes on to a question of its own. None: ``plain`` begins with the question itself, and
-        in ``chat`` a turn's end is a token of its own.
+        """What a prompt of this template begins with, where that is always the same; else None.
+
+        A model that writes it has finished its answer and goes on to a question of its own. ``plain`` begins with the
+        question itself, and in ``chat`` a turn's end is a token of its own.
         """
         if self.config.template == "chat":
             return None
         return TEMPLATES[self.config.template][1].partition("{instruction}")[0].strip() or None
 
     def chat(self, turns: list[dict[str, str]]) -> str:
-        """``turns`` in the tokenizer's own chat form, up to where the assistant's next answer begins."""
+        """``turns`` in the tokenizer's own chat form, up to where the assistant's next answer begins.
+
+        Raises:
+            UserError: for a tokenizer without a chat template.
+        """
         if getattr(self.processor, "chat_template", None) is None:
             raise UserError(
                 "task.template=chat needs a tokenizer with a chat template, and this backbone's has none; take "
@@ -87,5 +94,5 @@ class Instruct(CausalLM):
         return str(self.processor.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
 
     def to_score(self, predictions: np.ndarray, references: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The negative log-likelihoods of the answers, and their numbers of tokens."""
+        """The negative log-likelihoods (n,) of the answers in nats, and their numbers of tokens (n,)."""
         return predictions[:, 0], predictions[:, 1]

@@ -70,8 +70,9 @@ def codes_of(rows: Dataset, column: str, classes: Sequence[str], task: str, by_c
 
 
 def recoded(rows: Dataset, column: str, classes: Sequence[str], codes: np.ndarray) -> Dataset:
-    """``rows`` with ``codes`` as their ``column``, so that data in which classes are named or ordered otherwise is the
-    same data; ``rows`` themselves where they hold these codes.
+    """``rows`` with ``codes`` (n,) as their ``column``; ``rows`` themselves where they hold these codes.
+
+    So data in which classes are named or ordered otherwise is the same data.
     """
     import numpy as np
     from datasets import ClassLabel

@@ -28,8 +28,9 @@ def lacking(rows: Dataset, column: str) -> list[bool]:
 
 
 def is_regression(parts: Mapping[str, Part], column: str, target: Target, task: str) -> bool:
-    """Whether the labels of ``parts``, none of which is missing, are the numbers of a regression: those with a fraction
-    or an exponent somewhere, in whatever type they are kept.
+    """Whether the labels of ``parts``, none of which is missing, are the numbers of a regression.
+
+    With ``target=auto`` those are numbers with a fraction or an exponent somewhere, in whatever type they are kept.
 
     Raises:
         UserError: for labels that are neither classes nor numbers, or may be either.
@@ -80,9 +81,10 @@ def names(rows: Dataset, column: str) -> list[str]:
 
 
 def codes_of(parts: Mapping[str, Part], column: str, given: Sequence[str], task: str) -> dict[str, int]:
-    """The code of every class by the name that the data has for it: in the order of ``given``, else as parquet's class
-    labels declare it, else sorted, whole numbers by their size. Where the data holds the codes of ``given`` and none
-    of its names, they are taken as they stand.
+    """The code of every class by the name that the data has for it.
+
+    In the order of ``given``, else as parquet's class labels declare it, else sorted, whole numbers by their size.
+    Where the data holds the codes of ``given`` and none of its names, they are taken as they stand.
 
     Raises:
         UserError: for fewer than two, two that differ in spelling alone and are not ``given``, a label that ``given``
@@ -115,8 +117,9 @@ def codes_of(parts: Mapping[str, Part], column: str, given: Sequence[str], task:
 
 
 def _check_spelling(found: set[str], name: str, task: str) -> None:
-    """Raise `UserError` where two names are most likely one class: they differ in case, blanks, the form of an accented
-    letter, or zeros before a number.
+    """Raise `UserError` where two names are most likely one class.
+
+    They differ in case, blanks, the form of an accented letter, or zeros before a number alone.
     """
     seen: dict[str, str] = {}
     for label in sorted(found):

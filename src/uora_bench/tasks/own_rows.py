@@ -31,7 +31,11 @@ class Part:
 
 
 class Plan:
-    """Which splits of ``spec`` are read from which file, and which are drawn; a look at the names of files alone."""
+    """Which splits of ``spec`` are read from which file, and which are drawn; a look at the names of files alone.
+
+    Raises:
+        UserError: for a task that names no file or folder.
+    """
 
     def __init__(self, spec: TaskConfig) -> None:
         files = spec.source.files
@@ -103,8 +107,9 @@ class Plan:
     def draw(
         self, parts: Mapping[str, Part], keys: Callable[[Dataset], tuple[Sequence[str], Sequence[Hashable]]]
     ) -> dict[str, Part]:
-        """``parts`` with the splits drawn that no file has, in the order of `roles`; ``keys``: the text of each row
-        that is hashed, and what it is to be balanced by.
+        """``parts`` with the splits drawn that no file has, in the order of `roles`.
+
+        ``keys``: the text of each row that is hashed, and what it is to be balanced by.
 
         Raises:
             UserError: for a part that would be empty.

@@ -57,7 +57,7 @@ class Prompted(Templated):
         return name if seed is None or "[" not in name else f"{name} of its rows in random order (seed {seed})"
 
     def prepared(self, rows: Dataset) -> Dataset:
-        """The columns that are used, field ``b`` of column ``a`` as ``a.b``."""
+        """The columns that are used, field ``b`` of column ``a`` as ``a.b``; `UserError` where one is missing."""
         rows = rows.flatten()
         if self.config.prepare == "hellaswag":
             rows = self._hellaswag(rows)
@@ -67,8 +67,10 @@ class Prompted(Templated):
         return rows.select_columns(list(dict.fromkeys(used)))
 
     def _hellaswag(self, rows: Dataset) -> Dataset:
-        """Context and endings as lm-evaluation-harness reads them: the activity before the context, the second half of
-        the context (``ctx_b``) with a capital, no WikiHow markup. Rows without halves have ``ctx`` alone.
+        """Context and endings as lm-evaluation-harness reads them.
+
+        The activity before the context, the second half of the context (``ctx_b``) with a capital, no WikiHow markup.
+        Rows without halves have ``ctx`` alone.
         """
         halves = {"ctx_a", "ctx_b"} <= set(rows.column_names)
         texts = ("activity_label", *(("ctx_a", "ctx_b") if halves else ("ctx",)))
@@ -162,8 +164,9 @@ class Prompted(Templated):
         return self.filled(rows), [self.config.target(text) for text in learnt]
 
     def encode(self, rows: Dataset, processor: Any, training: bool = False) -> Encoded:
-        """Pairs to learn from, with the first answer of each row; or, to be scored, each row's prompt with its choices
-        or all its answers, the answers of rows of one prompt together where ``group`` says so.
+        """Pairs to learn from (`texts`); or, to be scored, each row's prompt with its choices or all its answers.
+
+        Where ``group`` says so, the answers of rows of one prompt are put together. Raises as `check`.
         """
         import numpy as np
 

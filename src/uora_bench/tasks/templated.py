@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Choices(Encoded):
-    """Rows to be scored by their choices: ``features["c"]`` are prompt and choice ``c``, without tokens where a row has
-    fewer; ``prompts`` (n,) is the number of tokens before a choice.
+    """Rows to be scored by their choices.
+
+    ``features["c"]`` are prompt and choice ``c``, without tokens where a row has fewer; ``prompts`` (n,) is the number
+    of tokens before a choice.
     """
 
     prompts: np.ndarray | None = None
@@ -85,8 +87,9 @@ class Templated(Writes):
         return Choices(features, references, lengths, fill, 0, too_long, np.array(before), rows=np.array(kept))
 
     def collate(self, encoded: Encoded, indices: Sequence[int] | np.ndarray, padding: str) -> Batch:
-        """Of rows with choices: (n · choices, width) tensors, a row's choices one after the other; ``weight`` (n,
-        choices) is 1 where there is one.
+        """Of rows with choices: (n · choices, width) int64 tensors, a row's choices one after the other.
+
+        ``weight`` (n, choices) is 1 where there is one. Other rows as `CausalLM.collate`.
         """
         import numpy as np
         import torch
@@ -110,8 +113,9 @@ class Templated(Writes):
         return {**batch, "weight": torch.from_numpy(there.astype(np.float32))}
 
     def predict(self, model: torch.nn.Module, batch: Batch) -> Tensor:
-        """(n, width) tokens that are written; with choices (n, choices): the negative log-likelihood of each in nats,
-        infinite where a row has no such choice.
+        """(n, width) tokens that are written; with choices (n, choices), the negative log-likelihood of each in nats.
+
+        That is infinite where a row has no such choice.
         """
         import torch
 

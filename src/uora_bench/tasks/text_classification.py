@@ -74,14 +74,14 @@ class TextClassification(Chooses):
         return labels.codes_of(rows, self.label_column, self.classes, task)
 
     def width(self, lengths: np.ndarray, padding: str) -> int:
-        """The longest in multiples of 8 (``dynamic``), or ``max_length``."""
+        """The longest, rounded up to a multiple of 8 but not above ``max_length`` (``dynamic``), or ``max_length``."""
         longest = int(lengths.max())
         if padding != "dynamic":
             return self.config.max_length
         return min(-(-longest // PAD_MULTIPLE) * PAD_MULTIPLE, max(self.config.max_length, longest))
 
     def collate(self, encoded: Encoded, indices: Sequence[int] | np.ndarray, padding: str) -> Batch:
-        """Rows padded on the right: to the longest, in multiples of 8 (``dynamic``), or to ``max_length``."""
+        """Inputs (n, `width`) int64, padded on the right, ``labels`` (n,) int64 or float32, ``weight`` (n,), 1 each."""
         import numpy as np
         import torch
 

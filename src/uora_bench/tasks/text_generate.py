@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 
 class TextGenerate(Templated):
-    """Scored by the text that is written, or, with ``task.choices``, by whether the right
-    choice is the likeliest: the one with the highest probability of its tokens and the end of text, unnormalised.
+    """Scored by the text that is written, or, with ``task.choices``, by whether the right choice is the likeliest.
+
+    That is the one with the highest probability of its tokens and the end of text, unnormalised.
     """
 
     Config = TextGenerateOptions
@@ -121,7 +122,7 @@ class TextGenerate(Templated):
     # --- tokens ---------------------------------------------------------------------------------------------------
 
     def texts(self, rows: Dataset) -> tuple[list[str], list[str]]:
-        """The filled template of every row, and its answer after a blank."""
+        """The filled template of every row, and its answer, after a blank unless the template ends with one."""
         return self.filled(rows), [self.config.target(answer.strip()) for answer in rows[self.config.answer]]
 
     def encode(self, rows: Dataset, processor: Any, training: bool = False) -> Encoded:
@@ -141,7 +142,7 @@ class TextGenerate(Templated):
         return self.to_continue(prompts, references, processor)
 
     def to_score(self, predictions: np.ndarray, references: np.ndarray) -> tuple[Any, Any]:
-        """Texts with texts, or numbers of choices."""
+        """The written texts and the answers; or with choices the number (n,) of the likeliest and of the right one."""
         if self.config.choices:
             return predictions.argmin(axis=1), references.astype(int)
         return self.lines(predictions), list(references)

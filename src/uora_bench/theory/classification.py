@@ -66,7 +66,7 @@ def ridge_source(setting: Setting, variant: Variant = "corrected") -> Source:
 
 
 def source_accuracy(source: Source) -> Values:
-    """Φ(s/√W): the untouched source classifier on the target. NaN where W < 0."""
+    """Φ(s/√W), 0 to 1: the accuracy of the untouched source classifier on the target. NaN where W < 0."""
     return _accuracy(source.s, source.W)
 
 
@@ -81,7 +81,7 @@ def moments(setting: Setting, source: Source, alpha: Values) -> tuple[Values, Va
 
 
 def accuracy(setting: Setting, source: Source, alpha: Values) -> Values:
-    """Test accuracy Φ(m/σ). NaN where the released variant's variance is negative."""
+    """Test accuracy Φ(m/σ), 0 to 1. NaN where the released variant's variance is negative."""
     return _accuracy(*_mean_and_variance(setting, source, alpha))
 
 

@@ -1,7 +1,8 @@
 """From a theory cell to its results: which formulas and which simulation each kind of experiment needs.
 
 The numbers come from `classification`, `simulate`, `regression`, `amazon` and `digits`; this module only puts them
-together. Cells draw independently of each other: the seed of the draws is derived from all that defines the cell.
+together. Cells draw independently of each other: the seed of the draws is derived from all that defines the cell. But
+transfers between data sets (`amazon`, `digits`) of one seed share splits and noise.
 """
 
 from __future__ import annotations
@@ -32,7 +33,11 @@ _THREE = (-1.0, 0.0, 1.0)
 
 
 def results_of(cell: TheoryCell, data_root: str | None) -> Results:
-    """The results of ``cell``; ``data_root``: where the reviews are, for a cell that reads them."""
+    """The results of ``cell``; ``data_root``: where the reviews are, for a cell that reads them.
+
+    Raises:
+        UserError: for data that is not there, or parameters that make no setting.
+    """
     known: dict[str, Callable[[Any, int, int], Results]] = {
         "accuracy_alpha": _accuracy_alpha,
         "source_accuracy_alpha": _accuracy_alpha,
@@ -49,12 +54,12 @@ def results_of(cell: TheoryCell, data_root: str | None) -> Results:
 
 
 def seed_of(cell: TheoryCell) -> int:
-    """The seed of a cell's draws."""
+    """The seed of a cell's draws, from all that defines the cell; transfers between data sets do not use it."""
     return derive(cell.seed, "theory", json.dumps(cell.canonical(), sort_keys=True))
 
 
 def numbers(found: Any) -> tuple[float | None, ...]:
-    """Plain floats; what is not finite is None."""
+    """Plain floats of a number or an array (n,); what is not finite is None."""
     return tuple(float(v) if np.isfinite(v) else None for v in np.atleast_1d(np.asarray(found, float)))
 
 
@@ -64,7 +69,7 @@ def number(found: Any) -> float | None:
 
 
 def estimate(draws: Array) -> Estimate:
-    """Mean and standard error over the first axis of ``draws``, (repetitions, values) or (repetitions,)."""
+    """Mean and its standard error over the first axis of ``draws``, (repetitions, values) or (repetitions,)."""
     draws = np.asarray(draws, float).reshape(len(draws), -1)
     return Estimate(numbers(draws.mean(axis=0)), numbers(standard_error(draws)), len(draws))
 

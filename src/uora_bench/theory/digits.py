@@ -41,7 +41,7 @@ def _pictures() -> tuple[np.ndarray, np.ndarray]:
 
 
 def domain(pair: Pair, seed: int, draw: int) -> Domain:
-    """The domain of a pair with the noise of draw number ``draw``; a pair has the same noise in every transfer.
+    """The domain (rows, 400) of a pair with the noise of draw number ``draw``, the same in every transfer.
 
     Raises:
         UserError: unless ``pair`` is two different digits.

@@ -69,18 +69,18 @@ def standardised(features: Array) -> Array:
 
 
 def class_means(domain: Domain) -> tuple[Array, Array]:
-    """(m_−, m_+), the mean rows of the two classes."""
+    """(m_−, m_+), the mean rows (p,) of the two classes."""
     return domain.features[domain.labels < 0].mean(axis=0), domain.features[domain.labels > 0].mean(axis=0)
 
 
 def half_difference(domain: Domain) -> Array:
-    """The plug-in mean vector (m_+ − m_−)/2."""
+    """The plug-in mean vector (m_+ − m_−)/2, (p,)."""
     below, above = class_means(domain)
     return (above - below) / 2
 
 
 def debiased_norm2(domain: Domain) -> float:
-    """‖(m_+ − m_−)/2‖² less what estimation adds to it, (tr C_+/n_+ + tr C_−/n_−)/4."""
+    """‖(m_+ − m_−)/2‖² less what estimation adds to it, (tr C_+/n_+ + tr C_−/n_−)/4, C_± the sample covariances."""
     added = 0.0
     for side in (-1, 1):
         rows = domain.features[domain.labels * side > 0]
@@ -105,10 +105,14 @@ def accuracies(domain: Domain, source: Array, splits: Array, gamma: float, alpha
     """Accuracies of w_α trained on each split, on the rows outside it, and of the source vector on the same rows.
 
     Args:
-        splits: (splits, n) row numbers of the training rows. alphas: (alphas,).
+        domain: the target.
+        source: w̃, (p,).
+        splits: (splits, n) row numbers of the training rows.
+        gamma: the penalty γ.
+        alphas: (alphas,).
 
     Returns:
-        (splits, alphas) and (splits,).
+        (splits, alphas) and (splits,), each 0 to 1.
     """
     labels = domain.labels
     base, pull = ridge.adapter(domain.features[splits], labels[splits][..., None], source[:, None], gamma)
@@ -127,12 +131,15 @@ def accuracies(domain: Domain, source: Array, splits: Array, gamma: float, alpha
 def plug_in(
     source: Domain, target: Domain, n: int, gamma_pre: float, gamma: float, debias: bool, N: int | None = None
 ) -> Setting:
-    """The setting of a transfer from the moments of all rows of both domains (the target's test rows included, as in
-    the published tables): μ and ‖μ_β‖² of the half differences of class means, β = ⟨μ_s, μ_t⟩/μ_s². ``N`` source rows
-    are trained on, all of them without it.
+    """The setting of a transfer, from the moments of all rows of both domains.
 
-    Without ``debias`` μ is √|⟨m_−, m_+⟩| as the released code has it (the same for balanced, centred domains); with it
-    norms are `debiased_norm2`.
+    The target's test rows are among them, as in the published tables. With μ_s and μ_t the half differences of class
+    means, ‖μ_β‖² = ‖μ_t‖² and β = ⟨μ_s, μ_t⟩/μ². Without ``debias`` μ is √|⟨m_−, m_+⟩| of the source as the released
+    code has it (‖μ_s‖ for balanced, centred domains); with it both squared norms are `debiased_norm2`. ``n`` target
+    rows are trained on with penalty ``gamma``, and ``N`` source rows (None: all) with ``gamma_pre``.
+
+    Raises:
+        UserError: for a debiased norm that is not above 0.
     """
     ours, theirs = half_difference(source), half_difference(target)
     if debias:
@@ -155,7 +162,7 @@ def optimal_alphas(
     corrected: the formulas on `plug_in`'s moments, with or without ``debias``.
     released: as the published code has it, with its two errors (docs/theory_errata.md): moments that are not debiased,
     ‖μ_β‖² taken as β²μ² + (1−β²)‖μ_⊥‖² although ‖μ_⊥‖ is already that of μ_β − βμ, and the released W. NaN where that
-    norm is not above 0, which |β| > 1 can make it.
+    norm is not above 0, which |β| > 1 can make it. Arguments and errors are those of `plug_in`.
     """
     right = plug_in(source, target, n, gamma_pre, gamma, debias, N)
     found: dict[classification.Variant, float] = {"released": float("nan")}
@@ -182,9 +189,14 @@ def one_draw(
     """A `Transfer` of one draw (arrays of length 1 in the first axis).
 
     Args:
-        splits: (splits, n) training rows of the target. grid: α of the curve. debias: of the plug-in moments.
-        source_rows: numbers of the source's rows to train w̃ on, instead of all; moments are
-            of all rows all the same.
+        source: the domain that w̃ is trained on.
+        target: the domain that w_α is trained and scored on.
+        splits: (splits, n) row numbers of the target's training rows.
+        gamma_pre: the source's penalty γ̃.
+        gamma: the target's penalty γ.
+        grid: (g,), the α of the curve.
+        debias: whether the plug-in moments are debiased.
+        source_rows: numbers of the source's rows to train w̃ on, instead of all; moments are of all rows all the same.
     """
     n = splits.shape[1]
     rows = np.arange(len(source.labels)) if source_rows is None else source_rows
@@ -206,7 +218,7 @@ def one_draw(
 
 
 def joined(parts: list[Transfer]) -> Transfer:
-    """Draws of one transfer put together."""
+    """Draws of one transfer put together, in the order of ``parts``."""
 
     def together(values: list[Any]) -> Any:
         if isinstance(values[0], dict):

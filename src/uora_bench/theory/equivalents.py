@@ -42,7 +42,7 @@ class Constants:
 
 
 def constants(ratio: Values, gamma: Values, norm2: Values) -> Constants:
-    """The constants for η = ``ratio``, penalty ``gamma`` and squared norm ``norm2`` of the mean."""
+    """The constants for η = ``ratio``, penalty ``gamma`` > 0 and squared norm ``norm2`` of the mean; all broadcast."""
     d = delta(ratio, gamma)
     k = gamma * (1 + d)
     kappa = 1 + k

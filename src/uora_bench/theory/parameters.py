@@ -138,8 +138,10 @@ class OptimalAlphaMap(Moments):
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """α* and the accuracy there against one parameter of a model: ``along`` names it, ``values`` are its values, and it
-    is left out of the others. ``checks``: values at which α* is estimated by simulation too.
+    """α* and the accuracy there against one parameter of a model.
+
+    ``along`` names it, ``values`` are its values, and it is left out of the others. ``checks``: values at which α* is
+    estimated by simulation too.
     """
 
     along: str
@@ -178,8 +180,9 @@ class RegressionRisk:
 
 @dataclass(frozen=True)
 class AmazonTransfer:
-    """One transfer between two domains of the Amazon reviews (books, dvd, electronics, kitchen); repetitions are random
-    splits of the target domain. ``alphas``: of the curve, on which the best α is looked for.
+    """One transfer between two domains of the Amazon reviews (books, dvd, electronics, kitchen).
+
+    Repetitions are random splits of the target domain. ``alphas``: of the curve, on which the best α is looked for.
     """
 
     source: str
@@ -197,8 +200,9 @@ class AmazonTransfer:
 
 @dataclass(frozen=True)
 class DigitsTransfer:
-    """One transfer between two pairs (negative, positive) of scikit-learn's digits, padded with noise; repetitions are
-    draws of the noise, each with ``splits`` random splits of the target pair.
+    """One transfer between two pairs (negative, positive) of scikit-learn's digits, padded with noise.
+
+    Repetitions are draws of the noise, each with ``splits`` random splits of the target pair.
     """
 
     source: tuple[int, ...]

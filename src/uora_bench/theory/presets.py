@@ -29,8 +29,10 @@ PAPER = ("figure", "table")  # figure=1 is the preset whose `paper` is "figure 1
 
 @dataclass(frozen=True)
 class Printed:
-    """Numbers that the paper or its code prints for this experiment: where, and rows of parameters and values that
-    `uora_bench.theory.report` shows next to ours; or the tables of results/paper/*.csv that hold them.
+    """Numbers that the paper or its code prints for this experiment, and where.
+
+    They are rows of parameters and values that `uora_bench.theory.report` shows next to ours, or a table of
+    results/paper/*.csv that holds them.
     """
 
     source: str
@@ -45,7 +47,7 @@ class Preset:
 
     ``paper``: what the α-LoRA paper calls it, where it does; ``source``: where the values of ``settings``, ``axes`` and
     ``cells`` come from; ``label``: how a cell is called in figures and tables, its parameters in braces; ``shows``: the
-    quantities that figures draw (a figure each), none: there is a table alone.
+    quantities that figures draw (a figure each; histograms and maps are drawn without), none: a table alone.
     """
 
     name: str
@@ -127,7 +129,7 @@ def load_preset(name: str) -> Preset:
 
 
 def of_paper(what: str, number: str) -> str:
-    """The name of the preset that the paper calls ``what`` ``number`` (figure 1, table 1)."""
+    """The name of the preset that the paper calls ``what`` ``number`` (figure 1, table 1); else raises `UserError`."""
     known = {preset.paper: preset.name for preset in map(load_preset, names()) if preset.paper}
     if f"{what} {number}" not in known:
         named = ", ".join(sorted(f"{'='.join(paper.split(' ', 1))} ({name})" for paper, name in known.items()))
@@ -152,7 +154,7 @@ def expand(
     that occurs there chooses those entries; any other is set in all of them.
 
     Raises:
-        UserError: for an unknown parameter or a value that does not fit.
+        UserError: for an unknown parameter, a value that does not fit, or values that leave no cell.
     """
     asked = dict(given or {})
     given = dict(asked)
@@ -210,7 +212,11 @@ def _check(preset: Preset, repetitions: int, seeds: tuple[int, ...]) -> None:
 
 
 def with_folder(preset: Preset, folder: str | None) -> str:
-    """The folder of records: ``theory_<name>``, or the one asked for (which gets the prefix if it lacks it)."""
+    """The folder of records: ``theory_<name>``, or the one asked for (which gets the prefix if it lacks it).
+
+    Raises:
+        UserError: for one that is no plain folder name.
+    """
     if folder is None:
         return f"{PREFIX}{preset.name}"
     if not is_folder_name(folder):

@@ -30,8 +30,9 @@ _COMPUTES = ("python", "uora_bench", "numpy", "scipy", "scikit-learn")
 
 @dataclass(frozen=True)
 class Estimate:
-    """Simulated values: ``mean`` over ``repetitions`` and its standard ``error``, a list along the record's ``x`` (or
-    one number). null: not simulated there.
+    """Simulated values: ``mean`` over ``repetitions`` and its standard ``error``.
+
+    Each is a list along the record's ``x``, or of one number. None: not simulated there.
     """
 
     mean: tuple[float | None, ...]
@@ -41,8 +42,9 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Histogram:
-    """Counts of decision values at one α, per class, between ``edges``; ``mean`` and ``std``: of the Gaussian that the
-    theory predicts for class +1 (for −1 the mean has the other sign).
+    """Counts of decision values at one α, per class, between ``edges``.
+
+    ``mean`` and ``std``: of the Gaussian that the theory predicts for class +1 (for −1 the mean has the other sign).
     """
 
     alpha: float
@@ -120,7 +122,7 @@ def read_record(path: Path) -> TheoryRecord:
 
 
 def record_problems(path: Path) -> list[str]:
-    """What a record says of itself that cannot be, a line each."""
+    """What is wrong with the record at ``path``, a line each; empty: nothing."""
     try:
         read_record(path)
     except UserError as error:
@@ -129,7 +131,7 @@ def record_problems(path: Path) -> list[str]:
 
 
 def find_record(folder: Path, wanted: str) -> TheoryRecord | None:
-    """The record of that id in ``folder``, if there is one."""
+    """The record of that id in ``folder``, None where there is none; raises as `read_record`."""
     path = record_path(folder, wanted)
     return read_record(path) if path.is_file() else None
 

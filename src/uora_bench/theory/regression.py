@@ -27,7 +27,12 @@ def risk(source: Array, target: Array, alpha: Any, n: int, gamma: float, noise: 
     """The limit of E‖y − W_α x‖² for α (number or array).
 
     Args:
-        source: W_s, (d, p). target: W_t, (d, p). n: training points. gamma: penalty γ. noise: σ.
+        source: W_s, (d, p).
+        target: W_t, (d, p).
+        alpha: α, of any shape; the result has it too.
+        n: training points.
+        gamma: the penalty γ > 0.
+        noise: σ, the standard deviation of each output's noise.
 
     Raises:
         UserError: when the two matrices differ in shape.
@@ -42,14 +47,15 @@ def risk(source: Array, target: Array, alpha: Any, n: int, gamma: float, noise: 
 
 
 def optimal_alpha(source: Array, target: Array) -> float:
-    """α* = ⟨W_t, W_s⟩_F/‖W_s‖²_F."""
+    """α* = ⟨W_t, W_s⟩_F/‖W_s‖²_F, for W_s and W_t (d, p); raises as `risk`."""
     _check(source, target)
     return float(np.sum(target * source) / np.sum(source**2))
 
 
 def matrices(outputs: int, features: int, beta: float, seed: int) -> tuple[Array, Array]:
-    """(W_s, W_t), both (d, p): W_s of independent standard normals and W_t = βW_s + B with B as W_s is, less its part
-    along W_s. So α* = β.
+    """(W_s, W_t), both (d, p): W_s of independent standard normals and W_t = βW_s + B, so that α* = β.
+
+    B is drawn as W_s is, less its part along W_s.
     """
     rng = np.random.default_rng(derive(seed, "theory", "regression", "matrices"))
     source, other = rng.standard_normal((2, outputs, features))
@@ -60,8 +66,9 @@ def matrices(outputs: int, features: int, beta: float, seed: int) -> tuple[Array
 def simulate_regression(
     source: Array, target: Array, alphas: Any, n: int, gamma: float, noise: float, repetitions: int, seed: int
 ) -> Array:
-    """Risks (repetitions, alphas) of fitted W_α: each repetition draws a training set of n points; the risk on a fresh
-    point, ‖W_t − W_α‖²_F + σ²d, needs no test set.
+    """Risks (repetitions, alphas) of fitted W_α, each repetition on a training set of n points of its own.
+
+    The risk on a fresh point, ‖W_t − W_α‖²_F + σ²d, needs no test set. Arguments are those of `risk`.
 
     Raises:
         UserError: when the two matrices differ in shape, or there are no repetitions.

@@ -30,7 +30,9 @@ _OWN = (
 
 @dataclass(frozen=True)
 class TheoryRequest:
-    """``given``: parameter -> values; None in ``repetitions`` and ``seeds``: the preset's; ``experiment``: the folder's
+    """What one command asks for.
+
+    ``given``: parameter -> values; None in ``repetitions`` and ``seeds``: the preset's; ``experiment``: the folder's
     name; ``overrides``: the command line.
     """
 
@@ -66,7 +68,7 @@ class TheoryRequest:
 
 
 def read_request(words: list[str]) -> TheoryRequest:
-    """Read ``words``.
+    """The request that the ``words`` of a command line make.
 
     Raises:
         UserError: for a word that cannot be read, an unknown experiment, key or value.

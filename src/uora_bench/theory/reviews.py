@@ -35,8 +35,9 @@ def review_file(root: str | Path | None, domain: str) -> Path:
 
 
 def fingerprints(root: str | None) -> dict[str, str]:
-    """``{domain: 16 hex digits of the sha256 of its file}``, all four: the vocabulary is theirs together; raises as
-    `review_file`.
+    """``{domain: 16 hex digits of the sha256 of its file}``; raises as `review_file`.
+
+    Of all four domains: the vocabulary is theirs together.
     """
     found = {}
     for domain in DOMAINS:

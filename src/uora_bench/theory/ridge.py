@@ -20,7 +20,8 @@ def adapter(points: Array, targets: Array, source: Array, gamma: float) -> tuple
     """(base, pull) of w_α = base + α·pull.
 
     Args:
-        points: (..., m, p). targets: (..., m, c), c outputs.
+        points: (..., m, p).
+        targets: (..., m, c), c outputs.
         source: (..., p, c), the frozen w̃; or (p, c), the same for all of the batch.
         gamma: the penalty γ > 0.
 

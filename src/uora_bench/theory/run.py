@@ -21,8 +21,9 @@ from uora_bench.util.log import LOG
 
 @dataclass
 class Outcome:
-    """Records of the cells that are done, in the request's order, and how many were computed, found or failed, or are
-    with another process.
+    """Records of the cells that are done, in the request's order.
+
+    And how many cells were computed, found or failed, or are with another process.
     """
 
     done: list[TheoryRecord]
@@ -38,7 +39,8 @@ def run_cells(request: TheoryRequest) -> Outcome:
     A failed cell leaves a record of failure and does not stop the others.
 
     Raises:
-        UserError: when real data is needed and not there, or a record that is there cannot be read.
+        UserError: when real data is needed and not there, a record that is there cannot be read, or parameters make no
+            setting (|β| > 1); cells that are done keep their records.
     """
     outcome = Outcome([])
     for i, cell in enumerate(request.cells):

@@ -87,8 +87,8 @@ def decision_values(
     """Decision values w_αᵀx of one fitted classifier per α on fresh test points, for histograms.
 
     Returns:
-        labels (points,), −1 or +1 in equal shares, and values (alphas, points); all α see the same training sets and
-        the same test points.
+        labels (points,), −1 for the first half and +1 for the rest, and values (alphas, points); all α see the same
+        training sets and the same test points.
 
     Raises:
         UserError: as `simulate`.
@@ -109,7 +109,7 @@ def draws(
     """Batches of (source vectors (batch, p), target points (batch, n, p)).
 
     Labels are gone: there is no intercept and the noise is symmetric, so every estimator depends on the products y·x
-    alone, which are N(mean, I), with all targets 1.
+    alone, which are N(mean, I), with all targets 1. Arguments and errors are those of `simulate`.
     """
     if repetitions < 1:
         raise UserError(f"repetitions={repetitions}: nothing to simulate; give 1 or more")
@@ -132,7 +132,11 @@ def draws(
 
 
 def target_mean(setting: Setting) -> Array:
-    """μ_β as a vector: βμ along the first axis (where μ points), the rest of its length along the second."""
+    """μ_β as a vector (p,): βμ along the first axis (where μ points), the rest of its length along the second.
+
+    Raises:
+        UserError: for arrays in the setting, or moments that no vector in p dimensions has.
+    """
     values = [getattr(setting, name) for name in ("N", "n", "p", "mu", "beta", "gamma_pre", "gamma")]
     if any(np.ndim(value) for value in (*values, setting.target_norm2)):
         raise UserError("a simulation is of one setting: give numbers, not arrays, and loop over a grid")
@@ -160,7 +164,7 @@ def _fixed(setting: Setting, source: Source) -> Array:
 
 
 def law(setting: Setting, generators: list[np.random.Generator]) -> Array:
-    """w̃ of a source set each, drawn from its law without the set.
+    """w̃ of a source set for each generator, (sets, p), drawn from its law without the set.
 
     Write the N points as columns g_i = μ + z_i. Rotating the N columns so that (1,…,1)/√N is the first axis gives
     Σ g_i g_iᵀ = uuᵀ + ZZᵀ with u = √N μ + (a normal vector) and Z a p × (N−1) normal matrix independent of u, and

@@ -62,7 +62,7 @@ def temperature_of(category: str, overrides: Mapping[str, float] | None = None) 
 
 
 def write_answers(path: Path, answers: Iterable[Answer]) -> None:
-    """Write the file whole or not at all; the same answers give the same bytes."""
+    """Write the file whole or not at all, a JSON line per answer; the same answers give the same bytes."""
     write_lines(path, answers)
 
 

@@ -53,7 +53,7 @@ class Client:
         await self._http.aclose()
 
     async def complete(self, prompt: str, temperature: float | None) -> Completion:
-        """The server's answer to ``prompt``.
+        """The server's answer to ``prompt``, sampled at ``temperature`` (None: the server's own).
 
         Raises:
             UserError: when no question can succeed: the key, the address or the model is refused, the quota is used up.

@@ -25,7 +25,7 @@ DEFAULT_KEY_ENV = "OPENAI_API_KEY"
 
 @dataclass(frozen=True)
 class JudgeConfig:
-    """Every ``judge.`` key with its default; docs/mt_bench.md explains them."""
+    """Every ``judge.`` key with its default; docs/mt_bench.md explains them, and wrong ones raise `UserError`."""
 
     model: str
     base_url: str | None = None
@@ -64,8 +64,10 @@ class JudgeConfig:
 
 @dataclass(frozen=True)
 class JudgeRequest:
-    """What one call of the command line asks for: the file of answers, the settings, the data folder; at most
-    ``limit`` judgements this time, or (``dry_run``) only what they may cost.
+    """What one call of the command line asks for.
+
+    The file of answers, the settings, the data folder; at most ``limit`` judgements this time, or (``dry_run``) only
+    what they may cost.
     """
 
     answers: Path
@@ -76,8 +78,9 @@ class JudgeRequest:
 
 
 def parse(place: str, given: Mapping[str, str]) -> JudgeRequest:
-    """The request for the answers in ``place`` (a run folder or a file); ``given``: the text of each ``judge.`` key,
-    ``data.root``, ``limit`` and ``dry_run``.
+    """The request for the answers in ``place`` (a run folder or a file).
+
+    ``given``: the text of each ``judge.`` key, ``data.root``, ``limit`` and ``dry_run``.
 
     Raises:
         UserError: for a value of a wrong type, no judge, or no file of answers.
@@ -109,7 +112,7 @@ def read_key(variable: str) -> str:
 
 
 def key_warning(config: JudgeConfig) -> str | None:
-    """What is worrying about sending a key to the server's address, if anything."""
+    """A line of warning where a key would go unencrypted to a server that is not near; else None."""
     parts = urlsplit(config.base_url or "")
     try:
         near = parts.hostname == "localhost" or ip_address(parts.hostname or "").is_private

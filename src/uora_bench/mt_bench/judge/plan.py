@@ -123,7 +123,7 @@ def to_do(
 
 
 def estimate(jobs: list[JudgeCall], config: JudgeConfig) -> str:
-    """What asking ``jobs`` will take, in one or two lines that say they are an estimate."""
+    """The tokens, and with prices the money, that asking ``jobs`` will take: an estimate, in one or two lines."""
     tokens_in = sum(len(job.prompt()) for job in jobs) // CHARACTERS_PER_TOKEN
     typical = len(jobs) * min(TYPICAL_ANSWER, config.max_tokens)
     most = len(jobs) * config.max_tokens
@@ -146,5 +146,5 @@ def total(counts: list[int | None]) -> int | None:
 
 
 def cost(tokens_in: int, tokens_out: int, config: JudgeConfig) -> float:
-    """The price of so many tokens; 0 without prices."""
+    """The price of so many tokens, in the currency of ``price_in`` and ``price_out`` (per million); 0 without them."""
     return (tokens_in * (config.price_in or 0.0) + tokens_out * (config.price_out or 0.0)) / 1e6

@@ -37,6 +37,7 @@ def judge_all(
     """Ask for every job, with ``config.parallel`` requests at a time, and ``keep`` each judgement as it arrives.
 
     A noted signal, a fatal error or `FAILURES_IN_A_ROW` end it early; what is in flight then gets `GRACE` seconds.
+    Errors are not raised but in the `Outcome`.
     """
     return asyncio.run(_judge_all(jobs, config, key, keep, stopping))
 

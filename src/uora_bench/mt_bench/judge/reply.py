@@ -13,7 +13,7 @@ from uora_bench.util.secrets import scrub
 
 @dataclass(frozen=True)
 class Completion:
-    """What the server said."""
+    """What the server said; numbers of tokens are None where it does not count them."""
 
     text: str
     model: str
@@ -64,7 +64,7 @@ def completion(data: Any, model: str) -> Completion | None:
 
 
 def seconds_to_wait(value: str | None) -> float:
-    """Of a Retry-After header, which gives seconds or a date; 0 without one."""
+    """The seconds that a Retry-After header asks for, which gives them or a date; 0 without one."""
     if not value:
         return 0.0
     try:

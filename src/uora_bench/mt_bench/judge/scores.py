@@ -26,10 +26,10 @@ CAVEATS = (
 def scores(
     jobs: list[JudgeCall], stored: Mapping[str, Judgement], config: JudgeConfig, answers: Path
 ) -> dict[str, Any]:
-    """The content of the file of scores; it depends on the judgements alone, so a rerun gives the same bytes.
+    """The content of the file of scores; no time is in it but the judgements', so a rerun gives the same bytes.
 
-    As published, ``score`` is the mean over all judgements with a rating, of both turns; malformed ones are counted
-    and named beside it. ``complete`` says whether every question wanted has been judged, malformed or not.
+    As published, ``score`` (1 to 10) is the mean over all judgements with a rating, of both turns; malformed ones are
+    counted and named beside it. ``complete`` says whether every question wanted has been judged, malformed or not.
     """
     pairs = [(job, stored[job.key]) for job in jobs if job.key in stored]
     judged = [judgement for _, judgement in pairs]

@@ -43,7 +43,7 @@ def column(label: str, quantity: str, what: str, scale: float = 1.0, decimals: i
 
 
 def at(group: Group, variant: str, quantity: str, x: float) -> Value:
-    """A theoretical value of ``group`` at ``x``."""
+    """The value of ``quantity`` in theory (``variant``: corrected | released) at ``x``; empty where there is none."""
     found, i = group.results.theory.get(variant, {}).get(quantity), index_of(group.results, x)
     return number(None if found is None or i is None else found[i])
 
@@ -54,7 +54,7 @@ def simulated(group: Group, quantity: str, x: float | None = None) -> Value:
 
 
 def deviation(theory: float | None, found: Value) -> Value:
-    """Simulation minus theory, in standard errors; empty where one of them is missing or nothing varies."""
+    """(simulation − theory)/standard error; empty where one of them is missing or nothing varies."""
     if theory is None or found.value is None or not found.error:
         return Value()
     return number(round((found.value - theory) / found.error, 3) + 0.0)  # no −0

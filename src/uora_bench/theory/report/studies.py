@@ -55,8 +55,9 @@ class Group:
         )  # fmt: skip
 
     def measured(self, quantity: str, x: float | None = None) -> tuple[dict[int, float], float | None]:
-        """``({seed: mean}, standard error of their mean)`` of a simulated quantity: at ``x``, or the single number
-        where that is None. Empty where nothing was simulated.
+        """``({seed: mean}, standard error of their mean)`` of a simulated quantity.
+
+        At ``x``, or the single number where that is None. Empty and None where nothing was simulated.
         """
         by_seed: dict[int, float] = {}
         variance = 0.0
@@ -73,9 +74,10 @@ class Group:
 
 @dataclass(frozen=True)
 class Study:
-    """The settings of one experiment: of a preset (in its order), or whatever lies in a folder of one's own (``own``),
-    of which nothing that the preset says of its values holds. ``orphans``: finished records in the folder that are
-    none of the preset's settings.
+    """The settings of one experiment: of a preset (in its order), or whatever lies in a folder of one's own (``own``).
+
+    Of ``own`` settings nothing that the preset says of its values holds. ``orphans``: finished records in the folder
+    that are none of the preset's settings.
     """
 
     name: str

@@ -47,7 +47,7 @@ def _table(
 
 
 def thin(x: tuple[float, ...], count: int = _RANGE) -> list[float]:
-    """At most ``count`` of the values, evenly chosen, the ends among them."""
+    """At most ``count`` (2 or more) of the values, evenly chosen, the ends among them."""
     if len(x) <= count:
         return list(x)
     return [x[round(i * (len(x) - 1) / (count - 1))] for i in range(count)]

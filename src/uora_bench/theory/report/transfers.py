@@ -33,8 +33,9 @@ BASELINE = (
 
 
 def amazon(study: Study, library: Library | None) -> Table:
-    """A row per transfer, in the paper's layout, and their mean; of many settings a row per setting, each a mean over
-    its transfers.
+    """A row per transfer, in the paper's layout, and their mean.
+
+    Of several settings a row per setting, each a mean over its transfers.
     """
     settings = list(dict.fromkeys(_setting(group) for group in study.groups))
     found = [
