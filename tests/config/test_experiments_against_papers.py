@@ -61,7 +61,7 @@ ADDED: dict[str, dict[str, str]] = {
         )
     },
 }
-# Printed counts that are not what the row trains -> what it does train. LoRA on GPT-2: methods.md, section 4; whole
+# Printed counts that are not what the row trains -> what it does train. LoRA on GPT-2: docs/methods/lora.md; whole
 # models are printed by nominal size (with a head or a pooler, or rounded up); LoRA-FA: the note of its recipe.
 COUNTS_DIFFER = {
     ("LoRA r=4", MEDIUM, "0.35M"): 393_216,

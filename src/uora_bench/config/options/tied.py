@@ -12,7 +12,7 @@ from uora_bench.config.options.vectors import Init
 from uora_bench.errors import UserError
 
 FACTORS = ("A", "B", "u", "v")
-# whether A and B are tied, and which of A, B, u, v are trained (methods.md 6.2; TL1 to TL4 from memory of the paper)
+# whether A and B are tied, and which of A, B, u, v are trained (docs/methods/tied_lora.md; TL1 to TL4: recalled)
 VARIANTS: dict[str, tuple[bool, str]] = {
     "lora": (False, "AB"),
     "vera": (True, "uv"),
