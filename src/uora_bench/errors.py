@@ -1,10 +1,11 @@
-"""The two ways a command can end badly, and the "did you mean" every message uses."""
+"""The ways a command can end badly, where an error came from, and the "did you mean" every message uses."""
 
 from __future__ import annotations
 
 import difflib
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 _BEGINNING = 3  # letters with which a name may be begun
 _MEANT = 4  # names at most in a "did you mean"
@@ -49,6 +50,32 @@ def failure_kind(error: BaseException) -> str:
         return "out_of_memory"
     lost = ("Connection closed by peer", "Connection reset by peer", "NCCL communicator was aborted")
     return "crash" if any(s in text for s in lost) else "error"
+
+
+def place_of(error: BaseException) -> str:
+    """``file.py:12``: where ``error`` was raised.
+
+    The innermost line of a file that is no installed library's, else of this package, else of any.
+    """
+    import sysconfig
+    import traceback
+
+    frames = traceback.extract_tb(error.__traceback__)
+    library = sysconfig.get_paths()["stdlib"]
+    installed = {f.filename for f in frames if "site-packages" in f.filename or f.filename.startswith((library, "<"))}
+    own = [f for f in frames if f.filename not in installed] or [f for f in frames if "uora_bench" in f.filename]
+    frame = (own or frames)[-1]
+    return f"{Path(frame.filename).name}:{frame.lineno}"
+
+
+def nearest_path(path: str) -> str:
+    """A tail for a message about a ``path`` that is not there: a like name in its folder, or from where it counts."""
+    there = Path(path).expanduser()
+    beside = [one.name for one in there.parent.iterdir()] if there.parent.is_dir() else []
+    close = difflib.get_close_matches(there.name, beside, n=1)
+    if close:
+        return f"; did you mean '{there.with_name(close[0])}'?"
+    return "" if there.is_absolute() else f"; a relative path starts in the current folder, '{Path.cwd()}'"
 
 
 def nearest(word: str, options: Iterable[str], limit: int = 8, synonyms: Mapping[str, str] | None = None) -> str:

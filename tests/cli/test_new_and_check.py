@@ -140,7 +140,7 @@ def test_a_grid_on_one_file_of_sorted_rows_is_checked(here: Path, capsys: pytest
         ("task mine/null", "'null' cannot be a name"),
         ("task a/b/c", "a folder and a word"),
         ("methode mine", "did you mean 'method'?"),
-        ("method", "new takes method|task|backbone|experiment NAME, not 1"),
+        ("method", "new takes method|task|backbone|experiment NAME, not 1 word"),
     ],
 )
 def test_a_name_that_cannot_be_is_refused(

@@ -188,6 +188,7 @@ _RECIPE = "name: mine\nstatus: own\nnote: n\n"
     [
         ("task", "a: \xe9\n", "is not YAML: .*utf-8"),
         ("method", "a:\n\tb: 1\n", "is not YAML"),
+        ("task", "name: LoRA: mine\n", "is not YAML: .*; a text with a colon in it needs quotes"),
         ("backbone", "!!python/object/apply:os.system ['true']\n", "is not YAML"),
         ("task", "- 1\n", "holds no keys with values"),
         ("trainer", "", "holds no keys with values"),

@@ -24,6 +24,13 @@ def test_equal_scores_are_said_once() -> None:
     )
 
 
+def test_equal_scores_of_unequal_epochs_name_the_epoch_of_each_rule() -> None:
+    assert line(last=(0.5, 0.25, 3), best_dev=(0.5, 0.25, 1)) == (
+        "dev accuracy 50.00, test accuracy 25.00 (rules last at epoch 3, best_dev at epoch 1); "
+        "dev = validation (50 rows)"
+    )
+
+
 def test_unequal_scores_are_all_said() -> None:
     assert line(last=(0.5, 0.25, 3), best_dev=(0.625, 0.25, 2)) == (
         "dev accuracy 50.00, test accuracy 25.00 (rule last, epoch 3); "

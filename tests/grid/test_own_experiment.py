@@ -64,7 +64,8 @@ def test_its_table_has_its_title_and_labels_and_is_the_only_one(here: Path, caps
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["plan", "experiment=./gird.yaml"], "there is no such file"),
+        (["plan", "experiment=./gird.yaml"], "there is no such file; did you mean 'grid.yaml'?"),
+        (["plan", "experiment=./grid.yaml", "launcher.cpu_slots=1"], "launcher=print only prints; drop it, or"),
         (["plan", "experiment=minilm_gleu"], "did you mean 'minilm_glue'"),
         (["tables", "format=csv"], "is of one table"),
         (["tables", "experiment=./grid.yaml", "format=pdf"], "no such choice"),

@@ -270,6 +270,7 @@ def test_explain_names_cells_scores_rule_and_command(bench: Bench, monkeypatch: 
 def test_explain_takes_labels_in_any_case(bench: Bench) -> None:
     bench.record("method=lora task=glue/rte seed=1", 0.5)
     said = explain.explain(["quickstart", "lora", "rte"], bench.results, None)
+    assert f"record {bench.results}/records/quickstart/" in said
     assert explain.explain(["QuickStart", "LoRA", "RTE"], bench.results, None) == said
 
 

@@ -118,6 +118,16 @@ def test_a_folder_has_its_own_splits(tmp_path: Path) -> None:
     assert set(files) == {"train.csv", "validation.parquet"}
 
 
+def test_a_metric_of_the_other_kind_of_target_says_how_to_get_it(tmp_path: Path) -> None:
+    stars = own_files.write(tmp_path / "stars.csv", [{"text": f"t {i}", "label": i % 5} for i in range(50)])
+    with pytest.raises(UserError, match=r"=mse is for regression, and column 'label' .* set task\.target=regression"):
+        loaded(stars, "task.metric.primary=mse")
+    task, _ = loaded(stars, "task.metric.primary=mse", "task.target=regression")
+    assert task.metric.name == "text/regression"
+    with pytest.raises(UserError, match=r"=macro_f1 is for classes, .* set task\.target=classes"):
+        loaded(stars, "task.metric.primary=macro_f1", "task.target=regression")
+
+
 def test_what_is_missing_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [*own_files.reviews(), {"id": 0, "text": "x", "label": ""}, {"id": 0, "text": " ", "label": "pos"}]
     path = own_files.write(tmp_path / "a.csv", rows)

@@ -60,7 +60,7 @@ COMMAND = Command(
         "Every export is loaded again and its logits compared with the run's before it is put in place. See "
         "docs/export.md.",
     ),
-    examples=("export runs/mrpc/* format=peft output=mrpc-adapter", "export 0123456789abcdef format=merged"),
+    examples=("export runs/mrpc/*/ format=peft output=mrpc-adapter", "export 0123456789abcdef format=merged"),
     codes={1: "the check failed (nothing is left)"},
     prints=False,
 )

@@ -136,7 +136,7 @@ class Command:
         synonyms.check_once(once)
         if not self.least <= len(given.names) <= self.most:
             one = "one " if self.least == self.most == 1 else ""
-            count = len(given.names)
+            count = f"{len(given.names)} word{'s' * (len(given.names) != 1)}"
             raise UserError(f"{self.name} takes {one}{self.words}, not {count}; see uora-bench {self.name} --help")
         return given
 

@@ -66,7 +66,10 @@ def act(given: Given, launcher: str = "print") -> int:
     if watched and (status or collect or trace or wanted.launcher != "print"):
         raise UserError("watch=true looks at what another shell or Slurm runs; give it alone, without a launcher")
     if wanted.options and wanted.launcher == "print":
-        raise UserError(f"launcher.{next(iter(wanted.options))} needs launcher=local or launcher=slurm")
+        raise UserError(
+            f"launcher.{next(iter(wanted.options))} is for running, and launcher=print only prints; drop it, or set "
+            "launcher=local or launcher=slurm"
+        )
     console = Console(soft_wrap=False, width=None if sys.stdout.isatty() else 140)
     if status or collect:
         from uora_bench.grid.launch import slurm

@@ -16,7 +16,7 @@ from typing import Any
 
 from uora_bench.config import registry
 from uora_bench.errors import UserError
-from uora_bench.util.yaml_text import parse_yaml
+from uora_bench.util.yaml_text import parse_yaml, yaml_problem
 
 NODES = ("method", "task", "backbone", "trainer", "tracker")  # groups that are a node of the configuration
 Choice = tuple[str, str]  # group, name
@@ -129,7 +129,7 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
     try:
         content: Any = parse_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"'{path}' is not YAML: {' '.join(str(error).split())[:200]}") from None
+        raise UserError(f"'{path}' is not YAML: {yaml_problem(error)}") from None
     if not isinstance(content, dict):
         raise UserError(f"'{path}' holds no keys with values; see the files of configs/ for what it needs")
     return content

@@ -17,7 +17,7 @@ from uora_bench.config.cell import BackboneConfig, Cell, Settings, TaskConfig
 from uora_bench.config.data_source import IMAGE_FOLDER, OWN_ROWS
 from uora_bench.config.metrics import check_metric
 from uora_bench.config.run_folders import start_folder
-from uora_bench.errors import ImpossiblePair, UserError, nearest
+from uora_bench.errors import ImpossiblePair, UserError, nearest, nearest_path
 
 ADAPTER_CONFIG = "adapter_config.json"
 IS_ADAPTER = (
@@ -64,7 +64,7 @@ def preflight(cell: Cell, library: bool = True) -> None:
     _check_frozen_weights(cell)
     if library:
         if own is not None and not Path(own.path).exists():
-            raise UserError(f"task.path: there is no file or folder '{own.path}'; a relative path begins here")
+            raise UserError(f"task.path: there is no file or folder '{own.path}'{nearest_path(own.path)}")
         if own is not None:
             registry.check_rows(task.source, task.to_load, task.options, task.name)
         _check_own_weights(backbone)
@@ -139,8 +139,8 @@ def check_places(settings: Settings, task: TaskConfig) -> None:
     if root is not None and not is_file and not Path(root).is_dir():
         what = "is no folder" if Path(root).exists() else "does not exist"
         raise UserError(
-            f"data.root='{root}' {what}; name the folder that holds the data, drop the key (and UORA_DATA_DIR) "
-            "to read from the Hub, or fill one with uora-bench prefetch"
+            f"data.root='{root}' {what}{nearest_path(root)}; name the folder that holds the data, drop the key (and "
+            "UORA_DATA_DIR) to read from the Hub, or fill one with uora-bench prefetch"
         )
     if root is not None and task.source.benchmark == IMAGE_FOLDER:
         registry.check_pictures(Path(root), task.to_load.values())

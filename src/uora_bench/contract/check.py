@@ -10,7 +10,6 @@ import inspect
 import math
 import os
 import tempfile
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from typing import Any, Literal
 
 import torch
 
-from uora_bench.errors import CellError, UserError
+from uora_bench.errors import CellError, UserError, place_of
 
 
 @dataclass(frozen=True)
@@ -93,8 +92,7 @@ def reason_of(error: Exception) -> str:
         raise error
     if isinstance(error, (AssertionError, UserError, CellError)) and str(error):
         return str(error)
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {error} ({Path(frame.filename).name}:{frame.lineno})"
+    return f"{type(error).__name__}: {error} ({place_of(error)})"
 
 
 def _shown(value: Any) -> str:

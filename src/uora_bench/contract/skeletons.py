@@ -5,6 +5,7 @@ No torch in here. A template's path is the path in the plug-in, with NAME in the
 
 from __future__ import annotations
 
+import json
 import keyword
 import re
 from collections.abc import Sequence
@@ -78,7 +79,7 @@ def _grid(overrides: Sequence[str]) -> dict[str, Any]:
     return {
         "axes": [(key, _flow(values)) for key, values in axes.items()],
         "fixed": [(key, _flow(value)) for key, value in fixed.items()],
-        "about": _flow(f"{methods} on {tasks}"),
+        "about": json.dumps(f"{methods} on {tasks}", ensure_ascii=False),
         "columns": [_flow({"task": one, "label": str(one).removeprefix("glue/")}) for one in axes["task"]],
         "rows": [_flow(row) for row in rows] if len(axes) == 3 else [],  # else a row is more than its method
     }

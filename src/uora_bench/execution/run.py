@@ -19,7 +19,7 @@ from uora_bench.config.cell import HELD_OUT, Cell
 from uora_bench.config.compose import Composed
 from uora_bench.config.ids import fingerprint_of
 from uora_bench.config.preflight import check_places, preflight
-from uora_bench.errors import Busy, CellError, Interrupted, UserError, failure_kind
+from uora_bench.errors import Busy, CellError, Interrupted, UserError, failure_kind, place_of
 from uora_bench.execution import artifacts, fitting
 from uora_bench.execution.job import Job
 from uora_bench.records import attempts, provenance
@@ -228,7 +228,9 @@ def _run_locked(job: Job, method: Method, start_adapter: Path | None, stop: Stop
 
 
 def _fail(job: Job, error: Exception | SystemExit) -> int:
-    reason = f"{type(error).__name__}: {error}" if not isinstance(error, CellError) else str(error)
+    expected = isinstance(error, CellError) or _is_full(error) or failure_kind(error) == "out_of_memory"
+    reason = str(error) if isinstance(error, CellError) else f"{type(error).__name__}: {error}"
+    reason += "" if expected else f" ({place_of(error)})"
     for folder in (job.settings.runs_dir, job.settings.results_dir, job.settings.data_root or ""):
         reason = reason.replace(str(Path(folder).absolute()), "…").replace(folder, "…") if folder else reason
     if _is_full(error):
@@ -238,6 +240,8 @@ def _fail(job: Job, error: Exception | SystemExit) -> int:
     rank = os.environ.get("RANK", "0")
     LOG.error(f"the cell failed: {reason}" if is_main() else f"process {rank} failed: {reason}")
     trace = scrub(traceback.format_exc())
+    if os.environ.get("UORA_DEBUG"):
+        LOG.error(trace)
     try:  # the record first: the run folder, where the trace goes, may be on the disk that is full
         if is_main():
             failure = {"kind": failure_kind(error), "smaller_batch": not job.cell.method.acts_in_forward}
@@ -275,9 +279,12 @@ def summary(record: CellRecord) -> str:
             chosen.setdefault(", ".join(shown), []).append((rule, result.epoch))
     parts = []
     for scores, found in chosen.items():
-        epochs = list(dict.fromkeys(str(epoch) for _, epoch in found if epoch is not None))
-        where = f", epoch{'s' if len(epochs) > 1 else ''} {', '.join(epochs)}" if epochs else ""
-        parts.append(f"{scores} (rule{'s' if len(found) > 1 else ''} {', '.join(rule for rule, _ in found)}{where})")
+        epochs = {epoch for _, epoch in found if epoch is not None}
+        if len(epochs) > 1:
+            rules = ", ".join(rule if epoch is None else f"{rule} at epoch {epoch}" for rule, epoch in found)
+        else:
+            rules = ", ".join([*(rule for rule, _ in found), *(f"epoch {epoch}" for epoch in epochs)])
+        parts.append(f"{scores} (rule{'s' if len(found) > 1 else ''} {rules})")
     scored = [(role, record.splits[role]) for role in ("dev", "test") if role in record.splits]
     served = ", ".join(f"{role} = {split.name} ({words.count(split.rows, 'row')})" for role, split in scored)
     return f"{record.label} [{record.cell_id}]: {'; '.join(parts)}; {served}"

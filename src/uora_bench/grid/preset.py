@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from uora_bench.config import compose, registry, synonyms
-from uora_bench.errors import UserError, nearest
+from uora_bench.errors import UserError, nearest, nearest_path
 from uora_bench.grid.search_spec import SearchSpec
 from uora_bench.grid.table_spec import TableSpec
 from uora_bench.util.inside import is_folder_name
 from uora_bench.util.schema import build
-from uora_bench.util.yaml_text import parse_yaml
+from uora_bench.util.yaml_text import parse_yaml, yaml_problem
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def load_experiment(name: str) -> Experiment:
         return experiment
     path = Path(name).expanduser()
     if not path.is_file():
-        raise UserError(f"experiment={name}: there is no such file{nearest(path.stem, registry.choices('experiment'))}")
+        raise UserError(f"experiment={name}: there is no such file{nearest_path(name)}")
     experiment = _load(path, path.stat().st_mtime_ns)
     if not is_folder_name(experiment.name):
         raise UserError(f"'{path}' says name: {experiment.name!r}; it must be a plain folder name, as my_grid")
@@ -107,7 +107,7 @@ def _load(path: Path, changed: int) -> Experiment:
     try:
         data = parse_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"'{path}' is not YAML: {' '.join(str(error).split())[:200]}") from None
+        raise UserError(f"'{path}' is not YAML: {yaml_problem(error)}") from None
     for part in _OF_CELLS & data.keys() if isinstance(data, dict) else ():
         data[part] = _canonical(data[part])
     return build(Experiment, data, f"experiment {path.stem}")

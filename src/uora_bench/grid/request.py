@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from uora_bench.config import compose, registry, synonyms
 from uora_bench.errors import UserError, nearest
 from uora_bench.grid import preset
-from uora_bench.util.yaml_text import parse_yaml
+from uora_bench.util.yaml_text import parse_yaml, yaml_problem
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import RangeSweep
@@ -86,7 +86,7 @@ def _launcher(name: str) -> tuple[str, dict[str, Any]]:
     try:
         data = parse_yaml(own[name].read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"'{own[name]}' is not YAML: {' '.join(str(error).split())[:200]}") from None
+        raise UserError(f"'{own[name]}' is not YAML: {yaml_problem(error)}") from None
     base = data.pop("base", None) if isinstance(data, dict) else None
     if base not in _BASES:
         raise UserError(f"'{own[name]}' must say which launcher it sets options of: base: {' or base: '.join(_BASES)}")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from uora_bench.config.cell import BackboneConfig
 from uora_bench.config.preflight import IS_ADAPTER, check_is_somewhere
 from uora_bench.data import hub, offline
-from uora_bench.errors import UserError
+from uora_bench.errors import UserError, nearest_path
 from uora_bench.models import heads, padding, pooling, quantisation
 from uora_bench.models.heads import HeadSpec
 from uora_bench.util import package_folder, weights
@@ -27,6 +27,8 @@ from uora_bench.util.seeds import derive
 if TYPE_CHECKING:
     from torch import nn
 
+# by kind of backbone: one that lies in this package
+BUNDLED = {"encoder": "tiny_roberta", "causal_lm": "tiny_llama", "vision": "tiny_vit"}
 _FEWEST_TOKENS = 8  # beside the special ones
 
 
@@ -194,7 +196,7 @@ def locate(backbone: BackboneConfig) -> tuple[str, dict[str, Any]]:
     check_is_somewhere(backbone)
     if backbone.path is not None:
         if not Path(backbone.path).is_dir():
-            raise UserError(f"backbone.path='{backbone.path}' is not a folder")
+            raise UserError(f"backbone.path='{backbone.path}' is not a folder{nearest_path(backbone.path)}")
         return backbone.path, {"local_files_only": True}
     folder = package_folder.folder(backbone.package)
     if folder is not None:
@@ -253,7 +255,7 @@ def loading(backbone: BackboneConfig, place: str, arguments: dict[str, Any]) -> 
         raise UserError(
             f"cannot load backbone={backbone.name} from '{place}': {why}; {_as_package(backbone)}set "
             f"backbone.path=<folder> (config.json, *.safetensors, {files}), run `uora-bench prefetch` on a "
-            "connected machine, or use a tiny task (task=tiny/nli)"
+            "connected machine, or take one that needs no download (backbone={BUNDLED[backbone.kind]})"
         ) from None
 
 

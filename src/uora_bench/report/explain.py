@@ -15,7 +15,7 @@ from uora_bench.grid import preset
 from uora_bench.grid.request import GridRequest
 from uora_bench.grid.table_spec import Rule, TableSpec
 from uora_bench.records.predictions import why_no_predictions
-from uora_bench.records.record import TRIALS, CellRecord
+from uora_bench.records.record import TRIALS, CellRecord, record_path
 from uora_bench.report import write
 from uora_bench.report.aggregate import Number
 from uora_bench.report.collect import Run
@@ -72,7 +72,7 @@ def explain(words: Sequence[str], results: Path, rule: Rule | None, kinds: Seque
         own = [f"rule={rule}"] if rule is not None else []
         own += [f"results.dir={results}"] if results != Path("results") else []
         return "\n".join(_average(one, own))
-    return "\n".join(_entry(one))
+    return "\n".join(_entry(one, results))
 
 
 def _known(what: str, given: str, labels: Sequence[str], table: str = "") -> str:
@@ -131,7 +131,7 @@ def _row(table: Table, given: str, block: str | None) -> tuple[str, Row]:
     return own.label, row
 
 
-def _entry(one: Found) -> list[str]:
+def _entry(one: Found, results: Path) -> list[str]:
     table, column, entry, ours = one.table, one.column, one.entry, one.entry.ours
     digits = column.decimals + 2
     lines = [f"{one.title}: {_shown(ours.value, column.decimals)}",
@@ -148,7 +148,7 @@ def _entry(one: Found) -> list[str]:
     lines += _delta(entry, column)
     lines += [f"  note: {table.notes[i]}" for i in (*entry.notes, *entry.published_notes)]
     for run in sorted(ours.runs, key=lambda r: r.seed):
-        lines += ["", *_cell(run, ours, table.rule, column)]
+        lines += ["", *_cell(run, ours, table.rule, column, results)]
     return lines
 
 
@@ -179,7 +179,7 @@ def _delta(entry: Entry, of: Score | TableSpec) -> list[str]:
     return [] if entry.delta is None else [f"  ours minus published: {entry.delta:+.{of.decimals}f}"]
 
 
-def _cell(run: Run, number: Number, rule: str, column: Score) -> list[str]:
+def _cell(run: Run, number: Number, rule: str, column: Score, results: Path) -> list[str]:
     start = f"seed {run.seed}: "
     if run.seed in number.by_seed:
         lines = [f"  {start}{number.by_seed[run.seed]:.{column.decimals + 2}f}"]
@@ -192,7 +192,7 @@ def _cell(run: Run, number: Number, rule: str, column: Score) -> list[str]:
         where = known.hardware.gpus[0] if known.hardware.gpus else known.hardware.processor or "unknown hardware"
         changed = " with uncommitted changes" if known.git.dirty else ""
         lines += [
-            f"    record results/records/{record.experiment}/{record.cell_id}.json{epoch}",
+            f"    record {record_path(results / 'records' / record.experiment, record.cell_id)}{epoch}",
             *([f"    no predictions: {why}"] if (why := why_no_predictions(record)) else []),
             f"    made {known.finished or '?'} by commit {(known.git.commit or '?')[:12]}{changed} on {where}",
         ]

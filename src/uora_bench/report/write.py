@@ -129,7 +129,9 @@ def missing_records(table: Table, results: Path) -> str:
 
 def way_to_records(results: Path, name: str) -> str:
     """What to do where `missing_records` says that the table ``name`` has none."""
-    return f"run some cells: uora-bench sweep experiment={name}" if has_records(results) else where_are_records(results)
+    if not has_records(results):
+        return where_are_records(results)
+    return f"run some cells: uora-bench sweep experiment={name}, or name a folder that has some, results.dir=<folder>"
 
 
 def files(tables: Iterable[Table], folder: Path) -> dict[Path, str]:

@@ -94,7 +94,8 @@ class Plan:
             if count and self.options.missing == "error":
                 raise UserError(
                     f"{self.task}: {count} of {len(part.rows)} rows of {part.name} have no label, answer or text, the "
-                    f"first is row {list(marked).index(True) + 1}; fill them in, or set task.missing=drop"
+                    f"first is row {list(marked).index(True) + 1} (a header is no row); fill them in, or set "
+                    "task.missing=drop"
                 )
             if count == len(part.rows):
                 raise UserError(f"{self.task}: no row of {part.name} has both a text and a label or answer")

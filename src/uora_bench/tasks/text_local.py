@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from uora_bench.config.cell import TaskConfig
-from uora_bench.config.metrics import settled
+from uora_bench.config.metrics import AUTO, SCORES, settled
 from uora_bench.config.options.own_rows import LocalTextOptions
 from uora_bench.errors import UserError
 from uora_bench.models.heads import HeadSpec
@@ -112,7 +112,14 @@ class TextLocal(TextClassification):
         return {role: part.rows for role, part in parts.items()}
 
     def _settle_metric(self) -> None:
-        self.metric = settled(self.spec.metric, "text/regression" if self.is_regression else "text/classes")
+        kind, other = ("regression", "classes") if self.is_regression else ("classes", "regression")
+        own, known = self.spec.metric, SCORES[f"text/{kind}"]
+        if own.name == AUTO and own.primary not in known and own.primary in SCORES[f"text/{other}"]:
+            raise UserError(
+                f"task.metric.primary={own.primary} is for {other}, and column '{self.config.label}' is taken for "
+                f"{kind}; set task.target={other}, or take one of {', '.join(known)}"
+            )
+        self.metric = settled(self.spec.metric, f"text/{kind}")
 
     def _check_file(self, part: Part) -> None:
         held = part.rows.column_names

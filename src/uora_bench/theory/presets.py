@@ -20,7 +20,7 @@ from uora_bench.errors import UserError, nearest
 from uora_bench.theory.parameters import KINDS, VERSIONS
 from uora_bench.util.inside import is_folder_name
 from uora_bench.util.schema import build, plain
-from uora_bench.util.yaml_text import parse_yaml
+from uora_bench.util.yaml_text import parse_yaml, yaml_problem
 
 GROUP = "theory"
 PREFIX = "theory_"  # of the folders of records, so that a report tells them from those of other cells
@@ -119,7 +119,7 @@ def load_preset(name: str) -> Preset:
     try:
         data = parse_yaml(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
-        raise UserError(f"configs/theory/{name}.yaml is not YAML: {' '.join(str(error).split())[:200]}") from None
+        raise UserError(f"configs/theory/{name}.yaml is not YAML: {yaml_problem(error)}") from None
     preset = build(Preset, data, f"theory {name}")
     if preset.name != name:
         raise UserError(f"configs/theory/{name}.yaml says name: {preset.name}; the two must be the same")

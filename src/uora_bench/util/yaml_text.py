@@ -31,6 +31,14 @@ def parse_yaml(text: str) -> Any:
         loader.dispose()
 
 
+def yaml_problem(error: Exception) -> str:
+    """What `parse_yaml` could not read, on one line, and what to do about the commonest mistake."""
+    text = " ".join(str(error).split())[:200]
+    if "mapping values are not allowed" in text:
+        text += "; a text with a colon in it needs quotes"
+    return text
+
+
 def _values(node: Any, known: dict[int, int], depth: int) -> int:
     """How many values ``node`` holds; ``known``: of the nodes that were counted, 0 of those around this one."""
     import yaml
