@@ -43,6 +43,7 @@ def _act(given: Given) -> int:
     print(
         ", ".join(f"{count} {state}" for state, count in found.items())
         + (slower if kind == "method" and not slow else "")
+        + ("; UORA_DEBUG=1 shows the traceback of the first failure" if found["failed"] else "")
     )
     return 1 if found["failed"] else 0
 
