@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -178,3 +179,17 @@ def test_a_second_signal_to_a_single_process_does_not_wait(monkeypatch):
     stop._receive(signal.SIGINT, None)
     with pytest.raises(Interrupted):
         stop._receive(signal.SIGINT, None)
+
+
+def test_a_process_that_left_before_training_is_an_interruption_for_one_that_was_told_too(monkeypatch):
+    def left() -> None:
+        raise RuntimeError("Connection closed by peer")
+
+    monkeypatch.setattr(torch.distributed, "barrier", left)
+    stop = StopRequest()
+    consensus = StopConsensus(stop, SimpleNamespace(num_processes=2))
+    with pytest.raises(RuntimeError, match="Connection closed"):
+        consensus.begin()
+    stop._receive(signal.SIGTERM, None)  # noted: the guard is up before the others are waited for
+    with pytest.raises(Interrupted):
+        consensus.begin()

@@ -219,6 +219,8 @@ def _run_locked(job: Job, method: Method, start_adapter: Path | None, stop: Stop
     except (UserError, Interrupted):
         raise
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, the cell failed and the record says why
+        if stop.signum is not None and failure_kind(error) == "crash":  # another process, told to stop too, left first
+            raise Interrupted(stop.signum) from None
         return _fail(job, error)
     (job.folder / _FORCED).unlink(missing_ok=True)
     if finished is not None:

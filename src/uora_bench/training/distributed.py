@@ -79,6 +79,22 @@ class StopConsensus:
         self._added: Count | None = None
         self._side: Any = None  # a CUDA stream, so that a vote does not wait for the batches given to the device before
 
+    def begin(self) -> None:
+        """From now on signals are noted, in every process before any of them goes on.
+
+        One that was told before and left by itself would leave the others waiting. Raises `Interrupted` where that
+        happens to another process while this one, told too, waits for it.
+        """
+        import torch
+
+        self.stop.guard()
+        if not self.alone:
+            try:
+                torch.distributed.barrier()
+            except RuntimeError:
+                self.stop.check()
+                raise
+
     def add(self, total: torch.Tensor) -> torch.Tensor:
         """``total`` (a scalar) summed over all processes, on their device; the votes ride along, for `asked`."""
         import torch

@@ -129,7 +129,7 @@ class _Fit:
         due = self.auxiliary.due if self.auxiliary is not None else None
         if due is not None and not any(due(s, (s - 1) % self.per_epoch + 1) for s in range(1, self.total + 1)):
             self.progress.say(f"note: this run of {self.total} steps is too short for a single auxiliary step")
-        self.stop.guard()
+        self.consensus.begin()
         self.model.train()
         peak_memory.reset_peak_memory()
         try:
