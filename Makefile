@@ -73,7 +73,7 @@ theory: install  ## the high-dimensional experiments of the α-LoRA paper, their
 report: install  ## results/report/index.html: tables, figures and every cell in one page
 	$(PY) -m uora_bench page $(if $(RULE),rule=$(RULE)) $(ARGS)
 
-test: install  ## the tests (about ten minutes on two cores)
+test: install  ## the tests (six minutes or so on two quiet cores)
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal -m 'not slow and not slurm'
 
 test-slow: install $(VENV)/.minilm $(VENV)/.e2e smollm2  ## only the slow tests (the wheel, real pretrained models, METEOR)
