@@ -67,7 +67,7 @@ def test_a_metric_that_ends_the_program_leaves_a_failed_record(
     )
     assert main([*SHORT, "task.metric.name=ends", "task.metric.primary=n"]) == 1
     (path,) = tmp_path.glob("results/records/scratch/*.json")
-    assert read_record(path).reason == "SystemExit: 0"
+    assert read_record(path).reason == "SystemExit: 0 (ends.py:2)"
 
 
 def cell_of(*words: str):

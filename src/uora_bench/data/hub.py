@@ -29,7 +29,6 @@ _SWITCHES = ("huggingface_hub.constants", "datasets.config")
 
 for _variable in ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT"):
     os.environ.setdefault(_variable, "10")
-os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")  # read when datasets is imported
 # "Retrying in 1s [Retry 1/5]" is not for the user, who gets one line at the end
 logging.getLogger("huggingface_hub.utils._http").setLevel(logging.ERROR)
 

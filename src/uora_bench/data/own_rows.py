@@ -164,7 +164,9 @@ def read_table(path: Path, encoding: str = "utf-8", separator: str | None = None
         UserError: for an unknown suffix, or a file that is damaged, empty, ragged, or not in ``encoding``.
     """
     import pyarrow as pa
-    from datasets import Dataset
+    from datasets import Dataset, disable_progress_bars
+
+    disable_progress_bars()  # a selection of these rows is flattened in no time
 
     if not path.name.endswith(SUFFIXES):
         raise UserError(f"'{path}' is none of the formats that are read: {', '.join(SUFFIXES)}; convert it")

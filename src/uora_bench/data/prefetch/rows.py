@@ -168,6 +168,7 @@ def _builder(need: Rows, folder: Path) -> Any:
     """What the datasets library makes of the files' names and the repository's card."""
     import datasets
 
+    datasets.disable_progress_bars()
     try:
         return datasets.load_dataset_builder(str(folder), **need.source.named, cache_dir=str(_arrow(folder)))
     except Exception as error:  # noqa: BLE001 - the library raises a dozen types
