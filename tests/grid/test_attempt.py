@@ -109,7 +109,7 @@ def test_after_the_last_retry_the_record_says_what_happened(go: Try) -> None:
 
 def test_a_hang_is_ended_at_the_time_limit(go: Try) -> None:
     begun = time.monotonic()
-    outcome, running = go("hang done", minutes=4 / 60, grace_seconds=0.2, retries=0)
+    outcome, running = go("hang done", minutes=2 / 60, grace_seconds=0.2, retries=0)
     assert (outcome.status, outcome.kind) == ("failed", "time_limit")
     assert "launcher.minutes" in str(the_record(running).reason)
     assert time.monotonic() - begun < 20

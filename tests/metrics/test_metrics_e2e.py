@@ -303,6 +303,7 @@ def test_the_metric_object(monkeypatch, tmp_path):
     assert SCORES["e2e/e2e"] == ("bleu", "nist", "meteor", "rouge_l", "cider")
 
 
+@pytest.mark.slow
 def test_scores_are_the_same_to_the_bit_whatever_order_sets_have():
     """Python hashes strings anew in every process: a sum over a set would end in another last bit."""
     code = (

@@ -396,6 +396,7 @@ def resident() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc, as Linux has it")
 def test_decoding_2000_pictures_twice_keeps_memory_flat(shared: Path) -> None:
     """2,000 pictures of 224 x 224 are 1.2 GB of float32; held at any time are two batches of 64, 77 MB."""

@@ -154,6 +154,7 @@ def test_a_killed_run_keeps_what_was_finished(run: Run, tmp_path: Path, root: Pa
     assert not list((tmp_path / "results").rglob("*.tmp"))
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_folder_and_compute_each_cell_once(tmp_path: Path, root: Path) -> None:
     both = [start(tmp_path, root, *LONG) for _ in range(2)]
     said = [process.communicate(timeout=240) for process in both]
