@@ -184,5 +184,7 @@ def test_without_hub_weights_are_one_line_in_time_even_after_the_libraries_were_
         seconds = time.monotonic() - began
     assert (result.returncode, result.stderr) == (0, "")
     (line,) = result.stdout.strip().splitlines()
-    assert all(part in line for part in ("roberta_base", "backbone.path", "uora-bench prefetch", "task=tiny/nli"))
+    assert all(
+        part in line for part in ("roberta_base", "backbone.path", "uora-bench prefetch", "backbone=tiny_roberta")
+    )
     assert seconds < 30

@@ -255,7 +255,7 @@ def loading(backbone: BackboneConfig, place: str, arguments: dict[str, Any]) -> 
         raise UserError(
             f"cannot load backbone={backbone.name} from '{place}': {why}; {_as_package(backbone)}set "
             f"backbone.path=<folder> (config.json, *.safetensors, {files}), run `uora-bench prefetch` on a "
-            "connected machine, or take one that needs no download (backbone={BUNDLED[backbone.kind]})"
+            f"connected machine, or take one that needs no download (backbone={BUNDLED[backbone.kind]})"
         ) from None
 
 
