@@ -40,7 +40,7 @@ def cell(given: argparse.Namespace, folder: Path, number: int) -> dict[str, Any]
     words = ("method=lora", "task=instruct/alpaca_1000", "backbone=smollm2_135m", f"data.root={given.data}")
     words += ("task.max_length=192", "task.too_long=drop", "trainer.batch_size=8", f"trainer.lr_adapter={RATE}")
     words += (f"trainer.precision={given.precision}", f"trainer.max_steps={given.steps}", "trainer.evaluate=last")
-    seconds, record = benches.run_cell(words, folder)
+    seconds, record = benches.run_cell(words, folder, OMP_NUM_THREADS="1")
     steps = [epoch.train_loss for epoch in record.epochs]
     found = {
         "seconds": seconds,

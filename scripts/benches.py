@@ -70,7 +70,7 @@ def run_script(name: str, words: Sequence[str], **environment: str) -> tuple[flo
     return seconds, json.loads(next(line for line in reversed(output.splitlines()) if line.startswith("{")))
 
 
-def run_cell(words: Sequence[str], folder: Path) -> tuple[float, Any]:
+def run_cell(words: Sequence[str], folder: Path, **environment: str) -> tuple[float, Any]:
     """Seconds of the cell ``words`` in a process of its own, from outside, and its record, which does not stay."""
     from uora_bench.records.record import read_record
 
@@ -81,7 +81,7 @@ def run_cell(words: Sequence[str], folder: Path) -> tuple[float, Any]:
         f"results.dir={folder}",
         f"runs.dir={folder / 'runs'}",
     )
-    seconds, _ = _run(["-m", "uora_bench", *words, *own], {})
+    seconds, _ = _run(["-m", "uora_bench", *words, *own], environment)
     (path,) = (folder / "records" / "bench").glob("*.json")
     record = read_record(path)
     path.unlink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
 from collections.abc import Iterable, Mapping
@@ -71,7 +72,11 @@ def place_of(error: BaseException) -> str:
 def nearest_path(path: str) -> str:
     """A tail for a message about a ``path`` that is not there: a like name in its folder, or from where it counts."""
     there = Path(path).expanduser()
-    beside = [one.name for one in there.parent.iterdir()] if there.parent.is_dir() else []
+    if there.exists():  # it is of the wrong kind
+        return ""
+    beside: list[str] = []
+    with contextlib.suppress(OSError):  # a folder that is not there, or may not be read
+        beside = [one.name for one in there.parent.iterdir()]
     close = difflib.get_close_matches(there.name, beside, n=1)
     if close:
         return f"; did you mean '{there.with_name(close[0])}'?"

@@ -31,6 +31,7 @@ def test_a_path_that_is_not_there_is_told_by_its_neighbours(tmp_path: Path, monk
     meant = tmp_path / "my_bert"
     assert nearest_path(str(tmp_path / "my_brt")) == f"; did you mean '{meant}'?"
     assert nearest_path(str(tmp_path / "nothing/like")) == ""
+    assert nearest_path(str(meant)) == "", "what is there, and of the wrong kind, is not what was meant"
     monkeypatch.chdir(tmp_path)
     assert nearest_path("my_brt") == "; did you mean 'my_bert'?"
     assert nearest_path("rows.csv") == f"; a relative path starts in the current folder, '{tmp_path}'"
