@@ -136,6 +136,7 @@ def test_a_word_too_many_is_one_line(name: str, capsys: pytest.CaptureFixture[st
             ["--target_modules", "q,v"],
             "'method.target_modules=q,v': a list has brackets around it: 'method.target_modules=[q,v]'",
         ),
+        (["trainer.lr_adapter=0,001"], "a decimal has a point: trainer.lr_adapter=0.001"),
         (["method.rank=4,8"], "uora-bench sweep method.rank=4,8"),
         # names that are begun, synonyms that are misspelt, and keys of other commands
         (["backbone=roberta"], "did you mean 'roberta_base' or 'roberta_large'?"),

@@ -72,6 +72,21 @@ def test_a_table_whose_file_is_not_named_says_what_it_lacks(
         load_records("mine")
 
 
+@pytest.mark.parametrize("command", ["tables", "page"])
+def test_a_broken_experiment_of_ones_own_stops_no_other(
+    command: str, results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(results)
+    folder = Path("uora_plugins/configs/experiment")
+    folder.mkdir(parents=True)
+    (folder / "broken.yaml").write_text("name: broken\naxes: {method: [lora}\n")
+    record(results, "broken", "method=lora", "task=tiny/nli")
+    assert main([command, f"results.dir={results}"]) == 0
+    (warning,) = {line for line in capsys.readouterr().err.splitlines() if "broken" in line}
+    assert warning.startswith("experiment 'broken' is left out: ")
+    assert main(["tables", "experiment=broken", f"results.dir={results}"]) == 2
+
+
 def test_own_figures_have_a_folder_of_their_own_where_the_page_finds_them(
     results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

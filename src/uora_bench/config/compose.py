@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -233,9 +234,10 @@ def _several(key: str, text: str) -> str:
     """What to say of ``key`` with several values, where there is to be one cell."""
     if isinstance(_known_keys().get(key), list) or key.rpartition(".")[2] in _LISTS:
         return f"'{key}={text}': a list has brackets around it: '{key}=[{text}]'"
+    decimal = f"; a decimal has a point: {key}={text.replace(',', '.')}" if re.fullmatch(r"\d+,\d+", text) else ""
     return (
-        f"'{key}={text}' has several values, and this is one cell: give one of them, or run a cell with each by "
-        f"uora-bench sweep {key}={text} (a text with a comma in it needs quotes: {key}='\"a,b\"')"
+        f"'{key}={text}' has several values, and this is one cell{decimal}; give one of them, or run a cell with each "
+        f"by uora-bench sweep {key}={text} (a text with a comma in it needs quotes: {key}='\"a,b\"')"
     )
 
 

@@ -16,6 +16,7 @@ from uora_bench.report import collect, csv_file, latex, markdown, published, tab
 from uora_bench.report.kinds import RecordKind, owner
 from uora_bench.report.model import Table
 from uora_bench.util import atomic
+from uora_bench.util.log import LOG
 
 OWN = "own"  # below tables/ and figures/: those of experiments that do not come with the package
 FORMATS: dict[str, Callable[[Table], str]] = {"md": markdown.render, "csv": csv_file.render, "tex": latex.render}
@@ -30,13 +31,22 @@ def experiments(results: Path, kinds: Sequence[RecordKind] = ()) -> list[str]:
     """The experiments that have a table.
 
     Every preset that defines one or has records, and every folder of records without a preset; not `TRIALS`, and not
-    those of other ``kinds`` of records.
+    those of other ``kinds`` of records. An experiment file of one's own that cannot be read is left out with a warning.
     """
     root = results / "records"
     folders = root.iterdir() if root.is_dir() else ()
     recorded = {p.name for p in folders if any(p.glob("*.json")) and owner(p.name, kinds) is None}
-    specified = {name for name in registry.choices("experiment") if preset.load_experiment(name).table is not None}
-    return sorted((recorded | specified) - set(TRIALS))
+    specified, broken = set[str](), set[str]()
+    for name in registry.choices("experiment"):
+        try:
+            if preset.load_experiment(name).table is not None:
+                specified.add(name)
+        except UserError as error:
+            if registry.is_bundled("experiment", name):
+                raise
+            broken.add(name)
+            LOG.warning(f"experiment '{name}' is left out: {error}")
+    return sorted((recorded | specified) - broken - set(TRIALS))
 
 
 def make_table(
