@@ -26,6 +26,7 @@ def worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunked_loss, "WORTH", 0)
     monkeypatch.setattr(cpu_functions, "CHUNK", 5)
     monkeypatch.setattr(cpu_functions, "PART", 24)  # two rows of a batch
+    monkeypatch.setattr(cpu_functions, "QUERIES", 5)
 
 
 def make(own: bool, tied: bool = True, method: str = "lora", **settings: Any) -> nn.Module:
@@ -196,17 +197,19 @@ def test_the_norm_and_its_gradient_against_float64() -> None:
     torch.testing.assert_close(got, want)
 
 
-@pytest.mark.parametrize("given", [False, True])
-def test_attention_and_its_gradients_against_float64(given: bool) -> None:
+@pytest.mark.parametrize("given", ["no mask", "causal", "looks ahead"])
+def test_attention_and_its_gradients_against_float64(given: str) -> None:
     torch.manual_seed(0)
     q, k, v = (torch.randn(2, 7, h, 8, requires_grad=True) for h in (6, 2, 2))
     angles = torch.randn(1, 7, 4).repeat(1, 1, 2)
     cos, sin = angles.cos(), angles.sin()
     seen = torch.ones(2, 1, 7, 7, dtype=torch.bool).tril()
-    if given:
+    if given != "no mask":
         seen[1, :, :, 2] = False
         seen[1, :, 2, 2] = True
-    y = cpu_functions.rotary_attention(q, k, v, cos, sin, seen if given else None, 0.3)
+    if given == "looks ahead":
+        seen[0, :, 1, 6] = True
+    y = cpu_functions.rotary_attention(q, k, v, cos, sin, None if given == "no mask" else seen, 0.3)
     turned = llama.apply_rotary_pos_emb(q.double(), k.double(), cos.double(), sin.double(), unsqueeze_dim=2)
     wide_q, wide_k = (t.transpose(1, 2) for t in turned)
     keys, values = (t.repeat_interleave(3, dim=1) for t in (wide_k, v.double().transpose(1, 2)))

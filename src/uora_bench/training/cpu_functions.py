@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 
 CHUNK = 128  # tokens whose logits are there at a time
 PART = 256  # tokens that elementwise passes in float32 take at a time, so that what is between them stays in the cache
+QUERIES = 64  # queries of a causal mask that are given the same keys: those up to the last of them
 _FLASH = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _FLASH_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
@@ -122,7 +123,7 @@ class _RotaryAttention(torch.autograd.Function):
     """Saved: the inputs, the result and the logarithm of each softmax's sum; what is turned is turned again.
 
     A key head and its queries make one batch entry of the fused kernel, in which the head is a dimension without a
-    stride.
+    stride. Some queries at a time get the keys that they may see, where the kernel would multiply all and mask them.
     """
 
     @staticmethod
@@ -131,12 +132,18 @@ class _RotaryAttention(torch.autograd.Function):
     ) -> Tensor:
         _, tokens, heads, width = q.shape
         y = torch.empty(q.shape, dtype=q.dtype, device=q.device)
-        found = []
+        found, spans = [], _spans(mask, tokens)
         with torch.autocast(q.device.type, enabled=False):
             for rows, seen, *parts in _rows(mask, q, k, v, cos, sin):
-                out, sums = _FLASH(*_heads(*parts), 0.0, mask is None, attn_mask=seen, scale=scale)
-                y[rows] = out.view(-1, heads, tokens, width).transpose(1, 2)
-                found.append(sums)
+                turned_q, turned_k, plain_v = _heads(*parts)
+                for part in spans:
+                    keys = slice(part.stop)
+                    out, sums = _FLASH(
+                        turned_q[..., part, :], turned_k[..., keys, :], plain_v[..., keys, :], 0.0, False,
+                        attn_mask=seen[..., part, keys], scale=scale,
+                    )  # fmt: skip
+                    y[rows, part] = out.view(-1, heads, part.stop - part.start, width).transpose(1, 2)
+                    found.append(sums)
         ctx.scale = scale
         ctx.save_for_backward(q, k, v, cos, sin, mask, y, *found)
         return y
@@ -145,14 +152,25 @@ class _RotaryAttention(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, cos, sin, mask, y, *found = ctx.saved_tensors
-        groups = k.shape[2]
+        groups, kept, spans = k.shape[2], iter(found), _spans(mask, q.shape[1])
         grads = tuple(torch.empty(t.shape, dtype=t.dtype, device=t.device) for t in (q, k, v))
         with torch.autocast(q.device.type, enabled=False):
-            for (rows, seen, *parts), sums in zip(_rows(mask, q, k, v, cos, sin), found, strict=True):
+            for rows, seen, *parts in _rows(mask, q, k, v, cos, sin):
                 outer, out = (_grouped(t[rows], groups).float().flatten(0, 1).contiguous() for t in (g, y))
-                own = _FLASH_BACKWARD(
-                    outer, *_heads(*parts), out, sums, 0.0, mask is None, attn_mask=seen, scale=ctx.scale
-                )
+                turned_q, turned_k, plain_v = _heads(*parts)
+                own: list[Tensor] = []
+                for part, sums in reversed([(part, next(kept)) for part in spans]):
+                    keys = slice(part.stop)
+                    of_part = _FLASH_BACKWARD(
+                        outer[..., part, :], turned_q[..., part, :], turned_k[..., keys, :], plain_v[..., keys, :],
+                        out[..., part, :], sums, 0.0, False, attn_mask=seen[..., part, keys], scale=ctx.scale,
+                    )  # fmt: skip
+                    if own:
+                        own[1][..., keys, :] += of_part[1]
+                        own[2][..., keys, :] += of_part[2]
+                    else:  # the last queries, which see all keys
+                        own = [torch.empty_like(turned_q), *of_part[1:]]
+                    own[0][..., part, :] = of_part[0]
                 grad_q, grad_k, grad_v = (t.unflatten(0, (-1, groups)) for t in own)
                 turn = {"cos": parts[3], "sin": parts[4], "back": True}
                 flat = (
@@ -168,14 +186,23 @@ class _RotaryAttention(torch.autograd.Function):
 def _rows(mask: Tensor | None, *tensors: Tensor) -> Iterator[tuple[Any, ...]]:
     """Slices of the batch of about `PART` tokens, with the kernel's mask and the part of ``tensors`` for each.
 
-    A tensor may have one entry for the whole batch.
+    A tensor may have one entry for the whole batch. Without a ``mask``, every query sees the keys up to its place.
     """
     q, k = tensors[:2]
+    if mask is None:
+        mask = torch.ones(1, 1, q.shape[1], q.shape[1], dtype=torch.bool, device=q.device).tril()
     size = max(1, PART // q.shape[1])
     for start in range(0, len(q), size):
         rows = slice(start, start + size)
-        seen = None if mask is None else _additive(mask[rows] if len(mask) > 1 else mask, k.shape[2], len(q[rows]))
+        seen = _additive(mask[rows] if len(mask) > 1 else mask, k.shape[2], len(q[rows]))
         yield rows, seen, *(t[rows] if len(t) > 1 else t for t in tensors)
+
+
+def _spans(mask: Tensor | None, tokens: int) -> list[slice]:
+    """Slices of the queries, `QUERIES` at a time; one of all where ``mask`` shows a query a key after its own place."""
+    if tokens <= QUERIES or (mask is not None and bool(mask.triu(1).any())):
+        return [slice(0, tokens)]
+    return [slice(start, min(start + QUERIES, tokens)) for start in range(0, tokens, QUERIES)]
 
 
 def _grouped(x: Tensor, groups: int) -> Tensor:
