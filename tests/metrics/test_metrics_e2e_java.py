@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.e2e_texts import grouped, oracle
-from uora_bench.metrics import meteor, ptb
+from uora_bench.cli.main import main
+from uora_bench.metrics import lacking, meteor, ptb
 from uora_bench.metrics.e2e import e2e_scores
 
 
@@ -59,7 +60,15 @@ def test_meteor_is_absent_without_java(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     scores = e2e_scores(["a pub"], [["a pub"]])
     assert "meteor" not in scores
-    assert scores["absent"] == {"meteor": "METEOR needs Java, and there is no java on PATH"}
+    assert scores["absent"] == lacking("e2e/e2e") == {"meteor": "METEOR needs Java, and there is no java on PATH"}
+    assert lacking("glue/rte") == {}
+
+
+def test_a_plan_says_before_anything_runs_that_meteor_will_be_missing(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["plan", "task=tiny/restaurants,tiny/nli", f"runs.dir={tmp_path}", f"results.dir={tmp_path}"]) == 0
+    told = [line for line in capsys.readouterr().out.splitlines() if "will be missing" in line]
+    assert told == ["note: meteor will be missing: METEOR needs Java, and there is no java on PATH"]
 
 
 def test_meteor_is_absent_without_its_jar(monkeypatch, tmp_path):

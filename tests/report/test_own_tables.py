@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from uora_bench.errors import UserError
 from uora_bench.grid.expand import expand
 from uora_bench.records.frame import load_records
 from uora_bench.records.provenance import Launch
+from uora_bench.records.record import RuleScore
 from uora_bench.report.explain import find_entry
 from uora_bench.report.figures import canvas
 
@@ -72,7 +74,24 @@ def test_a_table_whose_file_is_not_named_says_what_it_lacks(
         load_records("mine")
 
 
-@pytest.mark.parametrize("command", ["tables", "page"])
+def test_a_table_says_why_a_finished_cell_lacks_a_score(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (item,) = expand(["method=lora", "task=e2e", "backbone=tiny_gpt2"]).items
+    assert item.cell is not None
+    absent: dict[str, Any] = {"bleu": 0.5, "absent": {"meteor": "there is no Java"}}
+    scores = {"dev": absent, "test": absent}
+    rules = {rule: RuleScore(scores, 1, "") for rule in ("last", "best_dev")}
+    done = finished_record(item.cell, item.cell.cell_id("data"), "mine", scores=rules)
+    done.write(tmp_path / "records" / "mine")
+    own = tmp_path / "mine.yaml"
+    own.write_text(
+        "name: mine\naxes: {method: [lora]}\nset: {task: e2e, backbone: tiny_gpt2}\ntable: {rule: last, columns: "
+        "[{task: e2e, label: BLEU}, {task: e2e, label: METEOR, metric: meteor}]}\n"
+    )
+    assert main(["tables", f"experiment={own}", f"results.dir={tmp_path}"]) == 0
+    assert "no such score under this rule. METEOR: there is no Java.  \n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["tables", pytest.param("page", marks=pytest.mark.slow)])
 def test_a_broken_experiment_of_ones_own_stops_no_other(
     command: str, results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -22,6 +22,7 @@ from uora_bench.config.preflight import check_places, preflight
 from uora_bench.errors import Busy, CellError, Interrupted, UserError, failure_kind, place_of
 from uora_bench.execution import artifacts, fitting
 from uora_bench.execution.job import Job
+from uora_bench.metrics import lacking
 from uora_bench.records import attempts, provenance
 from uora_bench.records.record import CellRecord, content_id, find_record, record_path
 from uora_bench.util import launched, words
@@ -101,6 +102,8 @@ def run_cell(composed: Composed, overrides: list[str], stop: StopRequest, starte
         return Ended(0, cell_id, job.record_folder)
     with watch.measure("import"):
         _ = task.scorer  # one that cannot be loaded is known before training
+    for value, reason in lacking(cell.task.metric.name).items():
+        LOG.warning(f"note: {value} will be missing: {reason}")
     with watch.measure("record"):
         job.facts |= provenance.collect()
         job.facts["data_files"] = source.hashes(cell.task.source, cell.task.to_load.values())

@@ -103,6 +103,21 @@ def load_metric(name: str) -> Metric:
     )
 
 
+def lacking(name: str) -> dict[str, str]:
+    """The values of the metric ``name`` that this machine cannot compute, each with the reason.
+
+    Nothing is loaded. Only METEOR of "e2e/e2e" needs more than packages of the suite.
+    """
+    from uora_bench.metrics.meteor import MeteorError, find
+
+    if name == "e2e/e2e":
+        try:
+            find()
+        except MeteorError as reason:
+            return {"meteor": str(reason)}
+    return {}
+
+
 def _of_plugin(plugin: plugins.Plugin, name: str) -> Metric:
     compute = getattr(plugin.load("metrics", name), "compute", None)
     if not callable(compute):

@@ -58,6 +58,12 @@ class Run:
         found = result.scores.get(split, {}).get(metric) if result is not None else None
         return float(found) if isinstance(found, (int, float)) else None
 
+    def absent(self, rule: str, split: str, metric: str) -> str:
+        """Why a finished cell has no such score, as its metric said; "" where it said nothing."""
+        result = self.recorded.scores.get(rule) if self.recorded is not None else None
+        reasons = result.scores.get(split, {}).get("absent") if result is not None else None
+        return str(reasons.get(metric, "")) if isinstance(reasons, dict) else ""
+
 
 def finished(runs: Iterable[Run]) -> list[Run]:
     """Those of ``runs`` that have a finished record."""

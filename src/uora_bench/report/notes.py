@@ -81,7 +81,10 @@ def about(table: Table, collection: Collection) -> tuple[str, ...]:
     )
     unscored = sum(len(p.ours.done) for p in entries) - done
     if unscored:
-        lines.append(f"{unscored} of the missing ones are of finished cells that have no such score under this rule.")
+        why = "".join(f" {reason}." for reason in _absent(table))
+        lines.append(
+            f"{unscored} of the missing ones are of finished cells that have no such score under this rule.{why}"
+        )
     lines += _published(table)
     if table.average is not None:
         lines.append("Avg: mean over the columns, for rows that have all of them.")
@@ -102,6 +105,16 @@ def about(table: Table, collection: Collection) -> tuple[str, ...]:
         lines += [f"{comparability.found(levels, 'UC11', without)}."] if without else []
         lines.append(_marks(table))
     return (*lines, *(" ".join(text.split()) for text in table.spec.about))
+
+
+def _absent(table: Table) -> list[str]:
+    """Why finished cells have no score, as their metric said, by column."""
+    found: dict[str, None] = {}
+    for i, column in enumerate(table.columns):
+        for run in (run for row in table.rows for run in row.entries[i].ours.done):
+            if reason := run.absent(table.rule, column.split, column.metric):
+                found[f"{column.label}: {reason}"] = None
+    return list(found)
 
 
 def _sizes(table: Table) -> list[str]:
