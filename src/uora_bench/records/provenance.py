@@ -163,7 +163,10 @@ def collect() -> dict[str, Any]:
     The git commit and whether files were changed, versions of the libraries that compute, the hardware, and what the
     launcher reports (``UORA_LAUNCH``: which one, whether other cells shared the device, failures before this start).
     """
-    facts = {"git": git_state(), "versions": versions(), "hardware": hardware()}
+    import torch
+
+    # a wheel's metadata leaves the CUDA build out
+    facts = {"git": git_state(), "versions": versions() | {"torch": str(torch.__version__)}, "hardware": hardware()}
     launch = os.environ.get(launched.LAUNCH)
     return {**facts, "launch": json.loads(launch)} if launch else facts
 
