@@ -204,7 +204,7 @@ def _decoded(path: Path, encoding: str) -> str:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         wide = data[:2] in (b"\xff\xfe", b"\xfe\xff")
-        hint = "utf-16" if wide else "cp1252 (of Windows) or latin-1" if encoding == "utf-8" else "another"
+        hint = "utf-16" if wide else "cp1252 (of Windows) or latin-1" if encoding == "utf-8" else "utf-8"
         raise UserError(
             f"'{path}' is not {encoding}: byte 0x{data[error.start]:02x} at position {error.start} (line {line}); set "
             f"its encoding, task.encoding={hint}"
