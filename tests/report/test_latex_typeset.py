@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import debian
 from tests.support.filled_grids import LIBRARY, filled
 from tests.support.paths import ROOT
 from uora_bench.report import latex, table, write
@@ -36,26 +37,21 @@ FULL: dict[str, tuple[dict[str, float], dict[str, str]]] = {
 
 
 def run(*command: str, folder: Path | None = None, seconds: int = 280) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, errors="replace", timeout=seconds
-    )
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=seconds)
 
 
 @pytest.fixture(scope="module")
 def pdflatex() -> str:
     """The program, with what the tables need; where it must be there it is installed, or its absence a failure."""
     found = shutil.which("pdflatex")
-    if found is None and REQUIRED and os.geteuid() == 0 and shutil.which("apt-get") is not None:
-        for words in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", DEBIAN]):
-            done = run("apt-get", *words)
-            if done.returncode != 0:
-                pytest.fail(f"apt-get {words[0]}: {done.stderr.strip()[-300:]}")
+    if found is None and REQUIRED:
+        problem = debian.install(lambda: shutil.which("pdflatex"), DEBIAN)
+        if problem:
+            pytest.fail(f"no pdflatex here: {problem}")
         found = shutil.which("pdflatex")
     if found is None:
-        message = f"no pdflatex here (Debian: apt-get install {DEBIAN})"
-        (pytest.fail if REQUIRED else pytest.skip)(message)
-    return str(found)
+        pytest.skip(f"no pdflatex here (Debian: apt-get install {DEBIAN})")
+    return found
 
 
 def typeset(pdflatex: str, folder: Path, tables: list[Table]) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from filelock import FileLock
+from tests.support import debian
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = (
@@ -34,21 +34,8 @@ def find() -> str | None:
 
 def install() -> str:
     """Install Debian's package; returns "" or why that failed, in one line."""
-    if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        return "no Chromium here, and it takes root and apt-get to install it: apt-get install chromium"
-    with FileLock(Path(tempfile.gettempdir()) / "uora-chromium.lock"):  # tests run in several processes
-        return "" if find() else _install()
-
-
-def _install() -> str:
-    for words in (["update"], ["install", "-y", "--no-install-recommends", "chromium", "fonts-dejavu-core"]):
-        done = subprocess.run(
-            ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=200", *words], capture_output=True, text=True, timeout=400,
-            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-        )  # fmt: skip
-        if done.returncode != 0:
-            return f"apt-get {words[0]} failed: {' '.join(done.stderr.split())[-200:]}"
-    return "" if find() else "apt-get installed chromium, but no such program is found"
+    problem = debian.install(find, "chromium", "fonts-dejavu-core")
+    return f"no Chromium here: {problem}" if problem else ""
 
 
 class Browser:

@@ -13,7 +13,7 @@ from tests.support import warm
 from tests.support.paths import ROOT
 from uora_bench.config.compose import compose
 from uora_bench.errors import UserError
-from uora_bench.training import memory
+from uora_bench.training import chunked_loss, cpu_functions, memory
 
 
 def predict(*words: str, rows: int = 4, tokens: int = 32) -> memory.Prediction:
@@ -66,6 +66,13 @@ def test_every_kind_of_task_and_method_can_be_traced(words):
     found = predict(*words)
     assert found.model > 0
     assert found.step > 0
+
+
+def test_the_passes_for_large_language_models_can_be_traced(monkeypatch):
+    plain = predict("method=lora", "task=tiny/instruct", rows=8, tokens=cpu_functions.QUERIES + 8)
+    monkeypatch.setattr(chunked_loss, "WORTH", 0)
+    found = predict("method=lora", "task=tiny/instruct", rows=8, tokens=cpu_functions.QUERIES + 8)
+    assert 0 < found.step < plain.step
 
 
 def test_what_cannot_be_traced_is_refused():

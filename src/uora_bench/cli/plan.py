@@ -58,6 +58,7 @@ def act(given: Given, launcher: str = "print") -> int:
 
     from uora_bench.config.preflight import check_places
     from uora_bench.grid import build, request, show
+    from uora_bench.grid.model import OPEN
     from uora_bench.metrics import lacking
 
     status, collect, watched, trace = (given.flag(key) for key in ("status", "collect", "watch", "memory"))
@@ -91,7 +92,8 @@ def act(given: Given, launcher: str = "print") -> int:
     plan, cells, notes = build.beside_slurm(wanted, options.processes if options is not None else None)
     if cells.duplicates:
         notes.append(show.duplicates(cells.duplicates))
-    scored = {one.cell.task.metric.name for one in cells.items if one.cell}
+    to_run = {one.key for one in plan.items if one.state in OPEN}
+    scored = {one.cell.task.metric.name for one in cells.items if one.cell and one.key in to_run}
     notes += [f"note: {value} will be missing: {reason}" for name in scored for value, reason in lacking(name).items()]
     if options is not None:  # a node of a cluster may have folders of its own
         found = [(one.settings, one.cell.task) for one in cells.items if one.settings and one.cell]

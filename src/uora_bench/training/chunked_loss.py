@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from uora_bench.methods.functional import autocast_dtype
-from uora_bench.training.cpu_functions import token_losses
+from uora_bench.training.cpu_functions import is_empty, token_losses
 
 WORTH = 20_000_000  # parameters; smaller models keep the library's passes, and their numbers stay as they are
 IGNORED = -100  # the label of a token without a target
@@ -67,7 +67,7 @@ def _is_plain(model: Any, head: Any) -> bool:
     if len(seen) != 1 or seen[0][1] is not logits or model.base_model is model:
         return False
     given = seen[0][0]
-    return given.shape == hidden.shape and (_is_empty(given) or torch.equal(given, hidden))
+    return given.shape == hidden.shape and (is_empty(given) or torch.equal(given, hidden))
 
 
 def _with_losses(plain: Any, head: Any, skips_padding: bool) -> Any:
@@ -84,7 +84,7 @@ def _with_losses(plain: Any, head: Any, skips_padding: bool) -> Any:
         labels = targets[:, 1:]
         dtype = autocast_dtype(hidden) or head.weight.dtype
         weight = head.cast_weight(dtype) if hasattr(head, "cast_weight") else head.weight.detach().to(dtype)
-        if _is_empty(labels):
+        if is_empty(labels):
             flat = hidden.flatten(0, 1).to(weight.dtype)
             return token_losses(flat, weight, labels.flatten(), smoothing).view(labels.shape)
         keep = labels != IGNORED
@@ -97,11 +97,4 @@ def _with_losses(plain: Any, head: Any, skips_padding: bool) -> Any:
 
 def _is_at_the_end(mask: Tensor) -> bool:
     """Whether ``mask`` (rows, tokens) hides nothing but the ends of rows."""
-    return mask.ndim == 2 and (_is_empty(mask) or bool((mask[:, 1:] <= mask[:, :-1]).all()))
-
-
-def _is_empty(x: Tensor) -> bool:
-    """Whether ``x`` has a shape and no content: memory is foretold so, and every token then counts."""
-    from torch._subclasses.fake_tensor import FakeTensor
-
-    return isinstance(x, FakeTensor)
+    return mask.ndim == 2 and (is_empty(mask) or bool((mask[:, 1:] <= mask[:, :-1]).all()))

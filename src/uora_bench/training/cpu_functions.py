@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd.function import once_differentiable
 
 CHUNK = 128  # tokens whose logits are there at a time
@@ -199,10 +200,19 @@ def _rows(mask: Tensor | None, *tensors: Tensor) -> Iterator[tuple[Any, ...]]:
 
 
 def _spans(mask: Tensor | None, tokens: int) -> list[slice]:
-    """Slices of the queries, `QUERIES` at a time; one of all where ``mask`` shows a query a key after its own place."""
-    if tokens <= QUERIES or (mask is not None and bool(mask.triu(1).any())):
+    """Slices of the queries, `QUERIES` at a time; one of all where ``mask`` shows a query a key after its own place.
+
+    A mask without content is taken for a causal one.
+    """
+    looks_ahead = mask is not None and not is_empty(mask) and bool(mask.triu(1).any())
+    if tokens <= QUERIES or looks_ahead:
         return [slice(0, tokens)]
     return [slice(start, min(start + QUERIES, tokens)) for start in range(0, tokens, QUERIES)]
+
+
+def is_empty(x: Tensor) -> bool:
+    """Whether ``x`` has a shape and no content: the memory of a step is traced so, with every token counted."""
+    return isinstance(x, FakeTensor)
 
 
 def _grouped(x: Tensor, groups: int) -> Tensor:
