@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM, LlamaConfig
 from transformers.models.llama import modeling_llama as llama
 
@@ -184,6 +185,24 @@ def test_a_kept_weight_follows_the_weight_it_was_made_of() -> None:
     assert torch.equal(x.grad, first.bfloat16().sum(0, keepdim=True).float())
     assert list(linear.state_dict()) == ["weight"]
     assert torch.equal(linear(x), F.linear(x, linear.weight))  # without autocast as it is
+
+
+def test_the_last_token_of_every_row_takes_one_product() -> None:
+    linear = nn.Linear(4, 3, bias=False).requires_grad_(False)
+    linear.__class__ = cpu_llama.FrozenLinear
+    x = torch.randn(5, 7, 4).bfloat16()
+    called: list[str] = []
+
+    class Listens(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            called.append(func.overloadpacket.__name__)
+            return func(*args, **(kwargs or {}))
+
+    with Listens(), torch.autocast("cpu", torch.bfloat16):
+        y = linear(x[:, -1:])
+    assert called.count("mm") == 1
+    assert "bmm" not in called  # which copies the weight for every row
+    assert torch.equal(y, F.linear(x[:, -1:].contiguous(), linear.weight.bfloat16()))
 
 
 def test_the_norm_and_its_gradient_against_float64() -> None:

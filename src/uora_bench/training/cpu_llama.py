@@ -75,7 +75,8 @@ class FrozenLinear(nn.Linear):
         dtype = autocast_dtype(input)
         if dtype is None or self.weight.requires_grad:
             return super().forward(input)
-        return F.linear(input, self.cast_weight(dtype), self.bias)
+        # of a slice (the last token of every prompt) the library makes a batched product, with a copied weight per row
+        return F.linear(input.contiguous(), self.cast_weight(dtype), self.bias)
 
 
 class Norm(llama.LlamaRMSNorm):
