@@ -88,6 +88,13 @@ def test_an_encoding_that_is_none_of_texts_is_one_line(encoding: str, tmp_path: 
         own_rows.read_table(tmp_path / "a.csv", encoding)
 
 
+@pytest.mark.parametrize(("encoding", "hint"), [("utf8", "cp1252"), ("UTF-8", "cp1252"), ("ascii", "utf-8")])
+def test_the_hint_of_a_wrong_encoding_is_another_one(encoding: str, hint: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes("text,label\né,1\n".encode("latin-1"))
+    with pytest.raises(UserError, match=f"is not {encoding}: .*task.encoding={hint}"):
+        own_rows.read_table(tmp_path / "a.csv", encoding)
+
+
 def test_a_field_that_is_too_long_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(own_rows, "_LONGEST", 1000)
     (tmp_path / "a.csv").write_text(f"text,label\nx,1\n{'y' * 1001},1\n")

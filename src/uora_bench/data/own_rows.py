@@ -6,6 +6,7 @@ Whatever is wrong with a file is one line that says where. Cells of CSV and TSV 
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import hashlib
@@ -204,7 +205,7 @@ def _decoded(path: Path, encoding: str) -> str:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         wide = data[:2] in (b"\xff\xfe", b"\xfe\xff")
-        hint = "utf-16" if wide else "cp1252 (of Windows) or latin-1" if encoding == "utf-8" else "utf-8"
+        hint = "utf-16" if wide else "cp1252 (of Windows) or latin-1" if _is_utf8(encoding) else "utf-8"
         raise UserError(
             f"'{path}' is not {encoding}: byte 0x{data[error.start]:02x} at position {error.start} (line {line}); set "
             f"its encoding, task.encoding={hint}"
@@ -217,6 +218,10 @@ def _decoded(path: Path, encoding: str) -> str:
             f"'{path}' has a NUL byte in line {line}: text has none (is it UTF-16? task.encoding=utf-16-le)"
         )
     return text
+
+
+def _is_utf8(encoding: str) -> bool:
+    return codecs.lookup(encoding).name.startswith("utf-8")
 
 
 @contextmanager

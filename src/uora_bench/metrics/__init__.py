@@ -108,9 +108,9 @@ def lacking(name: str) -> dict[str, str]:
 
     Nothing is loaded. Only METEOR of "e2e/e2e" needs more than packages of the suite.
     """
-    from uora_bench.metrics.meteor import MeteorError, find
-
     if name == "e2e/e2e":
+        from uora_bench.metrics.meteor import MeteorError, find
+
         try:
             find()
         except MeteorError as reason:

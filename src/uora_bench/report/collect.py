@@ -54,15 +54,16 @@ class Run:
 
     def score(self, rule: str, split: str, metric: str) -> float | None:
         """The score under a selection rule, in the metric's own unit; None where the record has none."""
-        result = self.recorded.scores.get(rule) if self.recorded is not None else None
-        found = result.scores.get(split, {}).get(metric) if result is not None else None
+        found = self._scores(rule, split).get(metric)
         return float(found) if isinstance(found, (int, float)) else None
 
     def absent(self, rule: str, split: str, metric: str) -> str:
         """Why a finished cell has no such score, as its metric said; "" where it said nothing."""
+        return str(self._scores(rule, split).get("absent", {}).get(metric, ""))
+
+    def _scores(self, rule: str, split: str) -> Mapping[str, Any]:
         result = self.recorded.scores.get(rule) if self.recorded is not None else None
-        reasons = result.scores.get(split, {}).get("absent") if result is not None else None
-        return str(reasons.get(metric, "")) if isinstance(reasons, dict) else ""
+        return result.scores.get(split, {}) if result is not None else {}
 
 
 def finished(runs: Iterable[Run]) -> list[Run]:

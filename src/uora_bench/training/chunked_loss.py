@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import is_fake
 
 from uora_bench.methods.functional import autocast_dtype
-from uora_bench.training.cpu_functions import is_empty, token_losses
+from uora_bench.training.cpu_functions import token_losses
 
 WORTH = 20_000_000  # parameters; smaller models keep the library's passes, and their numbers stay as they are
 IGNORED = -100  # the label of a token without a target
@@ -67,7 +68,7 @@ def _is_plain(model: Any, head: Any) -> bool:
     if len(seen) != 1 or seen[0][1] is not logits or model.base_model is model:
         return False
     given = seen[0][0]
-    return given.shape == hidden.shape and (is_empty(given) or torch.equal(given, hidden))
+    return given.shape == hidden.shape and (is_fake(given) or torch.equal(given, hidden))
 
 
 def _with_losses(plain: Any, head: Any, skips_padding: bool) -> Any:
@@ -84,7 +85,7 @@ def _with_losses(plain: Any, head: Any, skips_padding: bool) -> Any:
         labels = targets[:, 1:]
         dtype = autocast_dtype(hidden) or head.weight.dtype
         weight = head.cast_weight(dtype) if hasattr(head, "cast_weight") else head.weight.detach().to(dtype)
-        if is_empty(labels):
+        if is_fake(labels):  # a trace of memory, in which every token counts
             flat = hidden.flatten(0, 1).to(weight.dtype)
             return token_losses(flat, weight, labels.flatten(), smoothing).view(labels.shape)
         keep = labels != IGNORED
@@ -97,4 +98,4 @@ def _with_losses(plain: Any, head: Any, skips_padding: bool) -> Any:
 
 def _is_at_the_end(mask: Tensor) -> bool:
     """Whether ``mask`` (rows, tokens) hides nothing but the ends of rows."""
-    return mask.ndim == 2 and (is_empty(mask) or bool((mask[:, 1:] <= mask[:, :-1]).all()))
+    return mask.ndim == 2 and (is_fake(mask) or bool((mask[:, 1:] <= mask[:, :-1]).all()))

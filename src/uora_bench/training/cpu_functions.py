@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor
+from torch._subclasses.fake_tensor import is_fake
 from torch.autograd.function import once_differentiable
 
 CHUNK = 128  # tokens whose logits are there at a time
@@ -145,7 +145,7 @@ class _RotaryAttention(torch.autograd.Function):
                     )  # fmt: skip
                     y[rows, part] = out.view(-1, heads, part.stop - part.start, width).transpose(1, 2)
                     found.append(sums)
-        ctx.scale = scale
+        ctx.scale, ctx.spans = scale, spans
         ctx.save_for_backward(q, k, v, cos, sin, mask, y, *found)
         return y
 
@@ -153,14 +153,14 @@ class _RotaryAttention(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, cos, sin, mask, y, *found = ctx.saved_tensors
-        groups, kept, spans = k.shape[2], iter(found), _spans(mask, q.shape[1])
+        groups, kept = k.shape[2], iter(found)
         grads = tuple(torch.empty(t.shape, dtype=t.dtype, device=t.device) for t in (q, k, v))
         with torch.autocast(q.device.type, enabled=False):
             for rows, seen, *parts in _rows(mask, q, k, v, cos, sin):
                 outer, out = (_grouped(t[rows], groups).float().flatten(0, 1).contiguous() for t in (g, y))
                 turned_q, turned_k, plain_v = _heads(*parts)
                 own: list[Tensor] = []
-                for part, sums in reversed([(part, next(kept)) for part in spans]):
+                for part, sums in reversed([(part, next(kept)) for part in ctx.spans]):
                     keys = slice(part.stop)
                     of_part = _FLASH_BACKWARD(
                         outer[..., part, :], turned_q[..., part, :], turned_k[..., keys, :], plain_v[..., keys, :],
@@ -202,17 +202,11 @@ def _rows(mask: Tensor | None, *tensors: Tensor) -> Iterator[tuple[Any, ...]]:
 def _spans(mask: Tensor | None, tokens: int) -> list[slice]:
     """Slices of the queries, `QUERIES` at a time; one of all where ``mask`` shows a query a key after its own place.
 
-    A mask without content is taken for a causal one.
+    A mask without content, which a trace of memory has, is taken for a causal one.
     """
-    looks_ahead = mask is not None and not is_empty(mask) and bool(mask.triu(1).any())
-    if tokens <= QUERIES or looks_ahead:
+    if tokens <= QUERIES or (mask is not None and not is_fake(mask) and bool(mask.triu(1).any())):
         return [slice(0, tokens)]
     return [slice(start, min(start + QUERIES, tokens)) for start in range(0, tokens, QUERIES)]
-
-
-def is_empty(x: Tensor) -> bool:
-    """Whether ``x`` has a shape and no content: the memory of a step is traced so, with every token counted."""
-    return isinstance(x, FakeTensor)
 
 
 def _grouped(x: Tensor, groups: int) -> Tensor:
