@@ -61,6 +61,7 @@ def test_a_plan_says_what_it_can_see_where_a_reference_is_declared(bench: Bench)
     assert found.seen < found.in_family
     assert found.seeds_needed is None
     assert "for 1 point no number of seeds is enough on these items" in found.text
+    assert plan("task.splits.dev=validation[:40]").power == ()  # nobody knows how many items that has
     (wide,) = plan("seed=range(0,6)").power
     assert wide.seeds == 6
     assert wide.seen < found.seen
@@ -80,7 +81,7 @@ def test_a_reference_that_will_be_no_row_is_refused_before_anything_runs(bench: 
         plan()
     rows = [{"label": "LoRA", "when": {"method": "lora"}}]
     bench.preset(table={"margin": {"points": 1.0, "reference": "LoRA"}, "rows": rows})
-    assert show.power(plan())[0].startswith("power against the reference row is not known: no record here says")
+    assert show.power(plan())[0].startswith("power against the reference row is not known: no record says")
 
 
 def test_a_margin_is_part_of_the_plan_and_of_no_cell(bench: Bench, tmp_path: Path) -> None:

@@ -154,6 +154,10 @@ def test_a_race_is_not_changed_once_it_began_and_its_file_is_not_edited(
         error = capsys.readouterr().err
         assert said in error
         assert error.count("\n") == 1
+    (here / "grid.yaml").write_text(TEXT + "table: {rule: heldout_dev}\n")
+    assert main(words) == 2
+    assert "began with rule last, not heldout_dev" in capsys.readouterr().err
+    (here / "grid.yaml").write_text(TEXT)
     assert path.read_text() == whole
     path.write_text(whole.replace('"racing"', '"better"'))
     assert main(words) == 2

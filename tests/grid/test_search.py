@@ -91,6 +91,7 @@ def search(*words: str) -> int:
     [
         ({"lora": "[0.1, 1]", "vera": "[0.1]"}, "{trials: 2}", SPLIT, "vera on tiny/nli has 1 trials, not 2"),
         ({"lora": "[0.1]"}, "{trials: 1}", "task.splits.test: null", "which tables report"),
+        ({"lora": "{loguniform: [0.1, 1]}"}, "{trials: 2}", SPLIT, "no such range; did you mean 'log_uniform'?"),
         ({"lora": "[0.1]"}, "{trials: 1}", "task.splits.dev: 'train[80%:]'", "which train trains on"),
         ({"lora": "[0.1, 1]"}, "{trials: 2, steps: 9}", SPLIT, "lora on tiny/nli takes 10 steps; search.steps is 9"),
         ({"lora": "{log_uniform: [1, 0.1]}"}, "{trials: 2}", SPLIT, "the lower one first"),

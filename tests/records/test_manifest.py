@@ -91,6 +91,12 @@ def test_a_changed_rate_is_named(folder: Path) -> None:
     assert "its settings or the hashes of its data were changed: they are another cell's" in problems(folder)
 
 
+def test_a_metric_that_is_not_that_of_the_settings_is_named(folder: Path) -> None:
+    path = first(folder)
+    rewrite(path, lambda data: data["metric"].update(higher_is_better=False))
+    assert "its metric.higher_is_better is not that of its settings" in problems(folder)
+
+
 def test_a_removed_seed_is_named_by_its_label(folder: Path) -> None:
     path = first(folder)
     label = json.loads(path.read_text("utf-8"))["label"]
@@ -132,7 +138,10 @@ def test_a_record_made_anew_with_its_line_changes_the_head(folder: Path) -> None
     assert found.head != head
 
 
-def test_the_command_says_what_is_wrong_and_ends_with_1(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_says_what_is_wrong_and_ends_with_1(
+    folder: Path, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first_name = first(folder).name
     results = f"results.dir={folder.parents[1]}"
     assert main(["verify", "all=true", results]) == 0
     assert "as they were written" in capsys.readouterr().out
@@ -147,6 +156,13 @@ def test_the_command_says_what_is_wrong_and_ends_with_1(folder: Path, capsys: py
     ):
         assert main(words) == 2
         assert message in capsys.readouterr().err
+    for path in folder.glob("*.json"):
+        path.unlink()
+    assert main(["verify", "all=true", results]) == 1
+    said = capsys.readouterr().out
+    assert said.startswith("minilm_glue: 0 files, head ")
+    assert said.count(": removed\n") > 90
+    shutil.copy(root / "results" / "records" / "minilm_glue" / first_name, folder / first_name)
     (folder / "manifest.jsonl").unlink()
     assert main(["verify", "all=true", results]) == 1
     assert "verify experiment=minilm_glue write=true makes it" in capsys.readouterr().out

@@ -195,6 +195,33 @@ def test_a_row_that_did_not_learn_or_scores_like_one_class_is_noted(bench: Bench
         assert (entry(found, "vera", "rte").notes == ()) == learnt
 
 
+def test_the_shares_of_a_small_or_narrow_part_tell_nothing_of_what_was_trained_on(bench: Bench) -> None:
+    bench.preset(**GRID)
+    for count, shares in ((100, (1.0, 0.0)), (4, (0.5, 0.5))):  # one class alone; few rows
+        answers = np.repeat(np.arange(2), [round(share * count) for share in shares])
+        part = EpochPredictions("dev", 2, np.arange(count, dtype=np.uint64), answers, answers, np.zeros((count, 3)))
+        made = bench.record("method=vera task=glue/rte seed=0", 0.9)
+        folder = bench.results / "records" / "quickstart"
+        file = write_predictions(predictions_path(folder, made.cell_id), [part], 10**6)
+        # of three classes: a loss of 0.7 has learnt, ln 3 = 1.099 has not
+        for loss, learnt in ((0.7, True), (1.099, False)):
+            epochs = tuple(replace(one, train_loss=loss) for one in made.epochs)
+            provenance = replace(made.provenance, predictions=file)
+            replace(made, epochs=epochs, provenance=provenance).write(folder)
+            found = bench.table()
+            noted = [found.notes[i] for i in entry(found, "vera", "rte").notes]
+            assert any(text.startswith("UC12") for text in noted) != learnt
+
+
+def test_a_row_that_stopped_early_has_not_seen_the_same(bench: Bench) -> None:
+    made = odd_one(bench)
+    stopped = replace(made, provenance=replace(made.provenance, stopped_early=10))
+    stopped.write(bench.results / "records" / "quickstart")
+    found = bench.table()
+    (note,) = [text for text in found.notes if text.startswith("UC01")]
+    assert note.startswith("UC01: stopped early, after 10 steps; most rows: trained for ")
+
+
 def test_a_verdict_says_which_of_its_rows_did_not_learn(bench: Bench) -> None:
     table = {
         "reference": "UORA",

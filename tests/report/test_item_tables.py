@@ -47,7 +47,8 @@ def test_five_verdicts_of_one_table_over_items_and_seeds(bench: Bench) -> None:
     assert lines["vera"].verdict == "worse"
     expected = crossed((np.array(rows["vera"]).astype(float) - np.array(rows["lora"])) * 100, 100.0)
     assert lines["vera"].found == expected
-    assert lines["vera"].p == pytest.approx(min(1.0, 2 * expected.p))
+    # the permutation draws 9,999 times, so that its p is no smaller than 2 / 10,000
+    assert expected.p < lines["vera"].p_items == lines["vera"].p == pytest.approx(2 * 2 / 10_000)
     text = markdown.render(bench.table())
     assert "| vera | rte | 1000 × 3 |" in text
     assert "verdicts are of *p both*, and of two one-sided 5 % tests against the preset's margin of 1 points." in text
@@ -134,3 +135,32 @@ def test_predictions_that_do_not_have_the_recorded_score_are_refused(bench: Benc
     path.write_text(path.read_text("utf-8").replace("0.8", "0.9"), "utf-8")
     with pytest.raises(UserError, match=r"give accuracy 0\.8000, and its record 0\.9000"):
         bench.table()
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_few_items_show_nothing_however_alike_they_are(bench: Bench, seeds: int) -> None:
+    for seed in range(seeds):
+        kept(bench, "lora", seed, np.zeros(5, dtype=bool))
+        kept(bench, "uora", seed, np.ones(5, dtype=bool))  # right where the reference is wrong, every time
+        kept(bench, "vera", seed, np.zeros(5, dtype=bool))  # nothing right, as the reference
+    preset(bench, list(range(seeds)), margin={"points": 3.0, "reference": "lora"})
+    lines = {line.row: line for line in bench.table().comparisons[0].items}
+    assert lines["uora"].p == pytest.approx(2 * 2 / 2**5)
+    assert lines["uora"].verdict == "not inferior within 3"
+    assert lines["uora"].found.interval(0.95).low < 50
+    assert lines["vera"].verdict == "cannot tell"
+    ends = lines["vera"].found.interval(0.95)
+    assert ends.low < -3 < 3 < ends.high
+
+
+def test_a_row_on_other_items_is_named_and_one_on_some_of_them_says_how_many(bench: Bench) -> None:
+    right = np.arange(COUNT) % 4 != 0
+    kept(bench, "lora", 0, right)
+    kept(bench, "uora", 0, right, np.arange(COUNT, 2 * COUNT, dtype=np.uint64))
+    kept(bench, "vera", 0, right[:50])
+    preset(bench, [0], reference="lora")
+    found = bench.table()
+    assert [line.row for line in found.comparisons[0].items] == ["vera"]
+    text = markdown.render(found)
+    assert "Not compared over items, with no seed or fewer than two items in common: uora on rte." in text
+    assert "| vera | rte | 50 of 400 × 1 |" in text

@@ -324,6 +324,7 @@ def test_names_are_short_and_a_legend_fits_its_figure():
         ({"shared": True}, "one", "seconds are not comparable"),
         ({"shared": False}, "several", "2 kinds of processor: seconds are not comparable"),
         (None, "one", "to themselves is not recorded"),
+        ({"shared": False}, "threads", "with 1 and 32 threads: seconds are not comparable"),
         ({"shared": False}, "one", None),
     ],
 )
@@ -332,7 +333,10 @@ def test_the_caption_says_whether_seconds_can_be_compared(tmp_path, launch, proc
         values["provenance"] = {
             "finished": "2026-01-01T00:00:00+00:00",
             "command": [],
-            "hardware": {"processor": processor + str(values["counts"].adapter if processor == "several" else "")},
+            "hardware": {
+                "processor": processor + str(values["counts"].adapter if processor == "several" else ""),
+                "threads": 32 if processor == "threads" and values["counts"].adapter > 10_000 else 1,
+            },
             **({} if launch is None else {"launch": {"launcher": "local", **launch}}),
         }
 

@@ -203,12 +203,6 @@ def test_two_published_numbers_for_one_place_are_refused() -> None:
         library.table("VeRA", "Table 22")
 
 
-def test_a_specification_that_leaves_two_cells_of_a_seed_in_one_place_is_refused(bench: Bench) -> None:
-    bench.preset(table={"rows": [{"label": "both", "when": {"method": ["lora", "uora"]}}]})
-    with pytest.raises(UserError, match="two cells of one seed"):
-        bench.table()
-
-
 def test_part_of_the_data_and_rows_kept_away_are_footnotes(bench: Bench) -> None:
     bench.preset(set={"backbone": "minilm", "task.splits.train": "train[:100]", "trainer.holdout": 0.25})
     bench.record("method=lora task=glue/rte seed=0 task.splits.train=train[:100] trainer.holdout=0.25", 0.5)

@@ -75,6 +75,10 @@ def test_a_rate_that_its_search_did_not_choose_is_not_called_searched(tmp_path: 
     record = replace(record, sources={**record.sources, "trainer.lr_adapter": source})  # as freeze= writes it
     run = Run("instruct/alpaca_1000", 0, {}, record.metric, {}, "done", recorded=record, folder=folder)
     assert budget(run) == {"": "rate chosen from 3 trials"}
+    # its rate was fixed in its trials, and something else searched
+    sources = {"trainer.lr_adapter": f"fixed in {source}", "trainer.weight_decay_adapter": source}
+    apart = replace(run, recorded=replace(record, sources=sources))
+    assert budget(apart) == {"": "rate set by hand in its search"}
     other = {**record.cell, "trainer": {**record.cell["trainer"], "lr_adapter": 0.5}}
     run = replace(run, recorded=replace(record, cell=other))
     assert budget(run) == {"": "rate that its search did not choose"}

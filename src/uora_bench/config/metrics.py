@@ -80,6 +80,24 @@ def settled(metric: MetricSpec, name: str) -> MetricSpec:
     return MetricSpec(name, primary, primary not in _LOWER_IS_BETTER, scale)
 
 
+def higher_is_better(metric: MetricSpec, value: str) -> bool:
+    """The direction of the value of that name; of one that nothing is known of, that more of it is better."""
+    return metric.higher_is_better if value == metric.primary else value not in _LOWER_IS_BETTER
+
+
+def check_value(metric: MetricSpec, value: str, higher: bool | None, where: str) -> None:
+    """Raise `UserError` for a ``value`` that a built-in ``metric`` does not give, or a wrong direction ``higher``.
+
+    ``where``: what names them, for the message. Of other metrics nothing is known.
+    """
+    if metric.name not in SCORES:
+        return
+    if value not in {metric.primary, *SCORES[metric.name]}:
+        raise UserError(f"{where}: {metric.name} has no '{value}'{nearest(value, SCORES[metric.name])}")
+    if higher is not None and higher == (value in _LOWER_IS_BETTER):
+        raise UserError(f"{where}: higher_is_better of {value} is {str(not higher).lower()}; leave it out")
+
+
 def scale_of(metric: MetricSpec, value: str) -> float:
     """What the value of that name is multiplied by where it is printed; another's value has the unit it came with."""
     if value == metric.primary:

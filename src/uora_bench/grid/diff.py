@@ -43,7 +43,7 @@ class Found:
     @functools.cached_property
     def flat(self) -> dict[str, Any]:
         """Every setting by the key that sets it."""
-        return _flat(self.record.cell)
+        return settings_of(self.record.cell)
 
 
 class Records:
@@ -205,7 +205,7 @@ class Comparison:
         alike = self.matcher.records.by_row.get(_row(planned.canonical), ())
         if not alike:
             return ""
-        mine, key, recipe = _flat(planned.canonical), key_of(planned.canonical), cell.recipe.name
+        mine, key, recipe = settings_of(planned.canonical), key_of(planned.canonical), cell.recipe.name
         ours = _chosen(planned.overrides)
         best: tuple[list[str], dict[str, Any]] | None = None
         for entry in alike:
@@ -244,7 +244,8 @@ def _row(cell: Mapping[str, Any]) -> tuple[Any, ...]:
     return cell["method"]["name"], cell["task"]["name"], cell["backbone"]["name"], cell["seed"]
 
 
-def _flat(cell: Mapping[str, Any]) -> dict[str, Any]:
+def settings_of(cell: Mapping[str, Any]) -> dict[str, Any]:
+    """Every setting of a recorded ``cell`` by the key that sets it, as ``method.rank``."""
     flat = {}
     for key, value in leaves({k: v for k, v in cell.items() if isinstance(v, Mapping)}).items():
         for theirs, ours in _SETTING:

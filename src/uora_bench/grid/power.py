@@ -99,12 +99,15 @@ def power_of(cells: Iterable[Cell], spec: TableSpec | None, records: Sequence[Ce
     found = []
     for task, own in rows.items():
         cell, seeds = of_task[task], statistics.mode(len(seeds) for seeds in own.values())
-        like = [r for r in records if r.status == "done" and r.cell["task"]["name"] == task]
         role = splits.get(task) or ("test" if cell.task.splits.test else "dev")
-        items = next((r.splits[role].rows for r in like if role in r.splits), 0)
+        planned = {**cell.task.splits.extra, "dev": cell.task.splits.dev, "test": cell.task.splits.test}.get(role)
+        # only records of the same part of the data know how many items it has
+        like = [r for r in records if r.status == "done" and r.cell["task"]["name"] == task
+                and role in r.splits and r.splits[role].name == planned]  # fmt: skip
+        items = next((r.splits[role].rows for r in like), 0)
         if seeds < 2 or items < 2 or cell.task.metric.scale != 100 or not family:
             continue
-        spread, basis = _spread([r for r in like if r.cell["backbone"]["name"] == cell.backbone.public_name])
+        spread, basis = _spread([r for r in like if r.cell["backbone"]["name"] == cell.backbone.public_name], role)
         seeds_needed = next((s for s in range(2, MOST_SEEDS) if smallest_seen(spread, s, items) <= delta), None)
         found.append(
             Power(labels.get(task, task), seeds, items, spread, basis, family, delta,
@@ -125,15 +128,15 @@ def _items_needed(spread: float, seeds: int, delta: float) -> int | None:
     return low
 
 
-def _spread(like: Iterable[CellRecord]) -> tuple[float, str]:
-    """The standard deviation over seeds in points, and what it is based on.
+def _spread(like: Iterable[CellRecord], role: str) -> tuple[float, str]:
+    """The standard deviation over seeds of the score of the split ``role`` in points, and what it is based on.
 
     It is the median over the rows of ``like``, so that one seed that did not learn does not decide.
     """
     scores: dict[str, list[float]] = {}
     for record in like:
         result = record.scores.get("last")
-        value = result.scores.get("dev", {}).get(record.metric.primary) if result is not None else None
+        value = result.scores.get(role, {}).get(record.metric.primary) if result is not None else None
         if isinstance(value, (int, float)):
             scores.setdefault(_row(record.cell), []).append(value * record.metric.scale)
     several = [own for own in scores.values() if len(own) > 1]
@@ -141,7 +144,7 @@ def _spread(like: Iterable[CellRecord]) -> tuple[float, str]:
         return PRIOR_SPREAD, "a prior; no like records with several seeds"
     # over the median of s / σ, after Wilson and Hilferty (1931)
     rows = [statistics.stdev(own) / (1 - 2 / (9 * (len(own) - 1))) ** 1.5 for own in several]
-    return statistics.median(rows), f"{sum(map(len, several))} records of this task and backbone"
+    return statistics.median(rows), f"{sum(map(len, several))} records of this task, split and backbone"
 
 
 def _row(canonical: object) -> str:

@@ -21,12 +21,12 @@ from annotated_types import Gt, Lt
 from uora_bench.errors import UserError
 from uora_bench.grid import diff, preset
 from uora_bench.grid.expand import Grid, Planned
-from uora_bench.grid.table_spec import TableSpec
+from uora_bench.grid.table_spec import Rule, TableSpec
 from uora_bench.records.record import CellRecord
 from uora_bench.util.json_file import read_json, sha256_of, write_json
 from uora_bench.util.schema import plain
 
-SCHEMA = 2
+SCHEMA = 3
 FOLDER = "races"  # below results.dir
 FIRST = 2  # seeds before the first look
 Verdict = Literal["better", "worse", "equivalent", "undecided", "racing", "failed"]
@@ -69,12 +69,13 @@ class Lane:
 class Race:
     """All verdicts of a raced grid, as ``results/races/<name>.json`` has them from its first round on.
 
-    ``sha256`` is of everything else in it.
+    ``rule``: the selection rule whose scores are compared; ``sha256`` is of everything else in it.
     """
 
     schema: int
     name: str
     race: RaceSpec
+    rule: Rule
     lanes: tuple[Lane, ...] = field(default_factory=tuple)
     sha256: str = ""
 
@@ -104,7 +105,8 @@ def read_race(path: Path) -> Race:
 def check_design(race: Race, results: Path) -> None:
     """Raise `UserError` where the race of this name began with other settings.
 
-    Settings: reference, alpha, margin, rows, seeds. With others its rounds would no longer share one alpha.
+    Settings: reference, alpha, margin, selection rule, rows, seeds. With others its
+    rounds would no longer share one alpha.
     """
     path = race_path(results, race.name)
     if not path.is_file():
@@ -120,7 +122,7 @@ def check_design(race: Race, results: Path) -> None:
 def _design(race: Race) -> dict[str, Any]:
     lanes = sorted((f"{lane.row} on {lane.task}", lane.order) for lane in race.lanes)
     seeds = dict.fromkeys(" ".join(map(str, order)) for _, order in lanes)
-    return {**plain(race.race), "rows": [row for row, _ in lanes], "seeds": list(seeds)}
+    return {**plain(race.race), "rule": race.rule, "rows": [row for row, _ in lanes], "seeds": list(seeds)}
 
 
 def _shown(value: Any) -> str:
@@ -192,7 +194,7 @@ def race_of(grid: Grid, spec: RaceSpec, records: Sequence[CellRecord]) -> tuple[
     # what has nobody to race with is run as it would be without a race
     alone = [one for key, own in others.items() for s, one in own.items() if s not in racing.get(key, ())]
     wanted |= {planned.key for planned in alone if score.of(planned) is None}
-    return Race(SCHEMA, grid.experiment.name, spec, tuple(lanes)), wanted
+    return Race(SCHEMA, grid.experiment.name, spec, score.rule, tuple(lanes)), wanted
 
 
 def _lane(
@@ -246,7 +248,7 @@ class _Scores:
     """
 
     def __init__(self, grid: Grid, records: Sequence[CellRecord]) -> None:
-        self.rule = (grid.experiment.table or TableSpec()).rule
+        self.rule: Rule = (grid.experiment.table or TableSpec()).rule
         self.matcher = diff.Matcher(diff.Records(records))
         self.ids: dict[str, str] = {}
 

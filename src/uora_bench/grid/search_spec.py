@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le
@@ -58,6 +59,8 @@ def combinations(axes: Mapping[str, list[Any]], search: SearchSpec | None) -> It
     Raises:
         UserError: for a range outside a search, beside other values of its key, or without two ends.
     """
+    for key, near in _misspelt(axes) if search is not None else ():
+        raise UserError(f"{key}: there is no such range; did you mean '{near}'?")
     ranges = {key: values[0] for key, values in axes.items() if any(is_range(v) for v in values)}
     for key in ranges:
         if search is None:
@@ -71,6 +74,13 @@ def combinations(axes: Mapping[str, list[Any]], search: SearchSpec | None) -> It
     for values in itertools.product(*lists.values()):
         for point in points:
             yield {**dict(zip(lists, values, strict=True)), **point}
+
+
+def _misspelt(axes: Mapping[str, list[Any]]) -> Iterator[tuple[str, str]]:
+    """The keys whose values look like ranges of another name, and what that is near to."""
+    for key, values in axes.items():
+        names = [next(iter(one)) for one in values if isinstance(one, Mapping) and len(one) == 1 and not is_range(one)]
+        yield from ((key, near[0]) for name in names if (near := get_close_matches(name, RANGES)))
 
 
 def _points(ranges: Mapping[str, Mapping[str, Any]], search: SearchSpec) -> list[dict[str, Any]]:

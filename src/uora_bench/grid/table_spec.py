@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from annotated_types import Gt
+from annotated_types import Ge, Gt, Le
 
 from uora_bench.errors import UserError
 from uora_bench.records.provenance import DeclaredMargin
 
 Rule = Literal["last", "best_dev", "heldout_dev"]
 Aggregate = Literal["mean", "median"]
+Decimals = Annotated[int, Ge(0), Le(10)]
 CostName = Literal[
     "adapter parameters",
     "adapter size",
@@ -45,9 +46,9 @@ class Column:
     label: str
     metric: str | None = None
     split: str | None = None
-    scale: float | None = None
+    scale: Annotated[float, Gt(0)] | None = None
     higher_is_better: bool | None = None
-    decimals: int | None = None
+    decimals: Decimals | None = None
     published: dict[str, str] = field(default_factory=dict)  # task, metric; the label where there is none
     averaged: bool = True
 
@@ -124,7 +125,7 @@ class TableSpec:
     paper: Paper = field(default_factory=Paper)
     average: bool = False
     reference: str | None = None  # label of the row that all others are compared with, below the table
-    decimals: int = 2
+    decimals: Decimals = 2
     margin: Margin | None = None
     comparability: dict[str, Literal["note", "split", "refuse"]] = field(default_factory=dict)
     costs: tuple[CostName, ...] = USUAL_COSTS

@@ -17,6 +17,7 @@ from uora_bench.config.metrics import SCORES
 from uora_bench.metrics import load_metric
 
 _OF_TEXTS = ("qa/squad", "math/gsm8k", "answers/", "summarisation/rouge", "choices/likelihood")  # means, all values
+RIGHT_OR_WRONG = frozenset({"accuracy", "exact_match", "exact_match_last", "acc", "acc_norm"})  # 0 or 1 for every item
 _REASONS = {
     "meteor": "METEOR starts Java for every set of items",
     "nist": "the weight of a word depends on all items",
@@ -30,6 +31,8 @@ def why_not(metric: str, value: str) -> str:
     """Why ``value`` of ``metric`` has no scores of items; "" where it has."""
     if metric not in SCORES:
         return "nothing is known of how this metric puts items together"
+    if value not in SCORES[metric]:
+        return f"{metric} gives no such value"
     return _REASONS.get(value, "")
 
 

@@ -22,7 +22,7 @@ _CELL: Mapping[str, Any] = {
     "task.source.benchmark": str, "task.source.dataset": str,
     "task.metric": dict[str, Any], "task.options": dict[str, Any],
     "backbone.name": str, "backbone.target_modules": dict[str, Any],
-    "trainer": dict[str, Any], "seed": int,
+    "trainer": dict[str, Any], "trainer.epochs": int | None, "seed": int,
 }  # fmt: skip
 _MAY_LACK: Mapping[str, Any] = {
     "task.splits.test": None, "task.splits.extra": {}, "init_from": None, "weights": None, "files": None,

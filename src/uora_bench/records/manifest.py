@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from uora_bench.config.metrics import AUTO
 from uora_bench.errors import UserError
 from uora_bench.records.record import content_id, read_record, read_record_data, record_paths
 from uora_bench.records.selection import select_scores
@@ -48,6 +49,8 @@ def write_manifest(folder: Path, problems_of: Callable[[Path], list[str]] | None
             not as the manifest that is there says.
     """
     lines = _lines(folder)
+    if not lines and not (folder / NAME).exists():
+        raise UserError(f"there is no record in '{folder}'")
     problems = [problem for path in record_paths(folder) for problem in (problems_of or record_problems)(path)]
     if problems:
         raise UserError(f"no manifest is written of what is not sound: {problems[0]}")
@@ -130,6 +133,10 @@ def record_problems(path: Path) -> list[str]:
         found.append("its settings or the hashes of its data were changed: they are another cell's")
     if record.status == "done" and dict(record.scores) != select_scores(record.epochs, record.metric):
         found.append("its scores are not those of the epochs that the rules choose")
+    said = record.cell["task"]["metric"]
+    if record.status == "done" and said.get("name") != AUTO and not record.cell.get("metric"):  # no file of one's own
+        found += [f"its metric.{key} is not that of its settings" for key in ("name", "primary", "higher_is_better")
+                  if key in said and said[key] != getattr(record.metric, key)]  # fmt: skip
     kept = record.provenance.predictions
     if kept is not None and kept.sha256 is not None:
         beside = path.with_suffix(".predictions.parquet")
@@ -142,8 +149,6 @@ def record_problems(path: Path) -> list[str]:
 
 def _lines(folder: Path) -> list[dict[str, Any]]:
     records = record_paths(folder)
-    if not records:
-        raise UserError(f"there is no record in '{folder}'")
     stems = {path.stem for path in records}
     beside = [p for p in folder.iterdir() if p.is_file() and p.name.split(".")[0] in stems and p not in records]
     lines = []

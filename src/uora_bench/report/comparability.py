@@ -18,6 +18,7 @@ from uora_bench.report import cache, searches
 from uora_bench.report.collect import Run
 
 _TRIVIAL = 0.99  # of the trivial predictor's loss: a training loss above that has learnt nothing
+_ENOUGH = 30  # items that tell how frequent classes are
 Facts = dict[str, str]  # what has to be equal -> its value, for people; what is not known is not in it
 Row = TypeVar("Row")
 
@@ -36,7 +37,9 @@ class Rule(NamedTuple):
 
 def _seen(run: Run) -> Facts:
     trainer = run.record.cell["trainer"]
-    most = trainer.get("max_steps")
+    most, stopped = trainer.get("max_steps"), run.record.provenance.stopped_early
+    if stopped is not None:
+        return {"": f"stopped early, after {stopped} steps"}
     return {"": f"trained for {trainer['epochs']} epochs" if most is None else f"trained for {most} steps"}
 
 
@@ -240,16 +243,20 @@ def majority(run: Run, split: str) -> float | None:
 
 def _trivial_loss(run: Run) -> float | None:
     """The cross-entropy, in nats, of always predicting the shares of the classes; None where there are no classes."""
-    counts = _classes(run).get("dev")
-    if counts is not None:
-        shares = [count / sum(counts) for count in counts]
+    scored = _classes(run).values()
+    # a small part, or one without some class, says little of the shares among the rows that were trained on
+    told = max((c for c in scored if all(c) and sum(c) >= _ENOUGH), key=sum, default=None)
+    if told is not None:
+        shares = [own / sum(told) for own in told]
         return -sum(share * math.log(share) for share in shares)
+    if scored:
+        return math.log(len(next(iter(scored))))
     labels = run.record.cell["task"]["options"].get("labels") or run.record.provenance.settled.get("labels")
     return math.log(len(labels)) if labels else None
 
 
 def _classes(run: Run) -> dict[str, tuple[int, ...]]:
-    """By split how many items are of each class, where predictions are kept and are chosen among classes."""
+    """By split how many items are of each class, 0 of some, where predictions are kept and chosen among classes."""
     question = predictions_sha256(run)
     if question is None:
         return {}
@@ -263,7 +270,8 @@ _COUNTED: dict[str, dict[str, tuple[int, ...]]] = {}  # by the sha256 of the pre
 
 def _counted(run: Run) -> dict[str, tuple[int, ...]]:
     first = {part.split: part for part in reversed(kept_predictions(run)) if part.logits is not None}
-    return {split: tuple(Counter(part.reference.tolist()).values()) for split, part in first.items()}
+    return {split: tuple(Counter(part.reference.tolist())[label] for label in range(part.logits.shape[1]))
+            for split, part in first.items() if part.logits is not None}  # fmt: skip
 
 
 def predictions_sha256(run: Run) -> str | None:
@@ -307,7 +315,7 @@ def without_predictions(runs: Iterable[Run]) -> str:
     if not reasons:
         return ""
     total = sum(reasons.values())
-    return f"{total} of {len(done)} cells have no predictions ({'; '.join(reasons)}): no comparison over items"
+    return f"{total} of {len(done)} cells have no predictions ({'; '.join(reasons)}) and are not compared over items"
 
 
 def clock(runs: Iterable[Run]) -> str:
@@ -317,6 +325,8 @@ def clock(runs: Iterable[Run]) -> str:
     shared = sum(launch is not None and launch.shared for launch in launches)
     unknown = sum(launch is None for launch in launches)
     machines = _machines(runs)
+    cpus = [run.record.provenance.hardware for run in runs if not run.record.provenance.hardware.gpus]
+    threads = sorted({one.threads for one in cpus if one.threads is not None})
     text = []
     if shared:
         text.append(f"{shared} of {len(runs)} cells shared their machine with others")
@@ -325,9 +335,12 @@ def clock(runs: Iterable[Run]) -> str:
         text.append(f"whether {some} had their machine to themselves is not recorded")
     if len(machines) > 1:
         text.append(f"the cells ran on {len(machines)} kinds of processor")
+    if len(threads) > 1:
+        text.append(f"the cells ran with {', '.join(map(str, threads[:-1]))} and {threads[-1]} threads")
     if not text:
         return ""
-    verdict = "seconds are not comparable" if shared or len(machines) > 1 else "compare seconds with care"
+    apart = shared or len(machines) > 1 or len(threads) > 1
+    verdict = "seconds are not comparable" if apart else "compare seconds with care"
     sentence = "; ".join(text)
     return f"{sentence[0].upper()}{sentence[1:]}: {verdict}."
 

@@ -192,7 +192,7 @@ def _cell(run: Run, number: Number, rule: str, column: Score, results: Path) -> 
         where = known.hardware.gpus[0] if known.hardware.gpus else known.hardware.processor or "unknown hardware"
         changed = " with uncommitted changes" if known.git.dirty else ""
         lines += [
-            f"    record {record_path(results / 'records' / record.experiment, record.cell_id)}{epoch}",
+            f"    record {record_path(run.folder or results / 'records' / record.experiment, record.cell_id)}{epoch}",
             *([f"    no predictions: {why}"] if (why := why_no_predictions(record)) else []),
             f"    made {known.finished or '?'} by commit {(known.git.commit or '?')[:12]}{changed} on {where}",
         ]

@@ -15,7 +15,7 @@ from uora_bench.records.provenance import Judge
 from uora_bench.records.record import CellRecord
 from uora_bench.util.hashes import file_sha256
 
-SPLIT = "mt_bench"
+SPLIT, VALUES = "mt_bench", ("turn_1", "turn_2", "score")
 
 
 def graded(record: CellRecord, folder: Path) -> CellRecord:
@@ -34,7 +34,7 @@ def graded(record: CellRecord, folder: Path) -> CellRecord:
         content = json.loads(path.read_text("utf-8"))
         if not content["complete"]:
             return record
-        scores = {key: content[key] for key in ("turn_1", "turn_2", "score") if content[key] is not None}
+        scores = {key: content[key] for key in VALUES if content[key] is not None}
         judge = Judge(content["judge"]["model"], content["judge"]["prompt_version"])
         digest = content["answers"]["sha256"]
         with open(answers, "rb") as handle:

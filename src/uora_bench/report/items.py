@@ -30,7 +30,7 @@ class Crossed:
     ``share``: of the seeds in that error, as mean squares. ``seeds``, ``items``: how many. ``unit``: what a right
     answer scores where a wrong one scores nothing, else 0; then ``alone``: how many items one row alone has right
     (under several seeds the sum over items of the squared mean difference, and at least what the rows differ by), and
-    ``cautious``: the same with two items more (`exceeds`).
+    ``cautious``: the same with two items more, which `interval` and `exceeds` take.
     """
 
     mean: float
@@ -54,7 +54,10 @@ class Crossed:
         return of_items + (self.share * float(stdtrit(self.seeds - 1, below)) if self.seeds > 1 else 0.0)
 
     def interval(self, level: float) -> Interval:
-        """The interval at confidence ``level``."""
+        """The interval at confidence ``level``; where no two items differ that of two more (`exceeds`)."""
+        if not self.error and self.cautious is not None:  # all items are alike, which says little where they are few
+            ends = self.cautious.interval(level)
+            return Interval(self.mean, ends.low, ends.high)
         half = self.quantile((1 + level) / 2) * self.error if self.error else 0.0
         return Interval(self.mean, self.mean - half, self.mean + half)
 
@@ -117,16 +120,16 @@ def crossed(differences: np.ndarray, unit: float = 0.0) -> Crossed:
     by_item = differences.mean(axis=0)
     alone = max(float((by_item**2).sum()) / unit**2, abs(mean) * items / unit) if unit else 0.0
     item = seeds * float(by_item.var(ddof=1))  # mean square
+    more = np.broadcast_to([unit, -unit], (seeds, 2))
+    cautious = crossed(np.concatenate([differences, more], axis=1)) if unit else None
     if seeds == 1:
-        return Crossed(mean, math.sqrt(item / items), 0.0, 1, items, unit, alone)
+        return Crossed(mean, math.sqrt(item / items), 0.0, 1, items, unit, alone, cautious)
     by_seed = differences.mean(axis=1)
     seed = items * float(by_seed.var(ddof=1))
     left = differences - by_item - by_seed[:, None] + mean
     rest = float((left**2).sum()) / ((seeds - 1) * (items - 1))
     total = max(seed + item - rest, seed, item)
     share = seed / (seed + item) if total else 0.0
-    more = np.broadcast_to([unit, -unit], (seeds, 2))
-    cautious = crossed(np.concatenate([differences, more], axis=1)) if unit else None
     return Crossed(mean, math.sqrt(total / (seeds * items)), share, seeds, items, unit, alone, cautious)
 
 

@@ -75,7 +75,8 @@ class ItemLine:
     """A row against the reference in one column, over items and seeds: scores in the table's unit.
 
     ``p_items``: of the trained models (McNemar's exact test for one seed, else the permutation over items); ``p``: over
-    items and seeds; both after Holm's correction. ``unlearned``: as of a `Line`.
+    items and seeds; both after Holm's correction. ``unlearned``: as of a `Line`. ``most``: how many items one of the
+    two rows has; they are compared on those that both have.
     """
 
     row: str
@@ -85,10 +86,11 @@ class ItemLine:
     p: float
     verdict: str = ""
     unlearned: str = ""
+    most: int = 0
 
     def texts(self, decimals: int) -> tuple[str, ...]:
         """The line as text: row, column, items × seeds, difference, both p, verdict."""
-        size = f"{self.found.items} × {self.found.seeds}"
+        size = f"{self.found.items}{f' of {self.most}' * (self.most > self.found.items)} × {self.found.seeds}"
         ends = shown(self.found.interval(0.95), decimals)
         return (
             self.row,
@@ -241,10 +243,13 @@ def compare_items(
     scores: Mapping[str, Mapping[str, ItemScores]],
     higher_is_better: bool,
     margin: float | None,
+    units: Mapping[str, float],
 ) -> tuple[ItemLine, ...]:
     """Every row of ``scores`` (row -> column -> item scores) against the row ``reference``.
 
-    On the items and seeds that both have; one family of comparisons.
+    On the items and seeds that both have; one family of comparisons. ``units``: by column what a right answer scores,
+    where answers are right or wrong. *p both* is no smaller than *p items*: where rows differ in few items the normal
+    distribution is too sure of itself, and the permutation is exact.
     """
     lines = []
     for row, columns in scores.items():
@@ -256,15 +261,15 @@ def compare_items(
                 continue
             order = sorted(shared)
             first, second = (np.array([[of[s][i] for i in order] for s in seeds]) for of in (own, theirs))
-            values = np.unique(np.concatenate([first, second]))
-            top, right = values[-1], len(values) <= 2
+            unit = units.get(column, 0.0)
             p_items = (
-                items.mcnemar(first[0] == top, second[0] == top)[0]
-                if right and len(seeds) == 1
+                items.mcnemar(first[0] > 0, second[0] > 0)[0]
+                if unit and len(seeds) == 1
                 else items.permutation(first - second)
             )
-            found = items.crossed(first - second, float(top) if right and set(values) <= {0.0, top} else 0.0)
-            lines.append(ItemLine(row, column, found, p_items, found.p))
+            found = items.crossed(first - second, unit)
+            most = max(len(of[s]) for of in (own, theirs) for s in seeds)
+            lines.append(ItemLine(row, column, found, p_items, max(found.p, p_items), most=most))
     families = (stats.holm([line.p_items for line in lines]), stats.holm([line.p for line in lines]))
     return tuple(
         replace(line, p_items=p_items, p=p, verdict=items.verdict(line.found, p, margin, higher_is_better))

@@ -10,10 +10,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from uora_bench.config.compose import COMMAND_LINE, leaves
+from uora_bench.config.compose import COMMAND_LINE
+from uora_bench.grid.diff import settings_of
 from uora_bench.grid.race import FOLDER as RACES
 from uora_bench.grid.race import Lane, Race, read_race
 from uora_bench.grid.search import FOLDER, Search, SearchRow, read_search
+from uora_bench.grid.table_spec import Rule
 from uora_bench.records.record import find_record
 from uora_bench.report import aggregate, markdown
 from uora_bench.report.aggregate import Costs
@@ -72,17 +74,20 @@ def _as_chosen(run: Run, search: Search, row: SearchRow) -> bool:
 
     Recipes older than searches as files are believed: ranks that were searched apart are one row there.
     """
-    cell, sources = leaves(run.record.cell), run.record.sources
+    cell, sources = settings_of(run.record.cell), run.record.sources
     return all(cell.get(key) == value for key, value in (row.chosen or {}).items() if sources.get(key) == search.source)
 
 
 def budget(run: Run) -> dict[str, str]:
     """How the learning rate of a finished cell was come by, for people: the facts of ``UC02``."""
     sources = run.record.sources
-    rate = next((sources[key] for key in _RATES if key in sources), None)
+    alone = run.record.counts is not None and not run.record.counts.adapter  # a head without an adapter
+    rate = next((sources[key] for key in (_RATES[1:] if alone else _RATES) if key in sources), None)
     if rate == COMMAND_LINE:
         return {"": "rate set by hand"}
-    if any(source.startswith("search") for source in sources.values()):
+    if rate is not None and rate.startswith("fixed in search"):
+        return {"": "rate set by hand in its search"}
+    if rate is not None and rate.startswith("search"):
         found = _named(run)
         if found is not None and not _as_chosen(run, *found):
             return {"": "rate that its search did not choose"}
@@ -139,11 +144,14 @@ def at_edge(runs: Sequence[Run]) -> str:
     return f"optimum at the edge of the space of its search: {'; '.join(edges)}" if edges else ""
 
 
-def remarks(runs: Sequence[Run]) -> list[str]:
-    """What a table says of the cells of one row in one column: an optimum at the edge, a race and where it stopped."""
+def remarks(runs: Sequence[Run], rule: Rule) -> list[str]:
+    """What a table says of the cells of one row in one column: an optimum at the edge, a race and where it stopped.
+
+    ``rule``: of the table; a race by another one decided nothing of its scores.
+    """
     edge = at_edge(runs)
     cells = {run.cell_id for run in finished(runs)}
-    own = [lane for lane in races(runs) if cells & set(lane[1].cells)]
+    own = [(race, lane) for race, lane in races(runs) if race.rule == rule and cells & set(lane.cells)]
     return ([edge] if edge else []) + [race_text(race, lane) for race, lane in own]
 
 

@@ -7,18 +7,29 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from uora_bench.config.metrics import AUTO
+from uora_bench.config.metrics import AUTO, check_value, higher_is_better, scale_of
 from uora_bench.errors import UserError, nearest
 from uora_bench.grid import preset
 from uora_bench.grid.table_spec import BlockSpec, Column, RowSpec, Rule, TableSpec
-from uora_bench.metrics.items import item_scores
-from uora_bench.report import aggregate, cache, comparability, notes, row_comparison, searches, stats, verdict_notes
+from uora_bench.metrics.items import RIGHT_OR_WRONG, item_scores
+from uora_bench.report import (
+    aggregate,
+    cache,
+    comparability,
+    grades,
+    notes,
+    row_comparison,
+    searches,
+    stats,
+    verdict_notes,
+)
 from uora_bench.report.aggregate import Number
 from uora_bench.report.collect import Collection, Run
 from uora_bench.report.model import Block, Entry, Row, Score, Table
@@ -45,7 +56,10 @@ def _build(collection: Collection, library: Library | None, rule: Rule | None) -
     if experiment.published is not None and library is not None:
         known = library.table(experiment.published.paper, experiment.published.table)
     comparability.check_levels(spec.comparability)
-    maker = _Maker(spec, rule, columns, _average_column(spec, columns), known)
+    average = _average_column(spec, columns)
+    if spec.reference is not None:
+        _check_one_unit("a table with a reference row", columns, "leave columns out")
+    maker = _Maker(spec, rule, columns, average, known)
     blocks = [
         Block(" · ".join(filter(None, (named.label, words))), maker.rows(named, grouped))
         for named in _blocks(collection, spec)
@@ -54,6 +68,8 @@ def _build(collection: Collection, library: Library | None, rule: Rule | None) -
     ]
     if not blocks:
         raise UserError(f"the table of '{experiment.name}' has no row: `table:` fits no cell of the grid")
+    for block in blocks:
+        _check_labels("rows", [row.label for row in block.rows])
     labels = {row.label for row in spec.rows} | {row.label for block in blocks for row in block.rows}
     table = Table(
         experiment.name,
@@ -84,28 +100,43 @@ def _columns(collection: Collection, spec: TableSpec, rule: Rule) -> tuple[Score
         run = first.get(column.task)
         if run is None:
             continue  # the grid was narrowed to other tasks
-        own = column.metric in (None, run.metric.primary)
+        value = column.metric or run.metric.primary
+        _check_column(column, value, run)
         split = column.split or ("test" if run.splits.get("test") else "dev")
         names = {"task": column.label, **column.published}
         if rule == "heldout_dev" and split == "test":
             split, names = "dev", {}  # all that this rule scores; published was the test set
-        higher = run.metric.higher_is_better if own else True
+        higher = column.higher_is_better
         columns.append(
             Score(
                 column.label,
                 column.task,
-                column.metric or run.metric.primary,
+                value,
                 split,
-                column.scale if column.scale is not None else run.metric.scale,
-                column.higher_is_better if column.higher_is_better is not None else higher,
+                column.scale if column.scale is not None else scale_of(run.metric, value),
+                higher if higher is not None else higher_is_better(run.metric, value),
                 column.decimals if column.decimals is not None else spec.decimals,
                 names,
                 column.averaged,
             )
         )
+    _check_labels("columns", [column.label for column in columns])
     if not columns:
         raise UserError(f"the table of '{collection.experiment.name}' has no column: none of its tasks is in the grid")
     return tuple(columns)
+
+
+def _check_column(column: Column, value: str, run: Run) -> None:
+    """Raise `UserError` for a score that no cell of the task can have: a misspelt metric, split or direction."""
+    where = f"column '{column.label}'"
+    if column.split == grades.SPLIT:
+        if value not in grades.VALUES:
+            raise UserError(f"{where}: {grades.SPLIT} has no '{value}'{nearest(value, grades.VALUES)}")
+        return
+    check_value(run.metric, value, column.higher_is_better, where)
+    roles = [role for role in ("dev", "test") if run.splits.get(role)] + list(run.splits.get("extra") or {})
+    if column.split is not None and column.split not in roles:
+        raise UserError(f"{where}: {column.task} scores no split '{column.split}'{nearest(column.split, roles)}")
 
 
 def _average_column(spec: TableSpec, columns: Sequence[Score]) -> Score | None:
@@ -113,8 +144,25 @@ def _average_column(spec: TableSpec, columns: Sequence[Score]) -> Score | None:
     if not spec.average or not wanted <= {column.label for column in columns}:
         return None  # of fewer columns it would be another number than the published one, and than elsewhere
     own = [column for column in columns if column.averaged]
-    higher = all(column.higher_is_better for column in own)
+    if not own:
+        return None
+    _check_one_unit("table.average", own, "set averaged: false at the others")
+    higher = own[0].higher_is_better
     return Score("Avg", " ".join(column.label for column in own), higher_is_better=higher, decimals=spec.decimals)
+
+
+def _check_one_unit(what: str, columns: Sequence[Score], remedy: str) -> None:
+    """Raise `UserError` where scores of ``columns`` cannot be put together: percentages can, others of one metric."""
+    units = {(c.higher_is_better, c.scale, "" if c.scale == 100 else c.metric): c for c in reversed(columns)}
+    if len(units) > 1:
+        one, other = (f"{c.label} ({c.metric} × {c.scale:g})" for c in list(units.values())[-2:][::-1])
+        raise UserError(f"{what} needs columns of one direction and unit, unlike {one} and {other}; {remedy}")
+
+
+def _check_labels(what: str, labels: Sequence[str]) -> None:
+    """Raise `UserError` where two ``labels`` are the same: a comparison could not tell them apart."""
+    if twice := [label for label, times in Counter(labels).items() if times > 1]:
+        raise UserError(f"two {what} of the table are called '{twice[0]}'; give each its own label")
 
 
 def _blocks(collection: Collection, spec: TableSpec) -> Iterable[BlockSpec]:
@@ -194,7 +242,7 @@ class _Maker:
             entry, number = row.entries[at], row.entries[at].ours
             of = (column.split, column.metric, column.scale)
             faults = comparability.faults(number.runs, *of, number.by_seed, levels)
-            noted = self._noted([*own, *faults, *searches.remarks(number.runs)])
+            noted = self._noted([*own, *faults, *searches.remarks(number.runs, self.rule)])
             found.append(row.changed(at, notes=(*entry.notes, *noted)))
         return found
 
@@ -270,8 +318,6 @@ def _comparisons(
         if reference in labels:
             return None  # it is in another block, or the grid was narrowed to other rows
         raise UserError(f"the table's reference '{reference}' is no row of it{nearest(reference, rows)}")
-    if len({column.higher_is_better for column in columns}) > 1:
-        raise UserError("a table with a reference row needs columns of one direction: higher or lower is better")
     scores = {
         label: {c.label: p.ours.by_seed for c, p in zip(columns, row.entries, strict=True)}
         for label, row in rows.items()
@@ -287,7 +333,6 @@ def _comparisons(
     texts = [verdict_notes.undeclared(of_runs, replace(declared, rule=rule))] if declared is not None else []
     without = [(c.label, verdict_notes.not_over_items(of_runs, c.metric, c.task)) for c in columns]
     texts += [f"{label} is not compared over items: {why}" for label, why in without if why]
-    remark = ". ".join(filter(None, texts))
     chosen = {
         label: {c.label: (c, _with_items(p.ours, c, rule)) for c, p in zip(columns, row.entries, strict=True)}
         for label, row in rows.items()
@@ -301,12 +346,20 @@ def _comparisons(
             {label: {name: _item_scores(*of) for name, of in own.items()} for label, own in chosen.items()},
             higher,
             margin,
+            {c.label: c.scale for c in columns if c.metric in RIGHT_OR_WRONG},
         ),
     )  # fmt: skip
+    lines = {(line.row, line.column) for line in compared}
+    apart = [f"{label} on {c.label}" for label in rows for c in columns
+             if label != reference and chosen[label][c.label] and chosen[reference][c.label]
+             and (label, c.label) not in lines]  # fmt: skip
+    if apart:
+        texts.append(f"Not compared over items, with no seed or fewer than two items in common: {', '.join(apart)}")
     unlearned = {
         label: [c.label for c, p in zip(columns, row.entries, strict=True) if comparability.unlearned(p.ours.runs)]
         for label, row in rows.items()
     }
+    remark = ". ".join(filter(None, texts))
     return replace(found, items=compared, margin=margin, remark=remark).with_unlearned(unlearned)
 
 
