@@ -20,10 +20,13 @@ from uora_bench.metrics import load_metric
 from uora_bench.records.predictions import EpochPredictions, predictions_path, read_predictions, write_predictions
 from uora_bench.records.record import CellRecord, read_records
 from uora_bench.records.selection import select_scores
+from uora_bench.training.evaluation import half_of
 
 WORDS = ["method=lora", "recipe=none", "task=text/local", "backbone=tiny_roberta", "task.max_length=40",
          "trainer.batch_size=8", "trainer.max_steps=3", "trainer.precision=float32", "tracker=none"]  # fmt: skip
 
+NUMBERS = ("training loss", "dev accuracy", "test accuracy", "dev macro_f1", "test macro_f1",
+           "accuracy on half 0 of dev", "accuracy on half 1 of dev")  # fmt: skip
 SET = ", ".join(word.replace("=", ": ", 1) for word in WORDS[1:])
 
 
@@ -37,7 +40,10 @@ def scored(record: CellRecord, parts: list[EpochPredictions]) -> CellRecord:
     metric = load_metric(record.metric.name)
     made = {p.split: metric.compute(predictions=p.prediction, references=p.reference) for p in parts}
     (epoch,) = record.epochs
-    epochs = (replace(epoch, scores=made),)
+    (dev,) = (part for part in parts if part.split == "dev")
+    side = half_of(len(dev.item))
+    first, second = (float(np.mean(dev.prediction[side == h] == dev.reference[side == h])) for h in (0, 1))
+    epochs = (replace(epoch, scores=made, halves=(first, second)),)
     return replace(record, epochs=epochs, scores=select_scores(epochs, record.metric))
 
 
@@ -45,7 +51,11 @@ def kept(folder: Path, items: int) -> None:
     """An envelope of the task whose farthest repetitions differ in ``items`` of 8 items."""
     folder.mkdir(exist_ok=True)
     differing = ((), ("a",), ("a", "b")[:items])
-    one = [Repetition({}, {}, dict.fromkeys(("dev", "test"), dict.fromkeys(names, 1))) for names in differing]
+    told = [{f"{what} of epoch 1": value for what in NUMBERS} for value in (0.0, 0.2, 0.2)]
+    one = [
+        Repetition({}, {}, numbers, dict.fromkeys(("dev", "test"), dict.fromkeys(names, 1)))
+        for numbers, names in zip(told, differing, strict=True)
+    ]
     cell = KeptCell("0" * 16, "a cell", "lora", "tiny_roberta", (), "Z80", "2", {"dev": 8, "test": 8}, tuple(one))
     Envelope(envelope.SCHEMA, "text/local", (cell,)).write(folder)
 
@@ -92,6 +102,17 @@ def test_a_cell_is_run_again_and_compared(
         monkeypatch.setattr(envelope, "envelope_dir", lambda: tmp_path / "kept")
         assert main(verify) == code
         assert verdict in capsys.readouterr().out
+    # a loss that is farther away than repetitions are, beside items that are not
+    kept(tmp_path / "kept", 2)
+    (flawed,) = read_records(folder)
+    replace(flawed, epochs=(replace(flawed.epochs[0], train_loss=9.0),)).write(folder)
+    assert main(verify) == 1
+    assert "outside the envelope (3 repetitions of a cell): training loss of epoch 1 by" in capsys.readouterr().out
+    # predictions of a split that are left out hide nothing
+    file = write_predictions(predictions_path(folder, record.cell_id), [p for p in flipped if p.split == "dev"], 10**6)
+    replace(flawed, provenance=replace(other, predictions=file)).write(folder)
+    assert main(verify) == 2
+    assert "its predictions lack test of epoch 1" in capsys.readouterr().err
 
     # whoever changes every place of a score changes it against the predictions; a loss, against the new run
     write_predictions(predictions_path(folder, record.cell_id), parts, 10**6)
@@ -103,9 +124,19 @@ def test_a_cell_is_run_again_and_compared(
     assert "accuracy of epoch 1 is 0.99 in it, and " in capsys.readouterr().err
     assert main(["verify", "experiment=scratch", "write=true"]) == 2
     assert "accuracy of epoch 1 is 0.99 in it, and " in capsys.readouterr().err
+    halves = (replace(epoch, halves=(0.95, 0.95)),)
+    replace(record, epochs=halves, scores=select_scores(halves, record.metric)).write(folder)
+    assert main(verify) == 2
+    assert "dev accuracy on half 0 of the items of epoch 1 is 0.95 in it, and " in capsys.readouterr().err
     replace(record, epochs=(replace(epoch, train_loss=0.1),)).write(folder)
     assert main(verify) == 1
     assert "training loss of epoch 1: " in capsys.readouterr().out
+    assert record.counts is not None
+    replace(record, counts=replace(record.counts, adapter=3), metric=replace(record.metric, scale=250.0)).write(folder)
+    assert main(verify) == 1
+    said = capsys.readouterr().out
+    assert "metric.scale: 100.0, the record has 250.0" in said
+    assert f"adapter parameters: {record.counts.adapter}, the record has 3" in said
 
     predictions_path(folder, record.cell_id).write_bytes(b"another file")
     assert main(verify) == 2

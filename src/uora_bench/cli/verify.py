@@ -42,7 +42,7 @@ def _act(given: Given) -> int:
     from uora_bench.theory import record as theory
 
     if given.flag("write"):  # what is sealed is looked at more closely
-        from uora_bench.execution.verify import all_problems
+        from uora_bench.execution.self_check import all_problems
 
         problems_of, good = all_problems, f"{NAME} written"
     else:
@@ -181,10 +181,12 @@ def _again(given: Given, record: CellRecord, folder: Path, stop: StopRequest) ->
 
 def _folders(root: Path, wanted: str | None) -> dict[str, Path]:
     """The folders of records below ``root``, or the one that is wanted."""
+    from uora_bench.records.manifest import NAME
     from uora_bench.records.near import where_are_records
     from uora_bench.records.record import record_paths
 
-    known = {p.name: p for p in sorted(root.iterdir()) if record_paths(p)} if root.is_dir() else {}
+    there = sorted(root.iterdir()) if root.is_dir() else []
+    known = {p.name: p for p in there if record_paths(p) or (p / NAME).is_file()}  # a manifest tells what was removed
     if not known:
         raise UserError(f"there is no record below '{root}'; {where_are_records(root.parent)}")
     if wanted is not None and wanted not in known:

@@ -20,7 +20,8 @@ from uora_bench.records.predictions import EpochPredictions
 from uora_bench.records.record import CellRecord
 from uora_bench.util.json_file import read_json, write_json
 
-SCHEMA = 1
+SCHEMA = 2
+_FURTHER = 2.0  # of so many numbers one is now and then farther away than the farthest of twenty repetitions
 Part = tuple[str, int]  # split and epoch
 
 
@@ -28,12 +29,14 @@ Part = tuple[str, int]  # split and epoch
 class Repetition:
     """One repetition of a cell.
 
-    ``varied``: what differed, as environment variables; ``scores``: of dev by rule, scaled; ``differ``: by split, the
-    items of the last epoch that are predicted unlike the first repetition, with their predictions.
+    ``varied``: what differed, as environment variables; ``scores``: of dev by rule, scaled; ``numbers``: those of
+    `numbers`; ``differ``: by split, the items of the last epoch that are predicted unlike the first repetition, with
+    their predictions.
     """
 
     varied: dict[str, str]
     scores: dict[str, float]
+    numbers: dict[str, float]
     differ: dict[str, dict[str, Any]]
 
 
@@ -64,6 +67,15 @@ class KeptCell:
         """The largest difference of the score under ``rule`` between two repetitions."""
         scores = [one.scores[rule] for one in self.repetitions if rule in one.scores]
         return max(scores) - min(scores) if scores else 0.0
+
+    def widest_number(self, kind: str) -> float | None:
+        """The largest difference of a number of that ``kind`` (`_kind`) between two repetitions, in any epoch.
+
+        None where they have none.
+        """
+        names = {name for one in self.repetitions for name in one.numbers if _kind(name) == kind}
+        values = [[one.numbers[name] for one in self.repetitions if name in one.numbers] for name in names]
+        return max((max(own) - min(own) for own in values), default=None)
 
 
 @dataclass(frozen=True)
@@ -107,7 +119,7 @@ def repetition_of(
         split: {f"{item:016x}": answer for item, answer in own.items() if answer != first[split][item]}
         for split, own in answers(record, parts).items()
     }
-    return Repetition(dict(varied), dev_scores(record), differ)
+    return Repetition(dict(varied), dev_scores(record), numbers(record), differ)
 
 
 def answers(record: CellRecord, parts: Sequence[EpochPredictions]) -> dict[str, dict[int, Any]]:
@@ -128,6 +140,23 @@ def dev_scores(record: CellRecord) -> dict[str, float]:
         if isinstance(value, (int, float)):
             found[rule] = value * record.metric.scale
     return found
+
+
+def numbers(record: CellRecord) -> dict[str, float]:
+    """Every epoch's training loss and scores, those of the halves of dev too, by name, unscaled."""
+    found = dict[str, float]()
+    for epoch in record.epochs:
+        of = f"of epoch {epoch.epoch}"
+        found[f"training loss {of}"] = epoch.train_loss
+        found |= {f"{split} {key} {of}": value for split, own in epoch.scores.items() for key, value in own.items()
+                  if isinstance(value, (int, float))}  # fmt: skip
+        found |= {f"{record.metric.primary} on half {half} of dev {of}": value
+                  for half, value in enumerate(epoch.halves or ())}  # fmt: skip
+    return found
+
+
+def _kind(name: str) -> str:
+    return name.split(" of epoch ")[0]
 
 
 def judge(
@@ -155,6 +184,13 @@ def judge(
         most, apart = max(one.widest_score(rule) for one in chosen), abs(before[rule] - after[rule])
         if apart > most + 1e-9:
             outside.append(f"the score under rule {rule} by {apart:.3g}, repetitions by up to {most:.3g}")
+    then, now = numbers(old), numbers(new)
+    for name in then.keys() & now.keys():
+        apart = abs(then[name] - now[name])
+        told = [width for one in chosen if (width := one.widest_number(_kind(name))) is not None]
+        if apart > _FURTHER * max(told, default=0.0) + 1e-9:
+            known = f"repetitions by up to {max(told):.3g}" if told else "of which no repetition tells"
+            outside.append(f"{name} by {apart:.3g}, {known}")
     of = f"{len(chosen[0].repetitions)} repetitions of {', '.join(one.label for one in chosen)}"
     if outside:
         return False, f"outside the envelope ({of}): {'; '.join(dict.fromkeys(outside))}"

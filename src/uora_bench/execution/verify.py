@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,15 +13,13 @@ from uora_bench.data import offline
 from uora_bench.errors import CellError, UserError
 from uora_bench.execution import envelope
 from uora_bench.execution.run import run_cell
-from uora_bench.metrics import load_metric
-from uora_bench.records.manifest import record_problems
+from uora_bench.execution.self_check import all_problems, near
 from uora_bench.records.predictions import EpochPredictions, read_predictions, why_no_predictions
-from uora_bench.records.record import CellRecord, read_record, record_path
+from uora_bench.records.record import CellRecord, record_path
 from uora_bench.util.signals import StopRequest
 
 _HERE = ("results.dir", "runs.dir", "experiment_name", "tracker", "force", "predictions.keep", "expect_cell_id")
 _OTHER = "other items"
-_LAST_DIGITS = 1e-4  # predictions are kept in fewer digits than scores are computed from
 _ARITHMETIC = 1e-3  # what another processor may make of a loss whose predictions are the same
 
 
@@ -78,44 +75,14 @@ def _was_factored(record: CellRecord) -> bool:
     return record.precision == "bfloat16" and set(record.provenance.forward) == {"factored"}
 
 
-def all_problems(path: Path) -> list[str]:
-    """`record_problems` of the record at ``path``.
-
-    Where there are none, every score that the predictions beside it do not give. Takes as long as the metrics do.
-    """
-    if found := record_problems(path):
-        return found
-    record = read_record(path)
-    parts = read_predictions(record, path.parent) if record.status == "done" else []
-    return [f"{path.name} ({record.label}): {problem}" for problem in _other_scores(record, parts)]
-
-
-def _other_scores(record: CellRecord, parts: Sequence[EpochPredictions]) -> list[str]:
-    """Where scores of ``record`` are not those of its kept predictions."""
-    scores, found = {e.epoch: e.scores for e in record.epochs}, list[str]()
-    options = {"meteor": False} if record.metric.name == "e2e/e2e" else {}  # METEOR is a program of its own
-    try:
-        metric = load_metric(record.metric.name)
-    except UserError:  # a file that no record names: it is asked when the cell runs again
-        return []
-    for part in parts:
-        made = metric.compute(predictions=part.prediction, references=part.reference, **options)
-        told = scores.get(part.epoch, {}).get(part.split, {})
-        found += [
-            f"{part.split} {key} of epoch {part.epoch} is {value:.6g} in it, and {made[key]:.6g} by its predictions"
-            for key, value in told.items()
-            if isinstance(value, (int, float)) and isinstance(made.get(key), (int, float))
-            and not math.isclose(value, made[key], rel_tol=_LAST_DIGITS, abs_tol=_LAST_DIGITS)
-        ]  # fmt: skip
-    return found
-
-
 def _compared(
     old: CellRecord, new: CellRecord, before: list[EpochPredictions], after: list[EpochPredictions]
 ) -> Verified:
     values = [[(e.train_loss, e.scores, e.halves) for e in record.epochs] for record in (old, new)]
     known = (old.provenance.predictions, new.provenance.predictions)
-    lines = []
+    lines = _other_facts(old, new)
+    if lines:  # no other arithmetic explains that
+        return Verified(False, (*lines, *_otherwise(old, new)), new)
     if values[0] == values[1] and before and known[0] == known[1]:
         return Verified(True, ("identical bytes: predictions, and every epoch's loss and scores",), new)
     if not before:
@@ -142,23 +109,39 @@ def _compared(
     return Verified(same, (*lines, *_otherwise(old, new)), new)
 
 
+def _other_facts(old: CellRecord, new: CellRecord) -> list[str]:
+    """What no arithmetic changes and is otherwise now: parameters, rows of the splits, tokens, the metric."""
+    facts: list[tuple[str, Any, Any]] = [
+        (f"metric.{key}", getattr(old.metric, key), getattr(new.metric, key))
+        for key in ("name", "primary", "higher_is_better", "scale")
+    ]
+    facts += [(f"rows of {role}", own.rows, new.splits[role].rows if role in new.splits else None)
+              for role, own in old.splits.items()]  # fmt: skip
+    if old.counts is not None and new.counts is not None:
+        facts += [(f"{key} parameters", getattr(old.counts, key), getattr(new.counts, key)) for key in vars(old.counts)]
+    if old.work is not None and new.work is not None:
+        keys = ["tokens", "tokens_padded"]
+        if old.provenance.forward == new.provenance.forward:  # FLOPs are those of the passes in use
+            keys += ["forward", "backward", "auxiliary", "inference", "inference_merged"]
+        facts += [(f"work.{key}", getattr(old.work, key), getattr(new.work, key)) for key in keys]
+    return [f"{what}: {now}, the record has {then}" for what, then, now in facts if then != now]
+
+
 def _other_numbers(old: CellRecord, new: CellRecord) -> list[str]:
-    """Numbers beside the predictions that differ by more than their last digits: losses, scores, retention."""
-    pairs: list[tuple[str, Any, Any]] = []
-    for a, b in zip(old.epochs, new.epochs, strict=False):
-        pairs.append((f"training loss of epoch {a.epoch}", a.train_loss, b.train_loss))
-        pairs += [(f"{split} {key} of epoch {a.epoch}", value, b.scores.get(split, {}).get(key))
-                  for split, own in a.scores.items() for key, value in own.items()]  # fmt: skip
+    """Numbers beside the predictions that differ by more than their last digits: losses, scores, sizes, retention."""
+    before, after = envelope.numbers(old), envelope.numbers(new)
+    if old.bytes is not None and new.bytes is not None:  # UORA's refreshes, which are stored, depend on last digits too
+        before["adapter_size"], after["adapter_size"] = old.bytes.adapter_size, new.bytes.adapter_size
     if old.retention is not None and new.retention is not None:
-        pairs += [(f"retention.{key}", getattr(old.retention, key), getattr(new.retention, key))
-                  for key in ("pristine", "adapted", "off")]  # fmt: skip
+        for key in ("pristine", "adapted", "off"):
+            for into, value in ((before, getattr(old.retention, key)), (after, getattr(new.retention, key))):
+                into |= {f"retention.{key}": value} if value is not None else {}
     other = len(old.epochs) != len(new.epochs)
     return [f"{len(new.epochs)} epochs, the record has {len(old.epochs)}"] * other + [
-        f"{what}: {now:.6g}, the record has {then:.6g}"
-        for what, then, now in pairs
-        if isinstance(then, (int, float)) and isinstance(now, (int, float))
-        and not math.isclose(then, now, rel_tol=_ARITHMETIC, abs_tol=_LAST_DIGITS)
-    ]  # fmt: skip
+        f"{what}: {after[what]:.6g}, the record has {then:.6g}"
+        for what, then in before.items()
+        if what in after and not near(then, after[what], _ARITHMETIC)
+    ]
 
 
 def _otherwise(old: CellRecord, new: CellRecord) -> list[str]:
