@@ -63,7 +63,9 @@ def test_started_again_it_runs_the_first_one_and_what_is_missing(runs: Runs, tmp
     (kept,) = there.cells
     assert [one.varied for one in kept.repetitions] == made.VARIED
     assert kept.command == ("method=uora", "task=tiny/nli")  # where the data lie is nobody else's matter
-    fewer = envelope.Envelope(1, "tiny/nli", (replace(kept, repetitions=(*kept.repetitions[:2], kept.repetitions[4])),))
+    fewer = envelope.Envelope(
+        envelope.SCHEMA, "tiny/nli", (replace(kept, repetitions=(*kept.repetitions[:2], kept.repetitions[4])),)
+    )
     fewer.write(tmp_path)
     runs.asked.clear()
     made.main()
@@ -83,7 +85,7 @@ def test_where_the_first_one_is_no_longer_what_it_was_all_run_again(runs: Runs, 
 
 
 @pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])
-def test_committed_repetitions_are_of_committed_cells_which_lie_inside(path: Path) -> None:
+def test_committed_records_lie_among_the_committed_repetitions_of_their_cells(path: Path) -> None:
     known = {path.stem: path for folder in (ROOT / "results" / "records").iterdir() for path in record_paths(folder)}
     there = envelope.read_envelope(path.stem.replace("_", "/", 1), path.parent)
     assert there is not None
@@ -91,6 +93,8 @@ def test_committed_repetitions_are_of_committed_cells_which_lie_inside(path: Pat
         variations = [one.varied for one in cell.repetitions]
         assert variations == [varied for varied in made.VARIED if varied in variations]
         assert not [word for word in cell.command if word.startswith("data.root")]
+        if cell.cell_id not in known:  # of a task without a committed grid
+            continue
         record = read_record(known[cell.cell_id])
         scores = [one.scores["last"] for one in cell.repetitions]
         score = envelope.dev_scores(record)["last"]
