@@ -105,8 +105,8 @@ def read_race(path: Path) -> Race:
 def check_design(race: Race, results: Path) -> None:
     """Raise `UserError` where the race of this name began with other settings.
 
-    Settings: reference, alpha, margin, selection rule, rows, seeds. With others its
-    rounds would no longer share one alpha.
+    Settings: reference, alpha, margin, selection rule, rows, seeds. With others its rounds would no longer share one
+    alpha.
     """
     path = race_path(results, race.name)
     if not path.is_file():

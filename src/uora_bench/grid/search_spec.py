@@ -80,7 +80,7 @@ def _misspelt(axes: Mapping[str, list[Any]]) -> Iterator[tuple[str, str]]:
     """The keys whose values look like ranges of another name, and what that is near to."""
     for key, values in axes.items():
         names = [next(iter(one)) for one in values if isinstance(one, Mapping) and len(one) == 1 and not is_range(one)]
-        yield from ((key, near[0]) for name in names if (near := get_close_matches(name, RANGES)))
+        yield from ((key, near[0]) for name in names if (near := get_close_matches(name, RANGES, cutoff=0.8)))
 
 
 def _points(ranges: Mapping[str, Mapping[str, Any]], search: SearchSpec) -> list[dict[str, Any]]:
