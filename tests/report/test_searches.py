@@ -10,6 +10,7 @@ import pytest
 
 from uora_bench.grid.search import read_search
 from uora_bench.records.record import read_records
+from uora_bench.report import searches
 from uora_bench.report.collect import Run
 from uora_bench.report.searches import behind, budget, costs, expected_best, render_search
 
@@ -64,6 +65,20 @@ def test_the_cost_of_the_search_is_the_sum_over_its_trials_or_unknown(tmp_path: 
     assert (gone.searched, gone.searched_flops) == (None, None)
     assert gone.seconds == found.seconds
     assert costs([replace(run, recorded=replace(record, sources={}))]).searched is None  # no search chose its rate
+
+
+def test_a_search_that_chose_a_setting_of_the_method_is_found_behind_its_cells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = read_search(RESULTS / "searches" / "smollm2_search.json")
+    record = next(r for r in read_records(RESULTS / "records" / "smollm2_tasks") if r.cell["method"]["name"] == "lora")
+    (row,) = (row for row in known.rows if row.recipe == record.recipe["name"])
+    record = replace(record, sources={"method.rank": known.source})
+    run = Run("instruct/alpaca_1000", 0, {}, record.metric, {}, "done", recorded=record, folder=tmp_path)
+    for rank, chosen in ((record.cell["method"]["options"]["rank"], True), (3, False)):
+        made = replace(known, rows=(replace(row, chosen={"method.rank": rank}),))
+        monkeypatch.setattr(searches, "of_results", lambda runs, made=made: [made])
+        assert (behind(run) is not None) == chosen
 
 
 def test_a_rate_that_its_search_did_not_choose_is_not_called_searched(tmp_path: Path) -> None:
