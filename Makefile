@@ -102,6 +102,7 @@ ifdef UORA_DATA_DIR
 	$(PY) scripts/bench_rounding.py --out $(BENCH)/rounding.json
 	$(PY) scripts/bench_sft.py --trl $(VENV)/trl --out $(BENCH)/sft_smollm2.json
 endif
+	$(PY) scripts/bench_report.py $(BENCH)
 
 docs: $(VENV)/.docs  ## the documentation site, in site/ (strict; no network)
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet

@@ -14,8 +14,8 @@ from pathlib import Path, PurePosixPath
 ROOT = Path(__file__).resolve().parents[1]
 # files outside docs/ that are pages or pictures of the site, under their own paths
 OUTSIDE = (
-    "results/README.md", "results/paper/README.md", "results/tables/*.md", "results/figures/*.svg",
-    "CHANGELOG.md", "CONTRIBUTING.md",
+    "results/README.md", "results/bench/README.md", "results/paper/README.md", "results/tables/*.md",
+    "results/figures/*.svg", "CHANGELOG.md", "CONTRIBUTING.md",
 )  # fmt: skip
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
 _FENCE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
