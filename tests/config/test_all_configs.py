@@ -100,7 +100,7 @@ def tasks_of(recipe: str) -> list[str]:
 def values(recipe: str, task: str) -> dict[str, Any]:
     """What a recipe sets for a task, by the keys that the configuration has."""
     found = recipe_values(file("recipe", recipe), task)
-    return {composing._own_key(key, recipe.split("/")[0], ""): entry["value"] for key, entry in found.items()}
+    return {composing.own_key(key, recipe.split("/")[0], ""): entry["value"] for key, entry in found.items()}
 
 
 # --- putting together ---------------------------------------------------------------------------------------------

@@ -173,12 +173,12 @@ def test_a_search_that_was_edited_is_named(root: Path, tmp_path: Path, capsys: p
         shutil.copytree(root / "results" / name, tmp_path / name)
     words = ["verify", "all=true", f"results.dir={tmp_path}"]
     assert main(words) == 0
-    assert "searches: 2 files: as they were written\n" in capsys.readouterr().out
+    assert "searches: 3 files: as they were written\n" in capsys.readouterr().out
     path = tmp_path / "searches" / "smollm2_search.json"
     path.write_text(path.read_text("utf-8").replace("0.0005", "0.0006", 1), "utf-8")
     assert main(words) == 1
     said = capsys.readouterr().out
-    assert "searches: 2 files: 1 problem\n" in said
+    assert "searches: 3 files: 1 problem\n" in said
     assert f"the search '{path}' is not as it was written" in said
 
 

@@ -12,9 +12,10 @@ from uora_bench.errors import UserError
 def _act(given: Given) -> int:
     from dataclasses import replace
 
-    from uora_bench.grid import expand, request
+    from uora_bench.grid import build, expand, request
     from uora_bench.grid.freeze import check_places, freeze
-    from uora_bench.grid.search import check_search, earlier_hash, search_of
+    from uora_bench.grid.search import earlier_hash, remarks, search_of
+    from uora_bench.grid.search_checks import check_asked, check_search
     from uora_bench.records.record import read_records
     from uora_bench.report.searches import render_search
     from uora_bench.util import atomic
@@ -25,13 +26,17 @@ def _act(given: Given) -> int:
         raise UserError("search needs an experiment with `search:`; write experiment=… (docs/searches.md)")
     grid = expand.expand_request(replace(wanted, axes={k: v for k, v in wanted.axes.items() if k in request.ONCE}))
     spec = check_search(grid)  # of all trials, also where only some of them are asked for
+    check_asked(grid, expand.expand_request(wanted))
     folder = given.text("freeze")
     if folder is not None:
         check_places(grid, spec, Path(folder))
     code = plan.act(given, launcher="local")
     settings = next(one.settings for one in grid.items if one.settings is not None)
     results = Path(settings.results_dir)
-    search = search_of(grid, read_records(results / "records" / settings.experiment_name))
+    plan_now = build.beside_slurm(replace(wanted, launcher="print", options={}))[0]
+    there = {item.cell_id for item in plan_now.items if item.state in ("done", "failed")}  # not those of other data
+    records = [one for one in read_records(results / "records" / settings.experiment_name) if one.cell_id in there]
+    search = search_of(grid, records)
     if search.missing:
         print(f"{count(search.missing, 'trial')} still to run: the search is written once all are done or failed")
         return code
@@ -46,8 +51,10 @@ def _act(given: Given) -> int:
             print(f"{row.label}: no trial is done")
             continue
         chosen = ", ".join(f"{key}={value}" for key, value in row.chosen.items())
-        edge = f"; at the edge of what was tried: {', '.join(row.edge)}" if row.edge else ""
-        print(f"{row.label}: {chosen} ({row.metric} {row.best:.2f}, best of {count(len(row.trials), 'trial')}{edge})")
+        said = "; ".join(
+            [f"{row.metric} {row.chosen_score:.2f}, chosen from {count(len(row.trials), 'trial')}", *remarks(row)]
+        )
+        print(f"{row.label}: {chosen} ({said})")
     if search.search.unequal:
         print(f"UC02: unequal numbers of trials: {search.search.unequal}")
     if folder is not None:

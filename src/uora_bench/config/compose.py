@@ -91,13 +91,13 @@ def compose(overrides: list[str]) -> Composed:
     sources: dict[str, str] = {}
     for key, entry in recipe_values(recipe, task).items():
         key, value = synonyms.of_yaml(key, entry["value"], method)
-        key = _own_key(key, method, f"recipe {recipe['name']}: ")
+        key = own_key(key, method, f"recipe {recipe['name']}: ")
         if config["task"]["kind"] != config["backbone"]["kind"] and key.startswith("task."):
             continue  # a text recipe's keys are not a vision task's; the pair is refused with its own words
         _assign(config, key, value, f"recipe {recipe['name']}: ")
         sources[key] = entry["source"]
     for key, value in values.items():
-        key = _own_key(key, method, "")
+        key = own_key(key, method, "")
         if key.startswith("recipe.") or key in _LABELS:
             raise UserError(f"'{key}' describes a file of configs/ and can only be set there; choose another file")
         _assign(config, key, value, "")
@@ -170,7 +170,7 @@ def _check_recipe(recipe: Mapping[str, Any], path: Path) -> None:
                 )
 
 
-def _own_key(key: str, method: str, who: str) -> str:
+def own_key(key: str, method: str, who: str) -> str:
     """``peft.type`` and ``peft.<field>`` by the name they have in the configuration; any other key as it is."""
     if not key.startswith(_PEFT):
         return key

@@ -6,28 +6,22 @@ same records give the same bytes, however often the search was stopped.
 
 from __future__ import annotations
 
-import json
-import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from uora_bench.config.split_parts import may_share_rows, split_parts
-from uora_bench.errors import UserError, nearest
-from uora_bench.grid import diff, preset
-from uora_bench.grid.expand import Grid, Planned
+from uora_bench.errors import UserError
+from uora_bench.grid import diff
+from uora_bench.grid.expand import Grid
 from uora_bench.grid.search_spec import SearchSpec
+from uora_bench.grid.trials import PlannedTrial, names, recipe_name, trials_of
 from uora_bench.records.record import CellRecord
-from uora_bench.util.inside import is_folder_name
 from uora_bench.util.json_file import read_json, sha256_of, write_json
 
 SCHEMA = 1
 FOLDER = "searches"  # below results.dir
-_OF_A_ROW = ("method", "backbone")  # what a recipe is of
-_RECIPE = re.compile(r"(?!_)[\w.+ -]{1,100}")  # a part of its name; files that begin with _ are building blocks
-_LABELS = ("task", "seed", "experiment_name", "data.root", "results.dir", "runs.dir", "tracker", "force")
 
 
 @dataclass(frozen=True)
@@ -70,6 +64,11 @@ class SearchRow:
     best: float | None = None
     edge: tuple[str, ...] = ()
     plateau: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    @property
+    def chosen_score(self) -> float | None:
+        """The score of the choice, which is ``best`` unless the smallest values near it were chosen."""
+        return next((trial.score for trial in self.trials if trial.settings == self.chosen), None)
 
     @property
     def name(self) -> str:
@@ -132,117 +131,47 @@ def earlier_hash(results: Path, name: str) -> str | None:
         return None
 
 
-def check_search(grid: Grid) -> SearchSpec:
-    """The search of ``grid``, a whole one.
-
-    Raises:
-        UserError: for an experiment without one, unequal trials that nothing explains, a judge that trains or that
-            tables report, and more steps than the budget.
-    """
-    name, spec = grid.experiment.name, grid.experiment.search
-    if spec is None:
-        raise UserError(f"experiment={name} has no `search:`; docs/searches.md says how one is written")
-    rows = _groups(grid, spec)
-    _check_rows(grid, spec)
-    for (_, task), trials in rows.items():
-        for planned in (one for cells in trials.values() for one in cells):
-            _check_judge(planned, task)
-            recipe_name(planned, spec, name)
-    counts = {f"{' '.join(key)} on {task}": len(trials) for (key, task), trials in rows.items()}
-    odd = {label: count for label, count in counts.items() if count != spec.trials}
-    if odd and not spec.unequal:
-        label, count = next(iter(odd.items()))
-        raise UserError(
-            f"search {name}: {label} has {count} trials, not {spec.trials}; give every row as many, or say why in "
-            "search.unequal"
-        )
-    if spec.steps is not None:
-        _check_steps(name, spec.steps, rows)
-    return spec
-
-
-_Groups = dict[tuple[tuple[str, ...], str], dict[str, list[Planned]]]
-
-
-def _groups(grid: Grid, spec: SearchSpec) -> _Groups:
-    """(row, task) -> settings as text -> its cells, one a seed."""
-    found: _Groups = {}
-    for planned in grid.items:
-        if planned.cell is not None:
-            row = tuple(str(preset.read_value(key, planned.row[key])) for key in spec.row if key in planned.row)
-            own = found.setdefault((row, planned.cell.task.name), {})
-            own.setdefault(json.dumps(_settings(planned, spec), sort_keys=True, default=str), []).append(planned)
+def remarks(row: SearchRow) -> list[str]:
+    """What is to be known of the choice of ``row``: where it lies among what was tried, and whether trials differ."""
+    found, scores = [], [trial.score for trial in row.trials if trial.score is not None]
+    if row.chosen_score != row.best:
+        found.append(f"the best trial has {row.best:.2f}")
+    if len(scores) > 1 and len(set(scores)) == 1:
+        found.append(f"all {len(scores)} scores are equal, the smallest values were taken")
+    if row.edge:
+        found.append(f"at the edge of what was tried: {', '.join(edge_of(row, key) for key in row.edge)}")
     return found
 
 
-def _settings(planned: Planned, spec: SearchSpec) -> dict[str, Any]:
-    kept = {k: v for k, v in planned.row.items() if k not in spec.row and k not in _LABELS}
-    return {k: preset.read_value(k, v) for k, v in kept.items()}
-
-
-def _check_rows(grid: Grid, spec: SearchSpec) -> None:
-    """Raise `UserError` for keys of ``spec.row`` that no row has, and where a row would mix methods or backbones."""
-    keys = dict.fromkeys(key for planned in grid.items for key in planned.row)
-    for key in spec.row:
-        if key not in (*keys, *_OF_A_ROW):
-            raise UserError(f"search.row: no row of {grid.experiment.name} has '{key}'{nearest(key, keys)}")
-    for key in _OF_A_ROW:
-        values = dict.fromkeys(str(planned.row[key]) for planned in grid.items if key in planned.row)
-        if key not in spec.row and len(values) > 1:
-            raise UserError(
-                f"search.row has no '{key}', so that trials of {' and '.join(list(values)[:2])} would be one row's; a "
-                f"{key} is compared, not chosen: add {key}"
-            )
-
-
-def _check_judge(planned: Planned, task: str) -> None:
-    """Raise `UserError` where the part that scores the trials trains them, or is what tables report."""
-    assert planned.cell is not None
-    train, dev, test = (getattr(planned.cell.task.splits, role) for role in ("train", "dev", "test"))
-    fix = "set task.splits.train='train[:80%]' and task.splits.dev='train[80%:]', both in % or both in rows"
-    if may_share_rows(dev, train):
-        raise UserError(f"a search must not be judged by {dev} of {task}, which {train} trains on; {fix}")
-    names, of_train = ({part.name for part in split_parts(text)} for text in (dev, train))
-    outside = not names <= of_train and (test is None or any(name.startswith("test") for name in names))
-    if outside or (test is not None and may_share_rows(dev, test)):
-        raise UserError(f"a search must not be judged by {dev} of {task}, which tables report; {fix}")
-
-
-def _check_steps(name: str, most: int, rows: _Groups) -> None:
-    for (key, task), trials in rows.items():
-        cells = [planned.cell for own in trials.values() for planned in own if planned.cell is not None]
-        limits = [cell.trainer.max_steps for cell in cells]
-        if None in limits:
-            raise UserError(f"search {name}: a budget in steps (search.steps) needs trainer.max_steps in every trial")
-        if (total := sum(limit or 0 for limit in limits)) > most:
-            raise UserError(f"search {name}: {' '.join(key)} on {task} takes {total} steps; search.steps is {most}")
+def edge_of(row: SearchRow, key: str) -> str:
+    """``key`` of the choice of ``row``, and which end of the values that were tried it is."""
+    tried = [trial.settings[key] for trial in row.trials if _is_number(trial.settings.get(key))]
+    ends = [word for word, end in (("lowest", min(tried)), ("highest", max(tried))) if (row.chosen or {})[key] == end]
+    return f"{' and '.join(ends)} {key}".strip()
 
 
 def search_of(grid: Grid, records: Sequence[CellRecord]) -> Search:
-    """What ``records`` say of the trials of ``grid``."""
-    spec, matcher = check_search(grid), diff.Matcher(diff.Records(records))
+    """What ``records`` say of the trials of ``grid``, which `search_checks.check_search` has found fair."""
+    spec, matcher = grid.experiment.search, diff.Matcher(diff.Records(records))
+    assert spec is not None
     rows = []
-    for (_, task), trials in _groups(grid, spec).items():
-        own = [[matcher.record(p, p.cell) for p in cells if p.cell is not None] for cells in trials.values()]
-        every = [_settings(cells[0], spec) for cells in trials.values()]
-        varied = [k for k in dict.fromkeys(k for one in every for k in one) if len({str(s.get(k)) for s in every}) > 1]
-        varied = varied or list(every[0])
-        found = tuple(
-            _trial({k: s[k] for k in varied if k in s}, [p.cell.seed for p in cells if p.cell], runs, spec)
-            for s, cells, runs in zip(every, trials.values(), own, strict=True)
-        )
-        first = next(iter(trials.values()))[0]
+    for (_, task), trials in trials_of(grid, spec).items():
+        own = [[matcher.record(p, p.cell) for p in trial.cells if p.cell is not None] for trial in trials]
+        found = tuple(_trial(trial, runs, spec) for trial, runs in zip(trials, own, strict=True))
+        first = trials[0].cells[0]
         assert first.cell is not None
         cell = first.cell
+        done = next((run for runs in own for run in runs if run is not None and run.status == "done"), None)
+        metric = cell.task.metric if done is None else done.metric  # of rows of one's own the data decide
         row = SearchRow(
-            _names(first, spec),
+            names(first, spec),
             cell.method.name,
             cell.backbone.name,
             task,
             recipe_name(first, spec, grid.experiment.name),
             cell.task.splits.dev,
-            cell.task.metric.primary,
-            cell.task.metric.higher_is_better,
+            metric.primary,
+            metric.higher_is_better,
             found,
             sum(r.epochs[-1].step for runs in own for r in runs if r is not None and r.epochs),
         )
@@ -251,24 +180,8 @@ def search_of(grid: Grid, records: Sequence[CellRecord]) -> Search:
     return replace(search, sha256=sha256_of(search))
 
 
-def _names(planned: Planned, spec: SearchSpec) -> dict[str, Any]:
-    """What tells the row of ``planned`` apart: its value of every key of ``spec.row``."""
-    return {key: preset.read_value(key, planned.row[key]) for key in spec.row if key in planned.row}
-
-
-def recipe_name(planned: Planned, spec: SearchSpec, search: str) -> str:
-    """The name of the recipe of the row of ``planned``; raises `UserError` for one that no file can have."""
-    assert planned.cell is not None
-    name = spec.recipe or search
-    for key, value in _names(planned, spec).items():
-        name = name.replace(f"{{{key}}}", str(value))
-    if not all(_RECIPE.fullmatch(part) and is_folder_name(part) for part in name.split("/")):
-        known = ", ".join(f"{{{key}}}" for key in spec.row)
-        raise UserError(f"search.recipe: {name!r} is no name of a recipe; write words, and of the row's keys {known}")
-    return f"{planned.cell.method.name}/{name}"
-
-
-def _trial(settings: dict[str, Any], seeds: list[int], runs: Sequence[CellRecord | None], spec: SearchSpec) -> Trial:
+def _trial(trial: PlannedTrial, runs: Sequence[CellRecord | None], spec: SearchSpec) -> Trial:
+    settings, seeds = trial.settings, [planned.cell.seed for planned in trial.cells if planned.cell is not None]
     cells = {seed: run.cell_id for seed, run in zip(seeds, runs, strict=True) if run is not None}
     scores = {}
     for seed, run in zip(seeds, runs, strict=True):
@@ -300,9 +213,9 @@ def _chosen(row: SearchRow, spec: SearchSpec) -> SearchRow:
     for key, value in chosen.settings.items():
         if _is_number(value):
             tried = sorted(t.settings[key] for t in _peers(row.trials, chosen, key))
-            if value in (tried[0], tried[-1]):
+            if tried[0] < tried[-1] and value in (tried[0], tried[-1]):
                 edge.append(key)
-            plateau[key] = _around(best, [t for t in _peers(row.trials, best, key) if t.score is not None], key, near)
+            plateau[key] = _around(best, _peers(row.trials, best, key), key, near)
     return replace(row, chosen=chosen.settings, best=best.score, edge=tuple(edge), plateau=plateau)
 
 

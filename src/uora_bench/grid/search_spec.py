@@ -21,6 +21,7 @@ from uora_bench.grid.table_spec import Rule
 
 RANGES = ("uniform", "log_uniform")
 _MOST = 10_000  # trials of a row: every one is a cell
+_NO_SETTINGS = ("task", "seed")  # lists that make no other trials
 _DIGITS = 3  # of a drawn value: what a recipe prints, and the same on every machine
 
 
@@ -69,8 +70,8 @@ def combinations(axes: Mapping[str, list[Any]], search: SearchSpec | None) -> It
             )
         if len(axes[key]) > 1:
             raise UserError(f"{key}: give one range or a list of values, not both")
-    points = _points(ranges, search) if search is not None and ranges else [{}]
     lists = {key: values for key, values in axes.items() if key not in ranges}
+    points = _points(ranges, search, _beside(lists, search)) if search is not None and ranges else [{}]
     for values in itertools.product(*lists.values()):
         for point in points:
             yield {**dict(zip(lists, values, strict=True)), **point}
@@ -83,11 +84,26 @@ def _misspelt(axes: Mapping[str, list[Any]]) -> Iterator[tuple[str, str]]:
         yield from ((key, near[0]) for name in names if (near := get_close_matches(name, RANGES, cutoff=0.8)))
 
 
-def _points(ranges: Mapping[str, Mapping[str, Any]], search: SearchSpec) -> list[dict[str, Any]]:
-    """``search.trials`` points. All rows of a search have the same points of the unit cube, each in its own ranges."""
+def _beside(lists: Mapping[str, list[Any]], search: SearchSpec) -> int:
+    """How many settings of searched lists every point of the ranges is tried with."""
+    searched = [len(values) for key, values in lists.items() if key not in (*search.row, *_NO_SETTINGS)]
+    settings = math.prod(searched)
+    if search.trials % settings:
+        raise UserError(
+            f"search.trials is {search.trials}, and its lists of values give {settings} settings beside each point of "
+            f"a range; make it a multiple of {settings}"
+        )
+    return settings
+
+
+def _points(ranges: Mapping[str, Mapping[str, Any]], search: SearchSpec, settings: int) -> list[dict[str, Any]]:
+    """``search.trials`` points, fewer where each is tried with several ``settings``.
+
+    All rows of a search that have the same ranges have the same points of the unit cube, each in its own.
+    """
     import numpy as np
 
-    generator, count = np.random.default_rng(search.seed), search.trials
+    generator, count = np.random.default_rng(search.seed), search.trials // settings
     found: list[dict[str, Any]] = [{} for _ in range(count)]
     for key in sorted(ranges):
         kind, (low, high) = next(iter(ranges[key].items()))[0], _ends(key, ranges[key])
