@@ -13,10 +13,11 @@ from tests.support.paths import ROOT
 from tests.support.records import finished_record
 from tests.support.scripts import script
 from uora_bench.cli.main import main
+from uora_bench.config.cell import MetricSpec
 from uora_bench.grid import expand
 from uora_bench.grid.launch import local
 from uora_bench.grid.race import RaceSpec, look, race_of, read_race, spent
-from uora_bench.records.record import CellRecord, RuleScore, read_records
+from uora_bench.records.record import CellRecord, RuleScore, Split, read_records
 
 TEXT = """
 name: raced
@@ -149,6 +150,7 @@ def test_a_race_is_not_changed_once_it_began_and_its_file_is_not_edited(
         (["seed=6,7,8,9,10,11"], "began with seeds 0 1 2 3 4 5, not 6 7 8 9 10 11;"),
         (["method=lora,vera"], "began with rows"),
         (["launcher.race.reference.method=vera"], "began with reference method=lora, not method=vera"),
+        (["trainer.max_steps=6"], "began with settings of the rows"),
     ):
         assert main([*words[: 2 if "reference" in more[0] else 3], *more]) == 2
         error = capsys.readouterr().err
@@ -195,7 +197,12 @@ def test_a_row_with_a_failed_cell_is_raced_again_by_the_next_call(here: Path, mo
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["launcher.race.reference.method=bitfit"], "no row has method=bitfit"),
+        (
+            ["launcher.race.reference.method=bitfit"],
+            "no row has method=bitfit; valid: lora, uora, vera; write launcher",
+        ),
+        (["launcher.race.reference.method=lorra"], "no row has method=lorra; did you mean 'lora'?"),
+        (["launcher.race.reference=lora"], "on a command line write launcher.race.reference.<key>=<value>"),
         (["launcher.race.reference.task=tiny/nli"], "names several rows"),
         (["launcher.race.reference.method=lora", "seed=0"], "shares 2 seeds or more"),
         (["launcher.race.reference.method=lora", "launcher.race.alpha=2"], "alpha"),
@@ -219,3 +226,33 @@ def test_simulated_races_keep_their_error_and_the_committed_simulation_says_so()
     assert committed["grids"] >= 10_000
     normal = [one["race_error"] for one in committed["settings"] if one["luck"].startswith("normal")]
     assert max(normal) <= 0.05
+
+
+def test_a_reference_may_be_named_by_several_keys_dots_and_all(here: Path) -> None:
+    (here / "grid.yaml").write_text(TEXT.replace("method: [lora, vera, uora]", "method: [lora], method.rank: [4, 8]"))
+    words = {"race.reference.method": "lora", "race.reference.method.rank": 8, "race.reference.task": "tiny/nli"}
+    spec = local.read_options(words).race
+    assert spec is not None
+    assert spec.reference == {"method": "lora", "method.rank": 8, "task": "tiny/nli"}
+    race, needed = race_of(expand.expand(["experiment=./grid.yaml"]), spec, [])
+    assert [lane.row for lane in race.lanes] == ["lora tiny_roberta method.rank=4"]
+    assert needed
+
+
+def test_rows_of_ones_own_without_a_test_part_race_on_dev(here: Path) -> None:
+    (here / "films.csv").write_text("text,label\na,0\nb,1\n" * 20)
+    own = "max_steps: 5, task.path: films.csv, task.split.test: 0, backbone: tiny_roberta"
+    (here / "grid.yaml").write_text(TEXT.replace("task: tiny/nli", "task: text/local").replace("max_steps: 5", own))
+    grid = expand.expand(["experiment=./grid.yaml"])
+    dev = {"dev": Split("a random 10 % of films.csv (split seed 0)", 4)}
+    there = []
+    for item in grid.items:
+        assert item.cell is not None
+        scores = {"dev": {"accuracy": points(item.cell.method.name, item.cell.seed) / 100}}
+        rules = {rule: RuleScore(scores, 1, "") for rule in ("last", "best_dev")}
+        metric = MetricSpec("text/classes", "accuracy")
+        there.append(
+            finished_record(item.cell, item.cell.cell_id("d"), "raced", scores=rules, splits=dev, metric=metric)
+        )
+    race, _ = race_of(grid, RaceSpec({"method": "lora"}), there)
+    assert [lane.verdict for lane in race.lanes] == ["worse", "undecided"]

@@ -95,6 +95,10 @@ def act(given: Given, launcher: str = "print") -> int:
     to_run = {one.key for one in plan.items if one.state in OPEN}
     scored = {one.cell.task.metric.name for one in cells.items if one.cell and one.key in to_run}
     notes += [f"note: {value} will be missing: {reason}" for name in scored for value, reason in lacking(name).items()]
+    if options is not None and options.race is not None:  # a mistake in it is said before anything is shown
+        from uora_bench.grid import race
+
+        race.race_of(cells, options.race, [])
     if options is not None:  # a node of a cluster may have folders of its own
         found = [(one.settings, one.cell.task) for one in cells.items if one.settings and one.cell]
         places = {(s.data_root, s.init_from, t.source.benchmark, str(t.to_load)): (s, t) for s, t in found}

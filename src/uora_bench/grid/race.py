@@ -9,8 +9,10 @@ other; the t-test asks that differences of one row are independent over seeds an
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,7 +20,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from annotated_types import Gt, Lt
 
-from uora_bench.errors import UserError
+from uora_bench.errors import UserError, nearest
 from uora_bench.grid import diff, preset
 from uora_bench.grid.expand import Grid, Planned
 from uora_bench.grid.table_spec import Rule, TableSpec
@@ -26,7 +28,7 @@ from uora_bench.records.record import CellRecord
 from uora_bench.util.json_file import read_json, sha256_of, write_json
 from uora_bench.util.schema import plain
 
-SCHEMA = 3
+SCHEMA = 4
 FOLDER = "races"  # below results.dir
 FIRST = 2  # seeds before the first look
 Verdict = Literal["better", "worse", "equivalent", "undecided", "racing", "failed"]
@@ -52,7 +54,7 @@ class Lane:
 
     ``seeds``: how many it took to the verdict, of ``planned``; ``difference``: of the mean from the reference's on the
     same seeds, in points, better upwards; ``cells``: of the row on those seeds; ``order``: all planned seeds, as they
-    are looked at.
+    are looked at; ``settings``: a hash of those of the row and of the reference.
     """
 
     row: str
@@ -63,6 +65,7 @@ class Lane:
     difference: float | None = None
     cells: tuple[str, ...] = ()
     order: tuple[int, ...] = ()
+    settings: str = ""
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,9 @@ def check_design(race: Race, results: Path) -> None:
 def _design(race: Race) -> dict[str, Any]:
     lanes = sorted((f"{lane.row} on {lane.task}", lane.order) for lane in race.lanes)
     seeds = dict.fromkeys(" ".join(map(str, order)) for _, order in lanes)
-    return {**plain(race.race), "rule": race.rule, "rows": [row for row, _ in lanes], "seeds": list(seeds)}
+    settings = [f"{lane.row} on {lane.task} ({lane.settings})" for lane in race.lanes]
+    design = {**plain(race.race), "rule": race.rule, "rows": [row for row, _ in lanes], "seeds": list(seeds)}
+    return {**design, "settings of the rows": sorted(settings)}
 
 
 def _shown(value: Any) -> str:
@@ -174,8 +179,12 @@ def race_of(grid: Grid, spec: RaceSpec, records: Sequence[CellRecord]) -> tuple[
     references = {key: own for key, own in rows.items() if preset.matches(_row(own), spec.reference)}
     if not references:
         shown = ", ".join(f"{k}={v}" for k, v in spec.reference.items())
+        key = next(iter(spec.reference), "method")
+        there = dict.fromkeys(str(_row(own)[key]) for own in rows.values() if key in _row(own))
+        near = nearest(str(spec.reference.get(key, "")), there)
         raise UserError(
-            f"launcher.race.reference: no row has {shown or 'nothing'}; write launcher.race.reference.method=…"
+            f"launcher.race.reference: no row has {shown or 'nothing'}{near}; write launcher.race.reference.{key}=… "
+            f"with one of {', '.join(there) or 'the keys that tell rows apart'}"
         )
     by_task = {task: own for (_, task), own in references.items()}
     if len(by_task) < len(references):
@@ -220,10 +229,17 @@ def _lane(
         verdict = "undecided"
     mean = round(float(np.mean(found)), 6) if found else None
     order = tuple(own.cell.seed for own, _ in pairs if own.cell is not None)
-    lane = Lane(label, task, verdict, len(found), len(pairs), mean, tuple(cells), order)
+    settings = _settings(planned for pair in pairs[:1] for planned in pair)
+    lane = Lane(label, task, verdict, len(found), len(pairs), mean, tuple(cells), order, settings)
     if verdict != "racing":
         return lane, set()
     return lane, {planned.key for pair in pairs[: max(FIRST, len(found) + 1)] for planned in pair}
+
+
+def _settings(cells: Iterable[Planned]) -> str:
+    """A hash of what the cells are, but for their seeds."""
+    known = [{k: v for k, v in planned.canonical.items() if k != "seed"} for planned in cells]
+    return hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def _lanes(grid: Grid) -> dict[tuple[str, str], dict[int, Planned]]:
@@ -259,7 +275,9 @@ class _Scores:
         record = self.matcher.record(planned, cell)
         if record is None:
             return None
-        split = "test" if cell.task.splits.test is not None and self.rule != "heldout_dev" else "dev"
+        # a file of one's own may have no test rows
+        tested = cell.task.splits.test is not None and (not record.splits or "test" in record.splits)
+        split = "test" if tested and self.rule != "heldout_dev" else "dev"
         result, metric = record.scores.get(self.rule), record.metric
         value = result.scores.get(split, {}).get(metric.primary) if result is not None else None
         self.ids[planned.key] = record.cell_id

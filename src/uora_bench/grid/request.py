@@ -156,9 +156,9 @@ def _option(key: str, text: str) -> Any:
     if key.split(".")[0] in _TEXTS:
         # switches are the exception: launcher.extra.hold=true
         return {"null": None, "true": True, "false": False}.get(text, text)
-    override = compose.read_override(f"seed={text}")
+    override = compose.read_override(f"launcher.{key}={text}")
     if override.is_sweep_override():  # launcher.gpus=0,1
-        return [compose.read_override(f"seed={part}").value() for part in _split(text)]
+        return [compose.read_override(f"launcher.{key}={part}").value() for part in _split(text)]
     return override.value()
 
 

@@ -119,7 +119,7 @@ def convert(hint: Any, value: Any, where: str) -> Any:
         return tuple(convert(args[0], v, f"{where}[{i}]") for i, v in enumerate(value))
     if origin in (dict, Mapping) or hint is dict:
         if not isinstance(value, Mapping):
-            raise UserError(f"{where} must be a mapping, not {value!r}")
+            raise UserError(f"{where} must be a mapping, not {value!r}; on a command line write {where}.<key>=<value>")
         if not args:
             return dict(value)
         if args[1] is Any:

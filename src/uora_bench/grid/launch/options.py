@@ -11,6 +11,7 @@ from uora_bench.util.schema import build
 from uora_bench.util.yaml_text import parse_yaml
 
 T = TypeVar("T")
+_REFERENCE = "race.reference."  # behind it stand keys of cells, dots and all
 # what other tools call the number of cells side by side
 _SIDE_BY_SIDE = ("workers", "num_workers", "max_workers", "jobs", "n_jobs", "max_jobs", "slots", "parallel")
 
@@ -26,7 +27,8 @@ def read_launcher_options(cls: type[T], name: str, given: Mapping[str, Any]) -> 
                 "launcher.slots_per_gpu (on each GPU); launcher.processes is of one cell (uora-bench explain <key>)"
             )
         node = data
-        *parents, last = key.split(".")
+        head, of_race, own = key.partition(_REFERENCE)
+        *parents, last = [*f"{head}{_REFERENCE}".strip(".").split("."), own] if of_race else key.split(".")
         for part in parents:
             if node.get(part) is None:
                 node[part] = {}
