@@ -45,7 +45,10 @@ def test_the_committed_search_is_what_the_records_give_and_says_that_trials_are_
     }  # fmt: skip
     assert "**UC02**" in render_search(found)
     assert main(["tables", "experiment=minilm_glue", f"results.dir={tmp_path}"]) == 0
-    assert "UC02: rate chosen from 6 trials; most rows: rate chosen from 3 trials" in capsys.readouterr().out
+    assert (
+        "UC02: rate chosen from 6 trials with trainer.epochs=3; most rows: rate chosen from 3 trials with"
+        in capsys.readouterr().out
+    )
 
 
 def test_the_cost_of_the_search_is_the_sum_over_its_trials_or_unknown(tmp_path: Path) -> None:
@@ -89,7 +92,7 @@ def test_a_rate_that_its_search_did_not_choose_is_not_called_searched(tmp_path: 
     source = read_search(RESULTS / "searches" / "smollm2_search.json").source
     record = replace(record, sources={**record.sources, "trainer.lr_adapter": source})  # as freeze= writes it
     run = Run("instruct/alpaca_1000", 0, {}, record.metric, {}, "done", recorded=record, folder=folder)
-    assert budget(run) == {"": "rate chosen from 3 trials"}
+    assert budget(run) == {"": "rate chosen from 3 trials with trainer.max_steps=100"}
     # its rate was fixed in its trials, and something else searched
     sources = {"trainer.lr_adapter": f"fixed in {source}", "trainer.weight_decay_adapter": source}
     apart = replace(run, recorded=replace(record, sources=sources))
@@ -98,3 +101,28 @@ def test_a_rate_that_its_search_did_not_choose_is_not_called_searched(tmp_path: 
     run = replace(run, recorded=replace(record, cell=other))
     assert budget(run) == {"": "rate that its search did not choose"}
     assert behind(run) is None
+
+
+def test_a_rate_from_a_search_on_another_backbone_or_task_says_so(tmp_path: Path) -> None:
+    for name in ("records", "searches"):
+        (tmp_path / name).symlink_to(RESULTS / name)
+    folder = tmp_path / "records" / "smollm2_tasks"
+    record = next(r for r in read_records(folder) if r.sources.get("trainer.lr_adapter") == "search"
+                  and r.cell["task"]["name"] == "instruct/alpaca_1000")  # fmt: skip
+    run = Run("instruct/alpaca_1000", 0, {}, record.metric, {}, "done", recorded=record, folder=folder)
+    other = {**record.cell, "backbone": {**record.cell["backbone"], "name": "another"}}
+    moved = replace(run, recorded=replace(record, cell=other))
+    assert budget(moved) == {"": "rate chosen from 3 trials on the backbone smollm2_135m with trainer.max_steps=100"}
+    assert "3 trials on instruct/alpaca_1000 with" in budget(replace(run, task="math/gsm8k"))[""]
+
+
+def test_variants_of_a_method_that_share_a_recipe_have_their_own_rows_of_the_search(tmp_path: Path) -> None:
+    for name in ("records", "searches"):
+        (tmp_path / name).symlink_to(RESULTS / name)
+    folder = tmp_path / "records" / "smollm2_tasks"
+    for record in read_records(folder):
+        if record.cell["method"]["name"] == "tied_lora" and record.cell["task"]["name"] == "instruct/alpaca_1000":
+            run = Run("instruct/alpaca_1000", 0, {}, record.metric, {}, "done", recorded=record, folder=folder)
+            found = behind(run)
+            assert found is not None
+            assert found[1].row["method.variant"] == record.cell["method"]["options"]["variant"]

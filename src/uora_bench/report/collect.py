@@ -192,8 +192,11 @@ def with_record(run: Run, record: CellRecord, folder: Path) -> Run:
     A metric that the data decides is the one that the record found.
     """
     done = record.status == "done"
+    there = {role: name if role in record.splits else None for role, name in run.splits.items() if role != "extra"}
     return replace(
         run,
+        # which parts a file of the user's own has is known once it was read
+        splits={**run.splits, **there} if done and record.splits else run.splits,
         metric=record.metric if done and run.metric.name == metrics.AUTO else run.metric,
         status=record.status,
         reason=record.reason or "",

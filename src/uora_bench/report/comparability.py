@@ -1,8 +1,8 @@
 """The rules of what may not be compared, each with an id (`docs/comparability.md` has a known case of every one).
 
-A rule looks at the finished cells of one column (``UC12``, ``UC13``: of one row in it). A preset says by id what
-follows: ``note``, the default, a footnote at the numbers that differ from most; ``split``, the rows go to blocks of
-their own, within which nothing differs; ``refuse``, there is no table.
+A rule looks at the finished cells of one column (``UC12``, ``UC13``, ``UC16``: of one row in it). A preset says by id
+what follows: ``note``, the default, a footnote at the numbers that differ from most; ``split``, the rows go to blocks
+of their own, within which nothing differs; ``refuse``, there is no table.
 """
 
 from __future__ import annotations
@@ -113,6 +113,7 @@ TITLES = {rule.id: rule.title for rule in DIFFER} | {
     "UC12": "a row that did not learn",
     "UC13": "a score below the majority class",
     "UC14": "an average over columns with unlike numbers of seeds",
+    "UC16": "rows scored that had judged the search of the rate",
 }
 
 
@@ -184,6 +185,21 @@ def differences(entries: Sequence[Sequence[Run]], levels: Mapping[str, str]) -> 
     return texts
 
 
+def rates(columns: Sequence[tuple[str, Sequence[Sequence[Run]]]]) -> str:
+    """How the rates of the columns were come by (``UC02``) in which no row differs; "" where there is none.
+
+    ``columns``: a label and the cells of every row.
+    """
+    alike: dict[str, list[str]] = {}
+    for label, entries in columns:
+        texts = {text for runs in entries for run in _done(runs) for text in searches.budget(run).values()}
+        if len(texts) == 1:
+            alike.setdefault(texts.pop(), []).append(label)
+    whole = len(alike) == 1 and len(next(iter(alike.values()))) == len(columns)
+    said = [text if whole else f"{text} ({', '.join(labels)})" for text, labels in alike.items()]
+    return f"UC02, all rows: {'; '.join(said)}." if said else ""
+
+
 def _facts(rule: Rule, runs: Iterable[Run]) -> dict[str, dict[str, None]]:
     """By key the values that the cells of one row have."""
     own: dict[str, dict[str, None]] = {}
@@ -214,7 +230,9 @@ def faults(runs: Iterable[Run], split: str, metric: str, scale: float, by_seed: 
         if share is not None and by_seed.get(run.seed, math.inf) <= share * scale:
             below.append(run.seed)
     if stuck:
-        text = "did not learn: the last training loss is that of a model that knows only how frequent the classes are"
+        text = (
+            "did not learn: the last training loss is no lower than of a model that knows only how frequent classes are"
+        )
         texts.append(found(levels, "UC12", f"{text} ({', '.join(stuck)})"))
     if below:
         text = f"no better than always the most frequent class (seeds {', '.join(map(str, below))})"
@@ -227,9 +245,22 @@ def unlearned(runs: Iterable[Run]) -> dict[int, float]:
     found = {}
     for run in _done(runs):
         loss, trivial = run.record.epochs[-1].train_loss, _trivial_loss(run)
-        if trivial is not None and loss >= _TRIVIAL * trivial:
+        if trivial is not None and loss >= _TRIVIAL * trivial and not _names_classes(run):
             found[run.seed] = loss
     return found
+
+
+def _names_classes(run: Run) -> bool:
+    """Whether a part of the data has an accuracy two standard errors above that of its most frequent class.
+
+    Something was learnt then, also where answers that are wrong but sure make the loss large.
+    """
+    for split, counts in _classes(run).items():
+        total, share = sum(counts), max(counts) / sum(counts)
+        score = run.score("last", split, "accuracy")
+        if score is not None and total >= _ENOUGH and score > share + 2 * math.sqrt(share * (1 - share) / total):
+            return True
+    return False
 
 
 def majority(run: Run, split: str) -> float | None:

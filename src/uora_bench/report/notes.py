@@ -100,6 +100,8 @@ def about(table: Table, collection: Collection) -> tuple[str, ...]:
         if len(comparability.memory_kinds(cells)) > 1:
             memory = comparability.found(levels, "UC08", memory)
         lines += [text for text in (clock and comparability.found(levels, "UC08", clock), memory) if text]
+        columns = [(c.label, [row.entries[i].ours.runs for row in table.rows]) for i, c in enumerate(table.columns)]
+        lines += filter(None, [comparability.rates(columns)])
         lines += _classes(table)
         without = comparability.without_predictions(cells)
         lines += [f"{comparability.found(levels, 'UC11', without)}."] if without else []

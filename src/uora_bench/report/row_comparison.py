@@ -42,13 +42,18 @@ class Line:
         found = self.comparison
         if found is None:
             return (self.row, MISSING, "0", MISSING, MISSING, MISSING, "too few seeds")
-        p = MISSING if found.adjusted_p is None else f"{found.adjusted_p:.3f}"
+        p = MISSING if found.adjusted_p is None else p_text(found.adjusted_p)
         difference, improvement = shown(found.interval, decimals), shown(self.improvement, 2)
         verdict: str = found.verdict
         if verdict == "not distinguished" and (found.smallest_p or 0) * found.family > LEVEL:
             verdict = "too few pairs to tell"  # the best possible p would not do
         verdict += self.unlearned
         return (self.row, ", ".join(self.columns), str(found.n_pairs), difference, improvement, p, verdict)
+
+
+def p_text(p: float) -> str:
+    """A p value in three digits; none is 0."""
+    return f"{p:.3f}" if p >= 0.0005 else "< 0.001"
 
 
 @dataclass(frozen=True)
@@ -97,8 +102,8 @@ class ItemLine:
             self.column,
             size,
             ends,
-            f"{self.p_items:.3f}",
-            f"{self.p:.3f}",
+            p_text(self.p_items),
+            p_text(self.p),
             self.verdict + self.unlearned,
         )
 
@@ -163,7 +168,7 @@ class AgainstReference:
     def _over_seeds(self, decimals: int) -> list[Sheet]:
         tested = [line for line in self.lines if line.comparison is not None]
         if not tested:
-            few = f"No row has {MINIMUM_SEEDS} seeds in common with {self.reference}: nothing is compared."
+            few = f"No row has {MINIMUM_SEEDS} seeds in common with {self.reference}: nothing is compared over seeds."
             return [Sheet(few)]
         block = f" ({self.block})" if self.block else ""
         caption = (

@@ -14,9 +14,11 @@ from uora_bench.config.compose import COMMAND_LINE
 from uora_bench.grid.diff import settings_of
 from uora_bench.grid.race import FOLDER as RACES
 from uora_bench.grid.race import Lane, Race, read_race
-from uora_bench.grid.search import FOLDER, Search, SearchRow, read_search
+from uora_bench.grid.search import FOLDER, Search, SearchRow, edge_of, read_search
+from uora_bench.grid.search import remarks as remarks_of
 from uora_bench.grid.table_spec import Rule
-from uora_bench.records.record import find_record
+from uora_bench.grid.trials import configured, is_of_recipes
+from uora_bench.records.record import CellRecord, find_record
 from uora_bench.report import aggregate, markdown
 from uora_bench.report.aggregate import Costs
 from uora_bench.report.collect import Run, finished
@@ -50,11 +52,11 @@ def behind(run: Run) -> tuple[Search, SearchRow] | None:
     The row is that of the cell's task, else of the first task of its recipe. None where no setting is from a search,
     its file has changed or is missing, or the search chose otherwise.
     """
-    found = _named(run)
+    found = named(run)
     return found if found is not None and _as_chosen(run, *found) else None
 
 
-def _named(run: Run) -> tuple[Search, SearchRow] | None:
+def named(run: Run) -> tuple[Search, SearchRow] | None:
     """As `behind`, whatever the search chose."""
     labels = [source for source in run.record.sources.values() if source.startswith("search")]
     if not labels:
@@ -64,9 +66,16 @@ def _named(run: Run) -> tuple[Search, SearchRow] | None:
         if "search" not in labels and search.source not in labels:
             continue
         rows = [row for row in search.rows if row.recipe == run.record.recipe["name"]]
-        if rows:
+        if rows:  # variants of a method may share a recipe
+            rows = [row for row in rows if _is_row(run, row)] or rows
             return search, next((row for row in rows if row.task == run.task), rows[0])
     return None
+
+
+def _is_row(run: Run, row: SearchRow) -> bool:
+    cell = settings_of(run.record.cell)
+    own = {key: configured(key, row.method) for key in row.row if key not in ("method", "backbone")}
+    return all(str(cell.get(name)) == str(row.row[key]) for key, name in own.items())
 
 
 def _as_chosen(run: Run, search: Search, row: SearchRow) -> bool:
@@ -88,14 +97,54 @@ def budget(run: Run) -> dict[str, str]:
     if rate is not None and rate.startswith("fixed in search"):
         return {"": "rate set by hand in its search"}
     if rate is not None and rate.startswith("search"):
-        found = _named(run)
-        if found is not None and not _as_chosen(run, *found):
+        found = named(run)
+        if found is None:
+            return {"": "rate from a search without a file"}
+        row = found[1]
+        if not _as_chosen(run, *found):
             return {"": "rate that its search did not choose"}
-        return {"": f"rate chosen from {len(found[1].trials)} trials" if found else "rate from a search without a file"}
+        trial = trial_of(run, *found)
+        elsewhere = [row.task] if row.task != run.task else []
+        if trial is not None and not _one_model(trial[0].cell, run.record.cell):
+            elsewhere.append(f"the backbone {trial[0].cell['backbone']['name']}")
+        on = f" on {' and '.join(elsewhere)}" if elsewhere else ""
+        unlike = _unlike(run, row, trial[0]) if trial is not None else ""
+        return {"": f"rate chosen from {len(row.trials)} trials{on}{unlike}"}
     if rate is None:
         return {"": "rate not searched: the default of the suite"}
     published = run.record.recipe["status"] == "published"
     return {"": "rate as published" if published else "rate of the recipe, not searched"}
+
+
+def trial_of(run: Run, search: Search, row: SearchRow) -> tuple[CellRecord, Path] | None:
+    """The record of a finished trial of ``row``, beside that of ``run``, and its folder; None where there is none."""
+    if run.folder is None:
+        return None
+    folder = run.folder.parent / search.name
+    changed = folder.stat().st_mtime_ns if folder.is_dir() else 0  # as in `_beside`
+    done = (trial for trial in row.trials if trial.status == "done")
+    records = (_record(folder, changed, cell) for trial in done for cell in trial.cells.values())
+    return next(((record, folder) for record in records if record is not None), None)
+
+
+@functools.lru_cache(maxsize=256)
+def _record(folder: Path, changed: int, cell_id: str) -> CellRecord | None:
+    return find_record(folder, cell_id)
+
+
+def _unlike(run: Run, row: SearchRow, trial: CellRecord) -> str:
+    """Settings that all trials of ``row`` were given and that the cell has otherwise, but for its data."""
+    ours, theirs = settings_of(run.record.cell), settings_of(trial.cell)
+    given = [key for key, source in trial.sources.items() if source == COMMAND_LINE]
+    keys = [key for key in given if is_of_recipes(key) or key.startswith("backbone.")]
+    other = [f"{key}={theirs[key]}" for key in keys if key not in row.trials[0].settings
+             and key in ours and key in theirs and ours[key] != theirs[key]]  # fmt: skip
+    return f" with {', '.join(sorted(other))}" if other else ""
+
+
+def _one_model(cell: dict[str, Any], other: dict[str, Any]) -> bool:
+    weights = {cell.get("weights"), other.get("weights")} - {None}
+    return bool(cell["backbone"]["name"] == other["backbone"]["name"] and len(weights) < 2)
 
 
 def costs(runs: Sequence[Run]) -> Costs:
@@ -140,7 +189,7 @@ def at_edge(runs: Sequence[Run]) -> str:
     for run in finished(runs):
         found = behind(run)
         if found is not None and (keys := [key for key in found[1].edge if key in _RATES]):
-            edges[f"{', '.join(keys)} on {found[1].task}"] = None
+            edges[f"{', '.join(edge_of(found[1], key) for key in keys)} on {found[1].task}"] = None
     return f"optimum at the edge of the space of its search: {'; '.join(edges)}" if edges else ""
 
 
@@ -209,8 +258,8 @@ def render_search(search: Search) -> str:
         f"# Search {search.name}",
         "",
         f"Made by `uora-bench search`; all trials are in `{search.name}.json` (sha256 `{search.sha256[:16]}`). Scores "
-        f"are of the part that judged, under the rule `{search.search.rule}`. Expected best of k trials: Dodge et al. "
-        "2019, with a 95 % interval over trials (docs/searches.md).",
+        f"are of the part that judged, under the rule `{search.search.rule}`. Expected best of k trials, drawn at "
+        "random from these: Dodge et al. 2019, with a 95 % interval over trials (docs/searches.md).",
         "",
     ]
     if search.search.unequal:
@@ -219,16 +268,19 @@ def render_search(search: Search) -> str:
     for row in search.rows:
         failed = sum(trial.status == "failed" for trial in row.trials)
         chosen = ", ".join(f"{key} {value}" for key, value in (row.chosen or {}).items()) or "–"
-        best = "–" if row.best is None else f"{row.best:.2f}"
+        best = "–" if row.chosen_score is None else f"{row.chosen_score:.2f}"
         curve = "; ".join(
             f"{k}: {mean:.2f} [{low:.2f}, {high:.2f}]"
             for k, (mean, low, high) in enumerate(expected_best(scores_of(row), row.higher_is_better), start=1)
-            if k in (1, 2, 3, 5, 10, 20, 50) or k == len(row.trials)
+            if k in (1, 2, 3, 4, 5, 10, 20, 50) or k == len(row.trials)
         )
-        near = ", ".join(f"{key} {low:g} to {high:g}" for key, (low, high) in row.plateau.items())
+        near = ", ".join(
+            f"{key} {low:g} to {high:g}" if low < high else f"{key} {low:g} alone"
+            for key, (low, high) in row.plateau.items()
+        )
         counts = [str(len(row.trials)), str(failed), str(row.steps)]
-        own = [curve or "–", near or "–", ", ".join(row.edge) or "–"]
+        own = [curve or "–", near or "–", "; ".join(remarks_of(row)) or "–"]
         rows.append([row.name, row.task, row.judge, *counts, chosen, best, *own])
-    of_words = ["expected best of k", f"within {search.search.within:g} of the best", "at edge"]
-    heading = ["row", "task", "judge", "trials", "failed", "steps", "choice", "score", *of_words]
+    of_words = ["expected best of k", f"within {search.search.within:g} of the best", "remarks"]
+    heading = ["row", "task", "judge", "trials", "failed", "steps of all", "choice", "score", *of_words]
     return "\n".join([*lines, *markdown.grid(heading, rows, ["row", "task", "judge", "choice", *of_words])]) + "\n"

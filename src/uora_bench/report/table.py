@@ -24,6 +24,7 @@ from uora_bench.report import (
     cache,
     comparability,
     grades,
+    judged,
     notes,
     row_comparison,
     searches,
@@ -92,7 +93,7 @@ def _build(collection: Collection, library: Library | None, rule: Rule | None) -
 
 def _columns(collection: Collection, spec: TableSpec, rule: Rule) -> tuple[Score, ...]:
     # of a metric that the data decides only a finished cell can tell
-    decided = sorted(collection.runs, key=lambda run: run.metric.name == AUTO)
+    decided = sorted(collection.runs, key=lambda run: (run.metric.name == AUTO, run.status != "done"))
     first = {run.task: run for run in reversed(decided)}
     wanted = spec.columns or tuple(Column(task, task.removeprefix("glue/")) for task in collection.tasks)
     columns = []
@@ -102,7 +103,8 @@ def _columns(collection: Collection, spec: TableSpec, rule: Rule) -> tuple[Score
             continue  # the grid was narrowed to other tasks
         value = column.metric or run.metric.primary
         _check_column(column, value, run)
-        split = column.split or ("test" if run.splits.get("test") else "dev")
+        tested = run.splits.get("test") and collection.experiment.search is None  # trials are judged by dev
+        split = column.split or ("test" if tested else "dev")
         names = {"task": column.label, **column.published}
         if rule == "heldout_dev" and split == "test":
             split, names = "dev", {}  # all that this rule scores; published was the test set
@@ -242,7 +244,8 @@ class _Maker:
             entry, number = row.entries[at], row.entries[at].ours
             of = (column.split, column.metric, column.scale)
             faults = comparability.faults(number.runs, *of, number.by_seed, levels)
-            noted = self._noted([*own, *faults, *searches.remarks(number.runs, self.rule)])
+            again = judged.scored_again(number.runs, column.split, levels)
+            noted = self._noted([*own, *faults, *again, *searches.remarks(number.runs, self.rule)])
             found.append(row.changed(at, notes=(*entry.notes, *noted)))
         return found
 
