@@ -12,6 +12,7 @@ from uora_bench.errors import UserError, nearest
 # groups whose keys are set by ``<group>.<key>=`` -> what their files are called by
 _GROUPS = {"method": "method", "task": "task", "backbone": "backbone", "trainer": "", "tracker": "tracker",
            "launcher": "launcher"}  # fmt: skip
+_OF_FILES = {"table": "docs/tables.md", "search": "docs/searches.md", "launcher.race": "docs/searches.md"}
 _MOST = 6  # names of files that are listed
 
 
@@ -29,6 +30,9 @@ def describe_setting(asked: str) -> list[str]:
         if name == key:
             found.setdefault((one.value, one.comment), []).append(where)
     if not found:
+        page = next((page for group, page in _OF_FILES.items() if key.startswith(f"{group}.")), None)
+        if page is not None:
+            raise UserError(f"'{asked}' is a key of experiments, not a setting of a cell; {page} explains it")
         raise UserError(f"no setting is called '{asked}'{nearest(key, known, synonyms=synonyms.others())}")
     also = ", ".join(sorted(other for other, mine in synonyms.KEYS.items() if mine == key))
     lines = [f"{key}  (also: {also})" if also else key]

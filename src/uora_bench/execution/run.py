@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from uora_bench.config.cell import HELD_OUT, Cell
-from uora_bench.config.compose import Composed
+from uora_bench.config.compose import COMMAND_LINE, Composed
 from uora_bench.config.ids import fingerprint_of
 from uora_bench.config.preflight import check_places, preflight
 from uora_bench.errors import Busy, CellError, Interrupted, UserError, failure_kind, place_of
@@ -66,6 +66,8 @@ def run_cell(composed: Composed, overrides: list[str], stop: StopRequest, starte
     cell, settings = composed.cell, composed.settings
     preflight(cell)
     check_places(settings, cell.task)
+    if (shorter := _steps_over_epochs(composed)) is not None:
+        LOG.warning(shorter)
     from uora_bench.data import picture_check, sources
     from uora_bench.methods import create_method
     from uora_bench.models import backbones
@@ -145,6 +147,18 @@ def _held_out(rows: dict[str, Any], cell: Cell) -> dict[str, Any]:
     if not len(train):
         raise UserError(f"holdout={cell.holdout:g} leaves no row to train on; take a smaller share (trainer.holdout)")
     return {**rows, "train": train, HELD_OUT: held}
+
+
+def _steps_over_epochs(composed: Composed) -> str | None:
+    """What to say where a recipe's number of steps makes an asked number of epochs have no effect."""
+    steps, sources = composed.cell.trainer.max_steps, composed.sources
+    theirs = sources.get("trainer.max_steps", "")
+    if steps is None or theirs == COMMAND_LINE or sources.get("trainer.epochs") != COMMAND_LINE:
+        return None
+    return (
+        f"note: trainer.max_steps={steps} ({composed.legend.get(theirs, theirs)}) ends training, and trainer.epochs "
+        "has no effect; set trainer.max_steps=null"
+    )
 
 
 def _check_expected(job: Job) -> None:

@@ -101,11 +101,12 @@ def power_of(cells: Iterable[Cell], spec: TableSpec | None, records: Sequence[Ce
         cell, seeds = of_task[task], statistics.mode(len(seeds) for seeds in own.values())
         role = splits.get(task) or ("test" if cell.task.splits.test else "dev")
         planned = {**cell.task.splits.extra, "dev": cell.task.splits.dev, "test": cell.task.splits.test}.get(role)
+        drawn = cell.canonical()["task"] if cell.task.source.files is not None else None  # its parts have no names yet
         # only records of the same part of the data know how many items it has
-        like = [r for r in records if r.status == "done" and r.cell["task"]["name"] == task
-                and role in r.splits and r.splits[role].name == planned]  # fmt: skip
+        like = [r for r in records if r.status == "done" and r.cell["task"]["name"] == task and role in r.splits
+                and (r.splits[role].name == planned or r.cell["task"] == drawn)]  # fmt: skip
         items = next((r.splits[role].rows for r in like), 0)
-        if seeds < 2 or items < 2 or cell.task.metric.scale != 100 or not family:
+        if seeds < 2 or items < 2 or like[0].metric.scale != 100 or not family:
             continue
         spread, basis = _spread([r for r in like if r.cell["backbone"]["name"] == cell.backbone.public_name], role)
         seeds_needed = next((s for s in range(2, MOST_SEEDS) if smallest_seen(spread, s, items) <= delta), None)

@@ -94,9 +94,14 @@ def load_experiment(name: str) -> Experiment:
     experiment = _load(path, path.stat().st_mtime_ns)
     if not is_folder_name(experiment.name):
         raise UserError(f"'{path}' says name: {experiment.name!r}; it must be a plain folder name, as my_grid")
-    if experiment.name in registry.choices("experiment"):
+    if experiment.name in registry.choices("experiment") and not _is_copy(path, experiment.name):
         raise UserError(f"'{path}' says name: {experiment.name}, which is a preset's; give it a name of its own")
     return experiment
+
+
+def _is_copy(path: Path, name: str) -> bool:
+    """Whether the preset ``name`` is the same file, or says the same: somebody put it into a folder of plug-ins."""
+    return path.read_bytes() == registry.path_of("experiment", name).read_bytes()
 
 
 @functools.lru_cache(maxsize=64)

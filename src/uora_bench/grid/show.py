@@ -101,7 +101,9 @@ def totals(plan: Plan) -> list[str]:
 def power(plan: Plan) -> list[str]:
     """What the grid can see of a difference from the reference row, where one is declared."""
     if not plan.power:
-        why = "no record says how many items a column's split has, or there is one seed, or no score is a percentage"
+        why = (
+            "no record says yet how many items a column's split has, or there is one seed, or no score is a percentage"
+        )
         return [f"power against the reference row is not known: {why}"] if plan.margin is not None else []
     head = "power against the reference row, over items and seeds (80 %, two-sided 5 %; docs/statistics.md):"
     return [head, *(f"  {one.text}" for one in plan.power)]

@@ -44,7 +44,8 @@ def measure(
     try:
         return replace(work, **_flops(cell, task, splits, history, processes, precision, shapes))
     except Exception as error:  # noqa: BLE001 - the training is done, and a record without this number says so
-        return replace(work, problem=" ".join(f"{type(error).__name__}: {error}".split())[:300])
+        said = " ".join(f"{type(error).__name__}: {error}".split()).replace("; drop dry_run=true", "")
+        return replace(work, problem=f"the model cannot be followed without its weights ({said[:250]})")
 
 
 def _batches(cell: Cell, lengths: np.ndarray, steps: int) -> Iterator[np.ndarray]:
