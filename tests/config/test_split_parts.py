@@ -19,7 +19,6 @@ from uora_bench.errors import UserError
         ("train[100:200]", "train[200:300]", False),
         ("train[100:200]", "train[:101]", True),
         ("train[:100]", "train[90%:]", True),  # nobody knows without the rows
-        ("train[:0]", "train[0%:]", False),
         ("train[:40%]+train[60%:]", "train[40%:60%]", False),
         ("train[:40%]+test", "validation+test[5:]", True),
     ],
@@ -33,3 +32,6 @@ def test_a_part_is_printed_as_it_was_written() -> None:
         assert str(split_parts(text)[0]) == text
     with pytest.raises(UserError, match=r"of the form name or name\[a:b\]"):
         split_parts("train[80%")
+    for text in ("train[95%:40%]", "train[100%:]", "train[:0]", "train[7:7]"):
+        with pytest.raises(UserError, match="has no rows; write the lower edge first"):
+            split_parts(text)

@@ -26,9 +26,10 @@ def with_work(values):
 
 def test_a_table_shows_the_costs_it_chooses(tmp_path):
     made_up(tmp_path, "minilm_glue", mrpc, with_work)
-    table, _ = built(tmp_path)
+    table, collection = built(tmp_path)
     text = markdown.render(chosen(table))
     assert "training FLOPs | inference FLOPs | tokens | energy" in text
+    assert "Energy was measured with rapl." in notes.about(chosen(table), collection)
     assert "| 5.00e9 | 4.00e3 | 1.20e3 | 1,234 J |" in text
     assert "train FLOPs" in latex.render(chosen(table))
     assert "5000000000" in csv_file.render(chosen(table))

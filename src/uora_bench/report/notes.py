@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from uora_bench.grid import preset
@@ -95,7 +96,7 @@ def about(table: Table, collection: Collection) -> tuple[str, ...]:
             "Costs: the largest number of parameters, bytes and memory, and the median seconds of training and "
             "evaluation, over the tasks that every row with results has."
         )
-        lines += [*_sizes(table), *_forgetting(table, cells)]
+        lines += [*_sizes(table), *_forgetting(table, cells), *_energy(table, cells)]
         clock, memory = comparability.clock(cells), comparability.memory(cells)
         if len(comparability.memory_kinds(cells)) > 1:
             memory = comparability.found(levels, "UC08", memory)
@@ -147,6 +148,20 @@ def _forgetting(table: Table, cells: Sequence[Run]) -> list[str]:
     )
     if without := len(cells) - sum(one.adapted is not None for one in measured):
         lines.append(f"Forgetting is not known of {count(without, 'cell')}: made without retention.measure=true.")
+    return lines
+
+
+def _energy(table: Table, cells: Sequence[Run]) -> list[str]:
+    """How the energy of the column was measured, or why it was not."""
+    if "energy" not in table.spec.costs:
+        return []
+    known = [run.record.energy for run in cells if run.record.energy is not None]
+    ways = sorted({one.source for one in known if one.joules is not None})
+    lines = [f"Energy was measured with {' and '.join(ways)}" + (": it is not comparable." if len(ways) > 1 else ".")]
+    lines = lines if ways else []
+    if without := Counter(one.source for one in known if one.joules is None):
+        said = [f"{count(number, 'cell')}: {why}" for why, number in without.items()]
+        lines.append(f"Energy is not known of {'; '.join(said)}.")
     return lines
 
 

@@ -242,6 +242,9 @@ class _Maker:
         texts = comparability.differences([row.entries[at].ours.runs for row in rows], levels)
         for row, own in zip(rows, texts, strict=True):
             entry, number = row.entries[at], row.entries[at].ours
+            if number.value is None:  # there is nothing to mark
+                found.append(row)
+                continue
             of = (column.split, column.metric, column.scale)
             faults = comparability.faults(number.runs, *of, number.by_seed, levels)
             again = judged.scored_again(number.runs, column.split, levels)
