@@ -20,6 +20,7 @@ from uora_bench.config.yaml_comments import yaml_keys
         ("launcher.cpu_slots", ("launcher=local: default null; cells at the same time on cores",)),
         ("seed", ("default 0; paired",)),
         ("method.mine", ("method=my_own: default 3; how often",)),
+        ("UC12", ("UC12: a row that did not learn (docs/comparability.md",)),
     ],
 )
 def test_a_setting_is_explained(
@@ -43,6 +44,9 @@ def test_a_setting_is_explained(
     [
         ("explain trainer.lr_adaptr", "did you mean 'trainer.lr_adapter'?"),
         ("explain a b", "a number is named by TABLE ROW COLUMN [BLOCK]"),
+        ("explain UC99", "no rule 'UC99'"),
+        ("explain table.margin", "is a key of experiments, not a setting of a cell; docs/tables.md explains it"),
+        ("explain launcher.race.margin", "docs/searches.md explains it"),
         (
             "plan experiment=quickstart launcher=local launcher.workers=2",
             "side by side is launcher.cpu_slots (on",

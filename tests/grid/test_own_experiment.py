@@ -92,6 +92,17 @@ def test_a_file_that_takes_a_presets_name_or_is_no_grid_is_refused(
         assert said in capsys.readouterr().err
 
 
+def test_a_copy_among_the_plug_ins_is_the_same_experiment(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copy = here / "uora_plugins" / "configs" / "experiment" / "my_grid.yaml"
+    copy.parent.mkdir(parents=True)
+    copy.write_text(TEXT)
+    for name in ("./grid.yaml", "my_grid"):
+        assert main(["plan", f"experiment={name}"]) == 0
+    copy.write_text(TEXT + "# another one\n")
+    assert main(["plan", "experiment=./grid.yaml"]) == 2
+    assert "which is a preset's" in capsys.readouterr().err
+
+
 def test_what_changed_in_the_file_counts(here: Path) -> None:
     assert len(expand(["experiment=./grid.yaml"]).items) == 4
     (here / "grid.yaml").write_text(TEXT.replace("seed: [0, 1]", "seed: [0, 1, 2]"))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.support.table_bench import Bench, kept
+from uora_bench.config.cell import MetricSpec
 from uora_bench.errors import UserError
 from uora_bench.grid import build, request, show
 from uora_bench.grid.launch.attempt import Running
@@ -134,3 +135,18 @@ def test_another_reference_row_or_rule_is_another_margin(bench: Bench, declared:
     shown = markdown.render(bench.table())
     assert ("not declared before all results" in shown) == bool(said)
     assert said in shown
+
+
+def test_drawn_rows_of_ones_own_are_known_by_their_task(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "films.csv").write_text("text,label\na,0\nb,1\n" * 20)
+    own = {"task": "text/local", "task.path": "films.csv", "backbone": "tiny_roberta"}
+    words = " ".join(f"{key}={value}" for key, value in own.items())
+    test = {"dev": Split("a random 10 % of films.csv (split seed 0)", 40)}
+    test["test"] = Split("a random 10 % of films.csv, apart from dev (split seed 0)", 40)
+    for seed, score in enumerate((0.6, 0.7)):
+        bench.record(
+            f"method=lora {words} seed={seed}", score, splits=test, metric=MetricSpec("text/classes", "accuracy")
+        )
+    bench.preset(axes={"method": ["lora", "vera"], "seed": [0, 1]}, set=own, table={"reference": "lora"})
+    (found,) = plan().power
+    assert found.items == 40

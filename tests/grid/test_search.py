@@ -466,3 +466,33 @@ def test_records_of_other_data_are_no_trials(here: Path, capsys: pytest.CaptureF
     record(here, item, 70.0, provenance=Provenance(data={"train": "0"}, data_files={"films.csv": "0" * 16}))
     assert search() == 0
     assert "1 trial still to run" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_one_file_of_ones_own_from_the_search_to_the_table(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "films.csv").write_text(
+        "text,label\n" + "".join(f"film {i},{'good' if i % 2 else 'bad'}\n" for i in range(200))
+    )
+    own = {"task": "text/local", "task.path": "films.csv", "backbone": "tiny_roberta", "tracker": "none"}
+    grid = {"name": "rates", "title": "t", "note": "n", "search": {"trials": 2}, "set": {**own, "trainer.max_steps": 2}}
+    grid["axes"] = {"method": ["lora", "vera"], "trainer.lr_adapter": [{"log_uniform": [0.001, 0.1]}]}
+    (here / "rates.yaml").write_text(json.dumps(grid))
+    assert main(["search", "experiment=./rates.yaml", "launcher.cpu_slots=1", "freeze=uora_plugins"]) == 0
+    rules = [{"when": {"method": m}, "set": {"recipe": f"{m}/rates"}} for m in ("lora", "vera")]
+    final = {"name": "final", "title": "t", "note": "n", "set": own, "rules": rules}
+    final["axes"] = {"method": ["lora", "vera"], "seed": [0, 1]}
+    (here / "final.yaml").write_text(json.dumps(final))
+    assert main(["sweep", "experiment=./final.yaml", "launcher.cpu_slots=1"]) == 0
+    capsys.readouterr()
+    assert main(["tables", "experiment=./final.yaml"]) == 0
+    said = capsys.readouterr().out
+    assert "UC02, all rows: rate chosen from 2 trials." in said
+    assert "UC16" not in said  # other rows judged
+    # dev is reported, and had judged
+    final["table"] = {"columns": [{"task": "text/local", "label": "films", "split": "dev"}]}
+    (here / "final.yaml").write_text(json.dumps(final))
+    assert main(["tables", "experiment=./final.yaml"]) == 0
+    assert "UC16: 20 of the 20 rows scored here had judged the search of its rate" in capsys.readouterr().out
+    words = [f"{key}={value}" for key, value in own.items()]
+    assert main(["method=lora", *words, "recipe=lora/rates", "trainer.epochs=5"]) == 0
+    assert "note: trainer.max_steps=2 (fixed in search rates" in capsys.readouterr().err

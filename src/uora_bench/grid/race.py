@@ -275,10 +275,11 @@ class _Scores:
         record = self.matcher.record(planned, cell)
         if record is None:
             return None
-        # a file of one's own may have no test rows
-        tested = cell.task.splits.test is not None and (not record.splits or "test" in record.splits)
-        split = "test" if tested and self.rule != "heldout_dev" else "dev"
         result, metric = record.scores.get(self.rule), record.metric
+        tested = cell.task.splits.test is not None
+        if cell.task.source.files is not None and result is not None:  # a file of one's own may have no test rows
+            tested = "test" in result.scores
+        split = "test" if tested and self.rule != "heldout_dev" else "dev"
         value = result.scores.get(split, {}).get(metric.primary) if result is not None else None
         self.ids[planned.key] = record.cell_id
         if record.status != "done" or value is None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from uora_bench.config import ids, metrics, plugins, registry
 from uora_bench.config.cell import MetricSpec
+from uora_bench.config.data_source import OWN_ROWS
 from uora_bench.errors import UserError, nearest
 from uora_bench.grid import diff, expand, preset
 from uora_bench.grid.data_files import DataFiles
@@ -192,11 +193,13 @@ def with_record(run: Run, record: CellRecord, folder: Path) -> Run:
     A metric that the data decides is the one that the record found.
     """
     done = record.status == "done"
-    there = {role: name if role in record.splits else None for role, name in run.splits.items() if role != "extra"}
+    own = done and record.cell["task"].get("source", {}).get("benchmark") == OWN_ROWS
+    scored = {role for result in record.scores.values() for role in result.scores} if own else set()
+    there = {role: name if role in scored else None for role, name in run.splits.items() if role in ("dev", "test")}
     return replace(
         run,
         # which parts a file of the user's own has is known once it was read
-        splits={**run.splits, **there} if done and record.splits else run.splits,
+        splits={**run.splits, **there} if own else run.splits,
         metric=record.metric if done and run.metric.name == metrics.AUTO else run.metric,
         status=record.status,
         reason=record.reason or "",
