@@ -26,7 +26,8 @@ def _act(given: Given) -> int:
         raise UserError("search needs an experiment with `search:`; write experiment=… (docs/searches.md)")
     grid = expand.expand_request(replace(wanted, axes={k: v for k, v in wanted.axes.items() if k in request.ONCE}))
     spec = check_search(grid)  # of all trials, also where only some of them are asked for
-    check_asked(grid, expand.expand_request(wanted))
+    if wanted.axes.keys() - set(request.ONCE):
+        check_asked(grid, expand.expand_request(wanted))
     folder = given.text("freeze")
     if folder is not None:
         check_places(grid, spec, Path(folder))
