@@ -7,6 +7,7 @@ from dataclasses import replace
 from tests.support.made_up_grids import built, made_up
 from uora_bench.records.record import Energy, Retention, Sizes, Work
 from uora_bench.report import csv_file, latex, markdown, notes
+from uora_bench.report.aggregate import usual
 from uora_bench.report.figures import files
 
 WORK = Work(1000, 1200, 2 * 10**9, 3 * 10**9, None, 5000, 4000, 20)
@@ -76,7 +77,13 @@ def test_forgetting_is_a_column_with_its_unit_and_an_axis(tmp_path):
     text = markdown.render(table)
     assert "| method | forgetting |" in text
     assert "+0.25 " in text  # the median of three seeds
-    said = "Forgetting: what training added, median over cells: nats per token of loss on text, sha256 abc."
+    said = "Forgetting: what training added: nats per token of loss on text, sha256 abc."
     assert said in notes.about(table, collection)
     drawn = {spec.name: spec for spec in files.figure_specs(table)}
     assert ",0.25," in drawn["minilm_glue_pareto_forgotten"].data
+
+
+def test_the_median_does_not_depend_on_which_seeds_of_which_task_are_there():
+    assert usual([("a", 1.0), ("a", 3.0), ("b", 10.0)]) == usual([("a", 2.0), ("b", 10.0), ("b", 10.0)]) == 6.0
+    assert usual([("a", 1.0), ("b", None)]) is None
+    assert usual([]) is None

@@ -103,12 +103,14 @@ def _text(search: Search, grid: Grid, name: str, rows: dict[str, SearchRow]) -> 
         note += f" At the edge of what was tried: {', '.join(edges)}."
     per_task = {task: _entries(search, grid, row) for task, row in rows.items()}
     first = next(iter(per_task.values()))
+    labels = {entry["source"] for own in per_task.values() for entry in own.values()}
+    sources = {f"fixed in {search.source}": "the same in every trial"} if f"fixed in {search.source}" in labels else {}
     alike = {k: v for k, v in first.items() if all(own.get(k) == v for own in per_task.values())}
     recipe: dict[str, Any] = {
         "name": name,
         "status": "searched",
         "note": note,
-        "sources": {search.source: f"results/searches/{search.name}.json, sha256 {search.sha256}"},
+        "sources": {search.source: f"results/searches/{search.name}.json, sha256 {search.sha256}", **sources},
         "common": alike if len(per_task) > 1 else {},  # of one task nothing is known elsewhere
         "per_task": {
             task: {k: v for k, v in own.items() if len(per_task) == 1 or k not in alike}

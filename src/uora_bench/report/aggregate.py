@@ -7,10 +7,11 @@ planned; it is never filled from elsewhere.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from uora_bench.grid.table_spec import Aggregate
+from uora_bench.records.record import CellRecord
 from uora_bench.report.collect import Run, finished
 
 
@@ -89,7 +90,7 @@ class Costs:
     """What a row costs, from its finished cells.
 
     Trained adapter parameters and adapter size (the largest over tasks), seconds of training and evaluation (median
-    over cells), peak memory (largest, bytes).
+    over tasks of the medians over cells, as all that follows it), peak memory (largest, bytes).
     """
 
     parameters: int | None = None
@@ -97,13 +98,13 @@ class Costs:
     adapter_size: int | None = None
     seconds: float | None = None
     memory: int | None = None
-    flops: float | None = None  # of training, median over cells; None where a record does not say, as the next ones
-    inference: float | None = None  # FLOPs of one input of mean length, merged where that can be, median over cells
-    tokens: float | None = None  # with padding, median over cells
-    energy: float | None = None  # joules, median over cells; None where one was not measured
-    forgotten: float | None = None  # loss or drift on fixed inputs, median over cells; None where one was not measured
-    searched: float | None = None  # seconds of all trials of the search behind a rate, median over cells
-    searched_flops: float | None = None  # their FLOPs of training, median over cells
+    flops: float | None = None  # of training; None where a record does not say, as the next ones
+    inference: float | None = None  # FLOPs of one input of mean length, merged where that can be
+    tokens: float | None = None  # with padding
+    energy: float | None = None  # joules; None where one was not measured
+    forgotten: float | None = None  # loss or drift on fixed inputs; None where one was not measured
+    searched: float | None = None  # seconds of all trials of the search behind a rate
+    searched_flops: float | None = None  # their FLOPs of training
 
 
 def costs(runs: Sequence[Run]) -> Costs:
@@ -111,22 +112,34 @@ def costs(runs: Sequence[Run]) -> Costs:
     done = [run.record for run in finished(runs)]
     if not done:
         return Costs()
+
+    def each(of: Callable[[CellRecord], float | None]) -> float | None:
+        return usual((record.cell["task"]["name"], of(record)) for record in done)
+
     return Costs(
         max(r.counts.adapter for r in done if r.counts is not None),
         max(r.counts.head for r in done if r.counts is not None),
         max((r.bytes.adapter_size for r in done if r.bytes is not None), default=None),
-        statistics.median(r.seconds.train + r.seconds.eval for r in done if r.seconds is not None),
+        each(lambda r: None if r.seconds is None else r.seconds.train + r.seconds.eval),
         max((r.peak_memory_bytes for r in done if r.peak_memory_bytes is not None), default=None),
-        median_of(None if r.work is None else r.work.training for r in done),
-        median_of(None if r.work is None else r.work.inference_merged or r.work.inference for r in done),
-        median_of(None if r.work is None else r.work.tokens_padded for r in done),
-        median_of(None if r.energy is None else r.energy.joules for r in done),
-        median_of(None if r.retention is None else r.retention.forgotten for r in done),
+        each(lambda r: None if r.work is None else r.work.training),
+        each(lambda r: None if r.work is None else r.work.inference_merged or r.work.inference),
+        each(lambda r: None if r.work is None else r.work.tokens_padded),
+        each(lambda r: None if r.energy is None else r.energy.joules),
+        each(lambda r: None if r.retention is None else r.retention.forgotten),
     )
 
 
-def median_of(values: Iterable[float | None]) -> float | None:
-    """The median; None where a value is not known: of some cells alone it would be another row's."""
-    found = list(values)
-    known = [value for value in found if value is not None]
-    return statistics.median(known) if found and len(known) == len(found) else None
+def usual(values: Iterable[tuple[str, float | None]]) -> float | None:
+    """The median over tasks of the medians over the cells of each; ``values``: the task and the value of every cell.
+
+    So it does not depend on which seeds of which task are there yet. None where a value is not known: of some cells
+    alone it would be another row's.
+    """
+    by_task: dict[str, list[float | None]] = {}
+    for task, value in values:
+        by_task.setdefault(task, []).append(value)
+    known = [[value for value in own if value is not None] for own in by_task.values()]
+    if not known or sum(map(len, known)) < sum(map(len, by_task.values())):
+        return None
+    return statistics.median(statistics.median(own) for own in known)

@@ -84,19 +84,19 @@ COSTS = (
     Cost("parameters", "adapter parameters", "parameters", "trained, the largest over tasks, without the head",
          "{:,}".format),
     Cost("adapter_size", "adapter size", "size", "the largest over tasks", size),
-    Cost("seconds", "seconds", "time", "of training and evaluation, the median over cells", "{:,.0f}".format),
+    Cost("seconds", "seconds", "time", "of training and evaluation, the median", "{:,.0f}".format),
     Cost("memory", "peak memory", "memory", "the largest over cells", size),
-    Cost("flops", "training FLOPs", "train FLOPs", "forward and backward, the median over cells", scientific),
+    Cost("flops", "training FLOPs", "train FLOPs", "forward and backward, the median", scientific),
     Cost("inference", "inference FLOPs", "infer FLOPs", "one input of mean length, merged where that can be",
          scientific),
-    Cost("tokens", "tokens", "tokens", "seen in training, with padding, the median over cells", scientific),
-    Cost("energy", "energy", "energy", "measured, the median over cells", "{:,.0f} J".format),
+    Cost("tokens", "tokens", "tokens", "seen in training, with padding, the median", scientific),
+    Cost("energy", "energy", "energy", "measured, the median", "{:,.0f} J".format),
     Cost("forgotten", "forgetting", "forgotten", "loss (nats) or drift of features that training added on fixed "
-         "inputs, the median over cells", "{:+.3g}".format),
-    Cost("searched", "search seconds", "search time", "of all trials of the search behind the rate, the median over "
-         "cells", "{:,.0f}".format),
+         "inputs, the median", "{:+.3g}".format),
+    Cost("searched", "search seconds", "search time", "of all trials of the search behind the rate, the median",
+         "{:,.0f}".format),
     Cost("searched_flops", "search FLOPs", "search FLOPs", "training in all trials of the search behind the rate, the "
-         "median over cells", scientific),
+         "median", scientific),
 )  # fmt: skip
 
 

@@ -93,8 +93,8 @@ def about(table: Table, collection: Collection) -> tuple[str, ...]:
     if done:
         cells = table.done
         lines.append(
-            "Costs: the largest number of parameters, bytes and memory, and the median seconds of training and "
-            "evaluation, over the tasks that every row with results has."
+            "Costs: the largest number of parameters, bytes and memory, and the median of the rest (over seeds, then "
+            "over tasks), over the tasks that every row with results has. Seconds are of training and evaluation."
         )
         lines += [*_sizes(table), *_forgetting(table, cells), *_energy(table, cells)]
         clock, memory = comparability.clock(cells), comparability.memory(cells)
@@ -143,9 +143,7 @@ def _forgetting(table: Table, cells: Sequence[Run]) -> list[str]:
     if "forgetting" not in table.spec.costs:
         return []
     unlike = "**Not one unit**: " if len(found) > 1 else ""
-    lines = (
-        [f"{unlike}Forgetting: what training added, median over cells: {'; '.join(sorted(found))}."] if found else []
-    )
+    lines = [f"{unlike}Forgetting: what training added: {'; '.join(sorted(found))}."] if found else []
     if without := len(cells) - sum(one.adapted is not None for one in measured):
         lines.append(f"Forgetting is not known of {count(without, 'cell')}: made without retention.measure=true.")
     return lines

@@ -149,11 +149,11 @@ def _one_model(cell: dict[str, Any], other: dict[str, Any]) -> bool:
 
 def costs(runs: Sequence[Run]) -> Costs:
     """The costs of the finished cells of one row, and of the searches that chose their rates."""
-    spent = [_spent(run) for run in finished(runs)]
+    spent = [(run.task, *_spent(run)) for run in finished(runs)]
     return replace(
         aggregate.costs(runs),
-        searched=aggregate.median_of(seconds for seconds, _ in spent),
-        searched_flops=aggregate.median_of(flops for _, flops in spent),
+        searched=aggregate.usual((task, seconds) for task, seconds, _ in spent),
+        searched_flops=aggregate.usual((task, flops) for task, _, flops in spent),
     )
 
 

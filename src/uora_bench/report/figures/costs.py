@@ -65,14 +65,14 @@ def _spec(table: Table, block: Block, kind: Cost, rows: facts.Rows) -> FigureSpe
     )
     more = {
         "parameters": ["Logarithmic; no adapter (0) stands left of the dotted line."],
-        "seconds": ["Seconds of training and evaluation, median over cells.", comparability.clock(block.runs)],
+        "seconds": ["Seconds of training and evaluation, median.", comparability.clock(block.runs)],
         "memory": ["Largest over cells.", comparability.memory(block.runs)],
-        "flops": ["Forward and backward in closed form, median over cells."],
-        "inference": ["Of a forward pass of one input of mean length, merged where that can be; median over cells."],
-        "energy": ["As measured, other programs on the device included; median over cells."],
+        "flops": ["Forward and backward in closed form, median."],
+        "inference": ["Of a forward pass of one input of mean length, merged where that can be; median."],
+        "energy": ["As measured, other programs on the device included; median."],
         "searched": ["Seconds of training and evaluation of all trials of the search that chose the rate."],
         "searched_flops": ["FLOPs of training of all trials of the search that chose the rate."],
-        "forgotten": ["Loss (nats per token) or drift that training added on fixed inputs; median over cells."],
+        "forgotten": ["Loss (nats per token) or drift that training added on fixed inputs; median."],
     }
     caption = [
         f"Score against {kind.name} per column of the table; dashed: the Pareto front, the best score to be had up to "
