@@ -38,17 +38,10 @@ def split_parts(split: str) -> list[SplitPart]:
         if match is None:
             raise UserError(f"split '{text}' is not of the form name or name[a:b], e.g. train[:80%]")
         part = SplitPart(match["name"], match["a"], match["b"])
-        if _ends_first(part):
+        if part.start == "100%" or _before(part.stop, part.start):
             raise UserError(f"split '{text}' has no rows; write the lower edge first, e.g. {match['name']}[80%:]")
         found.append(part)
     return found
-
-
-def _ends_first(part: SplitPart) -> bool:
-    """Whether a part stops where it starts or before, however many rows there are."""
-    if not part.start or not part.stop or part.start.endswith("%") != part.stop.endswith("%"):
-        return part.start == "100%" or (part.stop is not None and part.stop.rstrip("%") == "0")
-    return int(part.start.rstrip("%")) >= int(part.stop.rstrip("%"))
 
 
 def split_names(splits: Iterable[str]) -> list[str]:

@@ -194,12 +194,11 @@ def judge(
     of = f"{len(chosen[0].repetitions)} repetitions of {', '.join(one.label for one in chosen)}"
     if outside:
         exact = any(one.cell_id == old.cell_id for one in chosen)
-        more = (
-            ""
-            if exact
-            else "; no repetitions of this very cell are kept (scripts/envelope.py makes them): it may vary more"
-        )
-        return False, f"outside the envelope ({of}): {'; '.join(dict.fromkeys(outside))}{more}"
+        if not exact:
+            outside.append(
+                "no repetitions of this very cell are kept (scripts/envelope.py makes them): it may vary more"
+            )
+        return False, f"outside the envelope ({of}): {'; '.join(dict.fromkeys(outside))}"
     most_items = ", ".join(f"{max(one.widest_items(split) for one in chosen)} of {chosen[0].items[split]} of {split}"
                            for split in chosen[0].items)  # fmt: skip
     return True, f"inside the envelope: {of} differ among themselves in up to {most_items}"

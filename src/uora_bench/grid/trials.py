@@ -16,7 +16,7 @@ from uora_bench.grid.expand import Grid, Planned
 from uora_bench.grid.search_spec import SearchSpec
 from uora_bench.util.inside import is_folder_name
 
-OF_RECIPES = ("method.", "task.", "trainer.")
+_OF_RECIPES = ("method.", "task.", "trainer.")
 _OF_DATA = (  # keys of a task that say which rows there are and what is in them, which no recipe holds
     "path", "encoding", "separator", "source", "columns", "label", "labels", "target", "answer", "choices",
     "splits", "split", "split_seed", "missing", "metric", "sample_train", "sample_dev", "sample_test", "sample_seed",
@@ -92,7 +92,7 @@ def names(planned: Planned, spec: SearchSpec) -> dict[str, Any]:
 def is_of_recipes(key: str) -> bool:
     """Whether a recipe may hold ``key``, a name of the configuration: not what says which data a cell has."""
     group, _, own = key.partition(".")
-    return key.startswith(OF_RECIPES) and not (group == "task" and own.partition(".")[0] in _OF_DATA)
+    return key.startswith(_OF_RECIPES) and not (group == "task" and own.partition(".")[0] in _OF_DATA)
 
 
 def recipe_name(planned: Planned, spec: SearchSpec, search: str) -> str:

@@ -27,8 +27,7 @@ def read_launcher_options(cls: type[T], name: str, given: Mapping[str, Any]) -> 
                 "launcher.slots_per_gpu (on each GPU); launcher.processes is of one cell (uora-bench explain <key>)"
             )
         node = data
-        head, of_race, own = key.partition(_REFERENCE)
-        *parents, last = [*f"{head}{_REFERENCE}".strip(".").split("."), own] if of_race else key.split(".")
+        *parents, last = key.split(".", 2 if key.startswith(_REFERENCE) else -1)
         for part in parents:
             if node.get(part) is None:
                 node[part] = {}
