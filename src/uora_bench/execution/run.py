@@ -155,9 +155,10 @@ def _steps_over_epochs(composed: Composed) -> str | None:
     theirs = sources.get("trainer.max_steps", "")
     if steps is None or theirs == COMMAND_LINE or sources.get("trainer.epochs") != COMMAND_LINE:
         return None
+    source = f"{theirs}: {composed.legend[theirs]}" if theirs in composed.legend else theirs
     return (
-        f"note: trainer.max_steps={steps} ({composed.legend.get(theirs, theirs)}) ends training, and trainer.epochs "
-        "has no effect; set trainer.max_steps=null"
+        f"note: trainer.max_steps={steps} ({source}) ends training, and trainer.epochs has no effect; set "
+        "trainer.max_steps=null"
     )
 
 
