@@ -41,11 +41,12 @@ def cell(given: argparse.Namespace, folder: Path, number: int) -> dict[str, Any]
     words += ("task.max_length=192", "task.too_long=drop", "trainer.batch_size=8", f"trainer.lr_adapter={RATE}")
     words += (f"trainer.precision={given.precision}", f"trainer.max_steps={given.steps}", "trainer.evaluate=last")
     seconds, record = benches.run_cell(words, folder, OMP_NUM_THREADS="1")
-    steps = [epoch.train_loss for epoch in record.epochs]
+    ends = [0, *(epoch.step for epoch in record.epochs)]  # the last epoch may have a step alone
+    losses = [(end - begin) * epoch.train_loss for begin, end, epoch in zip(ends, ends[1:], record.epochs, strict=False)]
     found = {
         "seconds": seconds,
         "held_out_loss": record.scores["last"].scores["dev"]["loss"],
-        "train_loss": statistics.fmean(steps),
+        "train_loss": sum(losses) / ends[-1],
         "train_seconds": record.seconds.train,
         "tokens": record.work.tokens,
         "peak_memory_bytes": record.peak_memory_by_phase["train"],

@@ -107,7 +107,9 @@ def test_a_cell_is_run_again_and_compared(
     (flawed,) = read_records(folder)
     replace(flawed, epochs=(replace(flawed.epochs[0], train_loss=9.0),)).write(folder)
     assert main(verify) == 1
-    assert "outside the envelope (3 repetitions of a cell): training loss of epoch 1 by" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "outside the envelope (3 repetitions of a cell): training loss of epoch 1 by" in said
+    assert "no repetitions of this very cell are kept (scripts/envelope.py makes them): it may vary more" in said
     # predictions of a split that are left out hide nothing
     file = write_predictions(predictions_path(folder, record.cell_id), [p for p in flipped if p.split == "dev"], 10**6)
     replace(flawed, provenance=replace(other, predictions=file)).write(folder)

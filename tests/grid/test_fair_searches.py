@@ -141,6 +141,17 @@ def test_what_would_compare_unlike_trials_is_refused_before_they_run(
     assert said in capsys.readouterr().err
 
 
+def test_points_of_a_loss_are_said_by_the_search(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    grid = {"name": "rates", "title": "t", "note": "n", "axes": {"trainer.lr_adapter": [0.1, 0.2]}}
+    split = {"task.splits.train": "train[:80%]", "task.splits.dev": "train[80%:90%]"}
+    grid["set"] = {"method": "lora", "task": "instruct/alpaca_1000", "backbone": "tiny_gpt2", "recipe": "none", **split}
+    for more, said in (({}, "by loss, which is no percentage; say with search.within"), ({"within": 0.01}, "")):
+        grid["search"] = {"trials": 2, "choose": "smallest_within", **more}
+        (here / "rates.yaml").write_text(json.dumps(grid))
+        assert search() == (2 if said else 0)
+        assert said in capsys.readouterr().err
+
+
 def test_words_that_make_other_cells_are_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(here, {"lora": "[0.1]", "vera": "[0.1]"}, "{trials: 1}")
     assert search("method=lora") == 0

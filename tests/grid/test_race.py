@@ -119,7 +119,14 @@ def test_a_raced_sweep_runs_only_what_the_verdicts_need_and_goes_on_to_the_same_
     capsys.readouterr()
     assert main(["tables", "experiment=./grid.yaml"]) == 0
     said = capsys.readouterr().out
-    assert f"raced against method=lora (α 0.05, margin 0.5): worse after {race.lanes[0].seeds} of 6 seeds" in said
+    stopped = f"raced against method=lora (α 0.05, margin 0.5): worse after {race.lanes[0].seeds} of 6 seeds; "
+    assert f"{stopped}this verdict counts" in said
+    assert main(["plan", "experiment=./grid.yaml"]) == 0
+    lane = race.lanes[0]
+    assert f"race: {lane.row} on tiny/nli: worse after {lane.seeds} of 6 seeds (" in capsys.readouterr().out
+    (folder / f"{lane.reference[0]}.json").unlink()  # a verdict follows from records of both rows
+    assert main(["tables", "experiment=./grid.yaml"]) == 0
+    assert f"{stopped}1 record behind it missing, so that it does not count until" in capsys.readouterr().out
 
 
 def test_scores_of_few_items_do_not_decide_more_often_than_alpha() -> None:

@@ -192,6 +192,9 @@ def test_a_recipe_of_someone_else_is_not_written_over(
     own.write_bytes(b"\xff\xfe")
     assert search("freeze=uora_plugins") == 2
     assert own.read_bytes() == b"\xff\xfe"
+    capsys.readouterr()
+    assert search("freeze=") == 2
+    assert "freeze= has no value" in capsys.readouterr().err
 
 
 def test_a_recipe_that_stands_elsewhere_is_not_frozen_twice(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

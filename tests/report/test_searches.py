@@ -93,6 +93,9 @@ def test_a_rate_that_its_search_did_not_choose_is_not_called_searched(tmp_path: 
     record = replace(record, sources={**record.sources, "trainer.lr_adapter": source})  # as freeze= writes it
     run = Run("instruct/alpaca_1000", 0, {}, record.metric, {}, "done", recorded=record, folder=folder)
     assert budget(run) == {"": "rate chosen from 3 trials with trainer.max_steps=100"}
+    # `auto` is another precision on another processor
+    elsewhere = replace(run, recorded=replace(record, precision="float32"))
+    assert budget(elsewhere)[""].endswith(f"with trainer.max_steps=100, trainer.precision={record.precision}")
     # its rate was fixed in its trials, and something else searched
     sources = {"trainer.lr_adapter": f"fixed in {source}", "trainer.weight_decay_adapter": source}
     apart = replace(run, recorded=replace(record, sources=sources))

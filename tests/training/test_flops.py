@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.support import peft_types
-from uora_bench.config import registry
+from uora_bench.config import compose, registry
 from uora_bench.contract import models
 from uora_bench.contract.harness import options_of
+from uora_bench.errors import UserError
+from uora_bench.training import work
 from uora_bench.training.flops import PassFlops, pass_flops
 
 PATHS = ("factored", "fused", "merged_weight", "delta_weight", "auto")
@@ -189,3 +193,18 @@ def test_an_unused_gradient_costs_nothing():
     assert full.forward == bitfit.forward == head.forward
     assert head.backward < bitfit.backward < full.backward
     assert math.isclose(full.backward / full.forward, 2, rel_tol=0.01)
+
+
+def test_a_model_that_cannot_be_followed_costs_the_flops_and_not_the_tokens(monkeypatch):
+    def refuse(*_: Any) -> None:
+        raise UserError("its code looks at numbers; drop dry_run=true")
+
+    monkeypatch.setattr(work, "_flops", refuse)
+    cell = compose.compose(["method=lora", "task=tiny/nli"]).cell
+    task: Any = SimpleNamespace(width=lambda lengths, padding: int(lengths.max()))
+    rows: Any = SimpleNamespace(lengths=np.full(3 * cell.trainer.batch_size, 7))
+    history: Any = SimpleNamespace(steps=2, tokens=100)
+    found = work.measure(cell, task, {"train": rows}, history, 1, "float32")
+    assert (found.tokens, found.tokens_padded) == (100, 2 * cell.trainer.batch_size * 7)
+    assert (found.forward, found.training) == (None, None)
+    assert found.problem == "the model cannot be followed without its weights (UserError: its code looks at numbers)"

@@ -53,15 +53,17 @@ class Given:
         return [value for name, value in self.values if name == key]
 
     def text(self, key: str) -> str | None:
-        """The value of ``key``, else its default; None for ``null`` and for nothing at all.
+        """The value of ``key``, else its default; None for ``null`` and where it is not given.
 
         Raises:
-            UserError: when it is not among the choices that ``key`` has.
+            UserError: for no value behind the ``=``, and one that is not among the choices that ``key`` has.
         """
         declared = self.command.own(key)
-        value = (self.every(key) or [declared.default or ""])[-1]
-        if value in ("", "null"):
+        value = (self.every(key) or [declared.default or "null"])[-1]
+        if value == "null":
             return None
+        if not value:
+            raise UserError(f"{key}= has no value; give it one, or leave it away")
         if declared.choices and value not in declared.choices:
             raise UserError(f"{key}={value}: there is no such choice{nearest(value, declared.choices)}")
         return value

@@ -57,7 +57,7 @@ def act(given: Given, launcher: str = "print") -> int:
     from rich.console import Console
 
     from uora_bench.config.preflight import check_places
-    from uora_bench.grid import build, request, show
+    from uora_bench.grid import build, race, request, show
     from uora_bench.grid.model import OPEN
     from uora_bench.metrics import lacking
 
@@ -96,8 +96,6 @@ def act(given: Given, launcher: str = "print") -> int:
     scored = {one.cell.task.metric.name for one in cells.items if one.cell and one.key in to_run}
     notes += [f"note: {value} will be missing: {reason}" for name in scored for value, reason in lacking(name).items()]
     if options is not None and options.race is not None:  # a mistake in it is said before anything is shown
-        from uora_bench.grid import race
-
         race.race_of(cells, options.race, [])
     if options is not None:  # a node of a cluster may have folders of its own
         found = [(one.settings, one.cell.task) for one in cells.items if one.settings and one.cell]
@@ -116,6 +114,8 @@ def act(given: Given, launcher: str = "print") -> int:
 
         plan, untraced = fill(plan, known, trace_one)
         notes += untraced
+    if options is None and (kept := race.race_path(Path(plan.results_dir), cells.experiment.name)).is_file():
+        notes += race.shown(race.read_race(kept))
     path = plan.write()
     show.show(plan, [*notes, f"plan: {path}"], console, cells.experiment.note)
     if options is None:
@@ -154,14 +154,8 @@ def _race(wanted: GridRequest, cells: Grid, options: LocalOptions, console: Cons
         before = left
         tried |= left
         code = max(code, local.run(replace(plan, items=items), options, console))
-    for lane in found.lanes:
-        by = "" if lane.difference is None else f" ({lane.difference:+.2f} points)"
-        console.print(
-            f"race: {lane.row} on {lane.task}: {lane.verdict} after {lane.seeds} of {lane.planned} seeds{by}",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
+    for line in race.shown(found):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     console.print(f"race: {path}", highlight=False, soft_wrap=True)
     return max(code, int(any(lane.verdict == "failed" for lane in found.lanes)))
 

@@ -28,7 +28,7 @@ from uora_bench.records.record import CellRecord
 from uora_bench.util.json_file import read_json, sha256_of, write_json
 from uora_bench.util.schema import plain
 
-SCHEMA = 4
+SCHEMA = 5
 FOLDER = "races"  # below results.dir
 FIRST = 2  # seeds before the first look
 Verdict = Literal["better", "worse", "equivalent", "undecided", "racing", "failed"]
@@ -53,8 +53,8 @@ class Lane:
     """One row on one task.
 
     ``seeds``: how many it took to the verdict, of ``planned``; ``difference``: of the mean from the reference's on the
-    same seeds, in points, better upwards; ``cells``: of the row on those seeds; ``order``: all planned seeds, as they
-    are looked at; ``settings``: a hash of those of the row and of the reference.
+    same seeds, in points, better upwards; ``cells``: of the row on those seeds, and ``reference`` of the reference;
+    ``order``: all planned seeds, as they are looked at; ``settings``: a hash of those of the row and of the reference.
     """
 
     row: str
@@ -64,6 +64,7 @@ class Lane:
     planned: int
     difference: float | None = None
     cells: tuple[str, ...] = ()
+    reference: tuple[str, ...] = ()
     order: tuple[int, ...] = ()
     settings: str = ""
 
@@ -103,6 +104,17 @@ def read_race(path: Path) -> Race:
     if found.sha256 != sha256_of(found):
         raise UserError(f"the race '{path}' is not as it was written; {remedy}")
     return found
+
+
+def shown(race: Race) -> list[str]:
+    """Where every lane of ``race`` stands, for people."""
+    lines = []
+    for lane in race.lanes:
+        by = "" if lane.difference is None else f" ({lane.difference:+.2f} points)"
+        lines.append(
+            f"race: {lane.row} on {lane.task}: {lane.verdict} after {lane.seeds} of {lane.planned} seeds{by}"
+        )
+    return lines
 
 
 def check_design(race: Race, results: Path) -> None:
@@ -209,7 +221,7 @@ def race_of(grid: Grid, spec: RaceSpec, records: Sequence[CellRecord]) -> tuple[
 def _lane(
     label: str, task: str, pairs: list[tuple[Planned, Planned]], score: _Scores, spec: RaceSpec, family: int
 ) -> tuple[Lane, set[str]]:
-    found, cells = list[float](), list[str]()
+    found, cells, theirs = list[float](), list[str](), list[str]()
     verdict: Verdict = "racing"
     for n, pair in enumerate(pairs, start=1):
         values = [score.of(planned) for planned in pair]
@@ -220,6 +232,7 @@ def _lane(
             break
         found.append(numbers[0] - numbers[1])
         cells.append(score.ids[pair[0].key])
+        theirs.append(score.ids[pair[1].key])
         if n >= FIRST:
             level = spent(spec.alpha, n, len(pairs)) / family
             verdict = _WORDS.get(float(look(np.array(found), level, spec.margin)), "racing")
@@ -230,7 +243,7 @@ def _lane(
     mean = round(float(np.mean(found)), 6) if found else None
     order = tuple(own.cell.seed for own, _ in pairs if own.cell is not None)
     settings = _settings(planned for pair in pairs[:1] for planned in pair)
-    lane = Lane(label, task, verdict, len(found), len(pairs), mean, tuple(cells), order, settings)
+    lane = Lane(label, task, verdict, len(found), len(pairs), mean, tuple(cells), tuple(theirs), order, settings)
     if verdict != "racing":
         return lane, set()
     return lane, {planned.key for pair in pairs[: max(FIRST, len(found) + 1)] for planned in pair}

@@ -22,6 +22,7 @@ from uora_bench.records.record import CellRecord, find_record
 from uora_bench.report import aggregate, markdown
 from uora_bench.report.aggregate import Costs
 from uora_bench.report.collect import Run, finished
+from uora_bench.util.words import count
 
 Kept = TypeVar("Kept")
 Number = TypeVar("Number", int, float)
@@ -133,12 +134,18 @@ def _record(folder: Path, changed: int, cell_id: str) -> CellRecord | None:
 
 
 def _unlike(run: Run, row: SearchRow, trial: CellRecord) -> str:
-    """Settings that all trials of ``row`` were given and that the cell has otherwise, but for its data."""
+    """Settings that all trials of ``row`` were given and that the cell has otherwise, but for its data; the precision.
+
+    ``trainer.precision=auto`` is another one on another processor.
+    """
     ours, theirs = settings_of(run.record.cell), settings_of(trial.cell)
     given = [key for key, source in trial.sources.items() if source == COMMAND_LINE]
     keys = [key for key in given if is_of_recipes(key) or key.startswith("backbone.")]
-    other = [f"{key}={theirs[key]}" for key in keys if key not in row.trials[0].settings
-             and key in ours and key in theirs and ours[key] != theirs[key]]  # fmt: skip
+    other = {f"{key}={theirs[key]}" for key in keys if key not in row.trials[0].settings
+             and key in ours and key in theirs and ours[key] != theirs[key]}  # fmt: skip
+    if trial.precision != run.record.precision and None not in (trial.precision, run.record.precision):
+        other -= {f"trainer.precision={theirs.get('trainer.precision')}"}
+        other.add(f"trainer.precision={trial.precision}")
     return f" with {', '.join(sorted(other))}" if other else ""
 
 
@@ -199,9 +206,18 @@ def remarks(runs: Sequence[Run], rule: Rule) -> list[str]:
     ``rule``: of the table; a race by another one decided nothing of its scores.
     """
     edge = at_edge(runs)
-    cells = {run.cell_id for run in finished(runs)}
-    own = [(race, lane) for race, lane in races(runs) if race.rule == rule and cells & set(lane.cells)]
-    return ([edge] if edge else []) + [race_text(race, lane) for race, lane in own]
+    cells = {run.cell_id: run for run in finished(runs)}
+    own = [(race, lane) for race, lane in races(runs) if race.rule == rule and cells.keys() & set(lane.cells)]
+    texts = [race_text(race, lane, _records_missing(next(iter(cells.values())), lane)) for race, lane in own]
+    return ([edge] if edge else []) + texts
+
+
+def _records_missing(run: Run, lane: Lane) -> int:
+    """How many cells behind the verdict of ``lane`` have no record beside that of ``run``."""
+    if (folder := run.folder) is None:
+        return 0
+    changed = folder.stat().st_mtime_ns  # as in `_beside`
+    return sum(_record(folder, changed, cell) is None for cell in (*lane.cells, *lane.reference))
 
 
 def races(runs: Sequence[Run]) -> list[tuple[Race, Lane]]:
@@ -209,12 +225,14 @@ def races(runs: Sequence[Run]) -> list[tuple[Race, Lane]]:
     return [(race, lane) for race in _beside(runs, RACES, read_race) for lane in race.lanes]
 
 
-def race_text(race: Race, lane: Lane) -> str:
-    """Where a lane stopped, and what follows for the numbers of its row."""
+def race_text(race: Race, lane: Lane, missing: int = 0) -> str:
+    """Where a lane stopped, and what follows for the numbers of its row; ``missing``: records behind its verdict."""
     against = " ".join(f"{key}={value}" for key, value in race.race.reference.items())
     margin = "" if race.race.margin is None else f", margin {race.race.margin:g}"
     stopped = f"{lane.verdict} after {lane.seeds} of {lane.planned} seeds"
     counts = "no verdict yet" if lane.verdict == "racing" else "this verdict counts"
+    if missing:
+        counts = f"{count(missing, 'record')} behind it missing, so that it does not count until the race goes on"
     return (
         f"raced against {against} (α {race.race.alpha:g}{margin}): {stopped}; {counts}, "
         "a p of these seeds is not corrected for the looks"
