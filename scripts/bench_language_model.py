@@ -1,6 +1,6 @@
 """One training step of a language model on the CPU (SmolLM2-135M's architecture, LoRA on q, k and v): the library's
-passes against `trainer.cpu_ops=auto`. `--evaluate` measures a pass of an evaluation, which has no gradient, instead; there
-the library makes the logits of every token and takes its own loss, and the suite makes those that have a target.
+passes against `trainer.cpu_ops=auto`. With `evaluate` a pass of an evaluation, which has no gradient, instead: there
+the library makes the logits of every token and takes its own loss, the suite those that have a target.
 
 The two take turns in one process, in a new order every round, on the same adapter and batch; a ratio is of their times
 in one round, printed as median and range, once of wall-clock and once of processor time, which other work on the

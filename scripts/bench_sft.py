@@ -42,7 +42,9 @@ def cell(given: argparse.Namespace, folder: Path, number: int) -> dict[str, Any]
     words += (f"trainer.precision={given.precision}", f"trainer.max_steps={given.steps}", "trainer.evaluate=last")
     seconds, record = benches.run_cell(words, folder, OMP_NUM_THREADS="1")
     ends = [0, *(epoch.step for epoch in record.epochs)]  # the last epoch may have a step alone
-    losses = [(end - begin) * epoch.train_loss for begin, end, epoch in zip(ends, ends[1:], record.epochs, strict=False)]
+    losses = [
+        (end - ends[i]) * epoch.train_loss for i, (end, epoch) in enumerate(zip(ends[1:], record.epochs, strict=True))
+    ]
     found = {
         "seconds": seconds,
         "held_out_loss": record.scores["last"].scores["dev"]["loss"],
@@ -64,6 +66,22 @@ def shown(case: str, found: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def summary(runs: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """Medians of both sides, and the cell's ratios of the same round: median, least and most."""
+    found: dict[str, dict[str, Any]] = {
+        case: {key: statistics.median(one[key] for one in own) for key in
+               ("train_seconds", "tokens", "held_out_loss", "peak_memory_bytes")}
+        for case, own in runs.items()
+    }  # fmt: skip
+    each = {case: [one["train_seconds"] / one["tokens"] for one in own] for case, own in runs.items()}
+    memory = {case: [one["peak_memory_bytes"] for one in own] for case, own in runs.items()}
+    for name, values in (("seconds_per_token", each), ("peak_memory", memory)):
+        ratios = benches.ratios(values["cell"], values[REFERENCE])
+        shown = (("median", statistics.median(ratios)), ("least", ratios[0]), ("most", ratios[-1]))
+        found["cell"][f"{name}_ratio"] = {key: round(ratio, 4) for key, ratio in shown}
+    return found
+
+
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -81,18 +99,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         cases = {REFERENCE: partial(sft_trainer, given), "cell": partial(cell, given, Path(folder))}
         runs = benches.in_turns(cases, given.rounds)
-    each = {case: [one["train_seconds"] / one["tokens"] for one in found] for case, found in runs.items()}
-    memory = {case: [one["peak_memory_bytes"] for one in found] for case, found in runs.items()}
-    ratios = {
-        "seconds_per_token": [round(r, 4) for r in benches.ratios(each["cell"], each[REFERENCE])],
-        "peak_memory": [round(r, 4) for r in benches.ratios(memory["cell"], memory[REFERENCE])],
-    }
-    for name, values in ratios.items():
-        print(
-            f"cell / {REFERENCE}, {name}: median {statistics.median(values):.3f} ({values[0]:.3f} – {values[-1]:.3f})"
-        )
+    found = summary(runs)
+    for name in ("seconds_per_token", "peak_memory"):
+        print(f"cell / {REFERENCE}, {name}: {found['cell'][f'{name}_ratio']}")
     setting = {"rounds": given.rounds, "steps": given.steps, "precision": given.precision, "threads": 1}
-    benches.write_result(given.out, setting=setting, ratios=ratios, runs=runs)
+    benches.write_result(given.out, setting=setting, cases=found, runs=runs)
 
 
 if __name__ == "__main__":

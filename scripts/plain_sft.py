@@ -100,7 +100,7 @@ def main() -> None:
         "held_out_loss": mean_loss(trainer.model.eval(), tokenizer, held_out, given.precision == "bfloat16"),
         "train_loss": sum(losses) / len(losses),
         "train_seconds": round(trained, 2),
-        "tokens": tokens[-1],
+        "tokens": int(tokens[-1]),
         "peak_memory_bytes": peak,
         "rows": [len(train), len(held_out)],
     }

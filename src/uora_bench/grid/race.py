@@ -111,9 +111,7 @@ def shown(race: Race) -> list[str]:
     lines = []
     for lane in race.lanes:
         by = "" if lane.difference is None else f" ({lane.difference:+.2f} points)"
-        lines.append(
-            f"race: {lane.row} on {lane.task}: {lane.verdict} after {lane.seeds} of {lane.planned} seeds{by}"
-        )
+        lines.append(f"race: {lane.row} on {lane.task}: {lane.verdict} after {lane.seeds} of {lane.planned} seeds{by}")
     return lines
 
 
