@@ -101,6 +101,7 @@ ifdef UORA_DATA_DIR
 	$(PY) scripts/bench_cell.py --out $(BENCH)/cell.json
 	$(PY) scripts/bench_rounding.py --out $(BENCH)/rounding.json
 	$(PY) scripts/bench_sft.py --trl $(VENV)/trl --out $(BENCH)/sft_smollm2.json
+	$(PY) scripts/bench_sft.py --trl $(VENV)/trl --unsorted --rounds 1 --out $(BENCH)/sft_smollm2_unsorted.json
 endif
 	$(PY) scripts/bench_report.py $(BENCH)
 

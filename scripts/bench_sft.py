@@ -2,7 +2,7 @@
 
 The other side is scripts/plain_sft.py: the same rows, batch, length, rank, targets, rate, precision and number of
 steps, each in its own random order of the rows; one epoch, unless `--steps` says less, so that both see the same
-tokens. Each run is a process of its own, and they take turns. Seconds are those of training for a token that is no
+tokens. The cell's batches are of rows of like length, as everywhere in the suite, unless `--unsorted`. Each run is a process of its own, and they take turns. Seconds are those of training for a token that is no
 padding. Needs `make smollm2`, TRL in a folder of its own (`--trl`; `make bench` brings it) and the Alpaca rows (--data
 or UORA_DATA_DIR).
 """
@@ -40,6 +40,8 @@ def cell(given: argparse.Namespace, folder: Path, number: int) -> dict[str, Any]
     words = ("method=lora", "task=instruct/alpaca_1000", "backbone=smollm2_135m", f"data.root={given.data}")
     words += ("task.max_length=192", "task.too_long=drop", "trainer.batch_size=8", f"trainer.lr_adapter={RATE}")
     words += (f"trainer.precision={given.precision}", f"trainer.max_steps={given.steps}", "trainer.evaluate=last")
+    if given.unsorted:
+        words += ("trainer.length_bucket=0",)
     seconds, record = benches.run_cell(words, folder, OMP_NUM_THREADS="1")
     ends = [0, *(epoch.step for epoch in record.epochs)]  # the last epoch may have a step alone
     losses = [
@@ -90,6 +92,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=EPOCH)
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="bfloat16")
+    parser.add_argument("--unsorted", action="store_true", help="the cell's batches are not of rows of like length")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     if given.data is None:
@@ -102,7 +105,7 @@ def main() -> None:
     found = summary(runs)
     for name in ("seconds_per_token", "peak_memory"):
         print(f"cell / {REFERENCE}, {name}: {found['cell'][f'{name}_ratio']}")
-    setting = {"rounds": given.rounds, "steps": given.steps, "precision": given.precision, "threads": 1}
+    setting = {key: getattr(given, key) for key in ("rounds", "steps", "precision", "unsorted")} | {"threads": 1}
     benches.write_result(given.out, setting=setting, cases=found, runs=runs)
 
 
