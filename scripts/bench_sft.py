@@ -2,9 +2,9 @@
 
 The other side is scripts/plain_sft.py: the same rows, batch, length, rank, targets, rate, precision and number of
 steps, each in its own random order of the rows; one epoch, unless `--steps` says less, so that both see the same
-tokens. The cell's batches are of rows of like length, as everywhere in the suite, unless `--unsorted`. Each run is a process of its own, and they take turns. Seconds are those of training for a token that is no
-padding. Needs `make smollm2`, TRL in a folder of its own (`--trl`; `make bench` brings it) and the Alpaca rows (--data
-or UORA_DATA_DIR).
+tokens. The cell's batches are of rows of like length, as everywhere in the suite, unless `--unsorted`. Each run is a
+process of its own, and they take turns. Seconds are those of training for a token that is no padding. Needs `make
+smollm2`, TRL in a folder of its own (`--trl`; `make bench` brings it) and the Alpaca rows (--data or UORA_DATA_DIR).
 """
 
 from __future__ import annotations
