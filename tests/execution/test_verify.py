@@ -47,8 +47,8 @@ def scored(record: CellRecord, parts: list[EpochPredictions]) -> CellRecord:
     return replace(record, epochs=epochs, scores=select_scores(epochs, record.metric))
 
 
-def kept(folder: Path, items: int) -> None:
-    """An envelope of the task whose farthest repetitions differ in ``items`` of 8 items."""
+def kept(folder: Path, items: int, own: str = "0" * 16) -> None:
+    """An envelope of the task whose farthest repetitions differ in ``items`` of 8 items; of the cell ``own`` in one."""
     folder.mkdir(exist_ok=True)
     differing = ((), ("a",), ("a", "b")[:items])
     told = [{f"{what} of epoch 1": value for what in NUMBERS} for value in (0.0, 0.2, 0.2)]
@@ -57,7 +57,8 @@ def kept(folder: Path, items: int) -> None:
         for numbers, names in zip(told, differing, strict=True)
     ]
     cell = KeptCell("0" * 16, "a cell", "lora", "tiny_roberta", (), "Z80", "2", {"dev": 8, "test": 8}, tuple(one))
-    Envelope(envelope.SCHEMA, "text/local", (cell,)).write(folder)
+    very = replace(cell, cell_id=own, label="the very cell", repetitions=tuple(one[:2]))
+    Envelope(envelope.SCHEMA, "text/local", (cell, very)[: 1 + (own != cell.cell_id)]).write(folder)
 
 
 def test_a_cell_is_run_again_and_compared(
@@ -102,6 +103,10 @@ def test_a_cell_is_run_again_and_compared(
         monkeypatch.setattr(envelope, "envelope_dir", lambda: tmp_path / "kept")
         assert main(verify) == code
         assert verdict in capsys.readouterr().out
+    # repetitions of the very cell count before those of others
+    kept(tmp_path / "kept", 2, record.cell_id)
+    assert main(verify) == 1
+    assert "outside the envelope (2 repetitions of the very cell): 2 of 8 items" in capsys.readouterr().out
     # a loss that is farther away than repetitions are, beside items that are not
     kept(tmp_path / "kept", 2)
     (flawed,) = read_records(folder)

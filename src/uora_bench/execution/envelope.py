@@ -170,8 +170,9 @@ def judge(
     kept = [one for one in envelope.cells if one.backbone == backbone] if envelope is not None else []
     if not kept:
         return False, f"no envelope: no repetitions of {task} on {backbone} are kept (scripts/envelope.py makes them)"
+    exact = [one for one in kept if one.cell_id == old.cell_id]
     same = [one for one in kept if one.method == old.cell["method"]["name"]]
-    chosen = same or kept  # of another method the widest of all that are kept
+    chosen = exact or same or kept  # of another cell or method the widest of all that are kept
     wide = {split: max(one.widest_items(split) / one.items[split] for one in chosen if split in one.items)
             for split in {split for one in chosen for split in one.items}}  # fmt: skip
     before, after = dev_scores(old), dev_scores(new)
@@ -193,7 +194,6 @@ def judge(
             outside.append(f"{name} by {apart:.3g}, {known}")
     of = f"{len(chosen[0].repetitions)} repetitions of {', '.join(one.label for one in chosen)}"
     if outside:
-        exact = any(one.cell_id == old.cell_id for one in chosen)
         if not exact:
             outside.append(
                 "no repetitions of this very cell are kept (scripts/envelope.py makes them): it may vary more"
