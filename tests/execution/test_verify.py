@@ -164,6 +164,73 @@ def test_a_cell_is_run_again_and_compared(
     assert f"not {record.cell_id} (expect_cell_id)" in capsys.readouterr().err
 
 
+def rewritten(folder: Path, record: CellRecord, parts: list[EpochPredictions], times: float = 1.0) -> CellRecord:
+    """``record`` as another processor leaves it: predictions ``parts``, their scores, ``times`` the training loss."""
+    file = write_predictions(predictions_path(folder, record.cell_id), parts, 10**6)
+    scores = {p.split: load_metric(record.metric.name).compute(predictions=p.prediction, references=p.reference)
+              for p in parts}  # fmt: skip
+    (epoch,) = record.epochs
+    epochs = (replace(epoch, scores=scores, halves=None, train_loss=epoch.train_loss * times),)
+    hardware = replace(record.provenance.hardware, processor="Z80")
+    provenance = replace(record.provenance, predictions=file, hardware=hardware)
+    made = replace(record, epochs=epochs, scores=select_scores(epochs, record.metric), provenance=provenance)
+    made.write(folder)
+    return made
+
+
+def test_likelihoods_behind_choices_may_differ_and_choices_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(envelope, "envelope_dir", lambda: tmp_path / "kept")
+    assert main(["method=lora", "task=tiny/choices", "trainer.max_steps=1", "tracker=none"]) == 0
+    folder = tmp_path / "results" / "records" / "scratch"
+    (record,) = read_records(folder)
+    parts = read_predictions(record, folder)
+
+    def said(code: int) -> str:
+        capsys.readouterr()
+        assert main(["verify", record.cell_id]) == code
+        return capsys.readouterr().out
+
+    scaled = [replace(p, prediction=np.stack(list(p.prediction)) * 1.01) for p in parts]
+    rewritten(folder, record, scaled)
+    text = said(0)
+    assert "identical predictions; losses and scores differ at most in their last digits" in text
+    assert "another processor: " in text
+    # a loss that is farther away is judged by repetitions, of which there are none
+    rewritten(folder, record, scaled, 1.01)
+    text = said(1)
+    assert "training loss of epoch 1: " in text
+    assert "no envelope: no repetitions of tiny/choices on tiny_llama are kept" in text
+    # another choice of two items
+    swapped = [
+        replace(p, prediction=np.where(np.arange(120)[:, None] < 2, -p.prediction, p.prediction)) for p in scaled
+    ]
+    rewritten(folder, record, swapped)
+    text = said(1)
+    assert "2 of 120 items of dev, epoch 1 differ\n" in text
+    assert "2 of 120 items of test, epoch 1 differ\n" in text
+
+
+def test_numbers_that_are_predicted_have_a_distance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [{**row, "label": index % 7 / 2} for index, row in enumerate(own_files.reviews(80))]
+    own_files.write(tmp_path / "reviews.csv", rows)
+    assert main([*WORDS, "task.path=reviews.csv"]) == 0
+    folder = tmp_path / "results" / "records" / "scratch"
+    (record,) = read_records(folder)
+    moved = [replace(p, prediction=p.prediction + 0.25) for p in read_predictions(record, folder)]
+    rewritten(folder, record, moved)
+    capsys.readouterr()
+    assert main(["verify", record.cell_id]) == 1
+    said = capsys.readouterr().out
+    assert "8 of 8 items of dev, epoch 1 differ, by 0.25 in root mean square\n" in said
+    assert "no envelope: no repetitions of text/local on tiny_roberta are kept" in said
+
+
 def test_a_record_in_bfloat16_whose_passes_were_factored_is_run_with_those_again(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from uora_bench.config.registry import envelope_dir
+from uora_bench.execution.answers import Difference, answers_of, root_mean_square
 from uora_bench.records.predictions import EpochPredictions
 from uora_bench.records.record import CellRecord
 from uora_bench.util.json_file import read_json, write_json
@@ -30,8 +31,8 @@ class Repetition:
     """One repetition of a cell.
 
     ``varied``: what differed, as environment variables; ``scores``: of dev by rule, scaled; ``numbers``: those of
-    `numbers`; ``differ``: by split, the items of the last epoch that are predicted unlike the first repetition, with
-    their predictions.
+    `numbers`; ``differ``: by split, the items of the last epoch that are answered unlike in the first repetition, with
+    their answers (`answers_of`); with what is added to the first repetition's where answers are numbers.
     """
 
     varied: dict[str, str]
@@ -59,9 +60,20 @@ class KeptCell:
 
     def widest_items(self, split: str) -> int:
         """The largest number of items of ``split`` in which two repetitions differ."""
-        answers = [one.differ.get(split, {}) for one in self.repetitions]
-        pairs = itertools.combinations(answers, 2)
+        pairs = itertools.combinations([one.differ.get(split, {}) for one in self.repetitions], 2)
         return max((sum(a.get(i) != b.get(i) for i in a.keys() | b.keys()) for a, b in pairs), default=0)
+
+    def widest_distance(self, split: str) -> float | None:
+        """The largest `Difference.distance` of ``split`` between two repetitions; None where answers are no numbers."""
+        own = [one.differ.get(split, {}) for one in self.repetitions]
+        if not any(isinstance(value, float) for differ in own for value in differ.values()):
+            return None
+        items = sorted({item for differ in own for item in differ})
+        of_all = [0.0] * (self.items[split] - len(items))
+        return max(
+            root_mean_square([a.get(i, 0.0) - b.get(i, 0.0) for i in items] + of_all)
+            for a, b in itertools.combinations(own, 2)
+        )
 
     def widest_score(self, rule: str) -> float:
         """The largest difference of the score under ``rule`` between two repetitions."""
@@ -116,20 +128,17 @@ def repetition_of(
 ) -> Repetition:
     """A run of the cell as a repetition; ``first``: the `answers` of the first one."""
     differ = {
-        split: {f"{item:016x}": answer for item, answer in own.items() if answer != first[split][item]}
+        split: {f"{i:016x}": _unlike(answer, first[split][i]) for i, answer in own.items() if answer != first[split][i]}
         for split, own in answers(record, parts).items()
     }
     return Repetition(dict(varied), dev_scores(record), numbers(record), differ)
 
 
 def answers(record: CellRecord, parts: Sequence[EpochPredictions]) -> dict[str, dict[int, Any]]:
-    """By split the prediction of every item in the last epoch."""
-    last = record.scores["last"].epoch
-    return {
-        part.split: dict(zip(part.item.tolist(), [_plain(p) for p in part.prediction], strict=True))
-        for part in parts
-        if part.epoch == last
-    }
+    """By split the answer of every item in the last epoch."""
+    last, metric = record.scores["last"].epoch, record.metric.name
+    return {part.split: dict(zip(part.item.tolist(), answers_of(metric, part), strict=True))
+            for part in parts if part.epoch == last}  # fmt: skip
 
 
 def dev_scores(record: CellRecord) -> dict[str, float]:
@@ -160,11 +169,11 @@ def _kind(name: str) -> str:
 
 
 def judge(
-    old: CellRecord, new: CellRecord, counts: Mapping[Part, tuple[int, int]], envelope: Envelope | None
+    old: CellRecord, new: CellRecord, apart: Mapping[Part, Difference], envelope: Envelope | None
 ) -> tuple[bool, str]:
     """Whether ``new`` is inside the envelope of its task, and the line that says so.
 
-    ``counts``: by split and epoch how many items differ, of how many.
+    ``apart``: by split and epoch how far the answers are.
     """
     task, backbone = old.cell["task"]["name"], old.cell["backbone"]["name"]
     kept = [one for one in envelope.cells if one.backbone == backbone] if envelope is not None else []
@@ -173,25 +182,17 @@ def judge(
     exact = [one for one in kept if one.cell_id == old.cell_id]
     same = [one for one in kept if one.method == old.cell["method"]["name"]]
     chosen = exact or same or kept  # of another cell or method the widest of all that are kept
-    wide = {split: max(one.widest_items(split) / one.items[split] for one in chosen if split in one.items)
-            for split in {split for one in chosen for split in one.items}}  # fmt: skip
+    outside = [said for (split, _), found in apart.items() if (said := _too_far(split, found, chosen))]
     before, after = dev_scores(old), dev_scores(new)
-    outside = [
-        f"{count} of {total} items of {split}, where repetitions differ in up to {wide.get(split, 0) * total:.3g}"
-        for (split, _), (count, total) in counts.items()
-        if count > wide.get(split, 0) * total + 1e-9
-    ]
     for rule in before.keys() & after.keys():
-        most, apart = max(one.widest_score(rule) for one in chosen), abs(before[rule] - after[rule])
-        if apart > most + 1e-9:
-            outside.append(f"the score under rule {rule} by {apart:.3g}, repetitions by up to {most:.3g}")
+        most, far = max(one.widest_score(rule) for one in chosen), abs(before[rule] - after[rule])
+        if far > most + 1e-9:
+            outside.append(f"the score under rule {rule} by {far:.3g}, repetitions by up to {most:.3g}")
     then, now = numbers(old), numbers(new)
     for name in then.keys() & now.keys():
-        apart = abs(then[name] - now[name])
-        told = [width for one in chosen if (width := one.widest_number(_kind(name))) is not None]
-        if apart > _FURTHER * max(told, default=0.0) + 1e-9:
-            known = f"repetitions by up to {max(told):.3g}" if told else "of which no repetition tells"
-            outside.append(f"{name} by {apart:.3g}, {known}")
+        far, told = abs(then[name] - now[name]), [one.widest_number(_kind(name)) for one in chosen]
+        if far > _FURTHER * _widest(told) + 1e-9:
+            outside.append(f"{name} by {far:.3g}, {_known(told)}")
     of = f"{len(chosen[0].repetitions)} repetitions of {', '.join(one.label for one in chosen)}"
     if outside:
         if not exact:
@@ -199,10 +200,43 @@ def judge(
                 "no repetitions of this very cell are kept (scripts/envelope.py makes them): it may vary more"
             )
         return False, f"outside the envelope ({of}): {'; '.join(dict.fromkeys(outside))}"
-    most_items = ", ".join(f"{max(one.widest_items(split) for one in chosen)} of {chosen[0].items[split]} of {split}"
-                           for split in chosen[0].items)  # fmt: skip
-    return True, f"inside the envelope: {of} differ among themselves in up to {most_items}"
+    return True, f"inside the envelope: {of} differ among themselves in up to {_among(chosen)}"
 
 
-def _plain(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else value
+def _too_far(split: str, found: Difference, kept: Sequence[KeptCell]) -> str:
+    """Which answers of ``split`` are farther apart than those of repetitions; "" where they are not."""
+    if found.distance is not None:
+        told = [one.widest_distance(split) for one in kept]
+        if found.distance <= _widest(told) + 1e-9:
+            return ""
+        return f"predictions of {split} by {found.distance:.3g} in root mean square, {_known(told)}"
+    share = max((one.widest_items(split) / one.items[split] for one in kept if split in one.items), default=0.0)
+    if found.items <= share * found.total + 1e-9:
+        return ""
+    most = f"where repetitions differ in up to {share * found.total:.3g}"
+    return f"{found.items} of {found.total} items of {split}, {most}"
+
+
+def _among(kept: Sequence[KeptCell]) -> str:
+    """How far repetitions lie apart, split by split."""
+    said = []
+    for split in kept[0].items:
+        told = [one.widest_distance(split) for one in kept]
+        items = f"{max(one.widest_items(split) for one in kept)} of {kept[0].items[split]}"
+        far = f"{_widest(told):.3g} in root mean square" if any(w is not None for w in told) else items
+        said.append(f"{far} of {split}")
+    return ", ".join(said)
+
+
+def _widest(told: Sequence[float | None]) -> float:
+    return max((width for width in told if width is not None), default=0.0)
+
+
+def _known(told: Sequence[float | None]) -> str:
+    known = [width for width in told if width is not None]
+    return f"repetitions by up to {max(known):.3g}" if known else "of which no repetition tells"
+
+
+def _unlike(answer: Any, first: Any) -> Any:
+    """What `Repetition.differ` keeps of an ``answer`` that is not the ``first`` one."""
+    return float(f"{answer - first:.7g}") if isinstance(answer, float) else answer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from uora_bench.config.compose import compose
 from uora_bench.data import offline
 from uora_bench.errors import CellError, UserError
 from uora_bench.execution import envelope
+from uora_bench.execution.answers import ROUNDING, Difference, answers_of, difference
 from uora_bench.execution.run import run_cell
 from uora_bench.execution.self_check import all_problems, near
 from uora_bench.records.predictions import EpochPredictions, read_predictions, why_no_predictions
@@ -20,7 +21,6 @@ from uora_bench.util.signals import StopRequest
 
 _HERE = ("results.dir", "runs.dir", "experiment_name", "tracker", "force", "predictions.keep", "expect_cell_id")
 _OTHER = "other items"
-_ARITHMETIC = 1e-3  # what another processor may make of a loss whose predictions are the same
 
 
 @dataclass(frozen=True)
@@ -83,30 +83,35 @@ def _compared(
     lines = _other_facts(old, new)
     if lines:  # no other arithmetic explains that
         return Verified(False, (*lines, *_otherwise(old, new)), new)
-    if values[0] == values[1] and before and known[0] == known[1]:
+    elsewhere = _otherwise(old, new)
+    numbers = _far(envelope.numbers(old), envelope.numbers(new))
+    identical = bool(before) and known[0] == known[1]
+    if identical and values[0] == values[1]:
         return Verified(True, ("identical bytes: predictions, and every epoch's loss and scores",), new)
+    if identical and numbers and not elsewhere:  # the same arithmetic
+        return Verified(False, tuple(numbers), new)
+    apart: dict[envelope.Part, Difference] = {}
+    unexplained: list[str] = []  # by any arithmetic, or of which no repetition tells
     if not before:
         lines.append(f"no predictions to compare: {why_no_predictions(old)}")
         same = values[0] == values[1]
         lines.append("identical: every epoch's loss and scores" if same else "every epoch's loss and scores differ")
-        counts: dict[envelope.Part, tuple[int, int]] = {}
     else:
-        counts, others = _items(before, after)
-        different = {part: size for part, size in counts.items() if size[0]}
-        lines += [f"{n} of {total} items of {split}, epoch {epoch} differ" for (split, epoch), (n, total) in
-                  different.items()]  # fmt: skip
-        lines += others
-        lines += _other_numbers(old, new) if not lines else []
+        apart, lines, unexplained = _answers(old, before, after)
+        if not lines and not unexplained:
+            unexplained = _far(_beside(old, new), _beside(new, old))
+            if len(old.epochs) != len(new.epochs):
+                unexplained.append(f"{len(new.epochs)} epochs, the record has {len(old.epochs)}")
+            lines = numbers
+        lines = [*lines, *unexplained]
         same = not lines
-        lines = lines or ["identical predictions; logits, losses or scores differ in their last digits"]
-        if not same and not different and not others:
-            return Verified(False, (*lines, *_otherwise(old, new)), new)  # no other arithmetic explains that
+        lines = lines or ["identical predictions; losses and scores differ at most in their last digits"]
     if not same:
         lines += _scores(old, new)
-        if not any(line.endswith(_OTHER) for line in lines):
-            same, said = envelope.judge(old, new, counts, envelope.read_envelope(old.cell["task"]["name"]))
-            lines.append(said)
-    return Verified(same, (*lines, *_otherwise(old, new)), new)
+    if not same and not unexplained:
+        same, said = envelope.judge(old, new, apart, envelope.read_envelope(old.cell["task"]["name"]))
+        lines.append(said)
+    return Verified(same, (*lines, *elsewhere), new)
 
 
 def _other_facts(old: CellRecord, new: CellRecord) -> list[str]:
@@ -127,20 +132,22 @@ def _other_facts(old: CellRecord, new: CellRecord) -> list[str]:
     return [f"{what}: {now}, the record has {then}" for what, then, now in facts if then != now]
 
 
-def _other_numbers(old: CellRecord, new: CellRecord) -> list[str]:
-    """Numbers beside the predictions that differ by more than their last digits: losses, scores, sizes, retention."""
-    before, after = envelope.numbers(old), envelope.numbers(new)
-    if old.bytes is not None and new.bytes is not None:  # UORA's refreshes, which are stored, depend on last digits too
-        before["adapter_size"], after["adapter_size"] = old.bytes.adapter_size, new.bytes.adapter_size
-    if old.retention is not None and new.retention is not None:
-        for key in ("pristine", "adapted", "off"):
-            for into, value in ((before, getattr(old.retention, key)), (after, getattr(new.retention, key))):
-                into |= {f"retention.{key}": value} if value is not None else {}
-    other = len(old.epochs) != len(new.epochs)
-    return [f"{len(new.epochs)} epochs, the record has {len(old.epochs)}"] * other + [
-        f"{what}: {after[what]:.6g}, the record has {then:.6g}"
+def _beside(record: CellRecord, other: CellRecord) -> dict[str, float | None]:
+    """Numbers of ``record`` that no epoch has, and ``other`` has too: the adapter's size, retention."""
+    found: dict[str, float | None] = {}
+    if record.bytes is not None and other.bytes is not None:  # UORA stores refreshes, which depend on last digits too
+        found["adapter_size"] = record.bytes.adapter_size
+    if record.retention is not None and other.retention is not None:
+        found |= {f"retention.{key}": getattr(record.retention, key) for key in ("pristine", "adapted", "off")}
+    return found
+
+
+def _far(before: Mapping[str, float | None], after: Mapping[str, float | None]) -> list[str]:
+    """Numbers that differ by more than their last digits."""
+    return [
+        f"{what}: {now:.6g}, the record has {then:.6g}"
         for what, then in before.items()
-        if what in after and not near(then, after[what], _ARITHMETIC)
+        if then is not None and (now := after.get(what)) is not None and not near(then, now, ROUNDING)
     ]
 
 
@@ -155,23 +162,29 @@ def _otherwise(old: CellRecord, new: CellRecord) -> list[str]:
     return [f"another {what}: {now}, the record's is {then}" for what, then, now in facts if now != then != str(None)]
 
 
-def _items(
-    before: list[EpochPredictions], after: list[EpochPredictions]
-) -> tuple[dict[envelope.Part, tuple[int, int]], list[str]]:
-    """By split and epoch how many predictions are not the same, of how many; and what cannot be compared."""
-    again = {(part.split, part.epoch): part for part in after}
-    counts, lines = {}, []
+def _answers(
+    old: CellRecord, before: list[EpochPredictions], after: list[EpochPredictions]
+) -> tuple[dict[envelope.Part, Difference], list[str], list[str]]:
+    """By split and epoch how far the answers are apart; in words what differs; and what no arithmetic explains."""
+    again, metric = {(part.split, part.epoch): part for part in after}, old.metric.name
+    apart, lines, unexplained = {}, [], []
     for part in before:
         other = again.get((part.split, part.epoch))
         where = f"of {part.split}, epoch {part.epoch}"
         if other is None:
             lines.append(f"{where}: no selection rule chooses this epoch now")
         elif part.item.tolist() != other.item.tolist():
-            lines.append(f"{where}: {_OTHER}")
+            unexplained.append(f"{where}: other items")
         else:
-            count = sum(a != b for a, b in zip(list(part.prediction), list(other.prediction), strict=True))
-            counts[part.split, part.epoch] = count, len(part.item)
-    return counts, lines
+            found = difference(answers_of(metric, part), answers_of(metric, other))
+            apart[part.split, part.epoch] = found
+            lines += [_said(part.split, part.epoch, found)] if found.items else []
+    return apart, lines, unexplained
+
+
+def _said(split: str, epoch: int, found: Difference) -> str:
+    far = f", by {found.distance:.3g} in root mean square" if found.distance is not None else ""
+    return f"{found.items} of {found.total} items of {split}, epoch {epoch} differ{far}"
 
 
 def _scores(old: CellRecord, new: CellRecord) -> list[str]:

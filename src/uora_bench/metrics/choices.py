@@ -8,7 +8,25 @@ from typing import TYPE_CHECKING
 from uora_bench.errors import UserError
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import ArrayLike
+
+
+def chosen(predictions: ArrayLike, references: Sequence[Sequence[int]]) -> np.ndarray:
+    """The numbers (n, 2) of the choices taken: by likelihood, and by likelihood per character.
+
+    Arguments and errors as `likelihood_choice_scores`.
+    """
+    import numpy as np
+
+    losses = np.asarray(predictions, dtype=np.float64)
+    if losses.ndim != 2 or len(losses) != len(references) or not len(references):
+        raise UserError(f"choices/likelihood: {losses.shape} likelihoods for {len(references)} references")
+    taken = np.empty((len(losses), 2), dtype=np.int64)
+    for row, (own, (_, *lengths)) in enumerate(zip(losses, references, strict=True)):
+        there = own[: len(lengths)]
+        taken[row] = there.argmin(), (there / np.asarray(lengths, dtype=np.float64)).argmin()
+    return taken
 
 
 def likelihood_choice_scores(predictions: ArrayLike, references: Sequence[Sequence[int]]) -> dict[str, float]:
@@ -22,14 +40,6 @@ def likelihood_choice_scores(predictions: ArrayLike, references: Sequence[Sequen
     Raises:
         UserError: for no rows, or columns of different lengths.
     """
-    import numpy as np
-
-    losses = np.asarray(predictions, dtype=np.float64)
-    if losses.ndim != 2 or len(losses) != len(references) or not len(references):
-        raise UserError(f"choices/likelihood: {losses.shape} likelihoods for {len(references)} references")
-    plain = normed = 0
-    for row, (right, *lengths) in zip(losses, references, strict=True):
-        own = row[: len(lengths)]
-        plain += int(own.argmin()) == right
-        normed += int((own / np.asarray(lengths, dtype=np.float64)).argmin()) == right
-    return {"acc": plain / len(losses), "acc_norm": normed / len(losses)}
+    taken = chosen(predictions, references)
+    right = [own[0] for own in references]
+    return {name: float((taken[:, i] == right).mean()) for i, name in enumerate(("acc", "acc_norm"))}
