@@ -112,7 +112,10 @@ def test_a_table_says_which_cells_were_made_before_the_margin_was_declared(bench
     bench.preset(axes={"method": ["lora", "uora"], "task": ["glue/rte"], "seed": [0]}, table={"margin": MARGIN})
     assert "declared before" not in markdown.render(bench.table())
     bench.preset(axes={"method": ["lora", "uora"], "task": ["glue/rte"], "seed": [0, 1, 2]}, table={"margin": MARGIN})
-    expected = "not declared before all results: of 6 cells 2 under 2 points of lora, 2 under none"
+    expected = (
+        "not declared before all results: of 6 cells, 2 ran with a margin of 2 points against lora, "
+        "2 ran without a declared margin"
+    )
     assert expected in markdown.render(bench.table())
 
 
@@ -120,8 +123,8 @@ def test_a_table_says_which_cells_were_made_before_the_margin_was_declared(bench
     ("declared", "said"),
     [
         (DeclaredMargin(1.0, "lora", {}, "last"), ""),
-        (DeclaredMargin(1.0, "lora", {"method": "vera"}, "last"), "of 2 cells 2 with another row as lora"),
-        (DeclaredMargin(1.0, "lora", {}, "best_dev"), "of 2 cells 2 under rule best_dev"),
+        (DeclaredMargin(1.0, "lora", {"method": "vera"}, "last"), "of 2 cells, 2 ran with another row as lora"),
+        (DeclaredMargin(1.0, "lora", {}, "best_dev"), "of 2 cells, 2 ran with rule best_dev"),
     ],
 )
 def test_another_reference_row_or_rule_is_another_margin(bench: Bench, declared: DeclaredMargin, said: str) -> None:

@@ -24,17 +24,17 @@ def undeclared(runs: Iterable[Run], margin: DeclaredMargin) -> str:
         launch = run.record.provenance.launch
         planned = launch.margin if launch is not None else None
         if planned is None:
-            found["under none"] += 1
+            found["without a declared margin"] += 1
         elif (planned.points, planned.reference) != (margin.points, margin.reference):
-            found[f"under {planned.points:g} points of {planned.reference}"] += 1
+            found[f"with a margin of {planned.points:g} points against {planned.reference}"] += 1
         elif planned.row is not None and planned.row != margin.row:
             found[f"with another row as {planned.reference}"] += 1
         elif planned.rule is not None and planned.rule != margin.rule:
-            found[f"under rule {planned.rule}"] += 1
+            found[f"with rule {planned.rule}"] += 1
     if not found:
         return ""
-    told = ", ".join(f"{number} {how}" for how, number in sorted(found.items()))
-    return f"The margin was not declared before all results: of {count(len(done), 'cell')} {told}"
+    told = ", ".join(f"{number} ran {how}" for how, number in sorted(found.items()))
+    return f"The margin was not declared before all results: of {count(len(done), 'cell')}, {told}"
 
 
 def not_over_items(runs: Iterable[Run], value: str, task: str | None = None) -> str:
