@@ -61,7 +61,7 @@ def test_a_plan_says_what_it_can_see_where_a_reference_is_declared(bench: Bench)
     assert found.seen == pytest.approx(smallest_seen(found.spread, 3, 277))
     assert found.seen < found.in_family
     assert found.seeds_needed is None
-    assert "for 1 point no number of seeds is enough on these items" in found.text
+    assert "to find 1 point: no number of seeds is enough on these items" in found.text
     assert plan("task.splits.dev=validation[:40]").power == ()  # nobody knows how many items that has
     (wide,) = plan("seed=range(0,6)").power
     assert wide.seeds == 6
@@ -73,7 +73,7 @@ def test_a_plan_says_what_it_can_see_where_a_reference_is_declared(bench: Bench)
     assert smallest_seen(found.spread, found.seeds_needed, 277) <= 12 < found.seen * 2
     lines = show.power(plan())
     assert len(lines) == 2
-    assert f"for 12 points {found.seeds_needed} seeds are enough" in lines[1]
+    assert f"to find 12 points: {found.seeds_needed} seeds are enough" in lines[1]
 
 
 def test_a_reference_that_will_be_no_row_is_refused_before_anything_runs(bench: Bench) -> None:
@@ -117,6 +117,33 @@ def test_a_table_says_which_cells_were_made_before_the_margin_was_declared(bench
         "2 ran without a declared margin"
     )
     assert expected in markdown.render(bench.table())
+
+
+def test_the_reference_row_may_be_called_otherwise_later(bench: Bench) -> None:
+    declared = DeclaredMargin(1.0, "lora", {"method": "lora"}, "last")
+    for method in ("lora", "uora"):
+        kept(bench, method, 0, np.arange(60) % 3 != 0)
+    folder = bench.results / "records" / "quickstart"
+    for record in build.read_records(folder):
+        launch = Launch("local", False, plan="0" * 16, margin=declared)
+        replace(record, provenance=replace(record.provenance, launch=launch)).write(folder)
+    for label, method, said in (("base", "lora", False), ("lora", "uora", True)):
+        rows = [{"label": label, "when": {"method": method}}]
+        rows += [{"label": "other", "when": {"method": "uora" if method == "lora" else "lora"}}]
+        margin = {"points": 1.0, "reference": label}
+        axes = {"method": ["lora", "uora"], "task": ["glue/rte"], "seed": [0]}
+        bench.preset(axes=axes, table={"margin": margin, "rows": rows})
+        assert ("not declared before all results" in markdown.render(bench.table())) == said
+
+
+def test_seeds_that_all_score_the_same_say_nothing_of_the_spread(bench: Bench) -> None:
+    for seed in range(3):
+        bench.record(f"method=lora task=glue/rte seed={seed}", 0.5, splits={"dev": Split("validation", 277)})
+    bench.preset(table={"reference": "lora"})
+    found = next(one for one in plan().power if "rte" in one.column)
+    assert (found.spread, found.basis) == (1.0, "a prior; no like records with seeds that differ")
+    bench.preset(axes={"method": ["lora", "uora"], "task": ["glue/rte"], "seed": [0]}, table={"margin": MARGIN})
+    assert "one seed does not show how far seeds lie apart" in show.power(plan())[0]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ import pytest
 from tests.support.command_line import environment
 from tests.support.table_bench import Bench, kept
 from uora_bench.errors import UserError
-from uora_bench.records.record import read_record, record_paths
+from uora_bench.records.predictions import EpochPredictions, predictions_path, write_predictions
+from uora_bench.records.record import CellRecord, RuleScore, read_record, record_paths
 from uora_bench.report import markdown
 from uora_bench.report.items import crossed, mcnemar
 
@@ -117,10 +120,50 @@ def test_without_predictions_nothing_is_said_over_items_and_scipy_is_not_importe
     assert done.stderr.strip() == "[]"
 
 
+def test_where_nothing_is_compared_over_items_the_table_says_why(bench: Bench) -> None:
+    margin = {"points": 1.0, "reference": "lora"}
+    halves = RuleScore({"dev": {"accuracy": 0.5}}, None, "")
+    for method in ("lora", "uora"):
+        kept(bench, method, 0, np.arange(COUNT) % 3 > 0)
+        change(bench, method, lambda record: replace(record, scores={**record.scores, "heldout_dev": halves}))
+    preset(bench, [0], margin=margin)
+    assert "nothing is compared item by item" not in markdown.render(bench.table())
+    said = "nothing is compared item by item: under rule heldout_dev each half of dev is scored by another epoch."
+    assert said in markdown.render(bench.table(rule="heldout_dev"))
+    for method in ("lora", "uora"):
+        change(bench, method, lambda record: replace(record, provenance=replace(record.provenance, predictions=None)))
+    assert "nothing is compared item by item: no predictions are kept." in markdown.render(bench.table())
+
+
+def change(bench: Bench, method: str, how: Callable[[CellRecord], CellRecord]) -> None:
+    """Write the records of ``method`` again, changed."""
+    folder = bench.results / "records" / "quickstart"
+    for path in record_paths(folder):
+        record = read_record(path)
+        if record.cell["method"]["name"] == method:
+            how(record).write(folder)
+
+
+@pytest.mark.parametrize("answers", [[["a", "b"]] * COUNT, ["a"] * COUNT, np.full(COUNT, 7), np.full(COUNT, -1)])
+def test_right_answers_that_are_no_classes_stop_no_table(bench: Bench, answers: Any) -> None:
+    kept(bench, "lora", 0, np.arange(COUNT) % 3 > 0)
+    folder, items = bench.results / "records" / "quickstart", np.arange(COUNT, dtype=np.uint64)
+    logits = np.zeros((COUNT, 2), dtype=np.float32)
+
+    def with_answers(record: CellRecord) -> CellRecord:
+        part = EpochPredictions("dev", 2, items, answers, answers, logits)
+        file = write_predictions(predictions_path(folder, record.cell_id), [part], 10**6)
+        return replace(record, provenance=replace(record.provenance, predictions=file))
+
+    change(bench, "lora", with_answers)
+    preset(bench, [0])
+    assert "most frequent class" not in markdown.render(bench.table())
+
+
 def test_a_margin_names_the_reference_row_and_no_other(bench: Bench) -> None:
     with pytest.raises(UserError, match="must be one row"):
         preset(bench, [0], reference="uora", margin={"points": 1.0, "reference": "lora"})
-    with pytest.raises(UserError, match="must be above 0"):
+    with pytest.raises(UserError, match=r"must be at least 0\.001"):
         preset(bench, [0], margin={"points": 0.0, "reference": "lora"})
 
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from uora_bench.config.cell import Cell
 from uora_bench.grid.table_spec import TableSpec
 from uora_bench.records.record import CellRecord
+from uora_bench.util.words import count
 
 LEVEL, POWER = 0.05, 0.8
 PRIOR_SPREAD, PRIOR_DIFFER = 1.0, 0.1  # s in points, q; where no like record says otherwise
@@ -57,10 +58,11 @@ class Power:
         seeds = f"{self.seeds_needed} seeds are enough" if self.seeds_needed else "no number of seeds is enough"
         items = f"{self.items_needed:,} items" if self.items_needed else "no number of items"
         points = "point" if self.delta == 1 else "points"
-        needs = f"for {self.delta:g} {points} {seeds} on these items, {items} with these seeds"
+        needs = f"to find {self.delta:g} {points}: {seeds} on these items, {items} with these seeds"
+        family = f"{self.in_family:.1f} after Holm over {count(self.family, 'comparison')}"
         return (
-            f"{self.column} ({self.items:,} items, {self.seeds} seeds): finds {self.seen:.1f} points, "
-            f"{self.in_family:.1f} after Holm over {self.family}, equivalence within {self.equivalent:.1f}; {needs}; "
+            f"{self.column} ({self.items:,} items, {self.seeds} seeds): finds a difference of {self.seen:.1f} points "
+            f"({family}), shows equivalence within {self.equivalent:.1f}; {needs}; "
             f"seeds spread by {self.spread:.2g} points ({self.basis})"
         )
 
@@ -140,9 +142,9 @@ def _spread(like: Iterable[CellRecord], role: str) -> tuple[float, str]:
         value = result.scores.get(role, {}).get(record.metric.primary) if result is not None else None
         if isinstance(value, (int, float)):
             scores.setdefault(_row(record.cell), []).append(value * record.metric.scale)
-    several = [own for own in scores.values() if len(own) > 1]
+    several = [own for own in scores.values() if len(set(own)) > 1]  # all the same: rows that did not learn
     if not several:
-        return PRIOR_SPREAD, "a prior; no like records with several seeds"
+        return PRIOR_SPREAD, "a prior; no like records with seeds that differ"
     # over the median of s / σ, after Wilson and Hilferty (1931)
     rows = [statistics.stdev(own) / (1 - 2 / (9 * (len(own) - 1))) ** 1.5 for own in several]
     return statistics.median(rows), f"{sum(map(len, several))} records of this task, split and backbone"

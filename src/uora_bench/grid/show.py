@@ -101,9 +101,10 @@ def totals(plan: Plan) -> list[str]:
 def power(plan: Plan) -> list[str]:
     """What the grid can see of a difference from the reference row, where one is declared."""
     if not plan.power:
-        why = (
-            "no record says yet how many items a column's split has, or there is one seed, or no score is a percentage"
-        )
+        if len({item.seed for item in plan.items}) < 2:
+            why = "one seed does not show how far seeds lie apart; plan two or more"
+        else:
+            why = "no record says how many items are scored, or no score is a percentage; run one cell, and plan again"
         return [f"power against the reference row is not known: {why}"] if plan.margin is not None else []
     head = "power against the reference row, over items and seeds (80 %, two-sided 5 %; docs/statistics.md):"
     return [head, *(f"  {one.text}" for one in plan.power)]

@@ -101,7 +101,7 @@ class Margin:
     In the unit of the table (points).
     """
 
-    points: Annotated[float, Gt(0)]
+    points: Annotated[float, Ge(0.001)]
     reference: str
 
 

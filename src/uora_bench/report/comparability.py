@@ -300,9 +300,16 @@ _COUNTED: dict[str, dict[str, tuple[int, ...]]] = {}  # by the sha256 of the pre
 
 
 def _counted(run: Run) -> dict[str, tuple[int, ...]]:
-    first = {part.split: part for part in reversed(kept_predictions(run)) if part.logits is not None}
-    return {split: tuple(Counter(part.reference.tolist())[label] for label in range(part.logits.shape[1]))
-            for split, part in first.items() if part.logits is not None}  # fmt: skip
+    import numpy as np
+
+    found: dict[str, tuple[int, ...]] = {}
+    for part in reversed(kept_predictions(run)):
+        codes, count = part.reference, 0 if part.logits is None else part.logits.shape[1]
+        if not count or not isinstance(codes, np.ndarray) or not len(codes) or codes.dtype.kind not in "iu":
+            continue  # no classes
+        if codes.min() >= 0 and codes.max() < count:
+            found[part.split] = tuple(np.bincount(codes, minlength=count).tolist())
+    return found
 
 
 def predictions_sha256(run: Run) -> str | None:

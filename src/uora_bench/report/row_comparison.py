@@ -16,6 +16,7 @@ from uora_bench.report import items, stats
 from uora_bench.report.bootstrap import MINIMUM_SEEDS, Interval, bootstrap, probability_of_improvement
 from uora_bench.report.items import Crossed
 from uora_bench.report.stats import LEVEL, Comparison
+from uora_bench.util.words import count
 
 MISSING = "–"
 TEXT = ("row", "column", "columns", "verdict")  # headings of a sheet whose columns are words, not numbers
@@ -150,13 +151,15 @@ class AgainstReference:
         return [*self._over_seeds(decimals), *self._over_items(decimals)]
 
     def _over_items(self, decimals: int) -> list[Sheet]:
-        if not self.items:
-            return []
         block = f" ({self.block})" if self.block else ""
+        if not self.items:
+            nothing = f"Against **{self.reference}**{block} nothing is compared item by item: {self.remark}."
+            return [Sheet(nothing)] if self.remark else []
         caption = (
             f"Against **{self.reference}**{block}, item by item, with 95 % intervals over items and seeds. *p items*: "
             "would other test items show a difference between these trained models? *p both*: would other items and "
-            f"other seeds? Each after Holm's correction over {len(self.items)} comparisons; verdicts are of *p both*"
+            f"other seeds? Each after Holm's correction over {count(len(self.items), 'comparison')}; verdicts are of "
+            "*p both*"
         )
         if self.margin is not None:
             caption += f", and of two one-sided 5 % tests against the preset's margin of {self.margin:g} points"

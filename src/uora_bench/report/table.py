@@ -337,8 +337,7 @@ def _comparisons(
     of_runs = [run for row in block.rows for run in row.runs]
     declared = spec.declared
     texts = [verdict_notes.undeclared(of_runs, replace(declared, rule=rule))] if declared is not None else []
-    without = [(c.label, verdict_notes.not_over_items(of_runs, c.metric, c.task)) for c in columns]
-    texts += [f"{label} is not compared over items: {why}" for label, why in without if why]
+    without = _not_over_items(of_runs, columns, rule)
     chosen = {
         label: {c.label: (c, _with_items(p.ours, c, rule)) for c, p in zip(columns, row.entries, strict=True)}
         for label, row in rows.items()
@@ -357,16 +356,27 @@ def _comparisons(
     )  # fmt: skip
     lines = {(line.row, line.column) for line in compared}
     apart = [f"{label} on {c.label}" for label in rows for c in columns
-             if label != reference and chosen[label][c.label] and chosen[reference][c.label]
+             if label != reference and chosen[label][c.label][1] and chosen[reference][c.label][1]
              and (label, c.label) not in lines]  # fmt: skip
     if apart:
-        texts.append(f"Not compared over items, with no seed or fewer than two items in common: {', '.join(apart)}")
+        without.append(f"Not compared over items, with no seed or fewer than two items in common: {', '.join(apart)}")
     unlearned = {
         label: [c.label for c, p in zip(columns, row.entries, strict=True) if comparability.unlearned(p.ours.runs)]
         for label, row in rows.items()
     }
-    remark = ". ".join(filter(None, texts))
+    if not compared and not without and not apart and margin is not None:
+        without = ["no predictions are kept"]
+    remark = ". ".join(filter(None, [*(texts if compared else ()), *without]))
     return replace(found, items=compared, margin=margin, remark=remark).with_unlearned(unlearned)
+
+
+def _not_over_items(runs: Sequence[Run], columns: Sequence[Score], rule: Rule) -> list[str]:
+    """What cannot be compared item by item though predictions are kept, and why."""
+    if rule == "heldout_dev":
+        kept = any(comparability.predictions_sha256(run) for run in runs)
+        return ["under rule heldout_dev each half of dev is scored by another epoch"] if kept else []
+    found = [(column.label, verdict_notes.not_over_items(runs, column.metric, column.task)) for column in columns]
+    return [f"{label} is not compared over items: {why}" for label, why in found if why]
 
 
 class _Scored(NamedTuple):
