@@ -7,8 +7,9 @@ repetition, so that what is there may be used when it is stopped:
 
     python scripts/envelope.py method=uora task=tiny/nli trainer.epochs=4
 
-A command line of a cell, as uora-bench takes it; 20 repetitions. Started again, it runs the first one again and those
-that are not there; where the first one is no longer what it was (another processor, another version), all of them.
+A command line of a cell, as uora-bench takes it or explain prints it; 20 repetitions. Started again, it runs the first
+one again and those that are not there; where the first one is no longer what it was (another processor, another
+version), all of them.
 """
 
 from __future__ import annotations
@@ -21,10 +22,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from uora_bench.config.registry import envelope_dir
+from uora_bench.errors import UserError
 from uora_bench.execution import envelope
-from uora_bench.records.predictions import EpochPredictions, read_predictions
+from uora_bench.records.predictions import EpochPredictions, read_predictions, why_no_predictions
+from uora_bench.records.provenance import PATHS
 from uora_bench.records.record import CellRecord, read_records
 
+HERE = ("experiment_name", "results.dir", "runs.dir", "tracker", "expect_cell_id", "predictions.keep")
 ATEN = ({}, {"ATEN_CPU_CAPABILITY": "avx2"}, {"ATEN_CPU_CAPABILITY": "default"})
 BLAS = (
     {},
@@ -43,10 +47,10 @@ def run(words: list[str], varied: dict[str, str], folder: Path) -> tuple[CellRec
     here = [f"results.dir={folder}/results", f"runs.dir={folder}/runs", "experiment_name=envelope", "tracker=none"]
     own = [f"{key}={value}" for key, value in varied.items() if "." in key]
     environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", **{k: v for k, v in varied.items() if "." not in k}}
-    command = [sys.executable, "-m", "uora_bench", *words, *own, *here]
+    command = [sys.executable, "-m", "uora_bench", *words, *own, *here, "predictions.keep=true"]
     done = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False)
     if done.returncode:
-        sys.exit(f"the cell ended with exit code {done.returncode}")
+        sys.exit(done.returncode)  # it has said why
     records = folder / "results" / "records" / "envelope"
     (record,) = read_records(records)
     return record, read_predictions(record, records)
@@ -54,11 +58,11 @@ def run(words: list[str], varied: dict[str, str], folder: Path) -> tuple[CellRec
 
 def begin(words: list[str], record: CellRecord, items: dict[str, int]) -> envelope.KeptCell:
     """The cell of ``record``, without repetitions."""
-    known, cell = record.provenance, record.cell
-    names = cell["method"]["name"], cell["backbone"]["name"]
+    known = record.provenance
+    names = record.cell_id, record.label, record.cell["method"]["name"], envelope.settings_of(record)
     where = str(known.hardware.processor), known.versions["torch"]
-    said = tuple(word for word in words if not word.startswith("data.root="))  # where data lie is nobody else's matter
-    return envelope.KeptCell(record.cell_id, record.label, *names, said, *where, items, ())
+    said = tuple(word for word in words if not word.startswith(PATHS))  # where data lie is nobody else's matter
+    return envelope.KeptCell(*names, said, *where, items, ())
 
 
 def keep(task: str, made: envelope.KeptCell) -> Path:
@@ -81,7 +85,11 @@ def kept_before(made: envelope.KeptCell, task: str) -> dict[int, envelope.Repeti
 
 
 def main() -> None:
-    words = sys.argv[1:]
+    # what `uora-bench explain` prints may be given whole
+    words = [word for word in sys.argv[1:] if word.partition("=")[0] not in HERE]
+    if not words or not all("=" in word for word in words):
+        print(__doc__, file=sys.stdout if words in (["-h"], ["--help"]) else sys.stderr)
+        sys.exit(0 if words in (["-h"], ["--help"]) else 2)
     made: envelope.KeptCell | None = None
     first: dict[str, dict[int, object]] = {}
     kept: dict[int, envelope.Repetition] = {}
@@ -93,10 +101,15 @@ def main() -> None:
         task = record.cell["task"]["name"]
         if made is None:
             first = envelope.answers(record, parts)
+            if not first:
+                sys.exit(f"no predictions are kept: {why_no_predictions(record)}")
             made = begin(words, record, {split: len(own) for split, own in first.items()})
         if record.cell_id != made.cell_id:
             sys.exit(f"repetitions are of two cells: {made.cell_id} and {record.cell_id}")
-        one = envelope.repetition_of(varied, record, parts, first)
+        try:
+            one = envelope.repetition_of(varied, record, parts, first)
+        except UserError as error:
+            sys.exit(str(error))
         if not made.repetitions:
             kept = kept_before(replace(made, repetitions=(one,)), task)
         kept[number] = one

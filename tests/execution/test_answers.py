@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,27 +16,31 @@ from hypothesis import strategies as st
 
 from tests.support.made_up_report import cell
 from tests.support.records import finished_record
+from uora_bench.errors import UserError
 from uora_bench.execution.answers import Difference, answers_of, difference
 from uora_bench.execution.envelope import (
     SCHEMA,
     Envelope,
     KeptCell,
+    Repetition,
     answers,
     judge,
+    numbers,
     read_envelope,
     repetition_of,
+    settings_of,
 )
 from uora_bench.records.predictions import EpochPredictions
-from uora_bench.records.record import CellRecord, RuleScore
+from uora_bench.records.record import CellRecord, EpochScores, RuleScore
 
 REFERENCES = [[0, 4, 4, 4], [1, 4, 8], [2, 2, 4, 8]]  # the right choice, then each choice's characters
 LOSSES = [[1.0, 2.0, 3.0], [3.0, 4.0, np.inf], [9.0, 8.0, 7.0]]
 VALUES = st.lists(st.floats(-100, 100, width=32), min_size=5, max_size=5)
 
 
-def part(prediction: object, reference: object = None, split: str = "dev") -> EpochPredictions:
-    count = len(prediction)  # type: ignore[arg-type]
-    return EpochPredictions(split, 1, np.arange(count, dtype=np.uint64), prediction, reference or [0] * count)
+def part(prediction: Any, reference: object = None, split: str = "dev") -> EpochPredictions:
+    items = np.arange(len(prediction), dtype=np.uint64)
+    return EpochPredictions(split, 1, items, prediction, reference or [0] * len(items))
 
 
 @cache
@@ -47,8 +54,8 @@ def kept(metric: str, runs: list[EpochPredictions]) -> KeptCell:
     own = record(metric)
     first = answers(own, runs[:1])
     made = tuple(repetition_of({}, own, [run], first) for run in runs)
-    words = own.cell["method"]["name"], own.cell["backbone"]["name"]
-    return KeptCell(own.cell_id, "a cell", *words, (), "Z80", "2", {"dev": len(runs[0].item)}, made)
+    names = own.cell_id, "a cell", own.cell["method"]["name"], settings_of(own)
+    return KeptCell(*names, (), "Z80", "2", {"dev": len(runs[0].item)}, made)
 
 
 def judged(metric: str, before: EpochPredictions, after: EpochPredictions, cells: tuple[KeptCell, ...]) -> str:
@@ -91,8 +98,10 @@ def test_numbers_have_a_distance(a: list[float], b: list[float]) -> None:
 
 
 def test_numbers_that_rounding_explains_do_not_differ() -> None:
-    found = difference([7.0, 0.0, 50.0], [7.001, 1e-6, 50.1])
-    assert (found.items, found.total) == (1, 3)
+    for unit in (1e-5, 1.0, 1e5):
+        before, after = [7.0 * unit, 0.0, 50.0 * unit], [7.001 * unit, 0.001 * unit, 50.1 * unit]
+        assert (difference(before, after).items, len(before)) == (1, 3)
+    assert difference([math.nan, 1.0], [math.nan, 1.0]) == Difference(0, 2, 0.0)
 
 
 @settings(deadline=None)
@@ -110,22 +119,103 @@ def test_a_run_is_held_against_the_distance_of_repetitions(tmp_path: Path) -> No
     assert there is not None
     assert there.cells == (own,)  # whole numbers too are numbers again
     before = part(np.array([1.0, 2.0, 3.0, 4.0]))
-    said = judged("text/regression", before, part(before.prediction + 0.25), there.cells)
-    assert said.endswith("3 repetitions of a cell differ among themselves in up to 0.3 in root mean square of dev")
-    said = judged("text/regression", before, part(before.prediction + 0.35), there.cells)
-    assert said.endswith(": predictions of dev by 0.35 in root mean square, repetitions by up to 0.3")
-    said = judged("text/regression", before, part(before.prediction * np.nan), there.cells)
-    assert "predictions of dev by nan in root mean square" in said
+
+    def said(after: object, *cells: KeptCell) -> str:
+        return judged("text/regression", before, part(after), cells)
+
+    assert "two of one cell differ in up to 0.3 in root mean square of dev" in said(before.prediction + 0.25, own)
+    told = "predictions of dev by 0.35 in root mean square, repetitions by up to 0.3"
+    assert told in said(before.prediction + 0.35, own)
+    assert "predictions of dev by inf in root mean square" in said(before.prediction * np.inf, own)
     same = kept("text/regression", [before, before])
-    said = judged("text/regression", before, part(before.prediction + 0.25), (same,))
-    assert said.endswith("predictions of dev by 0.25 in root mean square, of which no repetition tells")
+    assert "by 0.25 in root mean square, of which no repetition tells" in said(before.prediction + 0.25, same)
 
 
 def test_a_run_is_held_against_the_choices_that_repetitions_take() -> None:
     runs = [part(np.array(LOSSES) * scale, REFERENCES) for scale in (1.0, 1.1, 0.9)]
-    metric = "choices/likelihood"
     other = part([[1.0, 0.5, 3.0], *LOSSES[1:]], REFERENCES)
-    assert "up to 0 of 3 of dev" in judged(metric, runs[0], runs[1], (kept(metric, runs),))
-    said = judged(metric, runs[0], other, (kept(metric, runs),))
-    assert said.endswith("1 of 3 items of dev, where repetitions differ in up to 0")
-    assert "up to 1 of 3 of dev" in judged(metric, runs[0], other, (kept(metric, [*runs, other]),))
+
+    def said(after: EpochPredictions, own: list[EpochPredictions]) -> str:
+        return judged("choices/likelihood", runs[0], after, (kept("choices/likelihood", own),))
+
+    assert "up to 0 of 3 of dev" in said(runs[1], runs)
+    assert "1 of 3 items of dev, where repetitions differ in up to 0" in said(other, runs)
+    assert "up to 1 of 3 of dev" in said(other, [*runs, other])
+
+
+def test_what_repetitions_say_of_other_cells_is_said() -> None:
+    runs = [part(np.array([0, 1, 1, 0])), part(np.array([0, 1, 1, 1]))]
+    own = kept("text/classes", runs)
+    few = "fewer than 20 repetitions show too little of how far they may lie apart"
+    said = judged("text/classes", *runs, (own,))
+    assert said.startswith(
+        "inside the envelope: 2 repetitions of a cell; two of one cell differ in up to 1 of 4 of dev; "
+    )
+    assert said.endswith(few)
+    whole = replace(own, repetitions=own.repetitions * 10)
+    assert few not in judged("text/classes", *runs, (whole,))
+    another = replace(whole, cell_id="1" * 16, label="another seed")
+    assert "repetitions of another seed" not in judged("text/classes", *runs, (whole, another))
+    assert "very cell" not in judged("text/classes", *runs, (whole, another))
+    said = judged("text/classes", *runs, (another,))
+    assert (
+        "no repetitions of this very cell are kept (scripts/envelope.py makes them): it may vary more, or less" in said
+    )
+    # other settings or rows: nothing can be said
+    mine = record("text/classes")
+    apart = {("dev", 1): Difference(0, 4)}
+    for other in (settings_of(replace(mine, precision="bfloat16")), "f" * 16):
+        there = Envelope(SCHEMA, "a/task", (replace(another, settings=other),))
+        inside, said = judge(mine, mine, apart, there)
+        assert not inside
+        assert "with these settings and data are kept" in said
+
+
+def test_numbers_outside_are_said_once_a_kind() -> None:
+    def made(losses: list[float]) -> CellRecord:
+        epochs = tuple(
+            EpochScores(n + 1, n + 1, loss, {"dev": {"accuracy": 0.5}}, 1.0) for n, loss in enumerate(losses)
+        )
+        return replace(record("text/classes"), epochs=epochs)
+
+    first = made([0.5, 0.4, 0.3])
+    one = kept("text/classes", [part(np.array([0, 1]))])
+    assert one.settings == settings_of(first)
+    steady = replace(one.repetitions[0], numbers=numbers(first))
+    there = Envelope(SCHEMA, "a/task", (replace(one, repetitions=(steady, steady)),))
+    inside, said = judge(first, made([0.5, 0.5, 0.6]), {("dev", 1): Difference(0, 2)}, there)
+    assert not inside
+    assert "): training loss of epoch 3 and 1 more epoch by 0.3, repetitions by up to 0; " in said
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda cell: replace(cell, repetitions=()), "there are no repetitions"),
+        (lambda cell: replace(cell, items={"dev": 0}), "or none of any item"),
+        (lambda cell: replace(cell, items={"test": 2}), "a repetition with other items"),
+        (lambda cell: replace(cell, items={"dev": 1}), "a repetition with other items"),
+        (
+            lambda cell: replace(cell, repetitions=(*cell.repetitions, mixed())),
+            "answers of dev that are partly numbers",
+        ),
+    ],
+)
+def test_a_file_that_does_not_fit_together_is_one_line(
+    tmp_path: Path, change: Callable[[KeptCell], KeptCell], problem: str
+) -> None:
+    own = kept("text/regression", [part(np.array([1.0, 2.0]) + shift) for shift in (0.0, 0.5)])
+    path = Envelope(SCHEMA, "a/task", (change(own),)).write(tmp_path)
+    with pytest.raises(UserError, match=problem) as error:
+        read_envelope("a/task", tmp_path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def mixed() -> Repetition:
+    return Repetition({}, {}, {}, {"dev": {"0" * 16: 1}})
+
+
+def test_numbers_that_are_not_finite_are_no_repetition() -> None:
+    with pytest.raises(UserError, match=r"a prediction is inf or 1\.0"):
+        kept("text/regression", [part(np.array([1.0])), part(np.array([np.inf]))])

@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ def scored(record: CellRecord, parts: list[EpochPredictions]) -> CellRecord:
     return replace(record, epochs=epochs, scores=select_scores(epochs, record.metric))
 
 
-def kept(folder: Path, items: int, own: str = "0" * 16) -> None:
+def kept(folder: Path, record: CellRecord, items: int, own: str = "0" * 16) -> None:
     """An envelope of the task whose farthest repetitions differ in ``items`` of 8 items; of the cell ``own`` in one."""
     folder.mkdir(exist_ok=True)
     differing = ((), ("a",), ("a", "b")[:items])
@@ -56,7 +57,8 @@ def kept(folder: Path, items: int, own: str = "0" * 16) -> None:
         Repetition({}, {}, numbers, dict.fromkeys(("dev", "test"), dict.fromkeys(names, 1)))
         for numbers, names in zip(told, differing, strict=True)
     ]
-    cell = KeptCell("0" * 16, "a cell", "lora", "tiny_roberta", (), "Z80", "2", {"dev": 8, "test": 8}, tuple(one))
+    settings = envelope.settings_of(record)
+    cell = KeptCell("0" * 16, "a cell", "lora", settings, (), "Z80", "2", {"dev": 8, "test": 8}, tuple(one))
     very = replace(cell, cell_id=own, label="the very cell", repetitions=tuple(one[:2]))
     Envelope(envelope.SCHEMA, "text/local", (cell, very)[: 1 + (own != cell.cell_id)]).write(folder)
 
@@ -92,29 +94,31 @@ def test_a_cell_is_run_again_and_compared(
     assert main(verify) == 1
     said = capsys.readouterr().out
     assert "2 of 8 items of dev, epoch 1 differ" in said
-    assert "no envelope: no repetitions of text/local on tiny_roberta are kept" in said
+    assert "no envelope: no repetitions of text/local on tiny_roberta with these settings and data are kept" in said
     assert "another processor: " in said
     assert "the record's is Z80" in said
     assert state(tmp_path) == before
 
     # the farthest repetitions differ in two items, then in one
-    for items, code, verdict in ((2, 0, "inside the envelope: 3 repetitions of a cell differ"), (1, 1, "2 of 8 items")):
-        kept(tmp_path / "kept", items)
+    for items, code, verdict in ((2, 0, "inside the envelope: 3 repetitions of a cell; two"), (1, 1, "2 of 8 items")):
+        kept(tmp_path / "kept", record, items)
         monkeypatch.setattr(envelope, "envelope_dir", lambda: tmp_path / "kept")
         assert main(verify) == code
         assert verdict in capsys.readouterr().out
     # repetitions of the very cell count before those of others
-    kept(tmp_path / "kept", 2, record.cell_id)
+    kept(tmp_path / "kept", record, 2, record.cell_id)
     assert main(verify) == 1
     assert "outside the envelope (2 repetitions of the very cell): 2 of 8 items" in capsys.readouterr().out
     # a loss that is farther away than repetitions are, beside items that are not
-    kept(tmp_path / "kept", 2)
+    kept(tmp_path / "kept", record, 2)
     (flawed,) = read_records(folder)
     replace(flawed, epochs=(replace(flawed.epochs[0], train_loss=9.0),)).write(folder)
     assert main(verify) == 1
     said = capsys.readouterr().out
     assert "outside the envelope (3 repetitions of a cell): training loss of epoch 1 by" in said
-    assert "no repetitions of this very cell are kept (scripts/envelope.py makes them): it may vary more" in said
+    assert (
+        "no repetitions of this very cell are kept (scripts/envelope.py makes them): it may vary more, or less" in said
+    )
     # predictions of a split that are left out hide nothing
     file = write_predictions(predictions_path(folder, record.cell_id), [p for p in flipped if p.split == "dev"], 10**6)
     replace(flawed, provenance=replace(other, predictions=file)).write(folder)
@@ -161,16 +165,32 @@ def test_a_cell_is_run_again_and_compared(
     assert main([*verify[:2], "runs.dir=gone"]) == 0
     own_files.write(tmp_path / "reviews.csv", own_files.reviews(81))
     assert main(verify) == 2
-    assert f"not {record.cell_id} (expect_cell_id)" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"not {record.cell_id} (expect_cell_id)" in said
+    assert f"in the record: train rows {record.provenance.data['train']}" in said
+    (tmp_path / "reviews.csv").rename(tmp_path / "moved.csv")
+    assert main(verify[:2]) == 2
+    assert "note: not there any more: task.path=reviews.csv; name the place where it is now" in capsys.readouterr().err
+
+
+def _column(values: list[Any]) -> Any:
+    return values if isinstance(values[0], list) else np.array(values)
 
 
 def rewritten(folder: Path, record: CellRecord, parts: list[EpochPredictions], times: float = 1.0) -> CellRecord:
     """``record`` as another processor leaves it: predictions ``parts``, their scores, ``times`` the training loss."""
     file = write_predictions(predictions_path(folder, record.cell_id), parts, 10**6)
-    scores = {p.split: load_metric(record.metric.name).compute(predictions=p.prediction, references=p.reference)
-              for p in parts}  # fmt: skip
+    metric, primary = load_metric(record.metric.name), record.metric.primary
+
+    def scored(part: EpochPredictions, rows: np.ndarray) -> dict[str, float]:
+        columns = ([column[i] for i in np.flatnonzero(rows)] for column in (part.prediction, part.reference))
+        return dict(metric.compute(**dict(zip(("predictions", "references"), map(_column, columns), strict=True))))
+
+    scores = {p.split: scored(p, np.ones(len(p.item), dtype=bool)) for p in parts}
+    (dev,) = (p for p in parts if p.split == "dev")
+    first, second = (scored(dev, half_of(len(dev.item)) == side)[primary] for side in (0, 1))
     (epoch,) = record.epochs
-    epochs = (replace(epoch, scores=scores, halves=None, train_loss=epoch.train_loss * times),)
+    epochs = (replace(epoch, scores=scores, halves=(first, second), train_loss=epoch.train_loss * times),)
     hardware = replace(record.provenance.hardware, processor="Z80")
     provenance = replace(record.provenance, predictions=file, hardware=hardware)
     made = replace(record, epochs=epochs, scores=select_scores(epochs, record.metric), provenance=provenance)
@@ -202,7 +222,7 @@ def test_likelihoods_behind_choices_may_differ_and_choices_are_counted(
     rewritten(folder, record, scaled, 1.01)
     text = said(1)
     assert "training loss of epoch 1: " in text
-    assert "no envelope: no repetitions of tiny/choices on tiny_llama are kept" in text
+    assert "no envelope: no repetitions of tiny/choices on tiny_llama with these settings and data are kept" in text
     # another choice of two items
     swapped = [
         replace(p, prediction=np.where(np.arange(120)[:, None] < 2, -p.prediction, p.prediction)) for p in scaled
@@ -228,7 +248,7 @@ def test_numbers_that_are_predicted_have_a_distance(
     assert main(["verify", record.cell_id]) == 1
     said = capsys.readouterr().out
     assert "8 of 8 items of dev, epoch 1 differ, by 0.25 in root mean square\n" in said
-    assert "no envelope: no repetitions of text/local on tiny_roberta are kept" in said
+    assert "no envelope: no repetitions of text/local on tiny_roberta with these settings and data are kept" in said
 
 
 def test_a_record_in_bfloat16_whose_passes_were_factored_is_run_with_those_again(
@@ -286,6 +306,8 @@ def test_all_cells_behind_a_number_are_run_again(
     for words, message in (
         ([*verify, "seed=2"], "seed=2 is not behind 'mine · lora · text/local'"),
         ([*verify, "all=true"], "write and all are for whole experiments"),
+        (["verify", "mine"], "'mine' is an experiment: experiment=mine checks its records"),
+        ([*WORDS, "task.path=reviews.csv", "experiment_name=theory_x"], "names that begin with theory_ are those of"),
         (["verify", "mine", "lora"], "a number is named by TABLE ROW COLUMN"),
         (["verify", "mine", "lara", "text/local"], "did you mean 'lora'"),
         (["verify", "all=true", "seed=1"], "seed= is for a number of a table"),

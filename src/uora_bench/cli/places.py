@@ -14,18 +14,19 @@ from uora_bench.records.record import CellRecord
 _KEYS = ("data.root", "backbone.path", "task.path", "task.metric.name", "init_from")
 
 
-def known_places(record: CellRecord, given: Sequence[str], runs: Path) -> list[str]:
-    """``key=value`` for the files and folders that the cell of ``record`` was made from and that still exist.
+def known_places(record: CellRecord, given: Sequence[str], runs: Path) -> tuple[list[str], list[str]]:
+    """``key=value`` for the files and folders that the cell of ``record`` was made from: those that exist, and others.
 
     What ``given`` or the record's own command names is left out. Whether the files are the same is checked by the
     ``cell_id``.
     """
     said = {word.partition("=")[0] for word in (*given, *record.provenance.command)}
-    found: dict[str, str] = {}
+    found, gone = dict[str, str](), dict[str, str]()
     for key, value in (*_of_run(record, runs), *_of_grid(record)):
-        if key in _KEYS and key not in said and key not in found and Path(value).expanduser().exists():
-            found[key] = value
-    return [f"{key}={value}" for key, value in found.items()]
+        if key not in said and key not in found:
+            (found if Path(value).expanduser().exists() else gone)[key] = value
+    return ([f"{key}={value}" for key, value in found.items()],
+            [f"{key}={value}" for key, value in gone.items() if key not in found])  # fmt: skip
 
 
 def _of_run(record: CellRecord, runs: Path) -> Iterator[tuple[str, str]]:
@@ -46,7 +47,12 @@ def _of_run(record: CellRecord, runs: Path) -> Iterator[tuple[str, str]]:
         "task.path": ((task.get("source") or {}).get("files") or {}).get("path"),
         "task.metric.name": (task.get("metric") or {}).get("name"),
     }
-    yield from ((key, str(value)) for key, value in places.items() if value is not None)
+    yield from ((key, str(value)) for key, value in places.items() if value is not None and _is_place(key, str(value)))
+
+
+def _is_place(key: str, value: str) -> bool:
+    """Whether ``value`` is a file or folder; a metric may be one of the suite's."""
+    return key in _KEYS and (key != "task.metric.name" or value.endswith(".py"))
 
 
 def _of_grid(record: CellRecord) -> Iterator[tuple[str, str]]:
@@ -65,4 +71,5 @@ def _of_grid(record: CellRecord) -> Iterator[tuple[str, str]]:
         if planned.cell is not None and key_of(planned.canonical) == key:
             for word in planned.overrides:
                 name, _, value = word.partition("=")
-                yield name, value
+                if _is_place(name, value):
+                    yield name, value

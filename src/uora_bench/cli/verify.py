@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from uora_bench.cli import keys
 from uora_bench.cli.parser import Command, Given, Key
+from uora_bench.config.ids import THEORY
 from uora_bench.errors import CellError, UserError, nearest
 from uora_bench.util.log import LOG
 from uora_bench.util.words import count
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from uora_bench.execution.verify import Verified
     from uora_bench.records.record import CellRecord
     from uora_bench.util.signals import StopRequest
-
-
-THEORY = "theory_"  # folders of records of another kind begin so
 
 
 def _act(given: Given) -> int:
@@ -134,6 +132,8 @@ def _cell(given: Given, folders: dict[str, Path]) -> int:
     known = {name: {path.stem for path in record_paths(folder)} for name, folder in folders.items()}
     every = set().union(*known.values())
     cell_id = full_id(named, every)
+    if cell_id is None and named in known:
+        raise UserError(f"'{named}' is an experiment: experiment={named} checks its records; or name a cell_id of it")
     if cell_id is None:
         raise UserError(f"there is no record of cell '{named}'{nearest(named, every, 3)}")
     holders = {name: folders[name] for name, ids in known.items() if cell_id in ids}
@@ -167,7 +167,9 @@ def _again(given: Given, record: CellRecord, folder: Path, stop: StopRequest) ->
 
     start = f"{record.label} [{record.cell_id}]: "
     words = synonyms.canonical(given.passed)
-    taken = known_places(record, words, Path(given.text("runs.dir") or "runs"))
+    taken, gone = known_places(record, words, Path(given.text("runs.dir") or "runs"))
+    if gone:
+        LOG.warning(f"note: not there any more: {shlex.join(gone)}; name the place where it is now")
     if taken:
         LOG.info(f"settings of the original run: {shlex.join(taken)}")
     try:

@@ -11,7 +11,7 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from uora_bench.config import plugins
 from uora_bench.config.data_source import DataSource
-from uora_bench.config.ids import id_of, key_of
+from uora_bench.config.ids import THEORY, id_of, key_of
 from uora_bench.config.options import MethodOptions, TaskOptions
 from uora_bench.config.registry import method_options, task_options
 from uora_bench.errors import UserError
@@ -443,6 +443,8 @@ class Settings:
         name = str(flat["experiment_name"])
         if not is_folder_name(name):
             raise UserError(f"experiment_name={name!r} must be a plain folder name, e.g. experiment_name=minilm_glue")
+        if name.startswith(THEORY):
+            raise UserError(f"experiment_name={name}: names that begin with {THEORY} are those of uora-bench theory")
         if len(name.encode()) > _LONGEST_NAME:
             raise UserError(f"experiment_name has {len(name.encode())} bytes; a folder's name takes {_LONGEST_NAME}")
         return cls(**flat)

@@ -7,6 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+THEORY = "theory_"  # folders of records of another kind begin so
+
 
 def id_of(canonical: Mapping[str, Any], fingerprint: str) -> str:
     """16 hex digits: the hash of what `Cell.canonical` says and the data's `fingerprint_of`."""

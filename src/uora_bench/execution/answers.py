@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from uora_bench.execution.self_check import near
 from uora_bench.records.predictions import EpochPredictions
 
 ROUNDING = 1e-3  # what another processor may make of a loss whose predictions are the same, relative
@@ -22,8 +21,9 @@ ROUNDING = 1e-3  # what another processor may make of a loss whose predictions a
 class Difference:
     """How far two runs' answers of one split lie apart.
 
-    ``items``: how many are not the same (of numbers: differ by more than `ROUNDING`), of ``total``; ``distance``: the
-    root mean square of the differences of numbers, in their unit; None where answers are no numbers.
+    ``items``: how many are not the same, of ``total``; of numbers, how many differ by more than `ROUNDING` times the
+    root mean square of all. ``distance``: the root mean square of the differences of numbers, in their unit; None where
+    answers are no numbers.
     """
 
     items: int
@@ -47,8 +47,9 @@ def difference(before: Sequence[Any], after: Sequence[Any]) -> Difference:
     pairs = list(zip(before, after, strict=True))
     if not pairs or not all(isinstance(value, float) for pair in pairs for value in pair):
         return Difference(sum(a != b for a, b in pairs), len(pairs))
-    far = sum(not near(a, b, ROUNDING) for a, b in pairs)
-    return Difference(far, len(pairs), root_mean_square([a - b if a != b else 0.0 for a, b in pairs]))
+    apart = [0.0 if a == b or (math.isnan(a) and math.isnan(b)) else abs(a - b) for a, b in pairs]
+    most = ROUNDING * max(root_mean_square(before), root_mean_square(after))
+    return Difference(sum(far != 0.0 and not far <= most for far in apart), len(pairs), root_mean_square(apart))
 
 
 def root_mean_square(values: Sequence[float]) -> float:

@@ -10,18 +10,24 @@ a run may be. There a submission has other seeds; here the seed is part of the c
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from uora_bench.config.ids import key_of
 from uora_bench.config.registry import envelope_dir
+from uora_bench.errors import UserError
 from uora_bench.execution.answers import Difference, answers_of, root_mean_square
 from uora_bench.records.predictions import EpochPredictions
 from uora_bench.records.record import CellRecord
 from uora_bench.util.json_file import read_json, write_json
+from uora_bench.util.words import count
 
-SCHEMA = 2
+SCHEMA = 3
+WHOLE = 20  # so many repetitions scripts/envelope.py makes of a cell
+_REMEDY = "scripts/envelope.py makes them"
 _FURTHER = 2.0  # of so many numbers one is now and then farther away than the farthest of twenty repetitions
 Part = tuple[str, int]  # split and epoch
 
@@ -45,13 +51,14 @@ class Repetition:
 class KeptCell:
     """The repetitions of one cell.
 
-    ``items``: how many there are, by split; ``processor``, ``torch``: where and with which version they were made.
+    ``settings``: `settings_of` it; ``items``: how many there are, by split; ``processor``, ``torch``: where and with
+    which version they were made.
     """
 
     cell_id: str
     label: str
     method: str
-    backbone: str
+    settings: str
     command: tuple[str, ...]
     processor: str
     torch: str
@@ -61,7 +68,8 @@ class KeptCell:
     def widest_items(self, split: str) -> int:
         """The largest number of items of ``split`` in which two repetitions differ."""
         pairs = itertools.combinations([one.differ.get(split, {}) for one in self.repetitions], 2)
-        return max((sum(a.get(i) != b.get(i) for i in a.keys() | b.keys()) for a, b in pairs), default=0)
+        same = object()  # as the first repetition, which may answer nothing
+        return max((sum(a.get(i, same) != b.get(i, same) for i in a.keys() | b.keys()) for a, b in pairs), default=0)
 
     def widest_distance(self, split: str) -> float | None:
         """The largest `Difference.distance` of ``split`` between two repetitions; None where answers are no numbers."""
@@ -70,10 +78,9 @@ class KeptCell:
             return None
         items = sorted({item for differ in own for item in differ})
         of_all = [0.0] * (self.items[split] - len(items))
-        return max(
-            root_mean_square([a.get(i, 0.0) - b.get(i, 0.0) for i in items] + of_all)
-            for a, b in itertools.combinations(own, 2)
-        )
+        pairs = itertools.combinations(own, 2)
+        far = (root_mean_square([a.get(i, 0.0) - b.get(i, 0.0) for i in items] + of_all) for a, b in pairs)
+        return max(far, default=0.0)
 
     def widest_score(self, rule: str) -> float:
         """The largest difference of the score under ``rule`` between two repetitions."""
@@ -117,7 +124,38 @@ def read_envelope(task: str, folder: Path | None = None) -> Envelope | None:
     path = envelope_path(folder or envelope_dir(), task)
     if not path.is_file():
         return None
-    return read_json(path, Envelope, SCHEMA, "envelope", "scripts/envelope.py makes it")
+    found = read_json(path, Envelope, SCHEMA, "file of repetitions", _REMEDY)
+    for cell in found.cells:
+        if said := _problem(cell):
+            raise UserError(f"'{path}', {cell.label}: {said}; {_REMEDY}")
+    return found
+
+
+def _problem(cell: KeptCell) -> str:
+    """What does not fit together in the repetitions of one cell; "" where all does."""
+    if not cell.repetitions or not cell.items or min(cell.items.values()) < 1:
+        return "there are no repetitions, or none of any item"
+    for one in cell.repetitions:
+        if any(len(own) > cell.items.get(split, 0) for split, own in one.differ.items()):
+            return "a repetition with other items"
+    for split in cell.items:
+        values = [value for one in cell.repetitions for value in one.differ.get(split, {}).values()]
+        if len({isinstance(value, float) for value in values}) > 1:
+            return f"answers of {split} that are partly numbers"
+    return ""
+
+
+def settings_of(record: CellRecord) -> str:
+    """A hash of what the cells of a grid share, whatever their method, rates and seed.
+
+    That is the task, its rows, the backbone, the length of training, the batch and the precision. Repetitions of one
+    cell say something of another only where these are the same.
+    """
+    cell, known = record.cell, record.provenance
+    backbone = {key: value for key, value in cell["backbone"].items() if key != "target_modules"}
+    length = {key: cell["trainer"].get(key) for key in ("epochs", "max_steps", "batch_size")}
+    shared = [cell["task"], known.data, backbone, known.backbone.get("weights_sha256"), length, record.precision]
+    return key_of({"settings": shared})
 
 
 def repetition_of(
@@ -175,10 +213,11 @@ def judge(
 
     ``apart``: by split and epoch how far the answers are.
     """
-    task, backbone = old.cell["task"]["name"], old.cell["backbone"]["name"]
-    kept = [one for one in envelope.cells if one.backbone == backbone] if envelope is not None else []
+    settings = settings_of(old)
+    kept = [one for one in envelope.cells if one.settings == settings] if envelope is not None else []
     if not kept:
-        return False, f"no envelope: no repetitions of {task} on {backbone} are kept (scripts/envelope.py makes them)"
+        like = f"{old.cell['task']['name']} on {old.cell['backbone']['name']} with these settings and data"
+        return False, f"no envelope: no repetitions of {like} are kept ({_REMEDY})"
     exact = [one for one in kept if one.cell_id == old.cell_id]
     same = [one for one in kept if one.method == old.cell["method"]["name"]]
     chosen = exact or same or kept  # of another cell or method the widest of all that are kept
@@ -188,19 +227,29 @@ def judge(
         most, far = max(one.widest_score(rule) for one in chosen), abs(before[rule] - after[rule])
         if far > most + 1e-9:
             outside.append(f"the score under rule {rule} by {far:.3g}, repetitions by up to {most:.3g}")
-    then, now = numbers(old), numbers(new)
-    for name in then.keys() & now.keys():
-        far, told = abs(then[name] - now[name]), [one.widest_number(_kind(name)) for one in chosen]
-        if far > _FURTHER * _widest(told) + 1e-9:
-            outside.append(f"{name} by {far:.3g}, {_known(told)}")
-    of = f"{len(chosen[0].repetitions)} repetitions of {', '.join(one.label for one in chosen)}"
+    outside += _far_numbers(numbers(old), numbers(new), chosen)
+    of = ", ".join(f"{count(len(one.repetitions), 'repetition')} of {one.label}" for one in chosen)
+    cautions = [] if exact else [f"no repetitions of this very cell are kept ({_REMEDY}): it may vary more, or less"]
+    if any(len(one.repetitions) < WHOLE for one in chosen):
+        cautions.append(f"fewer than {WHOLE} repetitions show too little of how far they may lie apart")
     if outside:
-        if not exact:
-            outside.append(
-                "no repetitions of this very cell are kept (scripts/envelope.py makes them): it may vary more"
-            )
-        return False, f"outside the envelope ({of}): {'; '.join(dict.fromkeys(outside))}"
-    return True, f"inside the envelope: {of} differ among themselves in up to {_among(chosen)}"
+        return False, f"outside the envelope ({of}): {'; '.join(dict.fromkeys([*outside, *cautions]))}"
+    return True, "; ".join([f"inside the envelope: {of}; two of one cell differ in up to {_among(chosen)}", *cautions])
+
+
+def _far_numbers(before: Mapping[str, float], after: Mapping[str, float], kept: Sequence[KeptCell]) -> list[str]:
+    """Of each kind the number that lies farthest outside, and of how many epochs others do too."""
+    far: dict[str, list[tuple[float, str]]] = {}
+    for name in before.keys() & after.keys():
+        apart = abs(before[name] - after[name])
+        if apart > _FURTHER * _widest([one.widest_number(_kind(name)) for one in kept]) + 1e-9:
+            far.setdefault(_kind(name), []).append((apart, name))
+    found = []
+    for kind, own in sorted(far.items()):
+        apart, name = max(own)
+        more = f" and {count(len(own) - 1, 'more epoch')}" if len(own) > 1 else ""
+        found.append(f"{name}{more} by {apart:.3g}, {_known([one.widest_number(kind) for one in kept])}")
+    return found
 
 
 def _too_far(split: str, found: Difference, kept: Sequence[KeptCell]) -> str:
@@ -210,11 +259,10 @@ def _too_far(split: str, found: Difference, kept: Sequence[KeptCell]) -> str:
         if found.distance <= _widest(told) + 1e-9:
             return ""
         return f"predictions of {split} by {found.distance:.3g} in root mean square, {_known(told)}"
-    share = max((one.widest_items(split) / one.items[split] for one in kept if split in one.items), default=0.0)
-    if found.items <= share * found.total + 1e-9:
+    most = max(one.widest_items(split) for one in kept)
+    if found.items <= most:
         return ""
-    most = f"where repetitions differ in up to {share * found.total:.3g}"
-    return f"{found.items} of {found.total} items of {split}, {most}"
+    return f"{found.items} of {found.total} items of {split}, where repetitions differ in up to {most}"
 
 
 def _among(kept: Sequence[KeptCell]) -> str:
@@ -238,5 +286,13 @@ def _known(told: Sequence[float | None]) -> str:
 
 
 def _unlike(answer: Any, first: Any) -> Any:
-    """What `Repetition.differ` keeps of an ``answer`` that is not the ``first`` one."""
-    return float(f"{answer - first:.7g}") if isinstance(answer, float) else answer
+    """What `Repetition.differ` keeps of an ``answer`` that is not the ``first`` one.
+
+    Raises:
+        UserError: for numbers that are not finite: nothing lies between them.
+    """
+    if not isinstance(answer, float) or not isinstance(first, float):
+        return answer
+    if not math.isfinite(answer - first):
+        raise UserError(f"a prediction is {answer} or {first}: there is no distance between them")
+    return float(f"{answer - first:.7g}")

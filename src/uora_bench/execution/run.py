@@ -162,14 +162,18 @@ def _steps_over_epochs(composed: Composed) -> str | None:
     )
 
 
+class OtherCell(UserError):
+    """The call makes another cell than ``expect_cell_id`` says."""
+
+
 def _check_expected(job: Job) -> None:
-    """Raise `UserError` where the call is to make another cell than it does."""
+    """Raise `OtherCell` where the call is to make another cell than it does."""
     expected = job.settings.expect_cell_id
     if expected in (None, job.cell_id):
         return
     facts = [f"{role} rows {digest}" for role, digest in job.fingerprints.items()]
     facts += [f"weights sha256 {job.cell.weights[:12]}…"] if job.cell.weights else []
-    raise UserError(
+    raise OtherCell(
         f"this is cell {job.cell_id}, not {expected} (expect_cell_id): its settings, data or weights are not those of "
         f"the record; here: {', '.join(facts)}"
     )

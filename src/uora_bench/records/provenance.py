@@ -46,10 +46,15 @@ class Git:
 
 @dataclass(frozen=True)
 class Hardware:
-    """``gpus``: the name of each; ``threads``: of torch on the CPU, which decide a CPU run's timing."""
+    """What computed.
+
+    ``instructions``: the widest set of the processor that torch uses, and what it has for bfloat16; ``threads``: of
+    torch on the CPU, which decide a CPU run's timing; ``gpus``: the name of each.
+    """
 
     machine: str | None = None
     processor: str | None = None
+    instructions: str | None = None  # None in records older than the field
     cores: int | None = None
     threads: int | None = None
     gpus: tuple[str, ...] = ()
@@ -201,12 +206,13 @@ def versions() -> dict[str, str]:
 
 
 def hardware() -> dict[str, Any]:
-    """Processor, cores and GPUs; the number of threads decides a CPU run's timing."""
+    """The facts of `Hardware`."""
     import torch
 
     facts: dict[str, Any] = {
         "machine": platform.machine(),
         "processor": processor(),
+        "instructions": " ".join([torch.backends.cpu.get_cpu_capability(), *_for_bfloat16()]),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
     }
@@ -218,13 +224,22 @@ def hardware() -> dict[str, Any]:
 
 def processor() -> str:
     """The model name of the CPU; the architecture where the system gives none."""
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def _for_bfloat16() -> list[str]:
+    """Which instructions for products in bfloat16 the processor has."""
+    flags = _cpuinfo("flags").split()
+    return [name for name in ("avx512_bf16", "amx_bf16") if name in flags]
+
+
+def _cpuinfo(name: str) -> str:
+    """What Linux says of the first processor under ``name``; "" elsewhere."""
     try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        pass
-    return platform.processor() or platform.machine()
+        return ""
+    return next((line.split(":", 1)[1].strip() for line in lines if line.split(":", 1)[0].strip() == name), "")
 
 
 def _git(folder: Path, *words: str) -> str | None:
