@@ -101,7 +101,10 @@ def test_committed_records_lie_among_the_committed_repetitions_of_their_cells(pa
         assert min(scores) - cell.widest_score("last") <= score <= max(scores) + cell.widest_score("last")
 
 
-def test_the_envelope_of_uora_on_tiny_nli_is_whole() -> None:
-    there = envelope.read_envelope("tiny/nli")
+@pytest.mark.parametrize(
+    "task", [f"tiny/{path.stem}" for path in sorted((ROOT / "configs" / "task" / "tiny").iterdir())]
+)
+def test_every_tiny_task_has_whole_repetitions(task: str) -> None:
+    there = envelope.read_envelope(task)
     assert there is not None
-    assert {len(cell.repetitions) for cell in there.cells if cell.method == "uora"} == {len(made.VARIED)} == {20}
+    assert {len(cell.repetitions) for cell in there.cells} == {len(made.VARIED)} == {envelope.WHOLE}
