@@ -177,7 +177,7 @@ class AgainstReference:
         caption = (
             f"Against **{self.reference}**{block}, paired by seed: mean difference and probability that a run beats "
             "one of the reference, with 95 % bootstrap intervals over seeds; p of the sign-flip test after Holm's "
-            f"correction over {len(tested)} comparisons."
+            f"correction over {count(len(tested), 'comparison')}."
         )
         heading = ("row", "columns", "pairs", "difference", "P(improvement)", "p", "verdict")
         name = "-".join(re.findall("[A-Za-z0-9]+", self.block))
