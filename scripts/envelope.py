@@ -14,6 +14,7 @@ version), all of them.
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -85,11 +86,13 @@ def kept_before(made: envelope.KeptCell, task: str) -> dict[int, envelope.Repeti
 
 
 def main() -> None:
-    # what `uora-bench explain` prints may be given whole
-    words = [word for word in sys.argv[1:] if word.partition("=")[0] not in HERE]
+    asked = sys.argv[1:] in (["-h"], ["--help"])
+    # what `uora-bench explain` prints may be given whole, the program's name included
+    given = itertools.dropwhile(lambda word: "=" not in word, sys.argv[1:])
+    words = [word for word in given if word.partition("=")[0] not in HERE]
     if not words or not all("=" in word for word in words):
-        print(__doc__, file=sys.stdout if words in (["-h"], ["--help"]) else sys.stderr)
-        sys.exit(0 if words in (["-h"], ["--help"]) else 2)
+        print(__doc__, file=sys.stdout if asked else sys.stderr)
+        sys.exit(0 if asked else 2)
     made: envelope.KeptCell | None = None
     first: dict[str, dict[int, object]] = {}
     kept: dict[int, envelope.Repetition] = {}

@@ -63,7 +63,7 @@ def judged(metric: str, before: EpochPredictions, after: EpochPredictions, cells
     own = record(metric)
     apart = {("dev", 1): difference(answers_of(metric, before), answers_of(metric, after))}
     inside, said = judge(own, own, apart, Envelope(SCHEMA, own.cell["task"]["name"], cells))
-    assert said.startswith("inside the envelope: " if inside else "outside the envelope (")
+    assert said.startswith("inside the envelope" if inside else "outside the envelope (")
     return said
 
 
@@ -161,6 +161,8 @@ def test_what_repetitions_say_of_other_cells_is_said() -> None:
     assert (
         "no repetitions of this very cell are kept (scripts/envelope.py makes them): it may vary more, or less" in said
     )
+    said = judged("text/classes", *runs, (replace(another, method="lora"),))
+    assert said.startswith("inside the envelope of other methods: 20 repetitions of another seed; ")
     # other settings or rows: nothing can be said
     mine = record("text/classes")
     apart = {("dev", 1): Difference(0, 4)}

@@ -17,10 +17,15 @@ from uora_bench.execution.self_check import near
 from uora_bench.metrics import lacking
 from uora_bench.records.predictions import EpochPredictions, why_no_predictions
 from uora_bench.records.record import CellRecord
+from uora_bench.util.schema import plain
 
-_COUNTS = ("tokens", "tokens_padded")
 _FLOPS = ("forward", "backward", "auxiliary", "inference", "inference_merged")
-_SAME = "the processor, its instructions, threads, versions and commit are those of the record: nothing explains that"
+# of a record: when, where and how fast it was made, and what is compared more closely
+_MADE = frozenset({"experiment", "sources", "seconds", "examples_per_second", "tokens_per_second", "peak_memory_bytes",
+                   "peak_memory_kind", "peak_memory_by_phase", "energy", "restarts", "provenance"})  # fmt: skip
+_KNOWN = ("data", "settled", "too_long", "stopped_early", "backbone", "plugins")  # of its provenance
+_SHOWN = 5
+_SAME = "all that the record names of processor, versions and commit is the same here: nothing explains that"
 
 
 def compare(
@@ -31,36 +36,37 @@ def compare(
     ``before``, ``after``: their kept predictions, none where a record has none.
     """
     elsewhere, known = _elsewhere(old, new)
-    if wrong := [*_facts(old, new), *_rows(old, before, new, after)]:
-        return False, [*wrong, *elsewhere]
-    epochs = [now.epoch for then, now in zip(old.epochs, new.epochs, strict=False)
-              if (then.train_loss, then.scores, then.halves) != (now.train_loss, now.scores, now.halves)]  # fmt: skip
+    absent = _absent(old, new)
+    notes = [*(f"not compared: {name} ({reason})" for name, reason in absent.items()), *elsewhere]
+    if wrong := [*_facts(old, new, absent), *_rows(old, before, new, after)]:
+        return False, [*wrong, *notes]
+    epochs = _other_epochs(old, new, absent)
     beside = _far(_beside(old), _beside(new))
-    if not epochs and not beside and (not before or _alike(before, after)):
-        return True, [_identical(old, new, before)]
-    apart: dict[envelope.Part, Difference] = {}
+    alike = not before or _alike(before, after)
+    apart, lines = _answers(old, before, after)
+    if known and not elsewhere:
+        other = _unlike(_told(old, absent), _told(new, absent))
+        if not other and alike:
+            return True, [_identical(old, new, before), *notes]
+        return False, [*lines, *other, *([] if other else ["the predictions are not the same"]), *notes, _SAME]
+    if not epochs and not beside and alike:
+        return True, [_identical(old, new, before), *notes]
     if not before:
         lines = [f"no predictions to compare: {why_no_predictions(old)}"]
-        lines += [f"loss or scores of epoch {', '.join(map(str, epochs))} differ"] if epochs else []
-        explained = False
-    else:
-        apart, lines = _answers(old, before, after)
-        lines = lines or _far(envelope.numbers(old), envelope.numbers(new))
-        explained = not lines and not beside
-        if not lines:
-            lines.append("identical predictions; losses and scores differ at most in their last digits")
-    if known and not elsewhere:
-        return False, [*lines, *beside, _SAME]
-    if explained:
-        return True, [*lines, *elsewhere]
+    lines += _stopped(old, new)
+    if before and not lines:
+        lines = _far(envelope.numbers(old), envelope.numbers(new))
+        if not lines and not beside:
+            return True, ["identical predictions; losses and scores differ at most in their last digits", *notes]
     if not epochs and not any(found.items for found in apart.values()):
-        return False, [*lines, *beside, *elsewhere]
+        return False, [*lines, *beside, *notes]
+    lines += [f"loss or scores of epoch {', '.join(map(str, epochs))} differ"] if not before else []
     lines += _scores(old, new)
     same, said = envelope.judge(old, new, apart, envelope.read_envelope(old.cell["task"]["name"]))
-    return same, [*lines, *(f"{line} (repetitions do not tell of it)" for line in beside), said, *elsewhere]
+    return same, [*lines, *(f"{line} (repetitions do not tell of it)" for line in beside), said, *notes]
 
 
-def _facts(old: CellRecord, new: CellRecord) -> list[str]:
+def _facts(old: CellRecord, new: CellRecord, absent: Mapping[str, str]) -> list[str]:
     """What no arithmetic changes and is otherwise now: name, parameters, rows, tokens, metric, which scores exist."""
     both = (old, new)
     facts: dict[str, tuple[Any, ...]] = {"label": (old.label, new.label), "precision": (old.precision, new.precision)}
@@ -70,26 +76,94 @@ def _facts(old: CellRecord, new: CellRecord) -> list[str]:
               for role in dict.fromkeys([*old.splits, *new.splits])}  # fmt: skip
     if old.counts is not None and new.counts is not None:
         facts |= {f"{key} parameters": (value, getattr(new.counts, key)) for key, value in vars(old.counts).items()}
-    if old.work is not None and new.work is not None:
-        # FLOPs are those of the passes in use
-        keys = (*_COUNTS, *(_FLOPS if old.provenance.forward == new.provenance.forward else ()))
-        facts |= {f"work.{key}": (getattr(old.work, key), getattr(new.work, key)) for key in keys}
+    if not _stopped(old, new):
+        facts["epochs"] = len(old.epochs), len(new.epochs)
+        facts |= {f"work.{key}": tuple(getattr(one.work, key) for one in both) for key in _work(old, new)}
     if old.bytes is not None and new.bytes is not None and "refreshes" not in old.method:
         facts["adapter_size"] = old.bytes.adapter_size, new.bytes.adapter_size
     facts["retention.measure"] = tuple(None if one.retention is None else one.retention.measure for one in both)
-    if old.cell["trainer"].get("patience") is None:
-        facts["epochs"] = len(old.epochs), len(new.epochs)
-    cannot = lacking(old.metric.name)
     for then, now in zip(old.epochs, new.epochs, strict=False):
-        facts[f"scores of epoch {then.epoch}"] = _names(then.scores, cannot), _names(now.scores, cannot)
+        facts[f"scores of epoch {then.epoch}"] = _names(then.scores, absent), _names(now.scores, absent)
         facts[f"halves of dev in epoch {then.epoch}"] = then.halves is not None, now.halves is not None
     return [f"{what}: {now}, the record has {then}" for what, (then, now) in facts.items() if then != now]
 
 
-def _names(scores: Mapping[str, Mapping[str, Any]], cannot: Mapping[str, str]) -> str:
-    """Which numbers ``scores`` hold, but for those that this machine ``cannot`` compute."""
-    return ", ".join(f"{split} {key}" for split, own in scores.items() for key, value in own.items()
-                     if isinstance(value, (int, float)) and key not in cannot)  # fmt: skip
+def _work(old: CellRecord, new: CellRecord) -> list[str]:
+    """Which counts of `Work` have to be the same: padding is that of the batches, FLOPs are those of the passes."""
+    if old.work is None or new.work is None:
+        return []
+    if (old.processes, old.micro_batch_size) != (new.processes, new.micro_batch_size):
+        return ["tokens"]
+    return ["tokens", "tokens_padded", *(_FLOPS if old.provenance.forward == new.provenance.forward else ())]
+
+
+def _stopped(old: CellRecord, new: CellRecord) -> list[str]:
+    """Where ``trainer.patience`` ended the runs, if not at the same step: scores decide that."""
+    steps = [record.provenance.stopped_early for record in (old, new)]
+    if old.cell["trainer"].get("patience") is None or steps[0] == steps[1]:
+        return []
+    then, now = ("the end" if step is None else f"step {step}" for step in steps)
+    return [f"trainer.patience ended this run at {now}, the record's at {then}"]
+
+
+def _absent(old: CellRecord, new: CellRecord) -> dict[str, str]:
+    """Which metrics one of the two machines could not compute, and why (METEOR needs Java)."""
+    found = lacking(old.metric.name)
+    for record in (old, new):
+        for epoch in record.epochs:
+            for own in epoch.scores.values():
+                found |= own.get("absent") or {}
+    return found
+
+
+def _compared(scores: Mapping[str, Mapping[str, Any]], absent: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """``scores`` without metrics that are ``absent`` from one of the two runs."""
+    return {split: {key: value for key, value in own.items() if key != "absent" and key not in absent}
+            for split, own in scores.items()}  # fmt: skip
+
+
+def _names(scores: Mapping[str, Mapping[str, Any]], absent: Mapping[str, str]) -> str:
+    """Which numbers ``scores`` hold."""
+    return ", ".join(f"{split} {key}" for split, own in _compared(scores, absent).items()
+                     for key, value in own.items() if isinstance(value, (int, float)))  # fmt: skip
+
+
+def _other_epochs(old: CellRecord, new: CellRecord, absent: Mapping[str, str]) -> list[int]:
+    """The epochs whose loss or scores are not the same to the last digit, or that only one of the two has."""
+
+    def told(record: CellRecord) -> dict[int, tuple[Any, ...]]:
+        return {one.epoch: (one.train_loss, _compared(one.scores, absent), one.halves) for one in record.epochs}
+
+    then, now = told(old), told(new)
+    return [epoch for epoch in sorted(then.keys() | now.keys()) if then.get(epoch) != now.get(epoch)]
+
+
+def _told(record: CellRecord, absent: Mapping[str, str]) -> dict[str, Any]:
+    """All that ``record`` says of the cell and its results, by name."""
+    data = {key: value for key, value in plain(record).items() if key not in _MADE}
+    data["provenance"] = {key: plain(getattr(record.provenance, key)) for key in _KNOWN}
+    for one in data["epochs"]:
+        del one["seconds"]
+        one["scores"] = _compared(one["scores"], absent)
+    data["epochs"] = {str(one["epoch"]): one for one in data["epochs"]}
+    for result in data["scores"].values():
+        result["scores"] = _compared(result["scores"], absent)
+    return dict(_flat("", data))
+
+
+def _flat(start: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        for key, own in value.items():
+            yield from _flat(f"{start}.{key}" if start else str(key), own)
+    else:
+        yield start, value
+
+
+def _unlike(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What is not the same, at most `_SHOWN` lines."""
+    names = [name for name in dict.fromkeys([*then, *now]) if then.get(name) != now.get(name)]
+    more = [f"and {len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
+    return [*(f"{name}: {now.get(name)}, the record has {then.get(name)}" for name in names[:_SHOWN]), *more]
 
 
 def _rows(
@@ -185,16 +259,27 @@ def _scores(old: CellRecord, new: CellRecord) -> list[str]:
 def _elsewhere(old: CellRecord, new: CellRecord) -> tuple[list[str], bool]:
     """What decides the arithmetic and is not the same; and whether all of it is known of the record."""
     then, now = old.provenance, new.provenance
+    both, parts = (old, new), (then, now)
     facts = [
-        ("processor", *(str(one.hardware.gpus or one.hardware.processor) for one in (then, now))),
-        ("set of instructions", *(str(one.hardware.instructions) for one in (then, now))),
-        ("number of threads", *(str(one.hardware.threads) for one in (then, now))),
-        ("number of processes", str(old.processes), str(new.processes)),
+        ("processor", *(str(one.hardware.gpus or one.hardware.processor) for one in parts)),
+        ("set of instructions", *(str(one.hardware.instructions) for one in parts)),
+        ("number of threads", *(str(one.hardware.threads) for one in parts)),
+        ("number of processes", *(str(one.processes) for one in both)),
+        ("micro-batch", *(str(one.micro_batch_size) for one in both)),
+        ("choice of forward passes", *(_counted(one.forward) for one in parts)),
+        ("choice of operations", *(_counted(one.cpu_ops) for one in parts)),
         *((f"version of {name}", a, now.versions[name]) for name, a in then.versions.items() if name in now.versions),
-        ("commit of the suite", *(str(one.git.commit)[:12] for one in (then, now))),
+        ("commit of the suite", *(str(one.git.commit)[:12] for one in parts)),
     ]
     lines = [f"another {what}: {b}, the record's is {a}" for what, a, b in facts if b != a != str(None)]
     if then.git.dirty or now.git.dirty:
         lines.append("the suite had changes that are in no commit")
+    if old.restarts:
+        lines.append("the record's run was resumed, and names the last machine alone")
     hardware = then.hardware
-    return lines, not hardware.gpus and None not in (hardware.processor, hardware.instructions, hardware.threads)
+    known = (hardware.processor, hardware.instructions, hardware.threads, then.git.commit, now.git.commit)
+    return lines, not hardware.gpus and None not in known
+
+
+def _counted(parts: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {own}" for name, own in sorted(parts.items())) or str(None)

@@ -234,7 +234,8 @@ def judge(
         cautions.append(f"fewer than {WHOLE} repetitions show too little of how far they may lie apart")
     if outside:
         return False, f"outside the envelope ({of}): {'; '.join(dict.fromkeys([*outside, *cautions]))}"
-    return True, "; ".join([f"inside the envelope: {of}; two of one cell differ in up to {_among(chosen)}", *cautions])
+    whose = "envelope" if exact or same else "envelope of other methods"
+    return True, "; ".join([f"inside the {whose}: {of}; two of one cell differ in up to {_among(chosen)}", *cautions])
 
 
 def _far_numbers(before: Mapping[str, float], after: Mapping[str, float], kept: Sequence[KeptCell]) -> list[str]:

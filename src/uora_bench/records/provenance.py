@@ -48,8 +48,9 @@ class Git:
 class Hardware:
     """What computed.
 
-    ``instructions``: the widest set of the processor that torch uses, and what it has for bfloat16; ``threads``: of
-    torch on the CPU, which decide a CPU run's timing; ``gpus``: the name of each.
+    ``instructions``: the widest set of the processor that torch uses, what it has for bfloat16, and environment
+    variables that narrow the libraries' choice; ``threads``: of torch on the CPU, which decide a CPU run's timing;
+    ``gpus``: the name of each.
     """
 
     machine: str | None = None
@@ -212,7 +213,7 @@ def hardware() -> dict[str, Any]:
     facts: dict[str, Any] = {
         "machine": platform.machine(),
         "processor": processor(),
-        "instructions": " ".join([torch.backends.cpu.get_cpu_capability(), *_for_bfloat16()]),
+        "instructions": " ".join([torch.backends.cpu.get_cpu_capability(), *_for_bfloat16(), *_narrowed()]),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
     }
@@ -231,6 +232,12 @@ def _for_bfloat16() -> list[str]:
     """Which instructions for products in bfloat16 the processor has."""
     flags = _cpuinfo("flags").split()
     return [name for name in ("avx512_bf16", "amx_bf16") if name in flags]
+
+
+def _narrowed() -> list[str]:
+    """What the environment says of the instructions that oneDNN and MKL may use."""
+    names = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR")
+    return [f"{name}={os.environ[name]}" for name in names if os.environ.get(name)]
 
 
 def _cpuinfo(name: str) -> str:
