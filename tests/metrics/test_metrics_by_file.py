@@ -133,6 +133,7 @@ def test_a_plug_in_brings_a_metric(here: Path, monkeypatch: pytest.MonkeyPatch) 
         ("./none.py", r"cannot be loaded: FileNotFoundError: .*none\.py"),
         ("./broken.py", "cannot be loaded: SyntaxError"),
         ("./needs.py", r"cannot be loaded: ImportError: .*no_such_library"),
+        ("./plain.py", r"it defines no evaluate\.Metric; a plain function compute belongs into a plug-in"),
         ("./sourced.py", "computed from predictions, sources; a task has predictions and references only"),
         ("shadow", r"'shadow' is a folder here, too; write '\./shadow'"),
         ("rte", r"no metric 'rte' .*did you mean 'glue/rte'\?"),
@@ -142,6 +143,7 @@ def test_a_plug_in_brings_a_metric(here: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_a_metric_that_cannot_be_loaded_is_one_line(name: str, message: str, here: Path) -> None:
     metric_file(here / "broken.py", "{")
     (here / "needs.py").write_text("import no_such_library\n", "utf-8")
+    (here / "plain.py").write_text("def compute(predictions, references):\n    return {'x': 1}\n", "utf-8")
     metric_file(here / "sourced.py", "{}", NUMBERS.replace("references", "sources"))
     metric_file(here / "shadow" / "shadow.py", "{}")
     task = task_of(name, "x")  # no library is asked, so that plans and dry runs are quick

@@ -148,13 +148,16 @@ def _problem(cell: KeptCell) -> str:
 def settings_of(record: CellRecord) -> str:
     """A hash of what the cells of a grid share, whatever their method, rates and seed.
 
-    That is the task, its rows, the backbone, the length of training, the batch and the precision. Repetitions of one
-    cell say something of another only where these are the same.
+    That is the task, the rows that are scored, the backbone, the length of training, the batch and the precision.
+    Repetitions of one cell say something of another only where these are the same.
     """
     cell, known = record.cell, record.provenance
+    rows = {
+        role: digest for role, digest in known.data.items() if role not in ("train", "held_out")
+    }  # α-LoRA's are few
     backbone = {key: value for key, value in cell["backbone"].items() if key != "target_modules"}
     length = {key: cell["trainer"].get(key) for key in ("epochs", "max_steps", "batch_size")}
-    shared = [cell["task"], known.data, backbone, known.backbone.get("weights_sha256"), length, record.precision]
+    shared = [cell["task"], rows, backbone, known.backbone.get("weights_sha256"), length, record.precision]
     return key_of({"settings": shared})
 
 

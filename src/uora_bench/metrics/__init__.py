@@ -154,6 +154,8 @@ def _foreign(name: str) -> Metric:
                 f"task.metric.name: no metric '{name}' built in, in a plug-in, in the cache or on the Hub{hint}"
             ) from None
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        if script is not None and "'NoneType' object is not callable" in reason:  # what `evaluate` says then
+            reason = "it defines no evaluate.Metric; a plain function compute belongs into a plug-in's metrics/"
         raise UserError(f"task.metric.name: '{name}' cannot be loaded: {reason}") from error
     features = metric.features if isinstance(metric.features, list) else [metric.features]
     if set(features[0]) != {"predictions", "references"}:
