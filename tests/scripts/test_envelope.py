@@ -108,3 +108,12 @@ def test_every_tiny_task_has_whole_repetitions(task: str) -> None:
     there = envelope.read_envelope(task)
     assert there is not None
     assert {len(cell.repetitions) for cell in there.cells} == {len(made.VARIED)} == {envelope.WHOLE}
+
+
+@pytest.mark.parametrize("experiment", ["tiny_nli", "tiny_flowers5"])
+def test_every_row_of_a_committed_grid_has_an_envelope(experiment: str) -> None:
+    for path in record_paths(ROOT / "results" / "records" / experiment):
+        record = read_record(path)
+        there = envelope.read_envelope(record.cell["task"]["name"])
+        assert there is not None
+        assert envelope.settings_of(record) in {cell.settings for cell in there.cells}, record.label
