@@ -77,6 +77,10 @@ FACTS: list[tuple[Callable[[CellRecord], CellRecord], str]] = [
     (lambda r: replace(r, bytes=replace(r.bytes, adapter_size=1)), "the record has 1"),  # type: ignore[type-var]
     (lambda r: replace(r, retention=Retention("drift", adapted=0.0)), "retention.measure: None, the record has drift"),
     (lambda r: without(r, "test"), "rows of test: 8, the record has None"),
+    (
+        lambda r: replace(r, splits={**r.splits, "dev": replace(r.splits["dev"], name="the official one")}),
+        "split of dev: a random 10 % of reviews.csv",
+    ),
     (with_metric, "the record has dev accuracy, dev macro_f1, dev f1, test accuracy, test macro_f1, test f1"),
     (lambda r: replace(r, epochs=(replace(r.epochs[0], halves=None),)), "halves of dev in epoch 1: True"),
     (lambda r: replace(r, epochs=(*r.epochs, *r.epochs)), "epochs: 1, the record has 2"),
@@ -120,8 +124,6 @@ HERE: list[tuple[Callable[[CellRecord], CellRecord], str]] = [
     (lambda r: replace(r, merge_error=0.5), "merge_error: "),
     (lambda r: replace(r, work=None), "work.tokens: "),
     (lambda r: replace(r, bytes=None), "bytes.adapter_size: "),
-    (lambda r: replace(r, splits={**r.splits, "dev": replace(r.splits["dev"], name="the official one")}),
-     "splits.dev.name: "),
     (lambda r: replace(r, provenance=replace(r.provenance, too_long={"dev": 3})), "provenance.too_long.dev: None"),
     (lambda r: replace(r, scores={**r.scores, "last": replace(r.scores["last"], note="")}), "scores.last.note: "),
 ]  # fmt: skip

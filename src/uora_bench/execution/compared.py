@@ -37,7 +37,8 @@ def compare(
     """
     elsewhere, known = _elsewhere(old, new)
     absent = _absent(old, new)
-    notes = [*(f"not compared: {name} ({reason})" for name, reason in absent.items()), *elsewhere]
+    left_out = [f"not compared: {name} ({reason})" for name, reason in absent.items()]
+    notes = [*left_out, *elsewhere]
     if wrong := [*_facts(old, new, absent), *_rows(old, before, new, after)]:
         return False, [*wrong, *notes]
     epochs = _other_epochs(old, new, absent)
@@ -47,10 +48,10 @@ def compare(
     if known and not elsewhere:
         other = _unlike(_told(old, absent), _told(new, absent))
         if not other and alike:
-            return True, [_identical(old, new, before), *notes]
+            return True, [_identical(old, new, before), *left_out]
         return False, [*lines, *other, *([] if other else ["the predictions are not the same"]), *notes, _SAME]
     if not epochs and not beside and alike:
-        return True, [_identical(old, new, before), *notes]
+        return True, [_identical(old, new, before), *left_out]
     if not before:
         lines = [f"no predictions to compare: {why_no_predictions(old)}"]
     lines += _stopped(old, new)
@@ -72,8 +73,10 @@ def _facts(old: CellRecord, new: CellRecord, absent: Mapping[str, str]) -> list[
     facts: dict[str, tuple[Any, ...]] = {"label": (old.label, new.label), "precision": (old.precision, new.precision)}
     facts |= {f"metric.{key}": tuple(getattr(one.metric, key) for one in both)
               for key in ("name", "primary", "higher_is_better", "scale")}  # fmt: skip
-    facts |= {f"rows of {role}": tuple(one.splits[role].rows if role in one.splits else None for one in both)
-              for role in dict.fromkeys([*old.splits, *new.splits])}  # fmt: skip
+    for role in dict.fromkeys([*old.splits, *new.splits]):
+        splits = [one.splits.get(role) for one in both]
+        facts[f"rows of {role}"] = tuple(one and one.rows for one in splits)
+        facts[f"split of {role}"] = tuple(one and one.name for one in splits)
     if old.counts is not None and new.counts is not None:
         facts |= {f"{key} parameters": (value, getattr(new.counts, key)) for key, value in vars(old.counts).items()}
     if not _stopped(old, new):
