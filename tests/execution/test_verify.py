@@ -18,6 +18,7 @@ from uora_bench.cli.main import main
 from uora_bench.execution import envelope
 from uora_bench.execution.envelope import Envelope, KeptCell, Repetition
 from uora_bench.metrics import load_metric
+from uora_bench.records import provenance
 from uora_bench.records.predictions import EpochPredictions, predictions_path, read_predictions, write_predictions
 from uora_bench.records.record import CellRecord, read_records
 from uora_bench.records.selection import select_scores
@@ -29,6 +30,12 @@ WORDS = ["method=lora", "recipe=none", "task=text/local", "backbone=tiny_roberta
 NUMBERS = ("training loss", "dev accuracy", "test accuracy", "dev macro_f1", "test macro_f1",
            "accuracy on half 0 of dev", "accuracy on half 1 of dev")  # fmt: skip
 SET = ", ".join(word.replace("=", ": ", 1) for word in WORDS[1:])
+
+
+@pytest.fixture(autouse=True)
+def commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The suite as it is in a commit, whether or not it is while tests are written."""
+    monkeypatch.setattr(provenance, "git_state", lambda: {"commit": "a" * 40, "dirty": False})
 
 
 def state(folder: Path) -> dict[str, str]:
@@ -141,7 +148,7 @@ def test_a_cell_is_run_again_and_compared(
     assert "dev accuracy on half 0 of the items of epoch 1 is 0.95 in it, and " in capsys.readouterr().err
     replace(record, epochs=(replace(epoch, train_loss=0.1),)).write(folder)
     assert main(verify) == 1
-    assert "training loss of epoch 1: " in capsys.readouterr().out
+    assert "epochs.1.train_loss: 0.72" in capsys.readouterr().out
     assert record.counts is not None
     replace(record, counts=replace(record.counts, adapter=3), metric=replace(record.metric, scale=250.0)).write(folder)
     assert main(verify) == 1
