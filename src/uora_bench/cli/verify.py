@@ -101,7 +101,8 @@ def _number(given: Given, results: Path) -> int:
     wanted = given.text("seed")
     if wanted is not None:
         if wanted not in map(str, runs):
-            raise UserError(f"seed={wanted} is not behind '{one.title}'{nearest(wanted, map(str, runs))}")
+            hint = nearest(wanted, map(str, runs))
+            raise UserError(f"seed={wanted} is not behind '{one.title}'{hint}; name one, or none for all")
         runs = {int(wanted): runs[int(wanted)]}
     if not runs:
         raise UserError(f"no cell is behind '{one.title}': nothing of ours to verify")
