@@ -96,6 +96,7 @@ def test_facts_are_the_same_everywhere(
     said: str,
     place: Callable[[CellRecord], CellRecord],
 ) -> None:
+    assert record.provenance.hardware.instructions
     assert compare(record, record, parts, parts) == (True, ["identical bytes: predictions, and every epoch's loss and "
                                                             "scores"])  # fmt: skip
     same, lines = compare(place(change(record)), record, parts, parts)

@@ -84,6 +84,27 @@ def test_where_the_first_one_is_no_longer_what_it_was_all_run_again(runs: Runs, 
     assert [len(cell.repetitions) for cell in there.cells] == [5]
 
 
+@pytest.mark.parametrize(("words", "code"), [(["--help"], 0), (["-h"], 0), ([], 2), (["4ab9c70d0dc8fd5d"], 2)])
+def test_without_a_cell_it_says_how_it_is_called(
+    words: list[str], code: int, runs: Runs, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["envelope.py", *words])
+    with pytest.raises(SystemExit) as ended:
+        made.main()
+    assert ended.value.code == code
+    assert "python scripts/envelope.py method=uora task=tiny/nli" in capsys.readouterr()[code and 1]
+    assert not runs.asked
+
+
+def test_it_takes_the_command_that_explain_prints(runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    explained = ["python", "-m", "uora_bench", *CELL, "experiment_name=tiny_nli", "expect_cell_id=0", "tracker=none"]
+    monkeypatch.setattr(sys, "argv", ["envelope.py", *explained])
+    made.main()
+    there = envelope.read_envelope("tiny/nli", tmp_path)
+    assert there is not None
+    assert [cell.command for cell in there.cells] == [("method=uora", "task=tiny/nli")]
+
+
 @pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])
 def test_committed_records_lie_among_the_committed_repetitions_of_their_cells(path: Path) -> None:
     known = {path.stem: path for folder in (ROOT / "results" / "records").iterdir() for path in record_paths(folder)}
