@@ -25,11 +25,11 @@ from pathlib import Path
 from uora_bench.config.registry import envelope_dir
 from uora_bench.errors import UserError
 from uora_bench.execution import envelope
+from uora_bench.execution.verify import OF_THE_RUN
 from uora_bench.records.predictions import EpochPredictions, read_predictions, why_no_predictions
 from uora_bench.records.provenance import PATHS
 from uora_bench.records.record import CellRecord, read_records
 
-HERE = ("experiment_name", "results.dir", "runs.dir", "tracker", "expect_cell_id", "predictions.keep")
 ATEN = ({}, {"ATEN_CPU_CAPABILITY": "avx2"}, {"ATEN_CPU_CAPABILITY": "default"})
 BLAS = (
     {},
@@ -89,7 +89,7 @@ def main() -> None:
     asked = sys.argv[1:] in (["-h"], ["--help"])
     # what `uora-bench explain` prints may be given whole, the program's name included
     given = itertools.dropwhile(lambda word: "=" not in word, sys.argv[1:])
-    words = [word for word in given if word.partition("=")[0] not in HERE]
+    words = [word for word in given if word.partition("=")[0] not in OF_THE_RUN]
     if not words or not all("=" in word for word in words):
         print(__doc__, file=sys.stdout if asked else sys.stderr)
         sys.exit(0 if asked else 2)

@@ -38,8 +38,12 @@ def answers_of(metric: str, part: EpochPredictions) -> list[Any]:
 
         taken: list[Any] = chosen(part.prediction, part.reference).tolist()
         return taken
-    values = part.prediction
-    return list(values.tolist() if hasattr(values, "tolist") else values)
+    return as_list(part.prediction)
+
+
+def as_list(column: Any) -> list[Any]:
+    """A column of predictions or right answers, an array or a list, as plain values."""
+    return list(column.tolist() if hasattr(column, "tolist") else column)
 
 
 def difference(before: Sequence[Any], after: Sequence[Any]) -> Difference:

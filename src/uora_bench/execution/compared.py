@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from uora_bench.execution import envelope
-from uora_bench.execution.answers import ROUNDING, Difference, answers_of, difference
+from uora_bench.execution.answers import ROUNDING, Difference, answers_of, as_list, difference
 from uora_bench.execution.self_check import near
 from uora_bench.metrics import lacking
 from uora_bench.records.predictions import EpochPredictions, why_no_predictions
@@ -183,19 +183,15 @@ def _rows(
             continue
         if part.item.tolist() != other.item.tolist():
             yield f"of {part.split}, epoch {part.epoch}: other items"
-        elif count := sum(a != b for a, b in zip(_plain(part.reference), _plain(other.reference), strict=True)):
+        elif count := sum(a != b for a, b in zip(as_list(part.reference), as_list(other.reference), strict=True)):
             yield f"of {part.split}, epoch {part.epoch}: {count} of {len(part.item)} right answers are others"
-
-
-def _plain(values: Any) -> list[Any]:
-    return list(values.tolist() if hasattr(values, "tolist") else values)
 
 
 def _alike(before: Sequence[EpochPredictions], after: Sequence[EpochPredictions]) -> bool:
     """Whether two files of predictions say the same to the last digit."""
 
     def told(parts: Sequence[EpochPredictions]) -> list[tuple[Any, ...]]:
-        return [(part.split, part.epoch, _plain(part.prediction)) for part in parts]
+        return [(part.split, part.epoch, as_list(part.prediction)) for part in parts]
 
     def logits(part: EpochPredictions) -> np.ndarray:
         return np.empty(0) if part.logits is None else part.logits

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from uora_bench.config.cell import HELD_OUT
 from uora_bench.config.ids import key_of
 from uora_bench.config.registry import envelope_dir
 from uora_bench.errors import UserError
@@ -152,9 +153,8 @@ def settings_of(record: CellRecord) -> str:
     Repetitions of one cell say something of another only where these are the same.
     """
     cell, known = record.cell, record.provenance
-    rows = {
-        role: digest for role, digest in known.data.items() if role not in ("train", "held_out")
-    }  # α-LoRA's are few
+    trained = ("train", HELD_OUT)  # α-LoRA's are other rows than those of its grid
+    rows = {role: digest for role, digest in known.data.items() if role not in trained}
     backbone = {key: value for key, value in cell["backbone"].items() if key != "target_modules"}
     length = {key: cell["trainer"].get(key) for key in ("epochs", "max_steps", "batch_size")}
     shared = [cell["task"], rows, backbone, known.backbone.get("weights_sha256"), length, record.precision]

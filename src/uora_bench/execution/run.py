@@ -9,6 +9,7 @@ import os
 import shutil
 import time
 import traceback
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -171,12 +172,16 @@ def _check_expected(job: Job) -> None:
     expected = job.settings.expect_cell_id
     if expected in (None, job.cell_id):
         return
-    facts = [f"{role} rows {digest}" for role, digest in job.fingerprints.items()]
-    facts += [f"weights sha256 {job.cell.weights[:12]}…"] if job.cell.weights else []
     raise OtherCell(
         f"this is cell {job.cell_id}, not {expected} (expect_cell_id): its settings, data or weights are not those of "
-        f"the record; here: {', '.join(facts)}"
+        f"the record; here: {inputs(job.fingerprints, job.cell.weights)}"
     )
+
+
+def inputs(data: Mapping[str, str], weights: str | None) -> str:
+    """What a cell was made from, for people: hashes of its rows by role, and of ``weights`` of the user's own."""
+    facts = [f"{role} rows {digest}" for role, digest in data.items()]
+    return ", ".join([*facts, *([f"weights sha256 {weights[:12]}…"] if weights else [])])
 
 
 def _already_done(job: Job) -> bool:

@@ -13,13 +13,14 @@ from uora_bench.config.compose import compose
 from uora_bench.data import offline
 from uora_bench.errors import CellError, UserError
 from uora_bench.execution.compared import compare
-from uora_bench.execution.run import OtherCell, run_cell
+from uora_bench.execution.run import OtherCell, inputs, run_cell
 from uora_bench.execution.self_check import all_problems
 from uora_bench.records.predictions import read_predictions
 from uora_bench.records.record import CellRecord, record_path
 from uora_bench.util.signals import StopRequest
 
-_HERE = ("results.dir", "runs.dir", "experiment_name", "tracker", "force", "predictions.keep", "expect_cell_id")
+# of a command: where a run lies and what is kept of it, and nothing of the cell
+OF_THE_RUN = ("results.dir", "runs.dir", "experiment_name", "tracker", "force", "predictions.keep", "expect_cell_id")
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def verify_cell(record: CellRecord, folder: Path, words: Sequence[str], stop: St
     if problems := all_problems(record_path(folder, record.cell_id)):
         raise UserError(f"the record does not agree with itself: {problems[0]}")
     with tempfile.TemporaryDirectory(prefix="uora-verify-") as name:
-        own = [word for word in record.provenance.command if word.split("=", 1)[0] not in _HERE]
+        own = [word for word in record.provenance.command if word.split("=", 1)[0] not in OF_THE_RUN]
         here = (f"results.dir={name}/results", f"runs.dir={name}/runs", "experiment_name=verify", "tracker=none")
         command = [*own, *words, *here, "predictions.keep=true", f"expect_cell_id={record.cell_id}"]
         composed = compose(command)
@@ -66,10 +67,8 @@ def verify_cell(record: CellRecord, folder: Path, words: Sequence[str], stop: St
             with contextlib.redirect_stdout(io.StringIO()):  # it names files that are gone a moment later
                 ended = run_cell(composed, command, stop)
         except OtherCell as error:
-            known, weights = record.provenance.data, record.provenance.backbone.get("weights_sha256")
-            facts = [f"{role} rows {digest}" for role, digest in known.items()]
-            facts += [f"weights sha256 {weights[:12]}…"] if weights else []
-            raise UserError(f"{error}; in the record: {', '.join(facts)}") from None
+            known = inputs(record.provenance.data, record.cell.get("weights"))
+            raise UserError(f"{error}; in the record: {known}") from None
         again = ended.record()
         if ended.code or again is None:
             raise CellError(

@@ -243,10 +243,11 @@ def _narrowed() -> list[str]:
 def _cpuinfo(name: str) -> str:
     """What Linux says of the first processor under ``name``; "" elsewhere."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        with Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
+            pairs = (line.split(":", 1) for line in lines if ":" in line)
+            return next((value.strip() for key, value in pairs if key.strip() == name), "")
     except OSError:
         return ""
-    return next((line.split(":", 1)[1].strip() for line in lines if line.split(":", 1)[0].strip() == name), "")
 
 
 def _git(folder: Path, *words: str) -> str | None:

@@ -359,12 +359,13 @@ def _comparisons(
              if label != reference and chosen[label][c.label][1] and chosen[reference][c.label][1]
              and (label, c.label) not in lines]  # fmt: skip
     if apart:
-        without.append(f"Not compared over items, with no seed or fewer than two items in common: {', '.join(apart)}")
+        start = "Not compared over items, with " if compared else ""
+        without.append(f"{start}no seed or fewer than two items in common: {', '.join(apart)}")
     unlearned = {
         label: [c.label for c, p in zip(columns, row.entries, strict=True) if comparability.unlearned(p.ours.runs)]
         for label, row in rows.items()
     }
-    if not compared and not without and not apart and margin is not None:
+    if not compared and not without and margin is not None:
         without = ["no predictions are kept"]
     remark = ". ".join(filter(None, [*(texts if compared else ()), *without]))
     return replace(found, items=compared, margin=margin, remark=remark).with_unlearned(unlearned)
